@@ -1,0 +1,1 @@
+"""Which pixels, together, made an image classifier say that?"""

@@ -1,0 +1,34 @@
+"""The exceptions of interpix: one base class, one subclass for each kind of cause."""
+
+__all__ = [
+    "ArgumentError",
+    "ArgumentTypeError",
+    "ConvergenceError",
+    "InterpixError",
+    "MissingDependencyError",
+    "ModelError",
+]
+
+
+class InterpixError(Exception):
+    """Base of every exception that interpix raises on its own account."""
+
+
+class ArgumentError(InterpixError, ValueError):
+    """An argument has a value that the operation does not accept."""
+
+
+class ArgumentTypeError(InterpixError, TypeError):
+    """An argument has a type that the operation does not accept."""
+
+
+class ConvergenceError(InterpixError, ArithmeticError):
+    """A solver used up its iterations; the message carries residual and error bound."""
+
+
+class ModelError(InterpixError, RuntimeError):
+    """The model raised (see ``__cause__``), or answered with something unusable."""
+
+
+class MissingDependencyError(InterpixError, ImportError):
+    """An optional dependency is not installed; the message is the exact pip command."""

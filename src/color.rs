@@ -1,0 +1,1 @@
+//! sRGB to CIELAB.

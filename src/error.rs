@@ -1,0 +1,71 @@
+//! Everything that can go wrong, with the numbers that a caller needs to act on it.
+
+/// The result of a fallible operation of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An argument is outside of what the operation accepts.
+    #[error("`{name}`: expected {expected}, got {got}; {cure}")]
+    Argument {
+        /// The argument's name in the public interface.
+        name: &'static str,
+        /// What is accepted.
+        expected: String,
+        /// What came.
+        got: String,
+        /// What the caller can do about it.
+        cure: String,
+    },
+    /// A solver used up its iterations before it reached the tolerance.
+    #[error(
+        "{solver} did not converge: after {iterations} iterations the residual is {residual:.3e} and the \
+         guaranteed relative error {error_bound:.3e} is still above the tolerance {tolerance:.1e}; raise \
+         `max_iterations` or `tolerance`"
+    )]
+    NotConverged {
+        /// The solver's name.
+        solver: &'static str,
+        /// Iterations done.
+        iterations: usize,
+        /// `max |R + discount P V - V|` of the last iterate.
+        residual: f64,
+        /// The guaranteed relative maximum-norm error of the last iterate.
+        error_bound: f64,
+        /// The relative error that was asked for.
+        tolerance: f64,
+    },
+    /// The caller's interrupt hook asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// A native model or its weights failed.
+    #[error("model `{model}`: {message}")]
+    Model {
+        /// The model's name.
+        model: String,
+        /// What happened.
+        message: String,
+    },
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// An [`Error::Argument`] from anything printable.
+    pub(crate) fn argument(
+        name: &'static str,
+        expected: impl Into<String>,
+        got: impl std::fmt::Display,
+        cure: impl Into<String>,
+    ) -> Self {
+        Self::Argument { name, expected: expected.into(), got: got.to_string(), cure: cure.into() }
+    }
+}

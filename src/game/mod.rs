@@ -1,0 +1,1 @@
+//! Games on coalitions: values and interactions.

@@ -1,0 +1,1 @@
+//! IProp: information flows between similar neighboring pixels.

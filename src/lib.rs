@@ -1,0 +1,23 @@
+//! Which pixels, *together*, made an image classifier say that?
+//!
+//! ```text
+//! image ──► color ──► graph ──► propagated attribution map      (IProp)
+//!                       ▲
+//!              any attribution map
+//!                       ▲
+//! image ──► regions ─► search ◄──► model with absence ──► group  (MoXI)
+//! ```
+
+pub mod color;
+pub mod error;
+pub mod game;
+pub mod graph;
+#[cfg(feature = "models")]
+pub mod models;
+pub mod parallel;
+pub mod search;
+
+#[cfg(feature = "python")]
+mod python;
+
+pub use error::{Error, Result};

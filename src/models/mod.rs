@@ -1,0 +1,1 @@
+//! Native classifiers on candle.

@@ -1,0 +1,30 @@
+//! The extension module `interpix._core`: a list, nothing else.
+
+mod error;
+mod graph;
+#[cfg(feature = "models")]
+mod models;
+mod search;
+
+/// The compiled half of interpix.
+#[pyo3::pymodule(gil_used = false)]
+mod _core {
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// Forgets the thread pool in the child of a fork.
+    #[pyfunction]
+    fn reset_threads() {
+        crate::parallel::reset();
+    }
+
+    /// Sets the number of threads of parallel work; 0 means one for each core.
+    #[pyfunction]
+    fn set_threads(count: usize) {
+        crate::parallel::set_threads(count);
+    }
+}

@@ -1,0 +1,1 @@
+//! MoXI: the group of players that decides together.

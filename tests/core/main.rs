@@ -1,0 +1,1 @@
+//! Integration tests of the Rust interface, one module for each subject.
