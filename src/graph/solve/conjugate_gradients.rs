@@ -6,7 +6,7 @@ use crate::error::Result;
 
 /// Adds the solution for the defect to the values, one system after the other.
 pub(super) fn correct(progress: &mut Progress<'_>) -> Result<()> {
-    let maps = progress.rewards.len() / progress.graph.stencil.pixels();
+    let maps = progress.rewards.len() / progress.graph.stencil.len();
     for system in 0..progress.options.discounts.len() * maps {
         if progress.solution.error_bounds[system] > progress.options.tolerance {
             correct_system(progress, system, progress.options.discounts[system / maps])?;
@@ -16,7 +16,7 @@ pub(super) fn correct(progress: &mut Progress<'_>) -> Result<()> {
 }
 
 fn correct_system(progress: &mut Progress<'_>, system: usize, discount: f64) -> Result<()> {
-    let (graph, pixels) = (progress.graph, progress.graph.stencil.pixels());
+    let (graph, pixels) = (progress.graph, progress.graph.stencil.len());
     let here = system * pixels..(system + 1) * pixels;
     let largest_value = max_abs(&progress.solution.values[here.clone()]);
     let mut residual = progress.defect[here.clone()].to_vec();
