@@ -164,7 +164,12 @@ impl PixelGraph {
             ));
         }
         if let Some(value) = maps.iter().find(|value| !value.is_finite()) {
-            return Err(Error::argument("attribution", "finite values", value, "replace NaN and infinity first"));
+            return Err(Error::argument(
+                "attribution",
+                "finite values",
+                value,
+                "replace NaN and infinity first",
+            ));
         }
         let rewards: Vec<f64> = maps.iter().map(|&value| f64::from(value)).collect();
         let rewards = self.stencil.pad(&rewards);
@@ -202,7 +207,8 @@ impl PixelGraph {
         for (values, products) in values.chunks_exact(len).zip(products.chunks_exact_mut(len)) {
             products.iter_mut().zip(&self.inverse_degree).for_each(|(product, inverse)| *product *= inverse);
             for pixel in &self.isolated {
-                products[pixel.position] = pixel.neighbors.iter().map(|&(neighbor, p)| p * values[neighbor]).sum();
+                products[pixel.position] =
+                    pixel.neighbors.iter().map(|&(neighbor, p)| p * values[neighbor]).sum();
             }
         }
         Ok(())

@@ -47,7 +47,8 @@ impl PixelGraph {
         for r in rows {
             for c in columns.clone().filter(|&c| (r, c) != (row, column)) {
                 let neighbor = r * width + c;
-                let color: f64 = here.iter().zip(self.stencil.color(neighbor)).map(|(x, y)| (x - y).powi(2)).sum();
+                let color: f64 =
+                    here.iter().zip(self.stencil.color(neighbor)).map(|(x, y)| (x - y).powi(2)).sum();
                 let spatial = (r.abs_diff(row) as f64).hypot(c.abs_diff(column) as f64);
                 distances.push((neighbor, spatial + color.sqrt()));
             }

@@ -8,7 +8,15 @@ use super::neighborhood::HalfNeighborhood;
 
 /// f32 for the iteration, f64 for the certificate.
 pub(super) trait Real:
-    Copy + Default + Send + Sync + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + AddAssign + 'static
+    Copy
+    + Default
+    + Send
+    + Sync
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + AddAssign
+    + 'static
 {
     fn of(value: f64) -> Self;
     fn from_lab(value: f32) -> Self;
@@ -86,11 +94,15 @@ fn weigh<T: Real>(row: &Row<'_>, weights: &mut [T]) {
 #[inline(always)]
 fn push<T: Real>(row: &Row<'_>, weights: &[T], vectors: &Vectors<'_, T>, sums: &mut [T]) {
     let (across, span) = (row.neighborhood.across, sums.len() / vectors.count);
+    let mut near = vec![T::default(); (2 * across + 1) * row.lanes + 2 * across];
     let mut first = 0;
     for rows in 0..=row.down {
         let columns = row.neighborhood.columns(rows);
         let planes = columns.clone().count();
-        let weights = &weights[first * row.lanes..][..planes * row.lanes + 2 * across];
+        // The loops below jump from plane to plane, which memory is slow at: bring the planes near in one stream.
+        let len = planes * row.lanes + 2 * across;
+        near[..len].copy_from_slice(&weights[first * row.lanes..][..len]);
+        let weights = &near[..len];
         first += planes;
         for (vector, sums) in sums.chunks_exact_mut(span).enumerate() {
             let values = &vectors.values[vector * vectors.len + vectors.start..];
@@ -220,13 +232,42 @@ macro_rules! real {
     };
 }
 
-real!(f32, u32, weigh_f32, push_f32, 12_582_912.0, 23, 127, 87.0, [
-    1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0
-]);
-real!(f64, u64, weigh_f64, push_f64, 6_755_399_441_055_744.0, 52, 1023, 707.0, [
-    1.0 / 479_001_600.0, 1.0 / 39_916_800.0, 1.0 / 3_628_800.0, 1.0 / 362_880.0, 1.0 / 40_320.0, 1.0 / 5040.0,
-    1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0
-]);
+real!(
+    f32,
+    u32,
+    weigh_f32,
+    push_f32,
+    12_582_912.0,
+    23,
+    127,
+    87.0,
+    [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0]
+);
+real!(
+    f64,
+    u64,
+    weigh_f64,
+    push_f64,
+    6_755_399_441_055_744.0,
+    52,
+    1023,
+    707.0,
+    [
+        1.0 / 479_001_600.0,
+        1.0 / 39_916_800.0,
+        1.0 / 3_628_800.0,
+        1.0 / 362_880.0,
+        1.0 / 40_320.0,
+        1.0 / 5040.0,
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        0.5,
+        1.0,
+        1.0
+    ]
+);
 
 #[cfg(test)]
 mod tests {

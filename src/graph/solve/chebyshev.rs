@@ -39,8 +39,11 @@ pub(super) fn correct(progress: &mut Progress<'_>) -> Result<()> {
     let shared = progress.solution.iterations == 0;
     let rhs = if shared { progress.rewards } else { &progress.defect[..] };
     let scales: Vec<f64> = rhs.chunks_exact(pixels).map(scale).collect();
-    let mut old: Vec<f32> =
-        rhs.chunks_exact(pixels).zip(&scales).flat_map(|(part, scale)| part.iter().map(move |r| (r * scale) as f32)).collect();
+    let mut old: Vec<f32> = rhs
+        .chunks_exact(pixels)
+        .zip(&scales)
+        .flat_map(|(part, scale)| part.iter().map(move |r| (r * scale) as f32))
+        .collect();
     let mut series: Vec<Series> = (progress.options.discounts.iter().enumerate())
         .map(|(index, &discount)| {
             let start = if shared { 0 } else { index * width };
@@ -106,7 +109,8 @@ fn left_over(new: &[f32], old: &[f32], sum: &[f64], [a, b]: [f32; 2]) -> (f32, f
         let chunks = new.par_chunks(CHUNK).zip(old.par_chunks(CHUNK)).zip(sum.par_chunks(CHUNK));
         chunks
             .map(|((new, old), sum)| {
-                let left = new.iter().zip(old).fold(0.0, |max: f32, (new, old)| max.max((a * new - b * old).abs()));
+                let left =
+                    new.iter().zip(old).fold(0.0, |max: f32, (new, old)| max.max((a * new - b * old).abs()));
                 (left, super::max_abs(sum))
             })
             .reduce(|| (0.0, 0.0), |x, y| (x.0.max(y.0), x.1.max(y.1)))

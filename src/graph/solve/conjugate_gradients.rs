@@ -31,7 +31,8 @@ fn correct_system(progress: &mut Progress<'_>, system: usize, discount: f64) -> 
         single.iter_mut().zip(&direction).for_each(|(single, value)| *single = (value * scale) as f32);
         graph.step(&single, &mut product, &mut scratch, progress.interrupted)?;
         progress.solution.iterations += 1;
-        let applied: Vec<f64> = direction.iter().zip(&product).map(|(d, &p)| d - discount * f64::from(p) / scale).collect();
+        let applied: Vec<f64> =
+            direction.iter().zip(&product).map(|(d, &p)| d - discount * f64::from(p) / scale).collect();
         let length = energy / inner(graph.inverse_degree(), &direction, &applied);
         correction.iter_mut().zip(&direction).for_each(|(value, d)| *value += length * d);
         residual.iter_mut().zip(&applied).for_each(|(value, a)| *value -= length * a);
@@ -45,5 +46,7 @@ fn correct_system(progress: &mut Progress<'_>, system: usize, discount: f64) -> 
 /// The inner product weighted by the row sums of S. Isolated pixels weigh next to nothing in it.
 fn inner(inverse_degree: &[f32], x: &[f64], y: &[f64]) -> f64 {
     let terms = inverse_degree.iter().zip(x.iter().zip(y));
-    terms.map(|(&inverse, (x, y))| if inverse > 0.0 { x * y / f64::from(inverse) } else { x * y * 1e-30 }).sum()
+    terms
+        .map(|(&inverse, (x, y))| if inverse > 0.0 { x * y / f64::from(inverse) } else { x * y * 1e-30 })
+        .sum()
 }
