@@ -1,6 +1,7 @@
 //! The extension module `interpix._core`: a list, nothing else.
 
 mod error;
+mod game;
 mod graph;
 #[cfg(feature = "models")]
 mod models;
@@ -11,6 +12,8 @@ mod search;
 mod _core {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::game::{one_shot, shapley_interactions, shapley_values};
     #[pymodule_export]
     use super::search::{Batch, Outcome, Search};
 
