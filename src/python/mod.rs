@@ -1,6 +1,7 @@
 //! The extension module `interpix._core`: a list, nothing else.
 
 mod error;
+mod game;
 mod graph;
 #[cfg(feature = "models")]
 mod models;
@@ -12,7 +13,11 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+use super::game::{one_shot, shapley_interactions, shapley_values};
+    #[pymodule_export]
     use super::graph::{PixelGraph, rgb_to_lab};
+    #[pymodule_export]
+    use super::search::{Batch, Outcome, Search};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
