@@ -11,6 +11,9 @@ mod search;
 mod _core {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::search::{Batch, Outcome, Search};
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))

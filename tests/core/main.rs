@@ -1,1 +1,2 @@
 //! Integration tests of the Rust interface, one module for each subject.
+mod search;
