@@ -12,6 +12,8 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use super::graph::{PixelGraph, rgb_to_lab};
+    #[pymodule_export]
     use super::search::{Batch, Outcome, Search};
 
     #[pymodule_init]
