@@ -23,6 +23,7 @@ from interpix.storage import replace_file
 __all__ = ["build_parser", "main"]
 
 _DEFAULT_MODEL = "efficientnet_lite0"
+_DEFAULT_STEPS = 12
 _EXTRAS = ("matplotlib", "tqdm", "torch", "timm", "scipy")
 _USAGE_ERROR = 2
 _INTERRUPTED = 130
@@ -70,7 +71,12 @@ def _add_explain(commands: Any) -> None:
     )
     explain.add_argument("--target", help="class name or index (default: the model's answer)")
     explain.add_argument("--regions", default="7", help="patches: 7, 7x9, ... (default: 7, that is 7 x 7 = 49)")
-    explain.add_argument("--all", action="store_true", help="go on after the answer flipped, to the last patch")
+    explain.add_argument(
+        "--steps",
+        type=int,
+        default=_DEFAULT_STEPS,
+        help="find so many patches, or more until the answer flips; they make the curve and the map (default: %(default)s)",
+    )
     _add_propagation(explain)
     explain.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder (default: %(default)s)")
     explain.add_argument("--quiet", action="store_true", help="no progress on stderr")
@@ -100,17 +106,22 @@ def _explain(options: argparse.Namespace) -> None:
     directions: tuple[Direction, ...] = ("insertion", "deletion")
     if options.direction != "both":
         directions = (options.direction,)
-    target = int(options.target) if (options.target or "").isdecimal() else options.target
-    stop = "all" if options.all else "flip"
-    results: list[Explanation] = [
-        moxi.explain(image, target, direction=direction, stop=stop, progress=not options.quiet)
-        for direction in directions
-    ]
+    results = [_search(moxi, image, direction, options) for direction in directions]
     propagated = results[0].propagate(radius=options.radius, discount=options.discount)
     figure = plot_overview(*results, propagated=propagated)
     options.output.mkdir(parents=True, exist_ok=True)
     stem = options.output / Path(options.photo).stem
     _write_results(stem, results, figure)
+
+
+def _search(moxi: Any, image: Any, direction: Direction, options: argparse.Namespace) -> Explanation:
+    """The first `--steps` patches, or, where the answer has not flipped by then, those up to the flip."""
+    target = int(options.target) if (options.target or "").isdecimal() else options.target
+    progress = not options.quiet
+    result: Explanation = moxi.explain(image, target, direction=direction, stop=options.steps, progress=progress)
+    if result.stopped_at is None and len(result.ranking) < result.players:
+        result = moxi.explain(image, target, direction=direction, stop="flip", progress=progress)
+    return result
 
 
 def _write_results(stem: Path, results: list[Explanation], figure: Any) -> None:

@@ -58,6 +58,7 @@ class _Job:
 class _Found:
     """What a search found on one image."""
 
+    image: int
     ranking: npt.NDArray[Any]
     reward: npt.NDArray[Any]
     probability: npt.NDArray[Any]
@@ -293,6 +294,7 @@ class MoXI:
         ends = _score_list(curve)
         ordered = np.sort(single[0])
         return _Found(
+            index,
             ranking,
             *curve,
             gaps=np.append(np.abs(np.diff(ordered[::-1] if insertion else ordered)), np.inf),
@@ -332,25 +334,26 @@ class MoXI:
                 predicted=one.predicted.astype(np.int64),
                 gaps=one.gaps,
                 stopped_at=one.stopped_at,
-                target=job.targets[index],
-                prediction=job.predictions[index],
-                full=job.full[index],
+                target=job.targets[one.image],
+                prediction=job.predictions[one.image],
+                full=job.full[one.image],
                 empty=one.empty,
                 direction=direction,
                 # The whole image is scored before the search.
                 evaluations=one.evaluations + 1,
                 seconds=time.perf_counter() - started,
                 regions=job.regions,
-                image=job.displays[index],
+                image=job.displays[one.image],
                 class_names=None if names is None else tuple(names),
                 provenance=provenance,
             )
-            for index, one in enumerate(found)
+            for one in found
         ]
 
 
 def _found(outcome: Any) -> _Found:
     return _Found(
+        outcome.image,
         np.asarray(outcome.ranking),
         np.asarray(outcome.reward),
         np.asarray(outcome.probability),
@@ -388,7 +391,7 @@ def _per_image(target: Any, count: int) -> list[Any]:
 def _slice(value: Any, index: int, count: int) -> Any:
     """The part of a Captum argument that belongs to one image."""
     if getattr(value, "ndim", 0) == _BATCH_DIMENSIONS and value.shape[0] == count:
-        return value[index]
+        return value[one.image]
     return value
 
 

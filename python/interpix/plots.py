@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["group_title", "plot_curves", "plot_group", "plot_map", "plot_overview", "plot_photo"]
 
 _COLORS = {"insertion": "#1b7837", "deletion": "#b2182b"}
+_FILLS = {
+    "zero": "the model's mean color",
+    "black": "black",
+    "mean": "the photo's mean color",
+    "blur": "the blurred photo",
+}
 _DIM = 0.22
 _ABSENT_GRAY = 128
 _MAX_TITLE = 46
@@ -74,14 +80,14 @@ def group_title(result: Explanation) -> str:
         these = "This 1 of" if count == 1 else f"These {count} of"
         verb = "is" if count == 1 else "are"
         probability = _number(float(result.probabilities[count]))
-        return f"{these} {players} patches {verb} enough for {target} (p = {probability})"
+        return f"{these} {players} patches {verb} enough for the answer {target} (p = {probability})"
     if count is None:
         return f"The answer stays {target} without the {len(result.ranking)} patches that were tried"
     instead = repr(result.name_of(int(result.predicted[count])))
     if count == 0:
         return f"The answer is {instead}, not {target}, with all patches already"
     these = "this 1 of" if count == 1 else f"these {count} of"
-    return f"Without {these} {players} patches it is no longer {target} but {instead}"
+    return f"Without {these} {players} patches the answer is no longer {target} but {instead}"
 
 
 def plot_curves(*results: Explanation, ax: "Axes | None" = None) -> "Axes":
@@ -98,7 +104,8 @@ def plot_curves(*results: Explanation, ax: "Axes | None" = None) -> "Axes":
         becomes = "becomes" if result.direction == "insertion" else "stops being"
         ax.plot(stop, probability, "o", ms=11, mfc="none", mec=color, mew=2)
         label = f"after {stop} the answer {becomes} {result.name_of(result.target)!r}"
-        ax.annotate(label, (stop, probability), (12, 8), textcoords="offset points", color=color)
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+        ax.annotate(label, (stop, probability), (12, 8), textcoords="offset points", color=color, bbox=box)
     first = results[0]
     full = first.full.probability
     ax.axhline(full, color="0.6", lw=1, ls="--", label=f"whole image (p = {_number(full)})")
@@ -152,8 +159,8 @@ def _footer(results: tuple[Explanation, ...]) -> str:
     evaluations = sum(result.evaluations for result in results)
     seconds = sum(result.seconds for result in results)
     return (
-        f"model {provenance.get('model')}, {provenance.get('regions')} patches, absent patches show "
-        f"{provenance.get('absence')} · {evaluations} model evaluations in {seconds:.1f} s · "
+        f"model {provenance.get('model')} · regions {provenance.get('regions')} · absent patches are filled with "
+        f"{_FILLS.get(str(provenance.get('absence')), 'an array of the user')} · {evaluations} model evaluations in {seconds:.1f} s · "
         f"interpix {provenance.get('interpix')}"
     )
 

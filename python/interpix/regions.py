@@ -93,8 +93,10 @@ def _label_map(labels: npt.NDArray[Any], size: tuple[int, int]) -> IntArray:
 
 def _without_channels(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Captum's (1, H, W), (1, 1, H, W) or (1, C, H, W) with the same labels in all channels as (H, W)."""
-    flat = labels.reshape(-1, *labels.shape[-2:]) if labels.ndim >= 2 else labels.reshape(1, 1, -1)  # noqa: PLR2004
-    if flat.size == 0 or not (flat == flat[0]).all():
+    if labels.size == 0 or labels.ndim < 2:  # noqa: PLR2004 - rows and columns
+        raise bad_value("regions", "a label map (H, W)", describe(labels), "give every pixel a label")
+    flat = labels.reshape(-1, *labels.shape[-2:])
+    if not (flat == flat[0]).all():
         cure = "pass one (H, W) map"
         raise bad_value("regions", "the same labels in every channel", describe(labels), cure)
     first: npt.NDArray[Any] = flat[0]
