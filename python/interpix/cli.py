@@ -75,7 +75,7 @@ def _add_explain(commands: Any) -> None:
         "--steps",
         type=int,
         default=_DEFAULT_STEPS,
-        help="find so many patches, or more until the answer flips; they make the curve and the map (default: %(default)s)",
+        help="find so many patches, and more if the answer has not flipped by then (default: %(default)s)",
     )
     _add_propagation(explain)
     explain.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder (default: %(default)s)")

@@ -178,9 +178,7 @@ class Explanation:
 
 def save_all(path: str | os.PathLike[str], explanations: Sequence[Explanation]) -> None:
     """Writes several explanations into one safetensors file that `load_all` reads."""
-    arrays = {
-        f"{index}.{name}": getattr(one, name) for index, one in enumerate(explanations) for name in _ARRAYS
-    }
+    arrays = {f"{index}.{name}": getattr(one, name) for index, one in enumerate(explanations) for name in _ARRAYS}
     write_arrays(path, arrays, {"format": _FORMAT, "explanations": [_scalars(one) for one in explanations]})
 
 
@@ -210,7 +208,7 @@ def _scalars(one: Explanation) -> dict[str, Any]:
     return {name: getattr(one, name) for name in fields} | {"provenance": dict(one.provenance)}
 
 
-def _restore(scalars: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Explanation:
+def _restore(scalars: dict[str, Any], arrays: dict[str, Any]) -> Explanation:
     names = scalars["class_names"]
     scalars["class_names"] = None if names is None else tuple(names)
     scalars["full"], scalars["empty"] = Score(*scalars["full"]), Score(*scalars["empty"])

@@ -75,7 +75,7 @@ class MoXI:
     One object serves any number of images; nothing of a call is kept on it.
     """
 
-    def __init__(  # noqa: PLR0913 - keyword-only options
+    def __init__(
         self,
         model: Any,
         *,
@@ -141,7 +141,7 @@ class MoXI:
             min_confidence=min_confidence,
             batch_size=self._batch_size,
             in_flight=_IN_FLIGHT,
-            full=[tuple(score) for score in job.full],
+            full=[(score.reward, score.probability, score.predicted) for score in job.full],
         )
         options = {"method": "MoXI", "stop": stop, "min_confidence": min_confidence}
 
@@ -179,7 +179,7 @@ class MoXI:
         results = self._results(job, found, direction, options, started)
         return results if many else results[0]
 
-    def attribute(  # noqa: PLR0913 - Captum's signature
+    def attribute(
         self,
         inputs: AnyArray,
         baselines: Any = None,
@@ -209,9 +209,7 @@ class MoXI:
         targets = _per_image(target, len(batch))
         maps = np.stack(
             [
-                self._for_image(baselines, feature_mask, index, len(batch))
-                .explain(image, targets[index])
-                .attribution()
+                self._for_image(baselines, feature_mask, index, len(batch)).explain(image, targets[index]).attribution()
                 for index, image in enumerate(batch)
             ]
         )
@@ -235,7 +233,8 @@ class MoXI:
         regions = read_regions(self._regions, (images.shape[2], images.shape[3]))
         fill = np.stack([self._fill.make(image, self._classifier) for image in images])
         size = self._batch_size
-        parts = [self._classifier.logits(images[i : i + size]) for i in range(0, len(images), size)]
+        # Copies: a model may write to its batch, and these images are still needed.
+        parts = [self._classifier.logits(images[i : i + size].copy()) for i in range(0, len(images), size)]
         logits = np.concatenate(parts).astype(np.float64)
         predictions = logits.argmax(axis=1).tolist()
         names = self._classifier.class_names
@@ -391,7 +390,7 @@ def _per_image(target: Any, count: int) -> list[Any]:
 def _slice(value: Any, index: int, count: int) -> Any:
     """The part of a Captum argument that belongs to one image."""
     if getattr(value, "ndim", 0) == _BATCH_DIMENSIONS and value.shape[0] == count:
-        return value[one.image]
+        return value[index]
     return value
 
 

@@ -158,10 +158,10 @@ def _footer(results: tuple[Explanation, ...]) -> str:
     provenance = results[0].provenance
     evaluations = sum(result.evaluations for result in results)
     seconds = sum(result.seconds for result in results)
+    fill = _FILLS.get(str(provenance.get("absence")), "the user's own fill")
     return (
-        f"model {provenance.get('model')} · regions {provenance.get('regions')} · absent patches are filled with "
-        f"{_FILLS.get(str(provenance.get('absence')), 'an array of the user')} · {evaluations} model evaluations in {seconds:.1f} s · "
-        f"interpix {provenance.get('interpix')}"
+        f"model {provenance.get('model')} · regions {provenance.get('regions')} · absent patches show {fill} · "
+        f"{evaluations} model evaluations in {seconds:.1f} s · interpix {provenance.get('interpix')}"
     )
 
 
@@ -198,7 +198,8 @@ def _axes(ax: "Axes | None") -> "Axes":
     _require_matplotlib()
     import matplotlib.pyplot as plt  # noqa: PLC0415 - matplotlib only when asked for
 
-    return plt.subplots(layout="constrained")[1]
+    created: Axes = plt.subplots(layout="constrained")[1]
+    return created
 
 
 def _require_matplotlib() -> None:

@@ -54,8 +54,5 @@ def from_log_odds(odds: npt.NDArray[np.float64], reward: Reward) -> npt.NDArray[
 def score_logits(logits: npt.NDArray[np.float64], targets: IntArray, reward: Reward) -> Scores:
     """Scores of logits (c, classes) for one target each; ties of the prediction go to the lowest class."""
     odds = log_odds(logits, targets)
-    if reward == "logit":
-        earned = logits[np.arange(len(logits)), targets]
-    else:
-        earned = from_log_odds(odds, reward)
+    earned = logits[np.arange(len(logits)), targets] if reward == "logit" else from_log_odds(odds, reward)
     return earned, from_log_odds(odds, "probability"), logits.argmax(axis=1).astype(np.int64)

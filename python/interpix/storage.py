@@ -20,7 +20,6 @@ __all__ = ["read_arrays", "replace_file", "write_arrays"]
 _DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "U8": "u1", "BOOL": "?"}
 _NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 _LENGTH_BYTES = 8
-_MAX_HEADER_BYTES = 100_000_000
 
 
 def write_arrays(
@@ -48,8 +47,6 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, npt.NDArray[Any
     length = int.from_bytes(content[:_LENGTH_BYTES], "little")
     data = content[_LENGTH_BYTES + length :]
     try:
-        if length > _MAX_HEADER_BYTES:
-            raise ValueError(length)
         header = json.loads(content[_LENGTH_BYTES : _LENGTH_BYTES + length])
         metadata = json.loads(header.pop("__metadata__")["interpix"])
         arrays = {name: _array(entry, data) for name, entry in header.items()}

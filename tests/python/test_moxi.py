@@ -5,8 +5,8 @@ import time
 
 import numpy as np
 import pytest
-from conftest import HEIGHT, WIDTH, sum_of_pixels
 
+from conftest import HEIGHT, WIDTH, sum_of_pixels
 from interpix import CallableClassifier, Fill, MoXI
 from interpix.errors import ArgumentError, ArgumentTypeError, ModelError
 from interpix.rewards import log_odds
@@ -177,7 +177,7 @@ def test_bad_models_and_options():
 )
 def test_unusable_answers_are_model_errors(image, answer, message):
     with pytest.raises(ModelError, match=message):
-        MoXI(answer).explain(image, stop=1, direction="deletion")
+        MoXI(answer, regions=REGIONS).explain(image, stop=1, direction="deletion")
 
 
 class OwnError(Exception):
@@ -245,8 +245,11 @@ def test_ctrl_c_is_answered_at_once(image):
 
     timer = threading.Timer(0.2, interrupt)
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        MoXI(model, regions=(4, 6), batch_size=1).explain([image] * 50, direction="deletion", stop="all")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            MoXI(model, regions=(4, 6), batch_size=1).explain([image] * 50, direction="deletion", stop="all")
+    finally:
+        timer.cancel()
     assert time.perf_counter() - sent[0] < 0.2
 
 
@@ -272,9 +275,10 @@ def test_one_shot_ranks_by_what_a_patch_does_alone(image, classifier, direction)
     result = MoXI(classifier, regions=REGIONS, absence=BLUE, batch_size=4).one_shot(image, direction=direction)
     # Red sums: region 3 has 12, region 2 has 8, region 0 has 4; without red there is only what hides blue.
     assert result.ranking[:3].tolist() == [3, 2, 0]
-    assert result.stopped_at == MoXI(classifier, regions=REGIONS, absence=BLUE).explain(
-        image, direction=direction
-    ).stopped_at
+    assert (
+        result.stopped_at
+        == MoXI(classifier, regions=REGIONS, absence=BLUE).explain(image, direction=direction).stopped_at
+    )
     assert len(result.rewards) == 7
     assert result.provenance["method"] == "MoXI(-)"
 

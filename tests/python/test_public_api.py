@@ -6,9 +6,7 @@ import pytest
 import interpix
 
 MODULES = [
-    module.name
-    for module in pkgutil.walk_packages(interpix.__path__, "interpix.")
-    if module.name != "interpix._core"
+    module.name for module in pkgutil.walk_packages(interpix.__path__, "interpix.") if module.name != "interpix._core"
 ]
 
 

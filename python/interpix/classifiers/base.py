@@ -68,7 +68,7 @@ class Classifier(Protocol):
         ...
 
 
-def compose(  # noqa: PLR0913 - the parts of `Classifier.score_masks`
+def compose(
     images: npt.NDArray[np.float32],
     regions: IntArray,
     fill: npt.NDArray[np.float32],

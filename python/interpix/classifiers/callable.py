@@ -1,5 +1,6 @@
 """Any function from a batch of images to logits, as a classifier."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import BoolArray, IntArray, is_array, to_numpy
-from interpix.classifiers.base import check_logits, compose
-from interpix.errors import ModelError, bad_type, bad_value
+from interpix.classifiers.base import Classifier, check_logits, compose
+from interpix.errors import ArgumentTypeError, ModelError, bad_type, bad_value
 from interpix.rewards import Scores, score_logits
 
-__all__ = ["CallableClassifier"]
+__all__ = ["CallableClassifier", "as_classifier"]
 
 
 class CallableClassifier:
@@ -48,7 +49,7 @@ class CallableClassifier:
             raise bad_type("function", "a function from images to logits", function, "pass a function")
         self._function = function
         self._preprocess = preprocess
-        self.name = name or getattr(function, "__name__", type(function).__name__)
+        self.name: str = name or str(getattr(function, "__name__", type(function).__name__))
         self.class_names = None if class_names is None else list(class_names)
         self.input_size = input_size
 
@@ -94,3 +95,20 @@ class CallableClassifier:
         """Log-odds, probability of the target and predicted class of coalitions: see `Classifier`."""
         logits = self.logits(compose(images, regions, fill, owner, masks))
         return score_logits(logits.astype(np.float64), target, "log_odds")
+
+
+def as_classifier(model: Any) -> Classifier:
+    """`model` itself if it is a classifier, or the callable `model` as one."""
+    if isinstance(model, Classifier):
+        return model
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(model, torch.nn.Module):
+        message = (
+            "`model`: a torch module takes tensors; wrap it in a function that takes a numpy batch, "
+            "for example lambda batch: model(torch.from_numpy(batch))"
+        )
+        raise ArgumentTypeError(message)
+    if callable(model):
+        return CallableClassifier(model)
+    cure = 'use interpix.load_model("efficientnet_lite0"), for example'
+    raise bad_type("model", "a classifier or a function from images to logits", model, cure)
