@@ -108,5 +108,5 @@ def _blur(image: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float3
         padded = np.pad(blurred, pad, mode="symmetric")
         size = image.shape[axis]
         shifted = (np.take(padded, range(k, k + size), axis=axis) for k in range(len(taps)))
-        blurred = sum(tap * part for tap, part in zip(taps, shifted, strict=True))  # type: ignore[assignment]
+        blurred = sum(tap * part for tap, part in zip(taps, shifted, strict=True))
     return blurred.astype(np.float32)

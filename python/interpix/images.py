@@ -5,7 +5,6 @@ Already preprocessed, so nothing is applied: a float array or tensor (3, H, W), 
 """
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -41,7 +40,7 @@ class LoadedImage:
     tensor: npt.NDArray[np.float32] | None
 
 
-def read_images(image: ImageInput | Sequence[ImageInput]) -> tuple[list[LoadedImage], bool]:
+def read_images(image: ImageInput) -> tuple[list[LoadedImage], bool]:
     """One or many images, and whether many were given (a list, a tuple, or a batch (B, 3, H, W))."""
     if isinstance(image, list | tuple):
         if not image:

@@ -39,7 +39,8 @@ def log_odds(logits: npt.NDArray[np.float64], targets: IntArray) -> npt.NDArray[
     others[rows, targets] = -np.inf
     top = others.max(axis=1)
     rest = top + np.log(np.exp(others - top[:, None]).sum(axis=1))
-    return logits[rows, targets] - rest
+    odds: npt.NDArray[np.float64] = logits[rows, targets] - rest
+    return odds
 
 
 def from_log_odds(odds: npt.NDArray[np.float64], reward: Reward) -> npt.NDArray[np.float64]:
