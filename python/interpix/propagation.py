@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from interpix import _core
-from interpix.arrays import from_numpy, to_numpy
-from interpix.errors import ArgumentError
-from interpix.images import rgb_pixels
+from interpix.arrays import array_like, is_array, to_numpy
+from interpix.errors import ArgumentError, MissingDependencyError, bad_value
+from interpix.images import read_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,9 +66,8 @@ class PixelGraph:
 
     def __init__(self, image: Any, radius: int | None = None, *, memory_budget: int = 1 << 30) -> None:
         if radius is not None and radius < 1:
-            msg = f"`radius`: expected at least 1, got {radius}; leave it out for the paper's choice"
-            raise ArgumentError(msg)
-        lab = _core.rgb_to_lab(rgb_pixels(image))
+            raise bad_value("radius", "at least 1", radius, "leave it out for the paper's choice")
+        lab = _core.rgb_to_lab(_read_colors(image))
         self._graph = _core.PixelGraph(lab, radius=radius, memory_budget=memory_budget)
 
     @property
@@ -114,7 +113,7 @@ class PixelGraph:
             ArgumentError: sizes differ, a value is not finite, or an option is out of range.
             ConvergenceError: ``max_iterations`` did not suffice.
         """
-        rewards, shape = _as_stack(to_numpy(maps), channel_axis)
+        rewards, shape = _as_stack(to_numpy(maps, "attribution"), channel_axis)
         if rewards.shape[1:] != self.shape:
             msg = (
                 f"`attribution`: expected maps of the image's size {self.shape}, got {rewards.shape[1:]}; resize the "
@@ -140,15 +139,13 @@ class PixelGraph:
                 stacklevel=2,
             )
         values = values.reshape((len(discounts), *shape)) if several else values.reshape(shape)
-        return Propagation(from_numpy(values, like=maps), iterations, float(residuals.max()), bound)
+        return Propagation(array_like(values, maps), iterations, float(residuals.max()), bound)
 
     def transition_matrix(self) -> scipy.sparse.csr_array:
         """P as ``scipy.sparse.csr_array``, (H W, H W): rows sum to 1, pixels are numbered row by row."""
         try:
             from scipy.sparse import csr_array  # noqa: PLC0415 - optional
         except ImportError as error:
-            from interpix.errors import MissingDependencyError  # noqa: PLC0415 - only when it fails
-
             msg = "transition_matrix() needs scipy: pip install scipy"
             raise MissingDependencyError(msg) from error
         data, columns, starts = self._graph.transition_matrix()
@@ -185,17 +182,40 @@ def propagate(
         ArgumentError: sizes differ, a value is not finite, or an option is out of range.
         ConvergenceError: the solver did not reach the tolerance.
     """
-    array = to_numpy(attribution)
+    array = to_numpy(attribution, "attribution")
     if array.ndim == 4 and channel_axis is None and len(array) == len(image) and not hasattr(image, "mode"):  # noqa: PLR2004
         pairs = zip(array, image, strict=True)
         options: dict[str, Any] = {"radius": radius, "discount": discount, "tolerance": tolerance, "solver": solver}
         stack = [propagate(maps, picture, channel_axis=0, **options) for maps, picture in pairs]
-        return from_numpy(np.stack(stack)[:, None], like=attribution)
+        return array_like(np.stack(stack)[:, None], attribution)
     graph = PixelGraph(image, radius)
     solved = graph.propagate(
         attribution, discount=discount, tolerance=tolerance, solver=solver, channel_axis=channel_axis
     )
     return solved.values
+
+
+def _read_colors(image: Any) -> NDArray[Any]:
+    """sRGB values (H, W, 3): uint8, or float32 in 0..1 (the core checks the range)."""
+    if not is_array(image):
+        return _raw_pixels(image)
+    array = to_numpy(image, "image")
+    if array.dtype == np.uint8:
+        return _raw_pixels(array)
+    if array.ndim == 3 and array.shape[2] != 3 and array.shape[0] == 3:  # noqa: PLR2004
+        array = array.transpose(1, 2, 0)
+    if array.ndim != 3 or array.shape[2] != 3 or not np.issubdtype(array.dtype, np.floating):  # noqa: PLR2004
+        got = f"{array.dtype} {array.shape}"
+        raise bad_value("image", "uint8 (H, W, 3) or float sRGB in 0..1", got, "pass the picture itself")
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _raw_pixels(image: Any) -> NDArray[np.uint8]:
+    raw = read_image(image).raw
+    if raw is None:
+        msg = "a raw image has uint8 pixels; this is a bug in interpix, please report it"
+        raise AssertionError(msg)
+    return raw
 
 
 def _as_stack(maps: NDArray[Any], channel_axis: int | None) -> tuple[NDArray[np.float32], tuple[int, ...]]:

@@ -13,7 +13,7 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-use super::game::{one_shot, shapley_interactions, shapley_values};
+    use super::game::{one_shot, shapley_interactions, shapley_values};
     #[pymodule_export]
     use super::graph::{PixelGraph, rgb_to_lab};
     #[pymodule_export]
