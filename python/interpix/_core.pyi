@@ -1,10 +1,10 @@
 # ---- search --------------------------------------------------------------------------------------
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 __version__: str
 
@@ -53,9 +53,7 @@ class Search:
     def ask(self) -> Batch | None:
         """Return the next coalitions to evaluate, or ``None`` at the end; before ``tell`` the same ones again."""
 
-    def tell(
-        self, reward: NDArray[np.float64], probability: NDArray[np.float64], predicted: NDArray[np.int64]
-    ) -> None:
+    def tell(self, reward: NDArray[np.float64], probability: NDArray[np.float64], predicted: NDArray[np.int64]) -> None:
         """Take the scores of the batch asked last, row by row; on an error the batch stays open.
 
         Args:
@@ -153,3 +151,59 @@ class Outcome:
     @property
     def evaluations(self) -> int:
         """Coalitions that were evaluated for this image."""
+
+# ---- game ----------------------------------------------------------------------------------------
+
+def shapley_values(
+    players: int,
+    evaluate: Callable[[NDArray[np.bool_]], ArrayLike],
+    *,
+    sampler: Literal["exact", "moxi", "permutation"] = "exact",
+    rounds: int = 200,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """Return every player's Shapley value, its standard error, and the number of coalitions evaluated.
+
+    Args:
+        players: Number of players n; at most 16 with ``sampler="exact"``.
+        evaluate: Takes presence (c, n), True = present, and returns rewards (c,). Its exceptions come out as they are.
+        sampler: ``"exact"``: all coalitions. ``"moxi"``: each round draws one size ratio and a random coalition of
+            others of that ratio for each player. ``"permutation"``: each round lets all join in a random order.
+        rounds: Number of rounds of the two samplers.
+        seed: Of the two samplers, at least 0; the same seed gives the same values everywhere.
+        batch_size: Most rows that ``evaluate`` gets at once.
+
+    Returns:
+        Values (n,), standard errors (n,) (zero when exact, infinite after a single round), evaluations.
+    """
+
+def shapley_interactions(
+    players: int, evaluate: Callable[[NDArray[np.bool_]], ArrayLike], *, batch_size: int = 64
+) -> NDArray[np.float64]:
+    """Return the Shapley interaction index of each pair, (n, n), symmetric with a zero diagonal, for n <= 16.
+
+    Args:
+        players: Number of players n.
+        evaluate: As in ``shapley_values``.
+        batch_size: Most rows that ``evaluate`` gets at once.
+    """
+
+def one_shot(
+    players: int,
+    evaluate: Callable[[NDArray[np.bool_]], ArrayLike],
+    *,
+    direction: Literal["insertion", "deletion"],
+    batch_size: int = 64,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Rank all players at once, without interactions (MoXI(-)), from n + 1 evaluations.
+
+    Args:
+        players: Number of players n.
+        evaluate: As in ``shapley_values``.
+        direction: ``"insertion"`` ranks by f(a) - f({}), ``"deletion"`` by [f(N) - f(N - a)] / n.
+        batch_size: Most rows that ``evaluate`` gets at once.
+
+    Returns:
+        The ranking (n,), most important first, and each player's value (n,).
+    """

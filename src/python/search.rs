@@ -45,7 +45,7 @@ impl Search {
         check_length("targets", targets.len(), players.len())?;
         let tasks = players.into_iter().zip(targets).zip(full.into_iter().zip(empty));
         let tasks = tasks.map(|((players, target), (full, empty))| Task { players, target, full, empty }).collect();
-        let (direction, stop) = (parse_direction(direction)?, parse_stop(&stop, min_confidence)?);
+        let (direction, stop) = (parse_direction(direction)?, parse_stop(stop, min_confidence)?);
         let options = SearchOptions { direction, stop, batch_size, in_flight };
         Ok(Self { inner: search::Search::new(tasks, options)? })
     }
@@ -205,11 +205,11 @@ pub(super) fn parse_direction(word: &str) -> Result<Direction> {
     }
 }
 
-fn parse_stop(stop: &StopArgument, min_confidence: f64) -> Result<Stop> {
+fn parse_stop(stop: StopArgument, min_confidence: f64) -> Result<Stop> {
     let stop = match stop {
         StopArgument::Word(word) if word == "flip" => return Ok(Stop::Flip { min_confidence }),
         StopArgument::Word(word) if word == "all" => Stop::All,
-        StopArgument::Steps(steps) => Stop::Steps(*steps),
+        StopArgument::Steps(steps) => Stop::Steps(steps),
         StopArgument::Word(word) => {
             let (expected, cure) = (r#""all", "flip" or a number of steps"#, "pass one of them");
             return Err(Error::argument("stop", expected, format!("{word:?}"), cure));
