@@ -8,11 +8,8 @@ use ndarray::{Array3, ArrayView3, Zip};
 use crate::error::{Error, Result};
 
 /// Linear sRGB to CIE XYZ (IEC 61966-2-1, the rounding that scikit-image uses).
-const XYZ_FROM_RGB: [[f64; 3]; 3] = [
-    [0.412_453, 0.357_580, 0.180_423],
-    [0.212_671, 0.715_160, 0.072_169],
-    [0.019_334, 0.119_193, 0.950_227],
-];
+const XYZ_FROM_RGB: [[f64; 3]; 3] =
+    [[0.412_453, 0.357_580, 0.180_423], [0.212_671, 0.715_160, 0.072_169], [0.019_334, 0.119_193, 0.950_227]];
 /// XYZ of the D65 white point for the 2-degree observer (ASTM E308).
 const WHITE: [f64; 3] = [0.950_47, 1.0, 1.088_83];
 /// Below this ratio to white, the cube root is replaced by a line (CIE 15, with scikit-image's rounding).

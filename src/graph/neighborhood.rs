@@ -10,34 +10,29 @@ pub fn default_radius(height: usize, width: usize) -> usize {
     (height.max(width) / 32).max(1)
 }
 
-/// A step from a pixel to a neighbor that comes later in reading order.
+/// Half of the neighborhood: the pixels that come later in reading order. The other half are the same edges, walked the
+/// other way.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Offset {
-    /// Rows down, 0..=radius.
-    pub(super) rows: usize,
-    /// First column of the pixel's row that has this neighbor.
-    pub(super) from: usize,
-    /// Column of that first pixel's neighbor.
-    pub(super) to: usize,
-    /// Number of pixels in a row that have this neighbor.
-    pub(super) len: usize,
-    /// Distance in pixels.
-    pub(super) distance: f64,
+pub(super) struct HalfNeighborhood {
+    /// Rows down that an edge reaches.
+    pub(super) down: usize,
+    /// Columns to either side that an edge reaches.
+    pub(super) across: usize,
 }
 
-/// Half of the neighborhood: the other half are the same edges, walked the other way.
-pub(super) fn half_neighborhood(height: usize, width: usize, radius: usize) -> Vec<Offset> {
-    let across = radius.min(width - 1) as isize;
-    let mut offsets = Vec::new();
-    for rows in 0..=radius.min(height - 1) {
-        let first = if rows == 0 { 1 } else { -across };
-        offsets.extend((first..=across).map(|columns| Offset {
-            rows,
-            from: columns.min(0).unsigned_abs(),
-            to: columns.max(0).unsigned_abs(),
-            len: width - columns.unsigned_abs(),
-            distance: (rows as f64).hypot(columns as f64),
-        }));
+impl HalfNeighborhood {
+    pub(super) fn new(height: usize, width: usize, radius: usize) -> Self {
+        Self { down: radius.min(height - 1), across: radius.min(width - 1) }
     }
-    offsets
+
+    /// Column offsets of the edges that go `rows` down, ascending.
+    pub(super) fn columns(&self, rows: usize) -> std::ops::RangeInclusive<isize> {
+        let across = self.across as isize;
+        if rows == 0 { 1..=across } else { -across..=across }
+    }
+
+    /// Number of edges of a pixel that go at most `rows` down.
+    pub(super) fn edges(&self, rows: usize) -> usize {
+        self.across + rows.min(self.down) * (2 * self.across + 1)
+    }
 }

@@ -1,6 +1,6 @@
 //! The graph of one image: built once, any number of maps propagated over it.
 
-use ndarray::{ArrayView3, ArrayView4, Array4};
+use ndarray::{ArrayView3, ArrayView4};
 
 use super::neighborhood::default_radius;
 use super::solve::{Propagation, SolveOptions, solve};
@@ -43,7 +43,8 @@ pub struct PixelGraph {
 /// A pixel so unlike its neighbors that single precision holds none of its weights.
 #[derive(Debug)]
 struct IsolatedPixel {
-    index: usize,
+    position: usize,
+    /// Position and probability of each neighbor.
     neighbors: Vec<(usize, f32)>,
 }
 
@@ -85,8 +86,8 @@ impl PixelGraph {
         if radius == 0 {
             return Err(Error::argument("radius", "at least 1", 0, "leave it out for the paper's choice"));
         }
-        let stencil = Stencil::new(height, width, radius, lab.iter().copied().collect());
-        let stored = if stencil.edges().saturating_mul(size_of::<f32>()) <= options.memory_budget {
+        let stencil = Stencil::new(height, width, radius, &lab.iter().copied().collect::<Vec<_>>());
+        let stored = if stencil.stored_len().saturating_mul(size_of::<f32>()) <= options.memory_budget {
             Some(stencil.weights(interrupted)?)
         } else {
             None
@@ -99,21 +100,22 @@ impl PixelGraph {
 
     /// Row sums, and the rows that need more range than single precision has.
     fn normalize(&mut self, interrupted: &dyn Fn() -> bool) -> Result<()> {
-        let pixels = self.stencil.pixels();
-        let mut degree = vec![0.0_f32; pixels];
-        let ones = vec![1.0_f32; pixels];
+        let pixels = self.height * self.width();
+        let ones = self.stencil.pad(&vec![1.0_f32; pixels]);
+        let mut degree = vec![0.0_f32; ones.len()];
         self.stencil.multiply(self.weights(), &ones, &mut degree, &mut Vec::new(), interrupted)?;
-        for (index, sum) in degree.iter_mut().enumerate() {
-            if *sum < ISOLATED_BELOW {
-                let mut neighbors = Vec::new();
-                self.for_each_probability(index, |neighbor, p| neighbors.push((neighbor, p as f32)));
-                self.isolated.push(IsolatedPixel { index, neighbors });
-                *sum = 0.0;
-            } else {
-                *sum = 1.0 / *sum;
+        self.inverse_degree = vec![0.0; degree.len()];
+        for pixel in 0..pixels {
+            let position = self.stencil.position(pixel);
+            if degree[position] >= ISOLATED_BELOW {
+                self.inverse_degree[position] = 1.0 / degree[position];
+                continue;
             }
+            let mut neighbors = Vec::new();
+            let place = |neighbor| self.stencil.position(neighbor);
+            self.for_each_probability(pixel, |neighbor, p| neighbors.push((place(neighbor), p as f32)));
+            self.isolated.push(IsolatedPixel { position, neighbors });
         }
-        self.inverse_degree = degree;
         Ok(())
     }
 
@@ -162,18 +164,25 @@ impl PixelGraph {
             ));
         }
         if let Some(value) = maps.iter().find(|value| !value.is_finite()) {
-            return Err(Error::argument("attribution", "finite values", value, "replace NaN and infinity first"));
+            return Err(Error::argument(
+                "attribution",
+                "finite values",
+                value,
+                "replace NaN and infinity first",
+            ));
         }
         let rewards: Vec<f64> = maps.iter().map(|&value| f64::from(value)).collect();
+        let rewards = self.stencil.pad(&rewards);
         let solution = solve(self, &rewards, options, interrupted)?;
         let shape = (options.discounts.len(), count, height, width);
-        let values = ArrayView4::from_shape(shape, &solution.values).expect("the solver keeps the shape");
+        let values = self.stencil.crop(&solution.values);
+        let values = ArrayView4::from_shape(shape, &values).expect("the solver keeps the shape");
         let per_map = (options.discounts.len(), count);
         let table = |values: Vec<f64>| {
             ndarray::Array2::from_shape_vec(per_map, values).expect("one number for each map and discount")
         };
         Ok(Propagation {
-            values: Array4::from_shape_fn(shape, |index| values[index] as f32),
+            values: values.mapv(|value| value as f32),
             iterations: solution.iterations,
             residuals: table(solution.residuals),
             error_bounds: table(solution.error_bounds),
@@ -194,11 +203,12 @@ impl PixelGraph {
         interrupted: &dyn Fn() -> bool,
     ) -> Result<()> {
         self.stencil.multiply(self.weights(), values, products, scratch, interrupted)?;
-        let pixels = self.stencil.pixels();
-        for (values, products) in values.chunks_exact(pixels).zip(products.chunks_exact_mut(pixels)) {
+        let len = self.stencil.len();
+        for (values, products) in values.chunks_exact(len).zip(products.chunks_exact_mut(len)) {
             products.iter_mut().zip(&self.inverse_degree).for_each(|(product, inverse)| *product *= inverse);
             for pixel in &self.isolated {
-                products[pixel.index] = pixel.neighbors.iter().map(|&(index, p)| p * values[index]).sum();
+                products[pixel.position] =
+                    pixel.neighbors.iter().map(|&(neighbor, p)| p * values[neighbor]).sum();
             }
         }
         Ok(())
@@ -206,16 +216,19 @@ impl PixelGraph {
 
     /// P times each vector of `values` in double precision, from weights computed in double precision.
     pub(super) fn step_exact(&self, values: &[f64], interrupted: &dyn Fn() -> bool) -> Result<Vec<f64>> {
-        let pixels = self.stencil.pixels();
-        let mut vectors = vec![1.0; pixels];
+        let len = self.stencil.len();
+        let mut vectors = self.stencil.pad(&vec![1.0; self.height * self.width()]);
         vectors.extend_from_slice(values);
         let mut products = vec![0.0; vectors.len()];
         self.stencil.multiply(Weights::Computed, &vectors, &mut products, &mut Vec::new(), interrupted)?;
-        let (degree, products) = products.split_at_mut(pixels);
-        for part in products.chunks_exact_mut(pixels) {
-            // A 1 x 1 image has no neighbor to step to.
-            part.iter_mut().zip(&*degree).for_each(|(value, &sum)| *value /= if sum > 0.0 { sum } else { 1.0 });
+        let degree = products[..len].to_vec();
+        products.drain(..len);
+        for part in products.chunks_exact_mut(len) {
+            // Beside the image, and in an image of one pixel, there is no neighbor to step to.
+            part.iter_mut().zip(&degree).for_each(|(value, &sum)| {
+                *value = if sum > 0.0 { *value / sum } else { 0.0 };
+            });
         }
-        Ok(products.to_vec())
+        Ok(products)
     }
 }

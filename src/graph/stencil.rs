@@ -7,85 +7,131 @@
 
 use rayon::prelude::*;
 
-use super::neighborhood::{Offset, half_neighborhood};
-use super::vector_math::{Real, Row, Vectors};
+use super::neighborhood::HalfNeighborhood;
+use super::vector_math::{LANES, Real, Row, Vectors};
 use crate::error::{Error, Result};
 use crate::parallel;
 
 /// Edges between two looks at the interrupt hook: 20 ms of work where weights are computed anew.
 const EDGES_PER_BLOCK: usize = 20_000_000;
 
-/// Where the edges are, and the colors they depend on.
+/// Where the edges are, the colors they depend on, and how a vector over the image lies in memory.
+///
+/// Rows are `stride` elements apart: `across` zeros, the columns filled up with zeros to whole vector registers, and
+/// `across` zeros again. So no product needs to know where a row ends.
 #[derive(Debug)]
 pub(super) struct Stencil {
     height: usize,
     width: usize,
-    offsets: Vec<Offset>,
-    /// L, a and b planes, one after the other.
-    lab: Vec<f32>,
+    neighborhood: HalfNeighborhood,
+    lanes: usize,
+    stride: usize,
+    /// L, a and b, each laid out as a vector.
+    lab: [Vec<f32>; 3],
     /// Rows in a band.
     band: usize,
-    /// Rows below a band that its edges reach.
-    halo: usize,
 }
 
 /// Where the weights of a product come from.
 #[derive(Clone, Copy)]
 pub(super) enum Weights<'a, T> {
-    /// Stored, row after row.
+    /// Stored, row after row, as [`Stencil::weights`] gives them.
     Stored(&'a [T]),
     /// Computed when they are needed.
     Computed,
 }
 
 impl Stencil {
-    /// `lab` has shape (3, height, width), in C order.
-    pub(super) fn new(height: usize, width: usize, radius: usize, lab: Vec<f32>) -> Self {
-        let offsets = half_neighborhood(height, width, radius);
-        let halo = radius.min(height - 1);
-        Self { height, width, offsets, lab, band: halo.max(8), halo }
+    /// `lab` holds the planes L, a and b, one after the other, each row by row.
+    pub(super) fn new(height: usize, width: usize, radius: usize, lab: &[f32]) -> Self {
+        let neighborhood = HalfNeighborhood::new(height, width, radius);
+        let lanes = width.next_multiple_of(LANES);
+        let stride = lanes + 2 * neighborhood.across;
+        let band = neighborhood.down.max(8);
+        let mut stencil =
+            Self { height, width, neighborhood, lanes, stride, lab: [const { Vec::new() }; 3], band };
+        for (plane, values) in lab.chunks_exact(height * width).enumerate() {
+            stencil.lab[plane] = stencil.pad(values);
+        }
+        stencil
     }
 
-    pub(super) fn pixels(&self) -> usize {
-        self.height * self.width
+    /// Elements of a vector over the image.
+    pub(super) fn len(&self) -> usize {
+        self.height * self.stride
     }
 
     pub(super) fn width(&self) -> usize {
         self.width
     }
 
-    /// The edges that start in a row, and the row's colors.
-    pub(super) fn row(&self, row: usize) -> Row<'_> {
-        let (start, pixels) = (row * self.width, self.pixels());
-        let lab = [0, 1, 2].map(|channel| &self.lab[channel * pixels + start..(channel + 1) * pixels]);
-        Row { width: self.width, offsets: self.offsets_of(row), lab }
+    /// Lays one or more images' values, row by row, out as vectors.
+    pub(super) fn pad<T: Real>(&self, values: &[T]) -> Vec<T> {
+        let mut out = vec![T::default(); values.len() / self.width * self.stride];
+        for (row, values) in out.chunks_exact_mut(self.stride).zip(values.chunks_exact(self.width)) {
+            row[self.neighborhood.across..][..self.width].copy_from_slice(values);
+        }
+        out
     }
 
-    fn offsets_of(&self, row: usize) -> &[Offset] {
-        let inside = self.offsets.partition_point(|offset| offset.rows < self.height - row);
-        &self.offsets[..inside]
+    /// The inverse of [`Stencil::pad`].
+    pub(super) fn crop<T: Real>(&self, values: &[T]) -> Vec<T> {
+        let rows = values.chunks_exact(self.stride);
+        rows.flat_map(|row| &row[self.neighborhood.across..][..self.width]).copied().collect()
     }
 
-    fn row_edges(&self, row: usize) -> usize {
-        self.offsets_of(row).iter().map(|offset| offset.len).sum()
+    /// Where pixel `index`, counted row by row, is in a vector.
+    pub(super) fn position(&self, index: usize) -> usize {
+        index / self.width * self.stride + self.neighborhood.across + index % self.width
     }
 
-    /// Undirected edges of the whole image: the number of weights to store.
-    pub(super) fn edges(&self) -> usize {
-        (0..self.height).map(|row| self.row_edges(row)).sum()
+    /// L, a and b of a pixel, counted row by row.
+    pub(super) fn color(&self, index: usize) -> [f64; 3] {
+        [0, 1, 2].map(|channel| f64::from(self.lab[channel][self.position(index)]))
+    }
+
+    fn row(&self, row: usize) -> Row<'_> {
+        Row {
+            neighborhood: self.neighborhood,
+            down: self.down(row),
+            lanes: self.lanes,
+            stride: self.stride,
+            width: self.width,
+            lab: [0, 1, 2].map(|channel| &self.lab[channel][row * self.stride..]),
+        }
+    }
+
+    /// Rows down that the edges of a row's pixels go.
+    fn down(&self, row: usize) -> usize {
+        self.neighborhood.down.min(self.height - 1 - row)
+    }
+
+    /// Weights of the edges that start in a row.
+    fn row_weights(&self, row: usize) -> usize {
+        self.neighborhood.edges(self.down(row)) * self.lanes
+    }
+
+    /// Weights of the edges that start above a row.
+    fn weights_above(&self, row: usize) -> usize {
+        let full = row.min(self.height - self.neighborhood.down);
+        full * self.row_weights(0) + (full..row).map(|above| self.row_weights(above)).sum::<usize>()
+    }
+
+    /// Number of weights to store, with the margins that a product reads over.
+    pub(super) fn stored_len(&self) -> usize {
+        self.weights_above(self.height) + 2 * self.neighborhood.across
     }
 
     /// All weights, in the order of a product.
     pub(super) fn weights(&self, interrupted: &dyn Fn() -> bool) -> Result<Vec<f32>> {
-        let mut weights = vec![0.0; self.edges()];
-        let full_row = self.row_edges(0).max(1);
-        let rows_per_block = (EDGES_PER_BLOCK / full_row).max(1);
-        let mut rest = weights.as_mut_slice();
+        let mut weights = vec![0.0; self.stored_len()];
+        let rows_per_block = (EDGES_PER_BLOCK / self.row_weights(0).max(1)).max(1);
+        let mut rest = &mut weights[self.neighborhood.across..];
         for first in (0..self.height).step_by(rows_per_block) {
             let mut rows = Vec::new();
             for row in first..(first + rows_per_block).min(self.height) {
                 let part;
-                (part, rest) = rest.split_at_mut(self.row_edges(row));
+                (part, rest) = rest.split_at_mut(self.row_weights(row));
                 rows.push((row, part));
             }
             parallel::install(|| {
@@ -105,11 +151,10 @@ impl Stencil {
         scratch: &mut Vec<T>,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<()> {
-        let count = values.len() / self.pixels();
-        let span = (self.band + self.halo) * self.width;
-        let bands = self.height.div_ceil(self.band);
-        scratch.resize(bands * count * span, T::default());
-        let band_edges = self.row_edges(0).max(1) * self.band * count;
+        let count = values.len() / self.len();
+        let span = (self.band + self.neighborhood.down) * self.stride;
+        scratch.resize(self.height.div_ceil(self.band) * count * span, T::default());
+        let band_edges = self.row_weights(0).max(1) * self.band * count;
         let block = (EDGES_PER_BLOCK / band_edges).max(2 * parallel::threads());
         for (index, part) in scratch.chunks_mut(block * count * span).enumerate() {
             parallel::install(|| {
@@ -121,55 +166,51 @@ impl Stencil {
         }
         let scratch = &*scratch;
         parallel::install(|| {
-            products.par_chunks_exact_mut(self.width).enumerate().for_each(|(index, out)| {
-                let (vector, row) = (index / self.height, index % self.height);
-                let mut band = row / self.band;
-                out.copy_from_slice(self.band_row(scratch, count, band, vector, row));
-                while band > 0 && row < band * self.band + self.halo {
-                    band -= 1;
-                    let part = self.band_row(scratch, count, band, vector, row);
-                    out.iter_mut().zip(part).for_each(|(sum, &value)| *sum += value);
-                }
+            products.par_chunks_exact_mut(self.stride).enumerate().for_each(|(index, out)| {
+                self.collect_row(scratch, count, index / self.height, index % self.height, out);
             });
         });
         Ok(())
     }
 
-    fn band_row<'a, T>(&self, scratch: &'a [T], count: usize, band: usize, vector: usize, row: usize) -> &'a [T] {
-        let span = (self.band + self.halo) * self.width;
-        let start = (band * count + vector) * span + (row - band * self.band) * self.width;
-        &scratch[start..start + self.width]
+    /// What the row's own band and the bands above it that reach it have added, in that order.
+    fn collect_row<T: Real>(&self, scratch: &[T], count: usize, vector: usize, row: usize, out: &mut [T]) {
+        let span = (self.band + self.neighborhood.down) * self.stride;
+        let part = |band: usize| {
+            let start = (band * count + vector) * span + (row - band * self.band) * self.stride;
+            &scratch[start..start + self.stride]
+        };
+        let mut band = row / self.band;
+        out.copy_from_slice(part(band));
+        while band > 0 && row < band * self.band + self.neighborhood.down {
+            band -= 1;
+            out.iter_mut().zip(part(band)).for_each(|(sum, &value)| *sum += value);
+        }
+        out[self.neighborhood.across + self.width..].fill(T::default());
     }
 
     fn multiply_band<T: Real>(&self, weights: Weights<'_, T>, first: usize, values: &[T], sums: &mut [T]) {
         sums.fill(T::default());
-        let count = values.len() / self.pixels();
+        let (count, margin) = (values.len() / self.len(), self.neighborhood.across);
         let mut fresh = match weights {
             Weights::Stored(_) => Vec::new(),
-            Weights::Computed => vec![T::default(); self.row_edges(first)],
+            Weights::Computed => vec![T::default(); self.row_weights(first) + 2 * margin],
         };
-        // Every row above the last ones has the same number of edges, so a band's place is a multiple.
-        let mut at = first * self.row_edges(0) - self.edges_missing_above(first);
+        let mut at = self.weights_above(first);
         for row in first..(first + self.band).min(self.height) {
-            let edges = self.row_edges(row);
+            let len = self.row_weights(row);
             let part = match weights {
-                Weights::Stored(all) => &all[at..at + edges],
+                Weights::Stored(all) => &all[at..at + len + 2 * margin],
                 Weights::Computed => {
-                    T::weigh_row(&self.row(row), &mut fresh[..edges]);
-                    &fresh[..edges]
+                    T::weigh_row(&self.row(row), &mut fresh[margin..margin + len]);
+                    &fresh[..len + 2 * margin]
                 }
             };
-            at += edges;
-            let top = (row - first) * self.width;
-            let vectors = Vectors { values, count, len: self.pixels(), start: row * self.width, top };
+            at += len;
+            let (start, top) = (row * self.stride, (row - first) * self.stride);
+            let vectors = Vectors { values, count, len: self.len(), start, top };
             T::push_row(&self.row(row), part, &vectors, sums);
         }
-    }
-
-    /// How many edges fewer than `row * row_edges(0)` the rows above `row` have: the last rows reach out of the image.
-    fn edges_missing_above(&self, row: usize) -> usize {
-        let first_short = self.height.saturating_sub(self.halo);
-        (first_short..row).map(|above| self.row_edges(0) - self.row_edges(above)).sum()
     }
 }
 

@@ -42,13 +42,13 @@ impl PixelGraph {
         let (row, column) = (pixel / width, pixel % width);
         let rows = row.saturating_sub(radius)..=row.saturating_add(radius).min(height - 1);
         let columns = column.saturating_sub(radius)..=column.saturating_add(radius).min(width - 1);
-        let lab = self.stencil.row(0).lab;
+        let here = self.stencil.color(pixel);
         let mut distances = Vec::new();
         for r in rows {
             for c in columns.clone().filter(|&c| (r, c) != (row, column)) {
                 let neighbor = r * width + c;
                 let color: f64 =
-                    (0..3).map(|i| (f64::from(lab[i][pixel]) - f64::from(lab[i][neighbor])).powi(2)).sum();
+                    here.iter().zip(self.stencil.color(neighbor)).map(|(x, y)| (x - y).powi(2)).sum();
                 let spatial = (r.abs_diff(row) as f64).hypot(c.abs_diff(column) as f64);
                 distances.push((neighbor, spatial + color.sqrt()));
             }

@@ -1,7 +1,8 @@
 //! The Python face of `crate::graph`.
 
 use numpy::{
-    IntoPyArray, PyArray1, PyArray2, PyArray3, PyArray4, PyReadonlyArray1, PyReadonlyArray3, PyUntypedArrayMethods,
+    IntoPyArray, PyArray1, PyArray2, PyArray3, PyArray4, PyReadonlyArray1, PyReadonlyArray3,
+    PyUntypedArrayMethods,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -80,7 +81,10 @@ impl PixelGraph {
 
 /// sRGB (uint8, or float32 in 0..1), shape (height, width, 3), to CIELAB planes, shape (3, height, width).
 #[pyfunction]
-pub(super) fn rgb_to_lab<'py>(py: Python<'py>, image: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray3<f32>>> {
+pub(super) fn rgb_to_lab<'py>(
+    py: Python<'py>,
+    image: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyArray3<f32>>> {
     let lab = if let Ok(image) = image.extract::<PyReadonlyArray3<'_, u8>>() {
         let image = image.as_array();
         detached(py, |_| color::lab_from_srgb(image))?
@@ -97,6 +101,8 @@ fn parse_solver(name: &str) -> PyResult<Solver> {
     let known = [Solver::Chebyshev, Solver::ConjugateGradients, Solver::ValueIteration];
     known.into_iter().find(|solver| solver.name() == name).ok_or_else(|| {
         let names = known.map(Solver::name).join("', '");
-        PyValueError::new_err(format!("`solver`: expected 'auto', '{names}', got '{name}'; 'auto' is the fastest"))
+        PyValueError::new_err(format!(
+            "`solver`: expected 'auto', '{names}', got '{name}'; 'auto' is the fastest"
+        ))
     })
 }

@@ -13,9 +13,9 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::graph::{PixelGraph, rgb_to_lab};
-    #[pymodule_export]
     use super::game::{one_shot, shapley_interactions, shapley_values};
+    #[pymodule_export]
+    use super::graph::{PixelGraph, rgb_to_lab};
     #[pymodule_export]
     use super::search::{Batch, Outcome, Search};
 

@@ -19,7 +19,8 @@ struct Series {
     discount: f64,
     /// Where its right-hand sides start among the polynomials' vectors.
     start: usize,
-    sum: Vec<f32>,
+    /// In double precision: its rounding would be the largest part of the residual.
+    sum: Vec<f64>,
 }
 
 impl Series {
@@ -32,20 +33,23 @@ impl Series {
 
 /// Adds the solution for the defect to the values.
 pub(super) fn correct(progress: &mut Progress<'_>) -> Result<()> {
-    let (graph, pixels) = (progress.graph, progress.graph.stencil.pixels());
+    let (graph, pixels) = (progress.graph, progress.graph.stencil.len());
     let width = progress.rewards.len();
     // At first all discounts have the same right-hand sides.
     let shared = progress.solution.iterations == 0;
     let rhs = if shared { progress.rewards } else { &progress.defect[..] };
     let scales: Vec<f64> = rhs.chunks_exact(pixels).map(scale).collect();
-    let mut old: Vec<f32> =
-        rhs.chunks_exact(pixels).zip(&scales).flat_map(|(part, scale)| part.iter().map(move |r| (r * scale) as f32)).collect();
+    let mut old: Vec<f32> = rhs
+        .chunks_exact(pixels)
+        .zip(&scales)
+        .flat_map(|(part, scale)| part.iter().map(move |r| (r * scale) as f32))
+        .collect();
     let mut series: Vec<Series> = (progress.options.discounts.iter().enumerate())
         .map(|(index, &discount)| {
             let start = if shared { 0 } else { index * width };
             let mut series = Series { discount, start, sum: Vec::new() };
-            let first = series.coefficient(0) as f32;
-            series.sum = old[start..start + width].iter().map(|value| first * value).collect();
+            let first = series.coefficient(0);
+            series.sum = old[start..start + width].iter().map(|&value| first * f64::from(value)).collect();
             series
         })
         .collect();
@@ -57,8 +61,8 @@ pub(super) fn correct(progress: &mut Progress<'_>) -> Result<()> {
     while !finished(progress, &series, &scales, (&new, &old), k) && !progress.out_of_iterations() {
         k += 1;
         for series in &mut series {
-            let (factor, part) = (series.coefficient(k) as f32, &new[series.start..series.start + width]);
-            series.sum.iter_mut().zip(part).for_each(|(sum, value)| *sum += factor * value);
+            let (factor, part) = (series.coefficient(k), &new[series.start..series.start + width]);
+            series.sum.iter_mut().zip(part).for_each(|(sum, &value)| *sum += factor * f64::from(value));
         }
         graph.step(&new, &mut product, &mut scratch, progress.interrupted)?;
         old.iter_mut().zip(&product).for_each(|(old, &product)| *old = 2.0 * product - *old);
@@ -83,7 +87,7 @@ fn finished(
     (new, old): (&[f32], &[f32]),
     k: usize,
 ) -> bool {
-    let pixels = progress.graph.stencil.pixels();
+    let pixels = progress.graph.stencil.len();
     let values = progress.solution.values.chunks_exact(progress.rewards.len());
     series.iter().zip(values).all(|(series, values)| {
         let last = if k == 0 { 2.0 } else { 1.0 } * series.coefficient(k);
@@ -93,35 +97,34 @@ fn finished(
             let at = series.start + map * pixels;
             let (left, largest) = left_over(&new[at..at + pixels], &old[at..at + pixels], sum, factors);
             let scale = scales[at / pixels];
-            let goal = progress.goal(series.discount, super::max_abs(values), f64::from(largest) / scale);
+            let goal = progress.goal(series.discount, super::max_abs(values), largest / scale);
             f64::from(left) / scale <= goal
         })
     })
 }
 
 /// `max |a T_{k+1} - b T_k|` and `max |sum|`.
-fn left_over(new: &[f32], old: &[f32], sum: &[f32], [a, b]: [f32; 2]) -> (f32, f32) {
+fn left_over(new: &[f32], old: &[f32], sum: &[f64], [a, b]: [f32; 2]) -> (f32, f64) {
     parallel::install(|| {
         let chunks = new.par_chunks(CHUNK).zip(old.par_chunks(CHUNK)).zip(sum.par_chunks(CHUNK));
         chunks
             .map(|((new, old), sum)| {
-                let rows = new.iter().zip(old).zip(sum);
-                rows.fold((0.0_f32, 0.0_f32), |(left, largest), ((new, old), sum)| {
-                    (left.max((a * new - b * old).abs()), largest.max(sum.abs()))
-                })
+                let left =
+                    new.iter().zip(old).fold(0.0, |max: f32, (new, old)| max.max((a * new - b * old).abs()));
+                (left, super::max_abs(sum))
             })
             .reduce(|| (0.0, 0.0), |x, y| (x.0.max(y.0), x.1.max(y.1)))
     })
 }
 
 fn add(progress: &mut Progress<'_>, series: &[Series], scales: &[f64]) {
-    let pixels = progress.graph.stencil.pixels();
+    let pixels = progress.graph.stencil.len();
     let width = progress.rewards.len();
     for (series, values) in series.iter().zip(progress.solution.values.chunks_exact_mut(width)) {
         let maps = series.sum.chunks_exact(pixels).zip(values.chunks_exact_mut(pixels)).enumerate();
         for (map, (sum, values)) in maps {
             let scale = scales[series.start / pixels + map];
-            values.iter_mut().zip(sum).for_each(|(value, &sum)| *value += f64::from(sum) / scale);
+            values.iter_mut().zip(sum).for_each(|(value, &sum)| *value += sum / scale);
         }
     }
 }

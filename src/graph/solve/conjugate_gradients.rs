@@ -6,7 +6,7 @@ use crate::error::Result;
 
 /// Adds the solution for the defect to the values, one system after the other.
 pub(super) fn correct(progress: &mut Progress<'_>) -> Result<()> {
-    let maps = progress.rewards.len() / progress.graph.stencil.pixels();
+    let maps = progress.rewards.len() / progress.graph.stencil.len();
     for system in 0..progress.options.discounts.len() * maps {
         if progress.solution.error_bounds[system] > progress.options.tolerance {
             correct_system(progress, system, progress.options.discounts[system / maps])?;
@@ -16,7 +16,7 @@ pub(super) fn correct(progress: &mut Progress<'_>) -> Result<()> {
 }
 
 fn correct_system(progress: &mut Progress<'_>, system: usize, discount: f64) -> Result<()> {
-    let (graph, pixels) = (progress.graph, progress.graph.stencil.pixels());
+    let (graph, pixels) = (progress.graph, progress.graph.stencil.len());
     let here = system * pixels..(system + 1) * pixels;
     let largest_value = max_abs(&progress.solution.values[here.clone()]);
     let mut residual = progress.defect[here.clone()].to_vec();
@@ -31,7 +31,8 @@ fn correct_system(progress: &mut Progress<'_>, system: usize, discount: f64) -> 
         single.iter_mut().zip(&direction).for_each(|(single, value)| *single = (value * scale) as f32);
         graph.step(&single, &mut product, &mut scratch, progress.interrupted)?;
         progress.solution.iterations += 1;
-        let applied: Vec<f64> = direction.iter().zip(&product).map(|(d, &p)| d - discount * f64::from(p) / scale).collect();
+        let applied: Vec<f64> =
+            direction.iter().zip(&product).map(|(d, &p)| d - discount * f64::from(p) / scale).collect();
         let length = energy / inner(graph.inverse_degree(), &direction, &applied);
         correction.iter_mut().zip(&direction).for_each(|(value, d)| *value += length * d);
         residual.iter_mut().zip(&applied).for_each(|(value, a)| *value -= length * a);
@@ -45,5 +46,7 @@ fn correct_system(progress: &mut Progress<'_>, system: usize, discount: f64) -> 
 /// The inner product weighted by the row sums of S. Isolated pixels weigh next to nothing in it.
 fn inner(inverse_degree: &[f32], x: &[f64], y: &[f64]) -> f64 {
     let terms = inverse_degree.iter().zip(x.iter().zip(y));
-    terms.map(|(&inverse, (x, y))| if inverse > 0.0 { x * y / f64::from(inverse) } else { x * y * 1e-30 }).sum()
+    terms
+        .map(|(&inverse, (x, y))| if inverse > 0.0 { x * y / f64::from(inverse) } else { x * y * 1e-30 })
+        .sum()
 }

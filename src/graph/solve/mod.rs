@@ -178,7 +178,7 @@ impl Progress<'_> {
 
     /// Computes the defect in double precision, and from it residuals and error bounds.
     fn certify(&mut self) -> Result<()> {
-        let pixels = self.graph.stencil.pixels();
+        let pixels = self.graph.stencil.len();
         let solution = &mut self.solution;
         if solution.iterations > 0 {
             self.defect = self.graph.step_exact(&solution.values, self.interrupted)?;

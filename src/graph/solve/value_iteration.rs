@@ -7,7 +7,8 @@ use crate::error::Result;
 ///
 /// As printed, lines 17-19 would stop after one pass; the test is between consecutive iterates, as the text says.
 pub(super) fn solve(progress: &mut Progress<'_>) -> Result<()> {
-    let (graph, pixels) = (progress.graph, progress.graph.stencil.pixels());
+    let (graph, pixels) = (progress.graph, progress.graph.stencil.len());
+    let count = graph.height() * graph.width();
     let maps = progress.rewards.len() / pixels;
     let (mut single, mut product, mut scratch) = (vec![0.0; pixels], vec![0.0; pixels], Vec::new());
     for system in 0..progress.options.discounts.len() * maps {
@@ -26,7 +27,7 @@ pub(super) fn solve(progress: &mut Progress<'_>) -> Result<()> {
             change = 0.0;
             for ((value, &reward), &step) in values.iter_mut().zip(rewards).zip(&product) {
                 let next = reward + discount * f64::from(step);
-                change += (next - *value).powi(2) / pixels as f64;
+                change += (next - *value).powi(2) / count as f64;
                 *value = next;
             }
             progress.solution.iterations += 1;
