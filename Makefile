@@ -31,7 +31,7 @@ $(VENV)/demo.stamp: $(BIN)/python $(RUST_SOURCES) pyproject.toml $(wildcard pyth
 # What the tests need: tools, and the package in place with its extension built for quick rebuilds.
 $(VENV)/test.stamp: $(BIN)/python $(RUST_SOURCES) pyproject.toml
 	$(PIP) 'maturin>=1.16,<2'
-	. $(BIN)/activate && maturin develop --quiet $(PROFILE) --extras test
+	. $(BIN)/activate && maturin develop --quiet $(PROFILE) --extras demo,test
 	# Its photos are test data; the package itself, and what it depends on, are not used.
 	$(PIP) --no-deps foolbox==3.3.4
 	@touch $@

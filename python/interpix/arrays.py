@@ -17,8 +17,8 @@ __all__ = [
     "BoolArray",
     "FloatArray",
     "IntArray",
-    "array_like",
     "describe",
+    "from_numpy",
     "is_array",
     "is_tensor",
     "read_only",
@@ -43,7 +43,7 @@ def is_array(value: object) -> bool:
     return isinstance(value, np.ndarray) or is_tensor(value)
 
 
-def to_numpy(value: Any, name: str) -> npt.NDArray[Any]:
+def to_numpy(value: Any, name: str = "attribution") -> npt.NDArray[Any]:
     """The numpy view (or, from another device, copy) of an array; `name` is for the error message."""
     if isinstance(value, np.ndarray):
         return value
@@ -54,14 +54,14 @@ def to_numpy(value: Any, name: str) -> npt.NDArray[Any]:
     raise bad_type(name, "a numpy array or a torch tensor", value, "convert it first")
 
 
-def array_like(values: npt.NDArray[Any], reference: Any) -> AnyArray:
-    """`values` as the same kind of array as `reference`: its device, and its dtype if that is a float."""
-    if is_tensor(reference):
+def from_numpy(values: npt.NDArray[Any], *, like: Any) -> AnyArray:
+    """`values` as the same kind of array as `like`: its device, and its dtype if that is a float."""
+    if is_tensor(like):
         torch = sys.modules["torch"]
-        dtype = reference.dtype if reference.is_floating_point() else torch.float32
+        dtype = like.dtype if like.is_floating_point() else torch.float32
         tensor = torch.from_numpy(np.ascontiguousarray(values).copy())
-        return tensor.to(device=reference.device, dtype=dtype)
-    dtype = getattr(reference, "dtype", np.dtype(np.float32))
+        return tensor.to(device=like.device, dtype=dtype)
+    dtype = getattr(like, "dtype", np.dtype(np.float32))
     return values.astype(dtype if np.issubdtype(dtype, np.floating) else np.float32)
 
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from interpix.arrays import describe, is_array, to_numpy
 from interpix.errors import ArgumentError, bad_type, bad_value
 
-__all__ = ["ImageInput", "LoadedImage", "read_image", "read_images", "to_display"]
+__all__ = ["ImageInput", "LoadedImage", "read_image", "read_images", "rgb_pixels", "to_display"]
 
 ImageInput: TypeAlias = Any
 """A path, a PIL image, a uint8 array (H, W, 3), or a float array or tensor (3, H, W)."""
@@ -71,6 +71,28 @@ def read_image(image: ImageInput) -> LoadedImage:
         return LoadedImage(None, _preprocessed(array))
     cure = "use uint8 for a raw image, float for a preprocessed one"
     raise bad_value("image", "dtype uint8 or a float", describe(array), cure)
+
+
+def rgb_pixels(image: ImageInput) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+    """The colors (H, W, 3) of a picture as the eye sees it: uint8, or float32 in 0 ... 1.
+
+    Raw images as in `read_image`; a float array or tensor, (H, W, 3) or (3, H, W), holds sRGB values in 0 ... 1.
+    """
+    if not is_array(image) or (array := to_numpy(image, "image")).dtype == np.uint8:
+        raw = read_image(image).raw
+        if raw is not None:
+            return raw
+    if not np.issubdtype(array.dtype, np.floating) or array.ndim != _IMAGE_DIMENSIONS or array.size == 0:
+        expected = "uint8 (H, W, 3), or floats (H, W, 3) or (3, H, W) in 0 ... 1"
+        raise bad_value("image", expected, describe(array), "convert it first")
+    if array.shape[2] != _CHANNELS:
+        array = array.transpose(1, 2, 0)
+    if array.shape[2] != _CHANNELS:
+        raise bad_value("image", "three channels, first or last", describe(array), "convert it to RGB")
+    if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+        cure = "pass the picture before normalization, not the model's input"
+        raise bad_value("image", "sRGB values in 0 ... 1", f"{array.min():.3g} ... {array.max():.3g}", cure)
+    return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def to_display(tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from interpix import _core
 from interpix.absence import AbsenceInput, Fill, read_absence
-from interpix.arrays import AnyArray, BoolArray, IntArray, array_like, to_numpy
+from interpix.arrays import AnyArray, BoolArray, IntArray, from_numpy, to_numpy
 from interpix.classifiers import as_classifier
 from interpix.classifiers.base import Classifier, compose, resolve_target
 from interpix.errors import bad_type, bad_value
@@ -214,7 +214,7 @@ class MoXI:
             ]
         )
         filled = np.repeat(maps[:, None], batch.shape[1], axis=1)
-        return array_like(filled[0] if single else filled, inputs)
+        return from_numpy(filled[0] if single else filled, like=inputs)
 
     def _for_image(self, baselines: Any, feature_mask: Any, index: int, count: int) -> "MoXI":
         """This object with Captum's `baselines` and `feature_mask` of one image."""

@@ -25,7 +25,6 @@ _FILLS = {
 _DIM = 0.22
 _ABSENT_GRAY = 128
 _MAX_TITLE = 46
-_MAP_TITLE = "The same evidence pixel by pixel:\npatch ranks spread along similar colors"
 _SIZE = (15.0, 9.6)
 
 
@@ -149,7 +148,7 @@ def plot_overview(
     plot_curves(*results, ax=figure.add_subplot(grid[1, :4] if propagated is not None else grid[1, :]))
     if propagated is not None:
         ax = plot_map(propagated, image=results[0].image, ax=figure.add_subplot(grid[1, 4:]))
-        ax.set_title(_MAP_TITLE)
+        ax.set_title(_map_title(results[0]))
     figure.suptitle(_footer(results), fontsize=10, color="0.35", y=-0.02, va="top")
     return figure
 
@@ -163,6 +162,13 @@ def _footer(results: tuple[Explanation, ...]) -> str:
         f"model {provenance.get('model')} · regions {provenance.get('regions')} · absent patches show {fill} · "
         f"{evaluations} model evaluations in {seconds:.1f} s · interpix {provenance.get('interpix')}"
     )
+
+
+def _map_title(result: Explanation) -> str:
+    curve = "green" if result.direction == "insertion" else "red"
+    count = len(result.ranking)
+    patches = "patch" if count == 1 else f"{count} patches"
+    return f"The {curve} curve's {patches}, spread to pixels of similar color\n(bright: found early and well connected)"
 
 
 def _verb(result: Explanation) -> str:
