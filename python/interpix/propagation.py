@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from interpix import _core
-from interpix.arrays import array_like, is_array, to_numpy
+from interpix.arrays import from_numpy, to_numpy
 from interpix.errors import ArgumentError, MissingDependencyError, bad_value
-from interpix.images import read_image
+from interpix.images import rgb_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ class PixelGraph:
     def __init__(self, image: Any, radius: int | None = None, *, memory_budget: int = 1 << 30) -> None:
         if radius is not None and radius < 1:
             raise bad_value("radius", "at least 1", radius, "leave it out for the paper's choice")
-        lab = _core.rgb_to_lab(_read_colors(image))
+        lab = _core.rgb_to_lab(rgb_pixels(image))
         self._graph = _core.PixelGraph(lab, radius=radius, memory_budget=memory_budget)
 
     @property
@@ -139,7 +139,7 @@ class PixelGraph:
                 stacklevel=2,
             )
         values = values.reshape((len(discounts), *shape)) if several else values.reshape(shape)
-        return Propagation(array_like(values, maps), iterations, float(residuals.max()), bound)
+        return Propagation(from_numpy(values, like=maps), iterations, float(residuals.max()), bound)
 
     def transition_matrix(self) -> scipy.sparse.csr_array:
         """P as ``scipy.sparse.csr_array``, (H W, H W): rows sum to 1, pixels are numbered row by row."""
@@ -187,35 +187,12 @@ def propagate(
         pairs = zip(array, image, strict=True)
         options: dict[str, Any] = {"radius": radius, "discount": discount, "tolerance": tolerance, "solver": solver}
         stack = [propagate(maps, picture, channel_axis=0, **options) for maps, picture in pairs]
-        return array_like(np.stack(stack)[:, None], attribution)
+        return from_numpy(np.stack(stack)[:, None], like=attribution)
     graph = PixelGraph(image, radius)
     solved = graph.propagate(
         attribution, discount=discount, tolerance=tolerance, solver=solver, channel_axis=channel_axis
     )
     return solved.values
-
-
-def _read_colors(image: Any) -> NDArray[Any]:
-    """sRGB values (H, W, 3): uint8, or float32 in 0..1 (the core checks the range)."""
-    if not is_array(image):
-        return _raw_pixels(image)
-    array = to_numpy(image, "image")
-    if array.dtype == np.uint8:
-        return _raw_pixels(array)
-    if array.ndim == 3 and array.shape[2] != 3 and array.shape[0] == 3:  # noqa: PLR2004
-        array = array.transpose(1, 2, 0)
-    if array.ndim != 3 or array.shape[2] != 3 or not np.issubdtype(array.dtype, np.floating):  # noqa: PLR2004
-        got = f"{array.dtype} {array.shape}"
-        raise bad_value("image", "uint8 (H, W, 3) or float sRGB in 0..1", got, "pass the picture itself")
-    return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _raw_pixels(image: Any) -> NDArray[np.uint8]:
-    raw = read_image(image).raw
-    if raw is None:
-        msg = "a raw image has uint8 pixels; this is a bug in interpix, please report it"
-        raise AssertionError(msg)
-    return raw
 
 
 def _as_stack(maps: NDArray[Any], channel_axis: int | None) -> tuple[NDArray[np.float32], tuple[int, ...]]:
