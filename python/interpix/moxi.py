@@ -102,7 +102,7 @@ class MoXI:
         self._reward = check_reward(reward)
         self._batch_size = _AUTO_BATCH_SIZE if batch_size == "auto" else _positive("batch_size", batch_size)
 
-    def explain(  # noqa: PLR0913 - keyword-only options
+    def explain(
         self,
         image: ImageInput | Sequence[ImageInput],
         target: Target | Sequence[Target] = None,

@@ -46,7 +46,7 @@ class Classifier(Protocol):
         """Logits (B, classes) of preprocessed images (B, 3, H', W')."""
         ...
 
-    def score_masks(  # noqa: PLR0913 - one argument for each part of the game
+    def score_masks(
         self,
         images: npt.NDArray[np.float32],
         regions: IntArray,

@@ -83,7 +83,7 @@ class CallableClassifier:
         logits = to_numpy(answer, "logits")
         return check_logits(logits, len(batch), self.name).astype(np.float32)
 
-    def score_masks(  # noqa: PLR0913 - `Classifier.score_masks`
+    def score_masks(
         self,
         images: npt.NDArray[np.float32],
         regions: IntArray,
