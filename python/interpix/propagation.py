@@ -10,7 +10,7 @@ import numpy as np
 
 from interpix import _core
 from interpix.arrays import from_numpy, to_numpy
-from interpix.errors import ArgumentError
+from interpix.errors import ArgumentError, MissingDependencyError, bad_value
 from interpix.images import rgb_pixels
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ class PixelGraph:
 
     def __init__(self, image: Any, radius: int | None = None, *, memory_budget: int = 1 << 30) -> None:
         if radius is not None and radius < 1:
-            msg = f"`radius`: expected at least 1, got {radius}; leave it out for the paper's choice"
-            raise ArgumentError(msg)
+            raise bad_value("radius", "at least 1", radius, "leave it out for the paper's choice")
         lab = _core.rgb_to_lab(rgb_pixels(image))
         self._graph = _core.PixelGraph(lab, radius=radius, memory_budget=memory_budget)
 
@@ -114,7 +113,7 @@ class PixelGraph:
             ArgumentError: sizes differ, a value is not finite, or an option is out of range.
             ConvergenceError: ``max_iterations`` did not suffice.
         """
-        rewards, shape = _as_stack(to_numpy(maps), channel_axis)
+        rewards, shape = _as_stack(to_numpy(maps, "attribution"), channel_axis)
         if rewards.shape[1:] != self.shape:
             msg = (
                 f"`attribution`: expected maps of the image's size {self.shape}, got {rewards.shape[1:]}; resize the "
@@ -147,8 +146,6 @@ class PixelGraph:
         try:
             from scipy.sparse import csr_array  # noqa: PLC0415 - optional
         except ImportError as error:
-            from interpix.errors import MissingDependencyError  # noqa: PLC0415 - only when it fails
-
             msg = "transition_matrix() needs scipy: pip install scipy"
             raise MissingDependencyError(msg) from error
         data, columns, starts = self._graph.transition_matrix()
@@ -185,7 +182,7 @@ def propagate(
         ArgumentError: sizes differ, a value is not finite, or an option is out of range.
         ConvergenceError: the solver did not reach the tolerance.
     """
-    array = to_numpy(attribution)
+    array = to_numpy(attribution, "attribution")
     if array.ndim == 4 and channel_axis is None and len(array) == len(image) and not hasattr(image, "mode"):  # noqa: PLR2004
         pairs = zip(array, image, strict=True)
         options: dict[str, Any] = {"radius": radius, "discount": discount, "tolerance": tolerance, "solver": solver}

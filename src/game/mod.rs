@@ -35,7 +35,9 @@ mod random;
 mod sampling;
 mod table;
 
-pub use context::{full_context_interaction, full_context_value, self_context_interaction, self_context_value};
+pub use context::{
+    full_context_interaction, full_context_value, self_context_interaction, self_context_value,
+};
 pub use one_shot::{OneShot, one_shot};
 pub use sampling::{SampleOptions, Sampled, Sampler, sampled_shapley_values};
 pub use table::{MAX_PLAYERS, Table};

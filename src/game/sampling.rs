@@ -83,7 +83,8 @@ pub fn sampled_shapley_values<E>(
     let mut left = options.rounds;
     while left > 0 {
         let rounds = left.min(ROUNDS_AT_ONCE);
-        let joins: Vec<Join> = (0..rounds).flat_map(|_| draw(options.sampler, players, &mut random)).collect();
+        let joins: Vec<Join> =
+            (0..rounds).flat_map(|_| draw(options.sampler, players, &mut random)).collect();
         evaluator.fetch(joins.iter().flat_map(|join| [&join.before, &join.after]))?;
         for join in &joins {
             gains[join.player].add(evaluator.reward(&join.after) - evaluator.reward(&join.before));

@@ -23,7 +23,8 @@ impl Table {
     /// # Errors
     /// `players` is 0 or above [`MAX_PLAYERS`], or a reward is not finite.
     pub fn from_fn(players: usize, reward: impl Fn(&Coalition) -> f64) -> Result<Self> {
-        let evaluate = |sets: &[Coalition]| Ok::<_, std::convert::Infallible>(sets.iter().map(&reward).collect());
+        let evaluate =
+            |sets: &[Coalition]| Ok::<_, std::convert::Infallible>(sets.iter().map(&reward).collect());
         Self::evaluate(players, 1 << MAX_PLAYERS, evaluate).map_err(|error| match error {
             RunError::Search(error) => error,
             RunError::Callback(never) => match never {},
@@ -76,7 +77,9 @@ impl Table {
     /// ```
     pub fn shapley_values(&self) -> Vec<f64> {
         let weights = weights(self.players);
-        (0..self.players).map(|player| self.average(&weights, 1 << player, |code| self.gain(code, player))).collect()
+        (0..self.players)
+            .map(|player| self.average(&weights, 1 << player, |code| self.gain(code, player)))
+            .collect()
     }
 
     /// The Shapley interaction index of each pair (equation 2), (n, n), symmetric with a zero diagonal: the Shapley

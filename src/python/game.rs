@@ -55,7 +55,8 @@ pub(super) fn one_shot<'py>(
     direction: &str,
     batch_size: usize,
 ) -> PyResult<(Bound<'py, PyArray1<i64>>, Floats<'py>)> {
-    let found = game::one_shot(players, parse_direction(direction)?, batch_size, |sets| call(evaluate, sets))?;
+    let found =
+        game::one_shot(players, parse_direction(direction)?, batch_size, |sets| call(evaluate, sets))?;
     let ranking = PyArray1::from_iter(evaluate.py(), found.ranking.iter().map(|&player| player as i64));
     Ok((ranking, found.values.into_pyarray(evaluate.py())))
 }

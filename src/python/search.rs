@@ -44,7 +44,8 @@ impl Search {
         let (full, empty) = (ends("full", full, players.len())?, ends("empty", empty, players.len())?);
         check_length("targets", targets.len(), players.len())?;
         let tasks = players.into_iter().zip(targets).zip(full.into_iter().zip(empty));
-        let tasks = tasks.map(|((players, target), (full, empty))| Task { players, target, full, empty }).collect();
+        let tasks =
+            tasks.map(|((players, target), (full, empty))| Task { players, target, full, empty }).collect();
         let (direction, stop) = (parse_direction(direction)?, parse_stop(stop, min_confidence)?);
         let options = SearchOptions { direction, stop, batch_size, in_flight };
         Ok(Self { inner: search::Search::new(tasks, options)? })
@@ -61,12 +62,14 @@ impl Search {
         probability: PyReadonlyArray1<'_, f64>,
         predicted: PyReadonlyArray1<'_, i64>,
     ) -> Result<()> {
-        let (reward, probability, predicted) = (reward.as_array(), probability.as_array(), predicted.as_array());
+        let (reward, probability, predicted) =
+            (reward.as_array(), probability.as_array(), predicted.as_array());
         check_length("probability", probability.len(), reward.len())?;
         check_length("predicted", predicted.len(), reward.len())?;
         let rows = reward.iter().zip(probability).zip(predicted);
-        let score =
-            |((&reward, &probability), &predicted)| Ok(Score { reward, probability, predicted: class(predicted)? });
+        let score = |((&reward, &probability), &predicted)| {
+            Ok(Score { reward, probability, predicted: class(predicted)? })
+        };
         self.inner.tell(&rows.map(score).collect::<Result<Vec<Score>>>()?)
     }
 
@@ -238,7 +241,8 @@ fn check_length(name: &'static str, got: usize, expected: usize) -> Result<()> {
 
 fn class(predicted: i64) -> Result<usize> {
     let cure = "pass the index of the greatest logit";
-    usize::try_from(predicted).map_err(|_| Error::argument("predicted", "class indices from 0 on", predicted, cure))
+    usize::try_from(predicted)
+        .map_err(|_| Error::argument("predicted", "class indices from 0 on", predicted, cure))
 }
 
 fn triple(score: Score) -> Triple {

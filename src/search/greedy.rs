@@ -60,7 +60,12 @@ impl Task {
     pub(super) fn check(&self, image: usize) -> Result<()> {
         if self.players == 0 {
             let got = format!("0 for image {image}");
-            return Err(Error::argument("players", "at least 1 for each image", got, "leave such images out"));
+            return Err(Error::argument(
+                "players",
+                "at least 1 for each image",
+                got,
+                "leave such images out",
+            ));
         }
         let ends = [("full", self.full), ("empty", self.empty)];
         let bad = ends.into_iter().find_map(|(name, end)| Some((name, end.filter(|end| !end.is_finite())?)));

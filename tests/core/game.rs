@@ -63,7 +63,8 @@ fn restricted(game: &Table, groups: &[Vec<usize>]) -> Table {
 
 /// Equation 2 as it is written: the merged pair's value, less each one's value in the absence of the other.
 fn interaction_by_merging(game: &Table, i: usize, j: usize) -> f64 {
-    let others: Vec<Vec<usize>> = (0..game.players()).filter(|&k| k != i && k != j).map(|k| vec![k]).collect();
+    let others: Vec<Vec<usize>> =
+        (0..game.players()).filter(|&k| k != i && k != j).map(|k| vec![k]).collect();
     let first = |group: Vec<usize>| restricted(game, &[&[group], &others[..]].concat()).shapley_values()[0];
     first(vec![i, j]) - first(vec![i]) - first(vec![j])
 }
@@ -175,7 +176,11 @@ fn score(values: &[u32], set: &Coalition) -> Score {
     Score { reward: set_sum(values, set), probability: 0.0, predicted: 0 }
 }
 
-fn sample(players: usize, options: SampleOptions, reward: impl Fn(&Coalition) -> f64) -> interpix::game::Sampled {
+fn sample(
+    players: usize,
+    options: SampleOptions,
+    reward: impl Fn(&Coalition) -> f64,
+) -> interpix::game::Sampled {
     let batch_size = options.batch_size;
     let mut seen = HashSet::new();
     let sampled = sampled_shapley_values(players, &options, |sets| {
@@ -210,7 +215,8 @@ fn sampled_values_approach_the_exact_ones() {
     let rewards = |set: &Coalition| ((code(set) * 7919) % 101) as f64;
     let exact = Table::from_fn(7, rewards).unwrap().shapley_values();
     for sampler in [Sampler::Moxi, Sampler::Permutation] {
-        let sampled = sample(7, SampleOptions { sampler, rounds: 20_000, ..SampleOptions::default() }, rewards);
+        let sampled =
+            sample(7, SampleOptions { sampler, rounds: 20_000, ..SampleOptions::default() }, rewards);
         for ((value, error), exact) in sampled.values.iter().zip(&sampled.standard_errors).zip(&exact) {
             assert!(*error < 0.4, "{sampler:?}: {error}");
             assert!((value - exact).abs() < 4.0 * error, "{sampler:?}: {value} ± {error}, exact {exact}");
@@ -239,7 +245,8 @@ fn a_single_round_knows_no_error() {
 #[test]
 fn one_shot_ranks_by_single_players() {
     let values = [3, 7, 7, 1];
-    let evaluate = |sets: &[Coalition]| Ok::<_, Infallible>(sets.iter().map(|set| set_sum(&values, set)).collect());
+    let evaluate =
+        |sets: &[Coalition]| Ok::<_, Infallible>(sets.iter().map(|set| set_sum(&values, set)).collect());
     let insertion = one_shot(4, Direction::Insertion, 3, evaluate).unwrap();
     assert_eq!(insertion.ranking, [1, 2, 0, 3]);
     assert_eq!(insertion.values, [3.0, 7.0, 7.0, 1.0]);

@@ -7,7 +7,9 @@ use std::collections::HashSet;
 use std::convert::Infallible;
 
 use interpix::Error;
-use interpix::search::{Batch, Coalition, Direction, Outcome, RunError, Score, Search, SearchOptions, Stop, Task};
+use interpix::search::{
+    Batch, Coalition, Direction, Outcome, RunError, Score, Search, SearchOptions, Stop, Task,
+};
 use proptest::prelude::*;
 
 const TARGET: usize = 1;
@@ -55,11 +57,15 @@ fn brute_force(image: usize, game: &Table, direction: Direction, stop: Stop) -> 
     let (full, empty) = (game.score(&Coalition::full(n)), game.score(&Coalition::empty(n)));
     let reached = |chosen: &[usize]| match direction {
         Direction::Insertion => game.score(&Coalition::of(n, chosen.iter().copied())),
-        Direction::Deletion => game.score(&Coalition::of(n, (0..n).filter(|player| !chosen.contains(player)))),
+        Direction::Deletion => {
+            game.score(&Coalition::of(n, (0..n).filter(|player| !chosen.contains(player))))
+        }
     };
     let holds = |score: &Score| match (direction, stop) {
         (Direction::Deletion, _) => score.predicted != TARGET,
-        (_, Stop::Flip { min_confidence }) => score.predicted == TARGET && score.probability >= min_confidence,
+        (_, Stop::Flip { min_confidence }) => {
+            score.predicted == TARGET && score.probability >= min_confidence
+        }
         _ => score.predicted == TARGET,
     };
     let (mut ranking, mut gaps, mut scores) = (vec![], vec![], vec![reached(&[])]);
@@ -209,7 +215,8 @@ fn a_target_that_is_predicted_from_the_start_ends_at_step_zero() {
     let mut game = counting();
     game.scores[0].predicted = TARGET;
     let flip = Stop::Flip { min_confidence: 0.0 };
-    let outcome = &run(std::slice::from_ref(&game), tasks(&[game.clone()]), options(Direction::Insertion, flip)).0[0];
+    let outcome =
+        &run(std::slice::from_ref(&game), tasks(&[game.clone()]), options(Direction::Insertion, flip)).0[0];
     assert_eq!((outcome.stopped_at, outcome.ranking.len(), outcome.evaluations), (Some(0), 0, 2));
     assert_eq!((outcome.full.reward, outcome.empty.reward), (4.0, 0.0));
 }
@@ -239,8 +246,9 @@ fn an_interrupted_search_keeps_what_it_found() {
         [(0, 1)]
     );
     assert_eq!(search.steps(), [1, 0]);
-    let outcomes = search
-        .run(|batch| Ok::<_, Infallible>(batch.coalitions().map(|coalition| games[0].score(&coalition)).collect()));
+    let outcomes = search.run(|batch| {
+        Ok::<_, Infallible>(batch.coalitions().map(|coalition| games[0].score(&coalition)).collect())
+    });
     assert_eq!(outcomes.unwrap()[1], brute_force(1, &games[1], Direction::Insertion, Stop::All));
 }
 
@@ -251,13 +259,17 @@ fn message(error: &Error) -> String {
 
 #[test]
 fn unusable_scores_are_refused_and_change_nothing() {
-    let mut search = Search::new(tasks(&[counting(), counting()]), options(Direction::Deletion, Stop::All)).unwrap();
+    let mut search =
+        Search::new(tasks(&[counting(), counting()]), options(Direction::Deletion, Stop::All)).unwrap();
     let early = search.tell(&[]).unwrap_err();
     assert!(message(&early).contains("call `ask` first"), "{early}");
     let batch = search.ask().unwrap();
     let good = Score { reward: 0.0, probability: 0.5, predicted: 0 };
     let short = search.tell(&[good]).unwrap_err();
-    assert!(message(&short).contains("expected 2 of them, one for each coalition of the batch, got 1"), "{short}");
+    assert!(
+        message(&short).contains("expected 2 of them, one for each coalition of the batch, got 1"),
+        "{short}"
+    );
     for reward in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let error = search.tell(&[good, Score { reward, ..good }]).unwrap_err();
         let expected = format!("got reward {reward} and probability 0.5 for image 1, coalition [0, 1, 2, 3]");
@@ -273,15 +285,25 @@ fn bad_options_and_tasks_are_refused() {
     let one = || vec![Task::new(1, 0)];
     let new = |tasks, options| message(&Search::new(tasks, options).unwrap_err());
     let default = SearchOptions::default();
-    assert!(new(one(), SearchOptions { batch_size: 0, ..default }).starts_with("`batch_size`: expected at least 1"));
-    assert!(new(one(), SearchOptions { in_flight: 0, ..default }).starts_with("`in_flight`: expected at least 1"));
+    assert!(
+        new(one(), SearchOptions { batch_size: 0, ..default })
+            .starts_with("`batch_size`: expected at least 1")
+    );
+    assert!(
+        new(one(), SearchOptions { in_flight: 0, ..default }).starts_with("`in_flight`: expected at least 1")
+    );
     for min_confidence in [-0.1, 1.1, f64::NAN] {
         let stop = Stop::Flip { min_confidence };
-        assert!(new(one(), SearchOptions { stop, ..default }).starts_with("`min_confidence`: expected a probability"));
+        assert!(
+            new(one(), SearchOptions { stop, ..default })
+                .starts_with("`min_confidence`: expected a probability")
+        );
     }
     assert!(new(vec![Task::new(2, 0), Task::new(0, 0)], default).contains("got 0 for image 1"));
     let full = Some(Score { reward: f64::NAN, probability: 0.0, predicted: 0 });
-    assert!(new(vec![Task { full, ..Task::new(1, 0) }], default).starts_with("`full`: expected finite numbers"));
+    assert!(
+        new(vec![Task { full, ..Task::new(1, 0) }], default).starts_with("`full`: expected finite numbers")
+    );
 }
 
 #[test]
