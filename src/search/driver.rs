@@ -186,7 +186,7 @@ impl Search {
         }
     }
 
-    /// Takes the coalition size that fills a batch best, among equals that of the oldest image.
+    /// Takes coalitions of one size, in the order of the images.
     fn pack(&self) -> Option<Batch> {
         let size = self.best_size()?;
         let mut batch = Batch::new(size);
@@ -201,9 +201,16 @@ impl Search {
         Some(batch)
     }
 
+    /// The size of the image whose round is scored in part, else the one that fills the batch best, among equals that of
+    /// the oldest image. Without the first rule a batch boundary would split images that could go in lockstep, and
+    /// filling batches would become harder from step to step.
     fn best_size(&self) -> Option<usize> {
+        let active = || self.active.iter().map(|&image| &self.images[image]);
+        if let Some(greedy) = active().find(|greedy| greedy.is_partly_told()) {
+            return Some(greedy.size());
+        }
         let mut groups: Vec<(usize, usize)> = Vec::new();
-        for greedy in self.active.iter().map(|&image| &self.images[image]) {
+        for greedy in active() {
             let (size, rows) = (greedy.size(), greedy.pending().len());
             match groups.iter_mut().find(|(other, _)| *other == size) {
                 Some((_, total)) => *total += rows,
