@@ -11,6 +11,10 @@ mod search;
 mod _core {
     use pyo3::prelude::*;
 
+    #[cfg(feature = "models")]
+    #[pymodule_export]
+    use super::models::{NativeModel, convert_weights};
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))
