@@ -1,0 +1,209 @@
+# ---- search --------------------------------------------------------------------------------------
+
+from collections.abc import Callable, Sequence
+from typing import Literal, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__version__: str
+
+def reset_threads() -> None:
+    """Forget the thread pool in the child of a fork."""
+
+def set_threads(count: int) -> None:
+    """Set the number of threads of parallel work; 0 means one for each core."""
+
+@final
+class Search:
+    """Greedy searches of any number of images that share their batches.
+
+    ``ask`` for a batch of coalitions, evaluate it, ``tell`` the scores, until ``ask`` returns ``None``. The outcome
+    depends on neither ``batch_size`` nor ``in_flight``; equal rewards go to the lowest player.
+
+    Args:
+        players: Number of players of each image.
+        targets: Class index that is explained, for each image.
+        direction: ``"insertion"`` (argmax of the reward, from nothing) or ``"deletion"`` (argmin, from everything).
+        stop: ``"flip"`` ends an image when its target becomes (insertion) or ceases to be (deletion) the predicted
+            class, ``"all"`` after all players, an integer after so many steps.
+        min_confidence: With ``stop="flip"`` and insertion, the least probability of the target, in [0, 1].
+        batch_size: Most coalitions in a batch.
+        in_flight: Most images searched at the same time.
+        full: For each image the (reward, probability, predicted class) of all players together, where it is known.
+        empty: Likewise of no player at all.
+
+    Raises:
+        interpix.errors.ArgumentError: An argument is out of its range.
+    """
+
+    def __new__(
+        cls,
+        players: Sequence[int],
+        targets: Sequence[int],
+        *,
+        direction: Literal["insertion", "deletion"],
+        stop: Literal["all", "flip"] | int,
+        min_confidence: float = 0.0,
+        batch_size: int = 64,
+        in_flight: int = 64,
+        full: Sequence[tuple[float, float, int] | None] | None = None,
+        empty: Sequence[tuple[float, float, int] | None] | None = None,
+    ) -> Search: ...
+    def ask(self) -> Batch | None:
+        """Return the next coalitions to evaluate, or ``None`` at the end; before ``tell`` the same ones again."""
+
+    def tell(self, reward: NDArray[np.float64], probability: NDArray[np.float64], predicted: NDArray[np.int64]) -> None:
+        """Take the scores of the batch asked last, row by row; on an error the batch stays open.
+
+        Args:
+            reward: (c,) finite.
+            probability: (c,) the target's, finite.
+            predicted: (c,) the class of the greatest logit.
+        """
+
+    def outcomes(self) -> list[Outcome]:
+        """Return what was found, in the order of the images.
+
+        Before the end: only the images of which both ends are known, as far as they have come (see
+        ``Outcome.image``).
+        """
+
+    @property
+    def done(self) -> bool:
+        """Whether every search has ended."""
+
+    @property
+    def evaluations(self) -> int:
+        """Coalitions evaluated so far."""
+
+    @property
+    def steps(self) -> list[int]:
+        """Flips done so far, for each image."""
+
+@final
+class Batch:
+    """Coalitions of equal size from one or more images: each row is an image's base set with one player flipped."""
+
+    def __len__(self) -> int: ...
+    @property
+    def size(self) -> int:
+        """Number of present players, the same in every row."""
+
+    @property
+    def owner(self) -> NDArray[np.int64]:
+        """(c,) the image of each row, ascending."""
+
+    @property
+    def flip(self) -> NDArray[np.int64]:
+        """(c,) the player that differs from the image's base set; -1: the base set itself."""
+
+    def masks(self, owner: int | None = None) -> NDArray[np.bool_]:
+        """Return presence, (c, n), True = present.
+
+        n is the largest number of players in the batch; an image with fewer has False beyond its own. With an
+        ``owner``, only that image's rows and players.
+        """
+
+    def kept(self) -> NDArray[np.int64]:
+        """Return the present players of each row, ascending, (c, size)."""
+
+@final
+class Outcome:
+    """What the search of one image found."""
+
+    @property
+    def image(self) -> int:
+        """Index of the image."""
+
+    @property
+    def ranking(self) -> NDArray[np.int64]:
+        """(k,) the players in the order of their flips, most important first."""
+
+    @property
+    def reward(self) -> NDArray[np.float64]:
+        """(k + 1,) after 0, 1, ... flips."""
+
+    @property
+    def probability(self) -> NDArray[np.float64]:
+        """(k + 1,) of the target, after 0, 1, ... flips."""
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """(k + 1,) the predicted class, after 0, 1, ... flips."""
+
+    @property
+    def full(self) -> tuple[float, float, int]:
+        """Reward, probability and predicted class of all players together."""
+
+    @property
+    def empty(self) -> tuple[float, float, int]:
+        """Reward, probability and predicted class of no player at all."""
+
+    @property
+    def stopped_at(self) -> int | None:
+        """First number of flips where the condition of ``stop="flip"`` held, 0 = at the start, under every rule."""
+
+    @property
+    def gaps(self) -> NDArray[np.float64]:
+        """(k,) how far each step's best reward was ahead of the second; inf where one player was left."""
+
+    @property
+    def evaluations(self) -> int:
+        """Coalitions that were evaluated for this image."""
+
+# ---- game ----------------------------------------------------------------------------------------
+
+def shapley_values(
+    players: int,
+    evaluate: Callable[[NDArray[np.bool_]], ArrayLike],
+    *,
+    sampler: Literal["exact", "moxi", "permutation"] = "exact",
+    rounds: int = 200,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """Return every player's Shapley value, its standard error, and the number of coalitions evaluated.
+
+    Args:
+        players: Number of players n; at most 16 with ``sampler="exact"``.
+        evaluate: Takes presence (c, n), True = present, and returns rewards (c,). Its exceptions come out as they are.
+        sampler: ``"exact"``: all coalitions. ``"moxi"``: each round draws one size ratio and a random coalition of
+            others of that ratio for each player. ``"permutation"``: each round lets all join in a random order.
+        rounds: Number of rounds of the two samplers.
+        seed: Of the two samplers, at least 0; the same seed gives the same values everywhere.
+        batch_size: Most rows that ``evaluate`` gets at once.
+
+    Returns:
+        Values (n,), standard errors (n,) (zero when exact, infinite after a single round), evaluations.
+    """
+
+def shapley_interactions(
+    players: int, evaluate: Callable[[NDArray[np.bool_]], ArrayLike], *, batch_size: int = 64
+) -> NDArray[np.float64]:
+    """Return the Shapley interaction index of each pair, (n, n), symmetric with a zero diagonal, for n <= 16.
+
+    Args:
+        players: Number of players n.
+        evaluate: As in ``shapley_values``.
+        batch_size: Most rows that ``evaluate`` gets at once.
+    """
+
+def one_shot(
+    players: int,
+    evaluate: Callable[[NDArray[np.bool_]], ArrayLike],
+    *,
+    direction: Literal["insertion", "deletion"],
+    batch_size: int = 64,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Rank all players at once, without interactions (MoXI(-)), from n + 1 evaluations.
+
+    Args:
+        players: Number of players n.
+        evaluate: As in ``shapley_values``.
+        direction: ``"insertion"`` ranks by f(a) - f({}), ``"deletion"`` by [f(N) - f(N - a)] / n.
+        batch_size: Most rows that ``evaluate`` gets at once.
+
+    Returns:
+        The ranking (n,), most important first, and each player's value (n,).
+    """

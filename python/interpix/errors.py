@@ -7,6 +7,8 @@ __all__ = [
     "InterpixError",
     "MissingDependencyError",
     "ModelError",
+    "bad_type",
+    "bad_value",
 ]
 
 
@@ -32,3 +34,13 @@ class ModelError(InterpixError, RuntimeError):
 
 class MissingDependencyError(InterpixError, ImportError):
     """An optional dependency is not installed; the message is the exact pip command."""
+
+
+def bad_value(name: str, expected: str, got: object, cure: str) -> ArgumentError:
+    """An `ArgumentError` in the words of the Rust core: name, need, got, cure."""
+    return ArgumentError(f"`{name}`: expected {expected}, got {got}; {cure}")
+
+
+def bad_type(name: str, expected: str, got: object, cure: str) -> ArgumentTypeError:
+    """An `ArgumentTypeError`; `got` is the object itself, its type is named."""
+    return ArgumentTypeError(f"`{name}`: expected {expected}, got {type(got).__name__}; {cure}")

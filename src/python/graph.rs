@@ -1,1 +1,108 @@
 //! The Python face of `crate::graph`.
+
+use numpy::{
+    IntoPyArray, PyArray1, PyArray2, PyArray3, PyArray4, PyReadonlyArray1, PyReadonlyArray3,
+    PyUntypedArrayMethods,
+};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use super::error::detached;
+use crate::color;
+use crate::graph::{self, GraphOptions, SolveOptions, Solver};
+
+type Values<'py> = Bound<'py, PyArray4<f32>>;
+type PerMap<'py> = Bound<'py, PyArray2<f64>>;
+type Csr<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
+
+/// The graph of one image.
+#[pyclass(frozen, module = "interpix._core")]
+pub(super) struct PixelGraph(graph::PixelGraph);
+
+#[pymethods]
+impl PixelGraph {
+    #[new]
+    #[pyo3(signature = (lab, *, radius=None, memory_budget=1 << 30))]
+    fn new(
+        py: Python<'_>,
+        lab: PyReadonlyArray3<'_, f32>,
+        radius: Option<usize>,
+        memory_budget: usize,
+    ) -> PyResult<Self> {
+        let (lab, options) = (lab.as_array(), GraphOptions { radius, memory_budget });
+        detached(py, |interrupted| graph::PixelGraph::new(lab, &options, interrupted)).map(Self)
+    }
+
+    #[getter]
+    fn shape(&self) -> (usize, usize) {
+        (self.0.height(), self.0.width())
+    }
+
+    #[getter]
+    fn radius(&self) -> usize {
+        self.0.radius()
+    }
+
+    #[getter]
+    fn weight_bytes(&self) -> usize {
+        self.0.weight_bytes()
+    }
+
+    #[pyo3(signature = (maps, *, discounts, tolerance, solver, max_iterations))]
+    fn propagate<'py>(
+        &self,
+        py: Python<'py>,
+        maps: PyReadonlyArray3<'py, f32>,
+        discounts: PyReadonlyArray1<'py, f64>,
+        tolerance: f64,
+        solver: &str,
+        max_iterations: usize,
+    ) -> PyResult<(Values<'py>, usize, PerMap<'py>, PerMap<'py>)> {
+        let discounts = discounts.as_array().to_vec();
+        let options = SolveOptions { discounts, solver: parse_solver(solver)?, tolerance, max_iterations };
+        let maps = maps.as_array();
+        let answer = detached(py, |interrupted| self.0.propagate(maps, &options, interrupted))?;
+        Ok((
+            answer.values.into_pyarray(py),
+            answer.iterations,
+            answer.residuals.into_pyarray(py),
+            answer.error_bounds.into_pyarray(py),
+        ))
+    }
+
+    /// Data, column indices and row starts of the transition matrix.
+    fn transition_matrix<'py>(&self, py: Python<'py>) -> PyResult<Csr<'py>> {
+        let matrix = detached(py, |_| Ok(self.0.transition_matrix()))?;
+        let (starts, columns, data) = matrix.into_raw_storage();
+        let signed = |values: Vec<usize>| values.into_iter().map(|value| value as i64).collect::<Vec<_>>();
+        Ok((data.into_pyarray(py), signed(columns).into_pyarray(py), signed(starts).into_pyarray(py)))
+    }
+}
+
+/// sRGB (uint8, or float32 in 0..1), shape (height, width, 3), to CIELAB planes, shape (3, height, width).
+#[pyfunction]
+pub(super) fn rgb_to_lab<'py>(
+    py: Python<'py>,
+    image: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyArray3<f32>>> {
+    let lab = if let Ok(image) = image.extract::<PyReadonlyArray3<'_, u8>>() {
+        let image = image.as_array();
+        detached(py, |_| color::lab_from_srgb(image))?
+    } else {
+        let image = image.extract::<PyReadonlyArray3<'_, f32>>()?;
+        debug_assert_eq!(image.ndim(), 3);
+        let image = image.as_array();
+        detached(py, |_| color::lab_from_srgb_float(image))?
+    };
+    Ok(lab.into_pyarray(py))
+}
+
+fn parse_solver(name: &str) -> PyResult<Solver> {
+    let known = [Solver::Chebyshev, Solver::ConjugateGradients, Solver::ValueIteration];
+    known.into_iter().find(|solver| solver.name() == name).ok_or_else(|| {
+        let names = known.map(Solver::name).join("', '");
+        PyValueError::new_err(format!(
+            "`solver`: expected 'auto', '{names}', got '{name}'; 'auto' is the fastest"
+        ))
+    })
+}

@@ -1,6 +1,7 @@
 //! The extension module `interpix._core`: a list, nothing else.
 
 mod error;
+mod game;
 mod graph;
 #[cfg(feature = "models")]
 mod models;
@@ -14,6 +15,12 @@ mod _core {
     #[cfg(feature = "models")]
     #[pymodule_export]
     use super::models::{NativeModel, convert_weights};
+    #[pymodule_export]
+    use super::game::{one_shot, shapley_interactions, shapley_values};
+    #[pymodule_export]
+    use super::graph::{PixelGraph, rgb_to_lab};
+    #[pymodule_export]
+    use super::search::{Batch, Outcome, Search};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

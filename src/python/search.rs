@@ -1,1 +1,246 @@
 //! The Python face of `crate::search`.
+
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1};
+use pyo3::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::search;
+use crate::search::{Direction, RunError, Score, SearchOptions, Stop, Task};
+
+/// A score as Python sees it: reward, probability, predicted class.
+type Triple = (f64, f64, usize);
+
+/// How the search ends: a word, or a number of steps.
+#[derive(FromPyObject)]
+enum StopArgument {
+    Steps(usize),
+    Word(String),
+}
+
+// Not frozen: a state machine is its state.
+#[pyclass(module = "interpix._core")]
+pub(super) struct Search {
+    inner: search::Search,
+}
+
+#[pymethods]
+impl Search {
+    #[new]
+    #[pyo3(signature = (players, targets, *, direction, stop, min_confidence = 0.0, batch_size = 64, in_flight = 64,
+                        full = None, empty = None))]
+    // The constructor is the keyword form of `Task` and `SearchOptions`.
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        players: Vec<usize>,
+        targets: Vec<usize>,
+        direction: &str,
+        stop: StopArgument,
+        min_confidence: f64,
+        batch_size: usize,
+        in_flight: usize,
+        full: Option<Vec<Option<Triple>>>,
+        empty: Option<Vec<Option<Triple>>>,
+    ) -> Result<Self> {
+        let (full, empty) = (ends("full", full, players.len())?, ends("empty", empty, players.len())?);
+        check_length("targets", targets.len(), players.len())?;
+        let tasks = players.into_iter().zip(targets).zip(full.into_iter().zip(empty));
+        let tasks = tasks.map(|((players, target), (full, empty))| Task { players, target, full, empty }).collect();
+        let (direction, stop) = (parse_direction(direction)?, parse_stop(stop, min_confidence)?);
+        let options = SearchOptions { direction, stop, batch_size, in_flight };
+        Ok(Self { inner: search::Search::new(tasks, options)? })
+    }
+
+    fn ask(&mut self) -> Option<Batch> {
+        self.inner.ask().map(|inner| Batch { inner })
+    }
+
+    #[allow(clippy::needless_pass_by_value)]
+    fn tell(
+        &mut self,
+        reward: PyReadonlyArray1<'_, f64>,
+        probability: PyReadonlyArray1<'_, f64>,
+        predicted: PyReadonlyArray1<'_, i64>,
+    ) -> Result<()> {
+        let (reward, probability, predicted) = (reward.as_array(), probability.as_array(), predicted.as_array());
+        check_length("probability", probability.len(), reward.len())?;
+        check_length("predicted", predicted.len(), reward.len())?;
+        let rows = reward.iter().zip(probability).zip(predicted);
+        let score =
+            |((&reward, &probability), &predicted)| Ok(Score { reward, probability, predicted: class(predicted)? });
+        self.inner.tell(&rows.map(score).collect::<Result<Vec<Score>>>()?)
+    }
+
+    fn outcomes(&self) -> Vec<Outcome> {
+        self.inner.outcomes().into_iter().map(|inner| Outcome { inner }).collect()
+    }
+
+    #[getter]
+    fn done(&self) -> bool {
+        self.inner.is_done()
+    }
+
+    #[getter]
+    fn evaluations(&self) -> usize {
+        self.inner.evaluations()
+    }
+
+    #[getter]
+    fn steps(&self) -> Vec<usize> {
+        self.inner.steps()
+    }
+}
+
+#[pyclass(frozen, module = "interpix._core")]
+pub(super) struct Batch {
+    inner: search::Batch,
+}
+
+#[pymethods]
+impl Batch {
+    fn __len__(&self) -> usize {
+        self.inner.len()
+    }
+
+    #[getter]
+    fn size(&self) -> usize {
+        self.inner.size()
+    }
+
+    #[getter]
+    fn owner<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+        PyArray1::from_iter(py, self.inner.owner().iter().map(|&image| image as i64))
+    }
+
+    #[getter]
+    fn flip<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+        PyArray1::from_iter(py, self.inner.flip().iter().map(|flip| flip.map_or(-1, |player| player as i64)))
+    }
+
+    #[pyo3(signature = (owner = None))]
+    fn masks<'py>(&self, py: Python<'py>, owner: Option<usize>) -> Bound<'py, PyArray2<bool>> {
+        owner.map_or_else(|| self.inner.masks(), |owner| self.inner.masks_of_owner(owner)).into_pyarray(py)
+    }
+
+    fn kept<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray2<i64>> {
+        self.inner.kept().mapv(i64::from).into_pyarray(py)
+    }
+}
+
+#[pyclass(frozen, module = "interpix._core")]
+pub(super) struct Outcome {
+    inner: search::Outcome,
+}
+
+#[pymethods]
+impl Outcome {
+    #[getter]
+    fn image(&self) -> usize {
+        self.inner.image
+    }
+
+    #[getter]
+    fn ranking<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+        PyArray1::from_iter(py, self.inner.ranking.iter().map(|&player| player as i64))
+    }
+
+    #[getter]
+    fn reward<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+        PyArray1::from_iter(py, self.inner.scores.iter().map(|score| score.reward))
+    }
+
+    #[getter]
+    fn probability<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+        PyArray1::from_iter(py, self.inner.scores.iter().map(|score| score.probability))
+    }
+
+    #[getter]
+    fn predicted<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+        PyArray1::from_iter(py, self.inner.scores.iter().map(|score| score.predicted as i64))
+    }
+
+    #[getter]
+    fn full(&self) -> Triple {
+        triple(self.inner.full)
+    }
+
+    #[getter]
+    fn empty(&self) -> Triple {
+        triple(self.inner.empty)
+    }
+
+    #[getter]
+    fn stopped_at(&self) -> Option<usize> {
+        self.inner.stopped_at
+    }
+
+    #[getter]
+    fn gaps<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+        PyArray1::from_slice(py, &self.inner.gaps)
+    }
+
+    #[getter]
+    fn evaluations(&self) -> usize {
+        self.inner.evaluations
+    }
+}
+
+/// The callback's exception comes out as itself.
+impl From<RunError<PyErr>> for PyErr {
+    fn from(error: RunError<PyErr>) -> Self {
+        match error {
+            RunError::Callback(error) => error,
+            RunError::Search(error) => error.into(),
+        }
+    }
+}
+
+pub(super) fn parse_direction(word: &str) -> Result<Direction> {
+    match word {
+        "insertion" => Ok(Direction::Insertion),
+        "deletion" => Ok(Direction::Deletion),
+        _ => {
+            let (expected, cure) = (r#""insertion" or "deletion""#, "pass one of the two words");
+            Err(Error::argument("direction", expected, format!("{word:?}"), cure))
+        }
+    }
+}
+
+fn parse_stop(stop: StopArgument, min_confidence: f64) -> Result<Stop> {
+    let stop = match stop {
+        StopArgument::Word(word) if word == "flip" => return Ok(Stop::Flip { min_confidence }),
+        StopArgument::Word(word) if word == "all" => Stop::All,
+        StopArgument::Steps(steps) => Stop::Steps(steps),
+        StopArgument::Word(word) => {
+            let (expected, cure) = (r#""all", "flip" or a number of steps"#, "pass one of them");
+            return Err(Error::argument("stop", expected, format!("{word:?}"), cure));
+        }
+    };
+    if min_confidence == 0.0 {
+        return Ok(stop);
+    }
+    let expected = r#"0 unless `stop` is "flip""#;
+    Err(Error::argument("min_confidence", expected, min_confidence, r#"pass stop="flip", or leave it out"#))
+}
+
+fn ends(name: &'static str, ends: Option<Vec<Option<Triple>>>, images: usize) -> Result<Vec<Option<Score>>> {
+    let Some(ends) = ends else { return Ok(vec![None; images]) };
+    check_length(name, ends.len(), images)?;
+    let score = |(reward, probability, predicted)| Score { reward, probability, predicted };
+    Ok(ends.into_iter().map(|end| end.map(score)).collect())
+}
+
+fn check_length(name: &'static str, got: usize, expected: usize) -> Result<()> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::argument(name, format!("{expected} entries"), got, "give all lists the same length"))
+}
+
+fn class(predicted: i64) -> Result<usize> {
+    let cure = "pass the index of the greatest logit";
+    usize::try_from(predicted).map_err(|_| Error::argument("predicted", "class indices from 0 on", predicted, cure))
+}
+
+fn triple(score: Score) -> Triple {
+    (score.reward, score.probability, score.predicted)
+}

@@ -1,1 +1,3 @@
 //! Integration tests of the Rust interface, one module for each subject.
+mod game;
+mod search;

@@ -1,0 +1,78 @@
+# One runner for everything. `make` alone lists the targets.
+# Needs Rust (>= 1.88) and CPython (>= 3.11) with pip; all else is installed into .venv.
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test rust-lint rust-test lint stubs python-test bench docs format clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+# Clippy, the Rust tests and the extension under test share one profile, so that dependencies are built once.
+PROFILE := --profile fast
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
+
+# The extension does not link to an interpreter: it is loaded by one.
+export PYO3_BUILD_EXTENSION_MODULE := 1
+# Several threads on busy cores slow torch down by an order of magnitude.
+export OMP_NUM_THREADS := 1
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# What `make demo` needs: the package as users get it.
+$(VENV)/demo.stamp: $(BIN)/python $(RUST_SOURCES) pyproject.toml $(wildcard python/interpix/*.py python/interpix/*/*.py)
+	$(PIP) '.[demo]'
+	@touch $@
+
+# What the tests need: tools, and the package in place with its extension built for quick rebuilds.
+$(VENV)/test.stamp: $(BIN)/python $(RUST_SOURCES) pyproject.toml
+	$(PIP) 'maturin>=1.16,<2'
+	. $(BIN)/activate && maturin develop --quiet $(PROFILE) --extras demo,test
+	# Its photos are test data; the package itself, and what it depends on, are not used.
+	$(PIP) --no-deps foolbox==3.3.4
+	@touch $@
+
+build: $(VENV)/test.stamp  ## Build the extension into .venv, for development
+
+demo: $(VENV)/demo.stamp  ## Install into .venv and explain a photo: photo in, picture out
+	$(BIN)/interpix explain examples/chelsea.jpg -o out/
+	@echo "Look at $(CURDIR)/out/chelsea.png"
+
+test: rust-lint lint stubs rust-test python-test  ## Check everything: format, lints, types, tests of both languages
+
+rust-lint:  ## Check Rust's format and lints
+	cargo fmt --check
+	cargo clippy $(PROFILE) --all-targets --features python,models --quiet -- -D warnings
+
+rust-test:  ## Run the Rust tests and doctests
+	cargo test $(PROFILE) --features models --quiet
+
+lint: $(VENV)/test.stamp  ## Check Python's format, lints and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+stubs: $(VENV)/test.stamp  ## Check that _core.pyi says what the extension has
+	$(BIN)/python -m mypy.stubtest interpix._core
+
+python-test: $(VENV)/test.stamp  ## Run the Python tests and doctests
+	$(BIN)/python -m pytest
+
+bench:  ## Measure speed (minutes)
+	cargo bench --features models
+
+docs: $(VENV)/test.stamp  ## Redraw the pictures of README and docs
+	$(BIN)/interpix explain examples/chelsea.jpg -o out/
+	cp out/chelsea.png docs/images/chelsea.png
+
+format: $(VENV)/test.stamp  ## Format both languages
+	cargo fmt
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean:  ## Remove everything that was built
+	rm -rf $(VENV) target out dist python/interpix/*.so

@@ -1,0 +1,112 @@
+"""Absence: what the pixels of a region show when the region is not there.
+
+Everywhere a mask is True where a region is **kept**.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.arrays import describe, is_array, to_numpy
+from interpix.errors import bad_type, bad_value
+
+if TYPE_CHECKING:
+    from interpix.classifiers.base import Classifier
+
+__all__ = ["AbsenceInput", "Fill", "read_absence"]
+
+AbsenceInput: TypeAlias = Any
+"""`"auto"`, a `Fill`, or what `Fill` takes."""
+
+_NAMES = ("zero", "black", "mean", "blur")
+_BLUR_SIGMA_OF_SIDE = 1 / 20
+_BLUR_RADIUS_IN_SIGMAS = 3
+_IMAGE_DIMENSIONS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Fill:
+    """Absent pixels show `value`.
+
+    Attributes:
+        value: ``"zero"`` or 0: zero after normalization, the mean color of the model's training data;
+            ``"black"``: pixel value 0 before normalization (needs the model's preprocessing);
+            ``"mean"``: the image's own mean color; ``"blur"``: the image, blurred (Gaussian, standard
+            deviation 1/20 of the longer side); a number, or an array that broadcasts to (3, H, W), in
+            the units of the preprocessed image.
+    """
+
+    value: Any = "zero"
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be a fill, before any work is done."""
+        value = self.value
+        if isinstance(value, str):
+            if value not in _NAMES:
+                names = ", ".join(f'"{name}"' for name in _NAMES)
+                raise bad_value("absence", f"one of {names}, a number or an array", repr(value), "pick one")
+        elif not (is_array(value) or isinstance(value, int | float)):
+            raise bad_type("absence", "a name, a number or an array", value, 'use "black", for example')
+
+    @property
+    def name(self) -> str:
+        """How a result remembers this fill."""
+        if isinstance(self.value, str):
+            return self.value
+        return "array" if is_array(self.value) else repr(self.value)
+
+    def make(self, image: npt.NDArray[np.float32], classifier: "Classifier") -> npt.NDArray[np.float32]:
+        """The picture (3, H, W) of nothing, for one preprocessed `image` (3, H, W)."""
+        if not isinstance(self.value, str):
+            return _broadcast(self.value, image.shape)
+        if self.value == "zero":
+            return np.zeros_like(image)
+        if self.value == "mean":
+            mean = image.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
+            return np.broadcast_to(mean, image.shape).astype(np.float32)
+        if self.value == "blur":
+            return _blur(image, max(image.shape[1:]) * _BLUR_SIGMA_OF_SIDE)
+        black = classifier.preprocess(np.zeros((*image.shape[1:], 3), np.uint8))
+        # The color is what counts: preprocessing may crop to another size than this image has.
+        return np.broadcast_to(black[:, :1, :1], image.shape).astype(np.float32)
+
+
+def read_absence(absence: AbsenceInput) -> Fill:
+    """`"auto"` is the fill with zero after normalization."""
+    if isinstance(absence, Fill):
+        return absence
+    return Fill() if isinstance(absence, str) and absence == "auto" else Fill(absence)
+
+
+def _broadcast(value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    array = to_numpy(value, "absence") if is_array(value) else np.asarray(value)
+    if array.ndim == 1 and array.shape == shape[:1]:
+        array = array[:, None, None]
+    if array.ndim > _IMAGE_DIMENSIONS and array.shape[0] == 1:
+        array = array[0]
+    try:
+        filled = np.broadcast_to(array, shape).astype(np.float32)
+    except ValueError:
+        expected = f"a fill that broadcasts to {shape}"
+        raise bad_value("absence", expected, describe(array), "pass one color (3,)") from None
+    if not np.isfinite(filled).all():
+        raise bad_value("absence", "finite numbers", "NaN or infinity", "check the array")
+    return filled
+
+
+def _blur(image: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float32]:
+    """Separable Gaussian with the image mirrored at its borders."""
+    radius = max(1, round(_BLUR_RADIUS_IN_SIGMAS * sigma))
+    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    taps /= taps.sum()
+    blurred = image.astype(np.float64)
+    for axis in (1, 2):
+        pad = [(0, 0)] * 3
+        pad[axis] = (radius, radius)
+        padded = np.pad(blurred, pad, mode="symmetric")
+        size = image.shape[axis]
+        shifted = (np.take(padded, range(k, k + size), axis=axis) for k in range(len(taps)))
+        blurred = sum(tap * part for tap, part in zip(taps, shifted, strict=True))
+    return blurred.astype(np.float32)

@@ -1,0 +1,77 @@
+"""Arrays in and out: numpy and torch by duck typing, torch never imported here.
+
+An object can only be a tensor if somebody imported torch already, so looking it up in ``sys.modules``
+is enough, and who works with numpy alone never pays for torch.
+"""
+
+import sys
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.errors import bad_type
+
+__all__ = [
+    "AnyArray",
+    "BoolArray",
+    "FloatArray",
+    "IntArray",
+    "describe",
+    "from_numpy",
+    "is_array",
+    "is_tensor",
+    "read_only",
+    "to_numpy",
+]
+
+AnyArray: TypeAlias = Any
+"""A numpy array or a torch tensor."""
+FloatArray: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+
+def is_tensor(value: object) -> bool:
+    """Whether `value` is a torch tensor."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def is_array(value: object) -> bool:
+    """Whether `value` is a numpy array or a torch tensor."""
+    return isinstance(value, np.ndarray) or is_tensor(value)
+
+
+def to_numpy(value: Any, name: str = "attribution") -> npt.NDArray[Any]:
+    """The numpy view (or, from another device, copy) of an array; `name` is for the error message."""
+    if isinstance(value, np.ndarray):
+        return value
+    if is_tensor(value):
+        plain = value.detach().cpu()
+        # numpy has no bfloat16.
+        return np.asarray(plain.float() if plain.is_floating_point() else plain)
+    raise bad_type(name, "a numpy array or a torch tensor", value, "convert it first")
+
+
+def from_numpy(values: npt.NDArray[Any], *, like: Any) -> AnyArray:
+    """`values` as the same kind of array as `like`: its device, and its dtype if that is a float."""
+    if is_tensor(like):
+        torch = sys.modules["torch"]
+        dtype = like.dtype if like.is_floating_point() else torch.float32
+        tensor = torch.from_numpy(np.ascontiguousarray(values).copy())
+        return tensor.to(device=like.device, dtype=dtype)
+    dtype = getattr(like, "dtype", np.dtype(np.float32))
+    return values.astype(dtype if np.issubdtype(dtype, np.floating) else np.float32)
+
+
+def describe(array: npt.NDArray[Any]) -> str:
+    """Dtype and shape of an array, for error messages."""
+    return f"{array.dtype} {array.shape}"
+
+
+def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """An own copy of `array` that nobody can write to."""
+    own = np.array(array)
+    own.setflags(write=False)
+    return own

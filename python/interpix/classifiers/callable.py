@@ -1,0 +1,114 @@
+"""Any function from a batch of images to logits, as a classifier."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.arrays import BoolArray, IntArray, is_array, to_numpy
+from interpix.classifiers.base import Classifier, check_logits, compose
+from interpix.errors import ArgumentTypeError, ModelError, bad_type, bad_value
+from interpix.rewards import Scores, score_logits
+
+__all__ = ["CallableClassifier", "as_classifier"]
+
+
+class CallableClassifier:
+    """A function from float32 (B, 3, H, W) to logits (B, classes), numpy or torch, as a classifier.
+
+    What the function raises comes out as it is. What it answers is checked: one finite row for each image.
+
+    Attributes:
+        name: For people.
+        class_names: One name for each class, or None.
+        input_size: Height and width that the function wants, or None if it takes any.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[npt.NDArray[np.float32]], Any],
+        *,
+        name: str | None = None,
+        class_names: Sequence[str] | None = None,
+        preprocess: Callable[[npt.NDArray[np.uint8]], Any] | None = None,
+        input_size: tuple[int, int] | None = None,
+    ) -> None:
+        """Wraps `function`.
+
+        Args:
+            function: From float32 (B, 3, H, W) to logits (B, classes).
+            name: For people; the function's own name by default.
+            class_names: One name for each class.
+            preprocess: From a raw uint8 image (H, W, 3) to float32 (3, H', W'); without it, only
+                preprocessed images are taken.
+            input_size: Height and width of a preprocessed image, if only one size will do.
+        """
+        if not callable(function):
+            raise bad_type("function", "a function from images to logits", function, "pass a function")
+        self._function = function
+        self._preprocess = preprocess
+        self.name: str = name or str(getattr(function, "__name__", type(function).__name__))
+        self.class_names = None if class_names is None else list(class_names)
+        self.input_size = input_size
+
+    def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """The function's input (3, H', W') for a raw image (H, W, 3)."""
+        if self._preprocess is None:
+            cure = (
+                "pass a float tensor (3, H, W), or wrap the function as "
+                "interpix.CallableClassifier(function, preprocess=...)"
+            )
+            need = f"a preprocessed image, as `{self.name}` does not say how to preprocess raw ones"
+            raise bad_value("image", need, "a raw image", cure)
+        return to_numpy(self._preprocess(image), "preprocess").astype(np.float32)
+
+    def display(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The raw image, if preprocessing keeps its size; else it is not known what part of it is seen."""
+        from interpix.images import to_display  # noqa: PLC0415 - Pillow is not needed to score
+
+        seen = self.preprocess(image)
+        return image if image.shape[:2] == seen.shape[1:] else to_display(seen)
+
+    def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Logits (B, classes) of preprocessed images (B, 3, H, W)."""
+        answer = self._function(batch)
+        if not is_array(answer):
+            message = (
+                f"model `{self.name}`: expected an array of logits, got {type(answer).__name__}; "
+                "return a numpy array or a torch tensor"
+            )
+            raise ModelError(message)
+        logits = to_numpy(answer, "logits")
+        return check_logits(logits, len(batch), self.name).astype(np.float32)
+
+    def score_masks(  # noqa: PLR0913 - `Classifier.score_masks`
+        self,
+        images: npt.NDArray[np.float32],
+        regions: IntArray,
+        fill: npt.NDArray[np.float32],
+        owner: IntArray,
+        masks: BoolArray,
+        target: IntArray,
+    ) -> Scores:
+        """Log-odds, probability of the target and predicted class of coalitions: see `Classifier`."""
+        logits = self.logits(compose(images, regions, fill, owner, masks))
+        return score_logits(logits.astype(np.float64), target, "log_odds")
+
+
+def as_classifier(model: Any) -> Classifier:
+    """`model` itself if it is a classifier, or the callable `model` as one."""
+    if isinstance(model, Classifier):
+        return model
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(model, torch.nn.Module):
+        message = (
+            "`model`: a torch module takes tensors; wrap it in a function that takes a numpy batch, "
+            "for example lambda batch: model(torch.from_numpy(batch))"
+        )
+        raise ArgumentTypeError(message)
+    if callable(model):
+        return CallableClassifier(model)
+    cure = 'use interpix.load_model("efficientnet_lite0"), for example'
+    raise bad_type("model", "a classifier or a function from images to logits", model, cure)

@@ -1,0 +1,188 @@
+"""The command `interpix`: the library's main jobs from a shell."""
+
+import argparse
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from interpix import _core
+from interpix.arrays import FloatArray
+from interpix.errors import InterpixError, bad_value
+from interpix.explanation import Direction, Explanation, save_all
+from interpix.images import read_image
+from interpix.storage import replace_file
+
+__all__ = ["build_parser", "main"]
+
+_DEFAULT_MODEL = "efficientnet_lite0"
+_DEFAULT_STEPS = 12
+_EXTRAS = ("matplotlib", "tqdm", "torch", "timm", "scipy")
+_USAGE_ERROR = 2
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; errors of the input are one line on stderr and exit code 2."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (InterpixError, OSError) as error:
+        sys.stderr.write(f"interpix: {' '.join(str(error).split())}\n")
+        return _USAGE_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write("interpix: interrupted\n")
+        return _INTERRUPTED
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all commands."""
+    parser = argparse.ArgumentParser(
+        prog="interpix", description="Which pixels, together, made an image classifier say that?"
+    )
+    parser.add_argument("--version", action="version", version=f"interpix {_core.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_explain(commands)
+    _add_propagate(commands)
+    models = commands.add_parser("models", help="list the native models and where their weights are looked for")
+    models.set_defaults(run=_models)
+    doctor = commands.add_parser("doctor", help="show versions, extras and threads, for a bug report")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _add_explain(commands: Any) -> None:
+    explain = commands.add_parser("explain", help="find the patches that decide; writes PNG, JSON and safetensors")
+    explain.add_argument("photo", help="JPEG, PNG or whatever Pillow reads")
+    explain.add_argument("-m", "--model", default=_DEFAULT_MODEL, help="native model (default: %(default)s)")
+    explain.add_argument(
+        "--direction",
+        choices=("both", "insertion", "deletion"),
+        default="both",
+        help="which patches suffice (insertion), which are needed (deletion), or both (default)",
+    )
+    explain.add_argument("--target", help="class name or index (default: the model's answer)")
+    explain.add_argument("--regions", default="7", help="patches: 7, 7x9, ... (default: 7, that is 7 x 7 = 49)")
+    explain.add_argument(
+        "--steps",
+        type=int,
+        default=_DEFAULT_STEPS,
+        help="find so many patches, and more if the answer has not flipped by then (default: %(default)s)",
+    )
+    _add_propagation(explain)
+    explain.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder (default: %(default)s)")
+    explain.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    explain.set_defaults(run=_explain)
+
+
+def _add_propagate(commands: Any) -> None:
+    propagate = commands.add_parser("propagate", help="refine an attribution map along the image (IProp)")
+    propagate.add_argument("photo", help="the image, of the same size as the map")
+    propagate.add_argument("map", type=Path, help=".npy file: one map (H, W) or a stack of maps (M, H, W)")
+    propagate.add_argument("-o", "--output", type=Path, required=True, help=".npy file to write")
+    _add_propagation(propagate)
+    propagate.set_defaults(run=_propagate)
+
+
+def _add_propagation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--radius", type=int, help="how far a pixel reaches (default: 1/32 of the longer side)")
+    parser.add_argument("--discount", type=float, default=0.99, help="in 0 ... 1, how far it spreads (default: 0.99)")
+
+
+def _explain(options: argparse.Namespace) -> None:
+    import interpix  # noqa: PLC0415 - heavy parts load when they are used
+    from interpix.plots import plot_overview  # noqa: PLC0415
+
+    image = read_image(options.photo).raw
+    moxi = interpix.MoXI(interpix.load_model(options.model), regions=options.regions)
+    directions: tuple[Direction, ...] = ("insertion", "deletion")
+    if options.direction != "both":
+        directions = (options.direction,)
+    results = [_search(moxi, image, direction, options) for direction in directions]
+    propagated = results[0].propagate(radius=options.radius, discount=options.discount)
+    figure = plot_overview(*results, propagated=propagated)
+    options.output.mkdir(parents=True, exist_ok=True)
+    stem = options.output / Path(options.photo).stem
+    _write_results(stem, results, figure)
+
+
+def _search(moxi: Any, image: Any, direction: Direction, options: argparse.Namespace) -> Explanation:
+    """The first `--steps` patches, or, where the answer has not flipped by then, those up to the flip."""
+    target = int(options.target) if (options.target or "").isdecimal() else options.target
+    progress = not options.quiet
+    result: Explanation = moxi.explain(image, target, direction=direction, stop=options.steps, progress=progress)
+    if result.stopped_at is None and len(result.ranking) < result.players:
+        result = moxi.explain(image, target, direction=direction, stop="flip", progress=progress)
+    return result
+
+
+def _write_results(stem: Path, results: list[Explanation], figure: Any) -> None:
+    from interpix.plots import group_title  # noqa: PLC0415 - heavy parts load when they are used
+
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=100, bbox_inches="tight", pad_inches=0.25)
+    replace_file(f"{stem}.png", picture.getvalue())
+    summary = {result.direction: result.summary() for result in results}
+    # JSON has no infinity: the gap of a last patch, which had no rival, is left out of the summary.
+    replace_file(f"{stem}.json", (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
+    save_all(f"{stem}.safetensors", results)
+    first = results[0]
+    print(f"{first.name_of(first.prediction)} (p = {_plain(first)})")
+    for result in results:
+        print(group_title(result))
+    print(f"picture: {stem}.png  numbers: {stem}.json  arrays: {stem}.safetensors")
+
+
+def _plain(result: Explanation) -> str:
+    if result.target == result.prediction:
+        return f"{result.full.probability:.2f}"
+    return f"of {result.name_of(result.target)}: {result.full.probability:.2f}"
+
+
+def _propagate(options: argparse.Namespace) -> None:
+    from interpix.propagation import propagate  # noqa: PLC0415 - heavy parts load when they are used
+
+    image = read_image(options.photo).raw
+    values = propagate(_read_map(options.map), image, radius=options.radius, discount=options.discount)
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray(values), allow_pickle=False)
+    replace_file(options.output, buffer.getvalue())
+    print(f"propagated map: {options.output}")
+
+
+def _read_map(path: Path) -> FloatArray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError):
+        raise bad_value("map", "an .npy file of numbers", f"'{path}'", "write it with numpy.save") from None
+    if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.number):
+        raise bad_value("map", "an .npy file of numbers", f"'{path}'", "write it with numpy.save")
+    return array.astype(np.float32)
+
+
+def _models(_options: argparse.Namespace) -> None:
+    from interpix.classifiers.native import describe_models  # noqa: PLC0415
+
+    print(describe_models())
+
+
+def _doctor(_options: argparse.Namespace) -> None:
+    print(f"interpix {_core.__version__}, Python {platform.python_version()}, {platform.platform()}")
+    print(f"cores: {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}")
+    for package in ("numpy", "pillow", *_EXTRAS):
+        print(f"{package}: {_version(package)}")
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

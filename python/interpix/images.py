@@ -1,0 +1,145 @@
+"""What may stand for an image, read without ever guessing from its values.
+
+Raw, so the model's own preprocessing is applied: a path, a PIL image, a uint8 array (H, W, 3).
+Already preprocessed, so nothing is applied: a float array or tensor (3, H, W), or (B, 3, H, W) for B images.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from interpix.arrays import describe, is_array, to_numpy
+from interpix.errors import ArgumentError, bad_type, bad_value
+
+__all__ = ["ImageInput", "LoadedImage", "read_image", "read_images", "rgb_pixels", "to_display"]
+
+ImageInput: TypeAlias = Any
+"""A path, a PIL image, a uint8 array (H, W, 3), or a float array or tensor (3, H, W)."""
+
+_KINDS = "a path, a PIL image, a uint8 array (H, W, 3) or a float tensor (3, H, W)"
+_BATCH_DIMENSIONS = 4
+_IMAGE_DIMENSIONS = 3
+_CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """One image: exactly one of `raw` and `tensor` is there.
+
+    Attributes:
+        raw: uint8 (H, W, 3), sRGB, before any preprocessing.
+        tensor: float32 (3, H, W), already preprocessed for the model.
+    """
+
+    raw: npt.NDArray[np.uint8] | None
+    tensor: npt.NDArray[np.float32] | None
+
+
+def read_images(image: ImageInput) -> tuple[list[LoadedImage], bool]:
+    """One or many images, and whether many were given (a list, a tuple, or a batch (B, 3, H, W))."""
+    if isinstance(image, list | tuple):
+        if not image:
+            raise bad_value("image", "at least one image", "an empty list", "pass images")
+        return [read_image(one) for one in image], True
+    if is_array(image) and image.ndim == _BATCH_DIMENSIONS:
+        batch = to_numpy(image, "image")
+        if len(batch) == 0:
+            raise bad_value("image", "at least one image", describe(batch), "pass images")
+        return [read_image(one) for one in batch], True
+    return [read_image(image)], False
+
+
+def read_image(image: ImageInput) -> LoadedImage:
+    """One image of any kind that the module's head names."""
+    if isinstance(image, str | os.PathLike):
+        return LoadedImage(_open(Path(image)), None)
+    if isinstance(image, Image.Image):
+        return LoadedImage(_from_pil(image), None)
+    if not is_array(image):
+        raise bad_type("image", _KINDS, image, "convert it first")
+    array = to_numpy(image, "image")
+    if array.size == 0:
+        raise bad_value("image", "an image with pixels", describe(array), "check how it was cropped")
+    if array.dtype == np.uint8:
+        return LoadedImage(_raw_array(array), None)
+    if np.issubdtype(array.dtype, np.floating):
+        return LoadedImage(None, _preprocessed(array))
+    cure = "use uint8 for a raw image, float for a preprocessed one"
+    raise bad_value("image", "dtype uint8 or a float", describe(array), cure)
+
+
+def rgb_pixels(image: ImageInput) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+    """The colors (H, W, 3) of a picture as the eye sees it: uint8, or float32 in 0 ... 1.
+
+    Raw images as in `read_image`; a float array or tensor, (H, W, 3) or (3, H, W), holds sRGB values in 0 ... 1.
+    """
+    if not is_array(image) or (array := to_numpy(image, "image")).dtype == np.uint8:
+        raw = read_image(image).raw
+        if raw is not None:
+            return raw
+    if not np.issubdtype(array.dtype, np.floating) or array.ndim != _IMAGE_DIMENSIONS or array.size == 0:
+        expected = "uint8 (H, W, 3), or floats (H, W, 3) or (3, H, W) in 0 ... 1"
+        raise bad_value("image", expected, describe(array), "convert it first")
+    if array.shape[2] != _CHANNELS:
+        array = array.transpose(1, 2, 0)
+    if array.shape[2] != _CHANNELS:
+        raise bad_value("image", "three channels, first or last", describe(array), "convert it to RGB")
+    if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+        cure = "pass the picture before normalization, not the model's input"
+        raise bad_value("image", "sRGB values in 0 ... 1", f"{array.min():.3g} ... {array.max():.3g}", cure)
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def to_display(tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """A preprocessed image (3, H, W) as uint8 (H, W, 3): stretched from its least to its greatest value.
+
+    The normalization of a preprocessed image is not known, so its colors are shown relative to each other.
+    """
+    low, high = float(tensor.min()), float(tensor.max())
+    scaled = (tensor - low) / (high - low) if high > low else np.full_like(tensor, 0.5)
+    return np.rint(255 * scaled).astype(np.uint8).transpose(1, 2, 0)
+
+
+def _open(path: Path) -> npt.NDArray[np.uint8]:
+    try:
+        with Image.open(path) as opened:
+            return _from_pil(opened)
+    except FileNotFoundError:
+        raise bad_value("image", "a file that exists", f"'{path}'", "check the path") from None
+    except UnidentifiedImageError:
+        cure = "convert it to JPEG or PNG"
+        raise bad_value("image", "an image file that Pillow reads", f"'{path}'", cure) from None
+    except OSError as error:
+        message = f"`image`: '{path}' cannot be read ({error}); check that the file is complete"
+        raise ArgumentError(message) from error
+
+
+def _from_pil(image: Image.Image) -> npt.NDArray[np.uint8]:
+    if 0 in image.size:
+        raise bad_value("image", "an image with pixels", f"size {image.size}", "check its crop")
+    # Cameras store "this side up" as a tag; the model must see the photo as people do.
+    upright = ImageOps.exif_transpose(image)
+    return np.array(upright.convert("RGB"), dtype=np.uint8)
+
+
+def _raw_array(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    if array.ndim != _IMAGE_DIMENSIONS or array.shape[2] != _CHANNELS:
+        cure = "put the channels last and give gray images three of them"
+        raise bad_value("image", "a raw uint8 image of shape (H, W, 3)", describe(array), cure)
+    return np.ascontiguousarray(array)
+
+
+def _preprocessed(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    if array.ndim != _IMAGE_DIMENSIONS or array.shape[0] != _CHANNELS:
+        cure = "a raw image must be uint8 (H, W, 3), a preprocessed one float (3, H, W)"
+        raise bad_value("image", "a preprocessed float image (3, H, W)", describe(array), cure)
+    if not np.isfinite(array).all():
+        count = int((~np.isfinite(array)).sum())
+        cure = "check the preprocessing"
+        raise bad_value("image", "finite numbers", f"{count} NaN or infinite ones", cure)
+    return np.ascontiguousarray(array, dtype=np.float32)

@@ -1,0 +1,216 @@
+"""Pictures of results: each function takes a result, draws on `ax`, and returns it; nothing is shown or closed."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.arrays import FloatArray
+from interpix.errors import MissingDependencyError
+from interpix.explanation import Explanation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["group_title", "plot_curves", "plot_group", "plot_map", "plot_overview", "plot_photo"]
+
+_COLORS = {"insertion": "#1b7837", "deletion": "#b2182b"}
+_FILLS = {
+    "zero": "the model's mean color",
+    "black": "black",
+    "mean": "the photo's mean color",
+    "blur": "the blurred photo",
+}
+_DIM = 0.22
+_ABSENT_GRAY = 128
+_MAX_TITLE = 46
+_SIZE = (15.0, 9.6)
+
+
+def plot_photo(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
+    """The image that the model saw, with its answer."""
+    ax = _axes(ax)
+    _show(ax, result.image)
+    probability = result.full.probability
+    answer = f"{result.name_of(result.prediction)!r}"
+    if result.prediction == result.target:
+        ax.set_title(_wrap(f"The model sees this and answers {answer} (p = {_number(probability)})"))
+    else:
+        asked = f"asked about {result.name_of(result.target)!r} (p = {_number(probability)})"
+        ax.set_title(_wrap(f"The model answers {answer}; {asked}"))
+    return ax
+
+
+def plot_group(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
+    """The group: in full light with the rest dimmed (insertion), or blanked out (deletion).
+
+    The numbers give the order in which the patches were found.
+    """
+    ax = _axes(ax)
+    inside = result.mask()[..., None]
+    if result.direction == "insertion":
+        dimmed = (_DIM * result.image).astype(np.uint8)
+        _show(ax, np.where(inside, result.image, dimmed))
+    else:
+        _show(ax, np.where(inside, np.uint8(_ABSENT_GRAY), result.image))
+    color = _COLORS[result.direction]
+    if result.group:
+        # A border of "outside" closes outlines at the edge of the image.
+        ring = np.pad(result.mask().astype(float), 1)
+        rows, columns = np.arange(-1, ring.shape[0] - 1), np.arange(-1, ring.shape[1] - 1)
+        ax.contour(columns, rows, ring, levels=[0.5], colors=[color], linewidths=2)
+    for order, player in enumerate(result.group, start=1):
+        row, column = (where.mean() for where in np.nonzero(result.regions == player))
+        box = {"boxstyle": "round,pad=0.2", "facecolor": color, "edgecolor": "none", "alpha": 0.85}
+        ax.text(column, row, str(order), color="white", ha="center", va="center", fontsize=9, bbox=box)
+    ax.set_title(_wrap(group_title(result)))
+    return ax
+
+
+def group_title(result: Explanation) -> str:
+    """What the group means, in plain words."""
+    target, count, players = repr(result.name_of(result.target)), result.stopped_at, result.players
+    if result.direction == "insertion":
+        if count is None:
+            return f"No group of up to {len(result.ranking)} patches was found that makes it {target}"
+        if count == 0:
+            return f"An empty image is {target} already: no patch is needed"
+        these = "This 1 of" if count == 1 else f"These {count} of"
+        verb = "is" if count == 1 else "are"
+        probability = _number(float(result.probabilities[count]))
+        return f"{these} {players} patches {verb} enough for the answer {target} (p = {probability})"
+    if count is None:
+        return f"The answer stays {target} without the {len(result.ranking)} patches that were tried"
+    instead = repr(result.name_of(int(result.predicted[count])))
+    if count == 0:
+        return f"The answer is {instead}, not {target}, with all patches already"
+    these = "this 1 of" if count == 1 else f"these {count} of"
+    return f"Without {these} {players} patches the answer is no longer {target} but {instead}"
+
+
+def plot_curves(*results: Explanation, ax: "Axes | None" = None) -> "Axes":
+    """The target's probability against the number of patches added or removed; a dot marks the flip."""
+    ax = _axes(ax)
+    for result in results:
+        color, verb = _COLORS[result.direction], _verb(result)
+        steps = np.arange(len(result.probabilities))
+        ax.plot(steps, result.probabilities, color=color, marker=".", label=f"best patches {verb} one by one")
+        stop = result.stopped_at
+        if stop is None:
+            continue
+        probability = float(result.probabilities[stop])
+        becomes = "becomes" if result.direction == "insertion" else "stops being"
+        ax.plot(stop, probability, "o", ms=11, mfc="none", mec=color, mew=2)
+        label = f"after {stop} the answer {becomes} {result.name_of(result.target)!r}"
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+        ax.annotate(label, (stop, probability), (12, 8), textcoords="offset points", color=color, bbox=box)
+    first = results[0]
+    full = first.full.probability
+    ax.axhline(full, color="0.6", lw=1, ls="--", label=f"whole image (p = {_number(full)})")
+    ax.set(xlabel="number of patches added or removed", ylabel=f"probability of {first.name_of(first.target)!r}")
+    ax.set_ylim(-0.02, 1.08 * max(full, *(float(result.probabilities.max()) for result in results)) + 0.02)
+    ax.margins(x=0.03)
+    ax.grid(alpha=0.25)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, loc="best")
+    ax.set_title("How the probability changes, patch by patch")
+    return ax
+
+
+def plot_map(
+    attribution: FloatArray, *, image: npt.NDArray[np.uint8] | None = None, ax: "Axes | None" = None
+) -> "Axes":
+    """An attribution (H, W) in its raw values with a color bar, over a gray `image` if one is given."""
+    ax = _axes(ax)
+    if image is not None:
+        _show(ax, np.rint(image.mean(axis=2)).astype(np.uint8), cmap="gray", vmin=0, vmax=255)
+    drawn = _show(ax, attribution, cmap="inferno", alpha=1.0 if image is None else 0.65)
+    ax.figure.colorbar(drawn, ax=ax, fraction=0.046, pad=0.03, label="importance (raw value)")
+    ax.set_title("How much each pixel matters")
+    return ax
+
+
+def plot_overview(
+    *results: Explanation, propagated: FloatArray | None = None, figure: "Figure | None" = None
+) -> "Figure":
+    """Everything on one page: photo, groups, curves, and the map `propagated` (H, W) to pixels."""
+    if figure is None:
+        _require_matplotlib()
+        from matplotlib.figure import Figure  # noqa: PLC0415 - matplotlib only when asked for
+
+        figure = Figure(figsize=_SIZE, layout="constrained")
+    grid = figure.add_gridspec(2, 6)
+    width = 6 // (1 + len(results))
+    plot_photo(results[0], ax=figure.add_subplot(grid[0, :width]))
+    for index, result in enumerate(results, start=1):
+        plot_group(result, ax=figure.add_subplot(grid[0, index * width : (index + 1) * width]))
+    plot_curves(*results, ax=figure.add_subplot(grid[1, :4] if propagated is not None else grid[1, :]))
+    if propagated is not None:
+        ax = plot_map(propagated, image=results[0].image, ax=figure.add_subplot(grid[1, 4:]))
+        ax.set_title(_map_title(results[0]))
+    figure.suptitle(_footer(results), fontsize=10, color="0.35", y=-0.02, va="top")
+    return figure
+
+
+def _footer(results: tuple[Explanation, ...]) -> str:
+    provenance = results[0].provenance
+    evaluations = sum(result.evaluations for result in results)
+    seconds = sum(result.seconds for result in results)
+    fill = _FILLS.get(str(provenance.get("absence")), "the user's own fill")
+    return (
+        f"model {provenance.get('model')} · regions {provenance.get('regions')} · absent patches show {fill} · "
+        f"{evaluations} model evaluations in {seconds:.1f} s · interpix {provenance.get('interpix')}"
+    )
+
+
+def _map_title(result: Explanation) -> str:
+    curve = "green" if result.direction == "insertion" else "red"
+    count = len(result.ranking)
+    patches = "patch" if count == 1 else f"{count} patches"
+    return f"The {curve} curve's {patches}, spread to pixels of similar color\n(bright: found early and well connected)"
+
+
+def _verb(result: Explanation) -> str:
+    return "added to an empty image" if result.direction == "insertion" else "removed from the photo"
+
+
+def _number(probability: float) -> str:
+    """.41 as statisticians write it, but never 1.00 or .00 for what is only near."""
+    if probability > 0.995:  # noqa: PLR2004 - what would round to 1.00
+        return "> .99" if probability < 1 else "1"
+    return f"{probability:.2f}".removeprefix("0") if probability >= 0.005 else "< .01"  # noqa: PLR2004
+
+
+def _wrap(text: str) -> str:
+    """`text` on lines of about equal length."""
+    words, lines = text.split(" "), [""]
+    limit = max(_MAX_TITLE * 2 // 3, len(text) // -(-len(text) // _MAX_TITLE) + 6)
+    for word in words:
+        if len(lines[-1]) + len(word) > limit:
+            lines.append("")
+        lines[-1] += word + " "
+    return "\n".join(line.strip() for line in lines)
+
+
+def _show(ax: "Axes", pixels: npt.NDArray[Any], **options: Any) -> Any:
+    ax.set_axis_off()
+    return ax.imshow(pixels, interpolation="nearest", **options)
+
+
+def _axes(ax: "Axes | None") -> "Axes":
+    if ax is not None:
+        return ax
+    _require_matplotlib()
+    import matplotlib.pyplot as plt  # noqa: PLC0415 - matplotlib only when asked for
+
+    created: Axes = plt.subplots(layout="constrained")[1]
+    return created
+
+
+def _require_matplotlib() -> None:
+    try:
+        import matplotlib as mpl  # noqa: F401, PLC0415 - optional
+    except ImportError as error:
+        message = 'pictures need matplotlib: pip install "interpix[plot]"'
+        raise MissingDependencyError(message) from error

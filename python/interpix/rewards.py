@@ -1,0 +1,59 @@
+"""From logits to rewards, stably: never a logarithm of a rounded probability."""
+
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.arrays import IntArray
+from interpix.errors import bad_value
+
+__all__ = ["Reward", "Scores", "check_reward", "from_log_odds", "log_odds", "score_logits"]
+
+Reward: TypeAlias = Literal["log_odds", "log_probability", "probability", "logit"]
+"""What a coalition earns: log(p / (1 - p)), log p, p, or the target's raw logit."""
+
+Scores: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], IntArray]
+"""Reward, probability of the target, predicted class: three arrays (c,)."""
+
+
+def check_reward(reward: str) -> Reward:
+    """`reward` itself, if it is one."""
+    for known in get_args(Reward):
+        if reward == known:
+            return known  # type: ignore[no-any-return]
+    names = ", ".join(f'"{name}"' for name in get_args(Reward))
+    raise bad_value("reward", f"one of {names}", repr(reward), 'the paper uses "log_odds"')
+
+
+def log_odds(logits: npt.NDArray[np.float64], targets: IntArray) -> npt.NDArray[np.float64]:
+    """log(p / (1 - p)) = logit of the target minus logsumexp of all the others; `logits` (c, classes).
+
+    With two classes it is the difference of the logits:
+
+    >>> log_odds(np.array([[3.0, 1.0]]), np.array([0]))
+    array([2.])
+    """
+    rows = np.arange(len(logits))
+    others = logits.copy()
+    others[rows, targets] = -np.inf
+    top = others.max(axis=1)
+    rest = top + np.log(np.exp(others - top[:, None]).sum(axis=1))
+    odds: npt.NDArray[np.float64] = logits[rows, targets] - rest
+    return odds
+
+
+def from_log_odds(odds: npt.NDArray[np.float64], reward: Reward) -> npt.NDArray[np.float64]:
+    """The reward that log-odds determine: every one but the raw logit."""
+    if reward == "log_probability":
+        return -np.logaddexp(0, -odds)
+    if reward == "probability":
+        return np.exp(-np.logaddexp(0, -odds))
+    return odds
+
+
+def score_logits(logits: npt.NDArray[np.float64], targets: IntArray, reward: Reward) -> Scores:
+    """Scores of logits (c, classes) for one target each; ties of the prediction go to the lowest class."""
+    odds = log_odds(logits, targets)
+    earned = logits[np.arange(len(logits)), targets] if reward == "logit" else from_log_odds(odds, reward)
+    return earned, from_log_odds(odds, "probability"), logits.argmax(axis=1).astype(np.int64)

@@ -1,0 +1,50 @@
+//! `MoXI(-)`: all players ranked at once, by what each does alone.
+
+use std::cmp::Ordering;
+
+use super::context::{full_context_value, self_context_value};
+use super::evaluator::{Evaluator, check_players};
+use crate::search::{Coalition, Direction, RunError};
+
+/// A ranking without interactions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OneShot {
+    /// All players, most important first; equals in the order of their indices.
+    pub ranking: Vec<usize>,
+    /// Each player's `phi0` (insertion) or `phi_d` (deletion).
+    pub values: Vec<f64>,
+    /// Coalitions that were evaluated.
+    pub evaluations: usize,
+}
+
+/// Ranks all players by their [`self_context_value`] (insertion) or [`full_context_value`] (deletion): `n + 1`
+/// evaluations, at most `batch_size` at a time.
+///
+/// # Errors
+/// The callback's own error; no players; or rewards that are too few, too many or not finite.
+pub fn one_shot<E>(
+    players: usize,
+    direction: Direction,
+    batch_size: usize,
+    evaluate: impl FnMut(&[Coalition]) -> Result<Vec<f64>, E>,
+) -> Result<OneShot, RunError<E>> {
+    check_players(players)?;
+    let mut evaluator = Evaluator::new(evaluate, batch_size)?;
+    let start = match direction {
+        Direction::Insertion => Coalition::empty(players),
+        Direction::Deletion => Coalition::full(players),
+    };
+    let mut flipped: Vec<Coalition> = vec![start.clone(); players];
+    flipped.iter_mut().enumerate().for_each(|(player, set)| set.flip(player));
+    evaluator.fetch(std::iter::once(&start).chain(&flipped))?;
+
+    let reward = |set: &Coalition| evaluator.reward(set);
+    let value = |player| match (direction, Coalition::of(players, [player])) {
+        (Direction::Insertion, alone) => self_context_value(reward, &alone),
+        (Direction::Deletion, alone) => full_context_value(reward, &alone, &Coalition::empty(players)),
+    };
+    let values: Vec<f64> = (0..players).map(value).collect();
+    let mut ranking: Vec<usize> = (0..players).collect();
+    ranking.sort_by(|&a, &b| values[b].partial_cmp(&values[a]).unwrap_or(Ordering::Equal));
+    Ok(OneShot { ranking, values, evaluations: evaluator.evaluations() })
+}

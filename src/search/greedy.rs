@@ -1,0 +1,326 @@
+//! The greedy search of one image, as a state machine that asks for one round of coalitions at a time.
+
+use super::coalition::Coalition;
+use crate::error::{Error, Result};
+
+/// Which way the search goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Direction {
+    /// From nothing: each step adds the player that raises the reward most.
+    #[default]
+    Insertion,
+    /// From everything: each step removes the player that lowers the reward most.
+    Deletion,
+}
+
+/// When the search of an image ends. Every rule also ends it when no player is left.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Stop {
+    /// After all players.
+    All,
+    /// At the first step where the target is the predicted class (insertion) or no longer is (deletion).
+    Flip {
+        /// Insertion only: the least probability of the target, in `[0, 1]`; 0 asks for nothing (Appendix E).
+        min_confidence: f64,
+    },
+    /// After this many steps.
+    Steps(usize),
+}
+
+/// What the model says about a coalition.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score {
+    /// The number that the search compares, for instance the target's log-odds; finite.
+    pub reward: f64,
+    /// The target's probability, in `[0, 1]`.
+    pub probability: f64,
+    /// The class of the greatest logit.
+    pub predicted: usize,
+}
+
+/// One image's search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// Number of players, at least 1.
+    pub players: usize,
+    /// The class that is explained.
+    pub target: usize,
+    /// The score of all players together, where it is known already.
+    pub full: Option<Score>,
+    /// The score of no player at all, where it is known already.
+    pub empty: Option<Score>,
+}
+
+impl Task {
+    /// A task of which nothing is known yet.
+    pub fn new(players: usize, target: usize) -> Self {
+        Self { players, target, full: None, empty: None }
+    }
+
+    pub(super) fn check(&self, image: usize) -> Result<()> {
+        if self.players == 0 {
+            let got = format!("0 for image {image}");
+            return Err(Error::argument("players", "at least 1 for each image", got, "leave such images out"));
+        }
+        let ends = [("full", self.full), ("empty", self.empty)];
+        let bad = ends.into_iter().find_map(|(name, end)| Some((name, end.filter(|end| !end.is_finite())?)));
+        bad.map_or(Ok(()), |(name, score)| {
+            let got = format!("{score} for image {image}");
+            Err(Error::argument(name, "finite numbers", got, "leave it out and it is evaluated"))
+        })
+    }
+}
+
+impl Score {
+    pub(super) fn is_finite(&self) -> bool {
+        self.reward.is_finite() && self.probability.is_finite()
+    }
+}
+
+impl std::fmt::Display for Score {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "reward {} and probability {}", self.reward, self.probability)
+    }
+}
+
+/// What the search of one image found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Which task this is, as an index into the tasks.
+    pub image: usize,
+    /// The players in the order of their flips, most important first.
+    pub ranking: Vec<usize>,
+    /// The scores after 0, 1, … flips; one more than there are flips.
+    pub scores: Vec<Score>,
+    /// The score of all players together.
+    pub full: Score,
+    /// The score of no player at all.
+    pub empty: Score,
+    /// The first number of flips at which the condition of [`Stop::Flip`] held, 0 = already at the start. Recorded
+    /// under every rule; rules without a least probability take 0.
+    pub stopped_at: Option<usize>,
+    /// How far the best reward of each step was ahead of the second best, at least 0; infinite where only one player
+    /// was left.
+    pub gaps: Vec<f64>,
+    /// Coalitions that were evaluated for this image.
+    pub evaluations: usize,
+}
+
+/// The search of one image: a round of coalitions is open until all of them are scored.
+#[derive(Debug, Clone)]
+pub(super) struct Greedy {
+    direction: Direction,
+    stop: Stop,
+    target: usize,
+    /// The present players after the flips so far.
+    current: Coalition,
+    /// Score of the set that the last flip leads to.
+    last: Option<Score>,
+    round: Round,
+    /// The open round's coalitions as flips of its base set.
+    flips: Vec<Option<usize>>,
+    /// Scores of the first of them.
+    told: Vec<Score>,
+    ranking: Vec<usize>,
+    scores: Vec<Score>,
+    gaps: Vec<f64>,
+    stopped_at: Option<usize>,
+    evaluations: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// The set before any flip.
+    Start,
+    /// The set after every flip.
+    Last,
+    /// The sets one flip further.
+    Step,
+    Done,
+}
+
+impl Greedy {
+    pub(super) fn new(task: &Task, direction: Direction, stop: Stop) -> Self {
+        let (current, start, last) = match direction {
+            Direction::Insertion => (Coalition::empty(task.players), task.empty, task.full),
+            Direction::Deletion => (Coalition::full(task.players), task.full, task.empty),
+        };
+        let mut greedy = Self {
+            direction,
+            stop,
+            target: task.target,
+            current,
+            last,
+            round: Round::Start,
+            flips: Vec::new(),
+            told: Vec::new(),
+            ranking: Vec::new(),
+            scores: Vec::new(),
+            gaps: Vec::new(),
+            stopped_at: None,
+            evaluations: 0,
+        };
+        if let Some(score) = start {
+            greedy.record(score);
+        }
+        greedy.open();
+        greedy
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.round == Round::Done
+    }
+
+    /// Flips so far.
+    pub(super) fn steps(&self) -> usize {
+        self.ranking.len()
+    }
+
+    pub(super) fn evaluations(&self) -> usize {
+        self.evaluations
+    }
+
+    /// The set that the open round's flips refer to.
+    pub(super) fn base(&self) -> Coalition {
+        match self.round {
+            Round::Last => self.current.complement(),
+            _ => self.current.clone(),
+        }
+    }
+
+    /// Number of present players in each of the open round's coalitions.
+    pub(super) fn size(&self) -> usize {
+        let present = self.current.size();
+        match (self.round, self.direction) {
+            (Round::Last, _) => self.current.players() - present,
+            (Round::Step, Direction::Insertion) => present + 1,
+            (Round::Step, Direction::Deletion) => present - 1,
+            _ => present,
+        }
+    }
+
+    /// The open round's coalitions that have no score yet.
+    pub(super) fn pending(&self) -> &[Option<usize>] {
+        &self.flips[self.told.len()..]
+    }
+
+    /// Takes the scores of the first pending coalitions.
+    pub(super) fn tell(&mut self, scores: &[Score]) {
+        self.evaluations += scores.len();
+        self.told.extend_from_slice(scores);
+        if self.told.len() < self.flips.len() {
+            return;
+        }
+        match self.round {
+            Round::Start => self.record(self.told[0]),
+            Round::Last => self.last = Some(self.told[0]),
+            Round::Step => self.take_best(),
+            Round::Done => {}
+        }
+        self.open();
+    }
+
+    /// What is known so far, once both ends are.
+    pub(super) fn outcome(&self, image: usize) -> Option<Outcome> {
+        let (&start, last) = (self.scores.first()?, self.last?);
+        let (full, empty) = match self.direction {
+            Direction::Insertion => (last, start),
+            Direction::Deletion => (start, last),
+        };
+        Some(Outcome {
+            image,
+            ranking: self.ranking.clone(),
+            scores: self.scores.clone(),
+            full,
+            empty,
+            stopped_at: self.stopped_at,
+            gaps: self.gaps.clone(),
+            evaluations: self.evaluations,
+        })
+    }
+
+    /// Opens the next round.
+    fn open(&mut self) {
+        self.told.clear();
+        self.flips.clear();
+        let (Some(_), Some(last)) = (self.scores.first(), self.last) else {
+            self.round = if self.scores.is_empty() { Round::Start } else { Round::Last };
+            self.flips.push(None);
+            return;
+        };
+        let candidates = self.candidates();
+        match candidates[..] {
+            _ if self.is_finished() => self.round = Round::Done,
+            // The last flip leads to the other end, whose score is known.
+            [only] => {
+                self.commit(only, last, f64::INFINITY);
+                self.round = Round::Done;
+            }
+            _ => {
+                self.round = Round::Step;
+                self.flips.extend(candidates.into_iter().map(Some));
+            }
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        let stopped = match self.stop {
+            Stop::All => false,
+            Stop::Flip { .. } => self.stopped_at.is_some(),
+            Stop::Steps(steps) => self.ranking.len() >= steps,
+        };
+        stopped || self.ranking.len() == self.current.players()
+    }
+
+    /// The players that have not been flipped, ascending.
+    fn candidates(&self) -> Vec<usize> {
+        let flipped = self.direction == Direction::Insertion;
+        (0..self.current.players()).filter(|&player| self.current.contains(player) != flipped).collect()
+    }
+
+    /// Flips the best player of a finished round of at least two.
+    fn take_best(&mut self) {
+        let sign = match self.direction {
+            Direction::Insertion => 1.0,
+            Direction::Deletion => -1.0,
+        };
+        let (mut best, mut second) = (0, f64::NEG_INFINITY);
+        for (index, score) in self.told.iter().enumerate().skip(1) {
+            if sign * score.reward > sign * self.told[best].reward {
+                second = sign * self.told[best].reward;
+                best = index;
+            } else {
+                second = second.max(sign * score.reward);
+            }
+        }
+        let gap = sign * self.told[best].reward - second;
+        if let Some(player) = self.flips[best] {
+            self.commit(player, self.told[best], gap);
+        }
+    }
+
+    fn commit(&mut self, player: usize, score: Score, gap: f64) {
+        self.current.flip(player);
+        self.ranking.push(player);
+        self.gaps.push(gap);
+        self.record(score);
+    }
+
+    fn record(&mut self, score: Score) {
+        if self.stopped_at.is_none() && self.has_flipped(score) {
+            self.stopped_at = Some(self.scores.len());
+        }
+        self.scores.push(score);
+    }
+
+    fn has_flipped(&self, score: Score) -> bool {
+        let min_confidence = match self.stop {
+            Stop::Flip { min_confidence } => min_confidence,
+            Stop::All | Stop::Steps(_) => 0.0,
+        };
+        match self.direction {
+            Direction::Insertion => score.predicted == self.target && score.probability >= min_confidence,
+            Direction::Deletion => score.predicted != self.target,
+        }
+    }
+}

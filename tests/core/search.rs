@@ -1,0 +1,300 @@
+//! Greedy search against an obvious recomputation on random table games.
+
+// Helpers of tests may panic, and the rewards are whole numbers, so sums are exact.
+#![allow(clippy::unwrap_used, clippy::float_cmp)]
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+
+use interpix::Error;
+use interpix::search::{Batch, Coalition, Direction, Outcome, RunError, Score, Search, SearchOptions, Stop, Task};
+use proptest::prelude::*;
+
+const TARGET: usize = 1;
+
+/// A game as a table over all coalitions; bit `i` of the index is player `i`.
+#[derive(Debug, Clone)]
+struct Table {
+    players: usize,
+    scores: Vec<Score>,
+}
+
+impl Table {
+    fn score(&self, coalition: &Coalition) -> Score {
+        self.scores[coalition.members().map(|member| 1 << member).sum::<usize>()]
+    }
+}
+
+/// Small whole rewards, so that ties are common; the predicted class is independent of them.
+fn table() -> impl Strategy<Value = Table> {
+    (1..=8_usize).prop_flat_map(|players| {
+        let score = (-3..=3_i32, 0..=4_u8, 0..=2_usize).prop_map(|(reward, quarter, predicted)| Score {
+            reward: f64::from(reward),
+            probability: f64::from(quarter) / 4.0,
+            predicted,
+        });
+        prop::collection::vec(score, 1 << players).prop_map(move |scores| Table { players, scores })
+    })
+}
+
+fn direction() -> impl Strategy<Value = Direction> {
+    prop_oneof![Just(Direction::Insertion), Just(Direction::Deletion)]
+}
+
+fn stop() -> impl Strategy<Value = Stop> {
+    prop_oneof![
+        Just(Stop::All),
+        (0..=4_u8).prop_map(|quarter| Stop::Flip { min_confidence: f64::from(quarter) / 4.0 }),
+        (0..=9_usize).prop_map(Stop::Steps),
+    ]
+}
+
+/// Greedy search in plain words: every step rates every remaining player from scratch.
+fn brute_force(image: usize, game: &Table, direction: Direction, stop: Stop) -> Outcome {
+    let n = game.players;
+    let (full, empty) = (game.score(&Coalition::full(n)), game.score(&Coalition::empty(n)));
+    let reached = |chosen: &[usize]| match direction {
+        Direction::Insertion => game.score(&Coalition::of(n, chosen.iter().copied())),
+        Direction::Deletion => game.score(&Coalition::of(n, (0..n).filter(|player| !chosen.contains(player)))),
+    };
+    let holds = |score: &Score| match (direction, stop) {
+        (Direction::Deletion, _) => score.predicted != TARGET,
+        (_, Stop::Flip { min_confidence }) => score.predicted == TARGET && score.probability >= min_confidence,
+        _ => score.predicted == TARGET,
+    };
+    let (mut ranking, mut gaps, mut scores) = (vec![], vec![], vec![reached(&[])]);
+    while ranking.len() < n {
+        let finished = match stop {
+            Stop::All => false,
+            Stop::Flip { .. } => scores.iter().any(holds),
+            Stop::Steps(steps) => ranking.len() == steps,
+        };
+        if finished {
+            break;
+        }
+        let sign = if direction == Direction::Insertion { -1.0 } else { 1.0 };
+        let mut rated: Vec<(f64, usize)> = (0..n)
+            .filter(|player| !ranking.contains(player))
+            .map(|player| (sign * reached(&[&ranking[..], &[player]].concat()).reward, player))
+            .collect();
+        rated.sort_by(|a, b| a.partial_cmp(b).unwrap());
+        gaps.push(rated.get(1).map_or(f64::INFINITY, |second| second.0 - rated[0].0));
+        ranking.push(rated[0].1);
+        scores.push(reached(&ranking));
+    }
+    let steps = ranking.len();
+    // Both ends, then all remaining players of each step but for the last player's, who leads to the other end.
+    let evaluations = 2 + (0..steps).map(|step| n - step).filter(|&remaining| remaining > 1).sum::<usize>();
+    let stopped_at = scores.iter().position(holds);
+    Outcome { image, ranking, scores, full, empty, stopped_at, gaps, evaluations }
+}
+
+/// Answers from the tables and checks every batch against its contract.
+fn run(games: &[Table], tasks: Vec<Task>, options: SearchOptions) -> (Vec<Outcome>, usize) {
+    let mut search = Search::new(tasks, options).unwrap();
+    let mut asked = HashSet::new();
+    let mut batches = 0;
+    let outcomes = search.run(|batch| {
+        batches += 1;
+        check(batch, &options);
+        Ok::<_, Infallible>(
+            batch
+                .coalitions()
+                .zip(batch.owner())
+                .map(|(coalition, &owner)| {
+                    let score = games[owner].score(&coalition);
+                    assert!(asked.insert((owner, coalition)), "a coalition was asked twice");
+                    score
+                })
+                .collect(),
+        )
+    });
+    assert!(search.is_done() && search.ask().is_none());
+    assert_eq!(search.evaluations(), asked.len());
+    (outcomes.unwrap(), batches)
+}
+
+fn check(batch: &Batch, options: &SearchOptions) {
+    assert!(!batch.is_empty() && batch.len() <= options.batch_size);
+    assert!(batch.owner().iter().collect::<HashSet<_>>().len() <= options.in_flight);
+    assert!(batch.owner().is_sorted());
+    let (masks, kept) = (batch.masks(), batch.kept());
+    assert_eq!(kept.dim(), (batch.len(), batch.size()));
+    for (row, coalition) in batch.coalitions().enumerate() {
+        let owner = batch.owner()[row];
+        let members: Vec<usize> = coalition.members().collect();
+        assert_eq!(members.len(), batch.size());
+        assert_eq!(kept.row(row).iter().map(|&player| player as usize).collect::<Vec<_>>(), members);
+        assert!((0..batch.players()).all(|player| masks[[row, player]] == members.contains(&player)));
+        let base = batch.base(owner).unwrap();
+        match batch.flip()[row] {
+            Some(player) => assert_ne!(base.contains(player), coalition.contains(player)),
+            None => assert_eq!(*base, coalition),
+        }
+    }
+}
+
+fn tasks(games: &[Table]) -> Vec<Task> {
+    games.iter().map(|game| Task::new(game.players, TARGET)).collect()
+}
+
+proptest! {
+    #[test]
+    fn equals_brute_force_whatever_the_packing(
+        games in prop::collection::vec(table(), 1..=5),
+        direction in direction(),
+        stop in stop(),
+        batch_size in 1..=20_usize,
+        in_flight in 1..=6_usize,
+    ) {
+        let options = SearchOptions { direction, stop, batch_size, in_flight };
+        let (outcomes, _) = run(&games, tasks(&games), options);
+        let expected: Vec<Outcome> =
+            games.iter().enumerate().map(|(image, game)| brute_force(image, game, direction, stop)).collect();
+        prop_assert_eq!(outcomes, expected);
+    }
+
+    #[test]
+    fn known_ends_are_not_asked_again(
+        game in table(),
+        direction in direction(),
+        stop in stop(),
+        (knows_full, knows_empty) in any::<(bool, bool)>(),
+    ) {
+        let mut task = Task::new(game.players, TARGET);
+        task.full = knows_full.then(|| game.score(&Coalition::full(game.players)));
+        task.empty = knows_empty.then(|| game.score(&Coalition::empty(game.players)));
+        let options = SearchOptions { direction, stop, ..SearchOptions::default() };
+        let (outcomes, _) = run(std::slice::from_ref(&game), vec![task], options);
+        let mut expected = brute_force(0, &game, direction, stop);
+        expected.evaluations -= usize::from(knows_full) + usize::from(knows_empty);
+        prop_assert_eq!(&outcomes[0], &expected);
+    }
+}
+
+/// Players 0 to 3; the reward is the number of present players, the class flips at three.
+fn counting() -> Table {
+    let score = |code: u32| Score {
+        reward: f64::from(code.count_ones()),
+        probability: f64::from(code.count_ones()) / 4.0,
+        predicted: if code.count_ones() >= 3 { TARGET } else { 0 },
+    };
+    Table { players: 4, scores: (0..16).map(score).collect() }
+}
+
+fn options(direction: Direction, stop: Stop) -> SearchOptions {
+    SearchOptions { direction, stop, ..SearchOptions::default() }
+}
+
+#[test]
+fn ties_go_to_the_lowest_player() {
+    for direction in [Direction::Insertion, Direction::Deletion] {
+        let (outcomes, _) = run(&[counting()], tasks(&[counting()]), options(direction, Stop::All));
+        assert_eq!(outcomes[0].ranking, [0, 1, 2, 3]);
+        assert_eq!(outcomes[0].gaps, [0.0, 0.0, 0.0, f64::INFINITY]);
+    }
+}
+
+#[test]
+fn images_share_batches() {
+    let games = vec![counting(); 10];
+    let wide = SearchOptions { batch_size: 40, in_flight: 10, ..options(Direction::Insertion, Stop::All) };
+    // Both ends and three steps, for all ten images at once.
+    assert_eq!(run(&games, tasks(&games), wide).1, 5);
+    assert_eq!(run(&games, tasks(&games), SearchOptions { in_flight: 1, ..wide }).1, 50);
+}
+
+#[test]
+fn a_target_that_is_predicted_from_the_start_ends_at_step_zero() {
+    let mut game = counting();
+    game.scores[0].predicted = TARGET;
+    let flip = Stop::Flip { min_confidence: 0.0 };
+    let outcome = &run(std::slice::from_ref(&game), tasks(&[game.clone()]), options(Direction::Insertion, flip)).0[0];
+    assert_eq!((outcome.stopped_at, outcome.ranking.len(), outcome.evaluations), (Some(0), 0, 2));
+    assert_eq!((outcome.full.reward, outcome.empty.reward), (4.0, 0.0));
+}
+
+#[test]
+fn asking_twice_gives_the_same_batch() {
+    let mut search = Search::new(tasks(&[counting()]), SearchOptions::default()).unwrap();
+    assert_eq!(search.ask(), search.ask());
+}
+
+#[test]
+fn an_interrupted_search_keeps_what_it_found() {
+    let games = [counting(), counting()];
+    let narrow = SearchOptions { in_flight: 1, ..options(Direction::Insertion, Stop::All) };
+    let mut search = Search::new(tasks(&games), narrow).unwrap();
+    let mut left = 3;
+    let error = search.run(|batch| {
+        left -= 1;
+        if left < 0 {
+            return Err("out of patience");
+        }
+        Ok(batch.coalitions().map(|coalition| games[0].score(&coalition)).collect())
+    });
+    assert!(matches!(error, Err(RunError::Callback("out of patience"))));
+    assert_eq!(
+        search.outcomes().iter().map(|outcome| (outcome.image, outcome.ranking.len())).collect::<Vec<_>>(),
+        [(0, 1)]
+    );
+    assert_eq!(search.steps(), [1, 0]);
+    let outcomes = search
+        .run(|batch| Ok::<_, Infallible>(batch.coalitions().map(|coalition| games[0].score(&coalition)).collect()));
+    assert_eq!(outcomes.unwrap()[1], brute_force(1, &games[1], Direction::Insertion, Stop::All));
+}
+
+fn message(error: &Error) -> String {
+    assert!(matches!(error, Error::Argument { .. }));
+    error.to_string()
+}
+
+#[test]
+fn unusable_scores_are_refused_and_change_nothing() {
+    let mut search = Search::new(tasks(&[counting(), counting()]), options(Direction::Deletion, Stop::All)).unwrap();
+    let early = search.tell(&[]).unwrap_err();
+    assert!(message(&early).contains("call `ask` first"), "{early}");
+    let batch = search.ask().unwrap();
+    let good = Score { reward: 0.0, probability: 0.5, predicted: 0 };
+    let short = search.tell(&[good]).unwrap_err();
+    assert!(message(&short).contains("expected 2 of them, one for each coalition of the batch, got 1"), "{short}");
+    for reward in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let error = search.tell(&[good, Score { reward, ..good }]).unwrap_err();
+        let expected = format!("got reward {reward} and probability 0.5 for image 1, coalition [0, 1, 2, 3]");
+        assert!(message(&error).contains(&expected), "{error}");
+        assert!(message(&error).contains("use float32"), "{error}");
+    }
+    assert_eq!(search.ask().unwrap(), batch);
+    assert_eq!(search.evaluations(), 0);
+}
+
+#[test]
+fn bad_options_and_tasks_are_refused() {
+    let one = || vec![Task::new(1, 0)];
+    let new = |tasks, options| message(&Search::new(tasks, options).unwrap_err());
+    let default = SearchOptions::default();
+    assert!(new(one(), SearchOptions { batch_size: 0, ..default }).starts_with("`batch_size`: expected at least 1"));
+    assert!(new(one(), SearchOptions { in_flight: 0, ..default }).starts_with("`in_flight`: expected at least 1"));
+    for min_confidence in [-0.1, 1.1, f64::NAN] {
+        let stop = Stop::Flip { min_confidence };
+        assert!(new(one(), SearchOptions { stop, ..default }).starts_with("`min_confidence`: expected a probability"));
+    }
+    assert!(new(vec![Task::new(2, 0), Task::new(0, 0)], default).contains("got 0 for image 1"));
+    let full = Some(Score { reward: f64::NAN, probability: 0.0, predicted: 0 });
+    assert!(new(vec![Task { full, ..Task::new(1, 0) }], default).starts_with("`full`: expected finite numbers"));
+}
+
+#[test]
+fn images_with_different_numbers_of_players_share_a_padded_mask() {
+    let small = Table { players: 2, scores: counting().scores[..4].to_vec() };
+    let games = [small, counting()];
+    let mut search = Search::new(tasks(&games), options(Direction::Insertion, Stop::All)).unwrap();
+    let batch = search.ask().unwrap();
+    assert_eq!((batch.masks().dim(), batch.masks_of_owner(0).dim()), ((2, 4), (1, 2)));
+    assert_eq!(batch.masks_of_owner(5).dim(), (0, 0));
+}
+
+#[test]
+fn long_coalitions_are_shortened_in_messages() {
+    assert_eq!(Coalition::full(196).to_string(), "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, … 196 of 196 players]");
+}

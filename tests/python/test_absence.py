@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from interpix import Fill
+from interpix.absence import read_absence
+from interpix.errors import ArgumentError, ArgumentTypeError
+
+
+def test_fills_by_hand(image, classifier):
+    assert (Fill().make(image, classifier) == 0).all()
+    assert (Fill("black").make(image, classifier) == 0).all()
+    np.testing.assert_allclose(Fill("mean").make(image, classifier)[:, 1, 1], [1, 10 / 24, 0], rtol=1e-6)
+    color = Fill(np.array([1, 2, 3])).make(image, classifier)
+    np.testing.assert_array_equal(color[:, 3, 5], [1, 2, 3])
+    assert (Fill(0.5).make(image, classifier) == 0.5).all()
+
+
+def test_blur_keeps_a_constant_and_the_mean(image, classifier):
+    constant = np.full((3, 30, 50), 2.5, np.float32)
+    np.testing.assert_allclose(Fill("blur").make(constant, classifier), constant, rtol=1e-6)
+    noise = np.random.default_rng(0).random((3, 30, 50), dtype=np.float32)
+    blurred = Fill("blur").make(noise, classifier)
+    assert blurred.std() < noise.std() / 3
+    np.testing.assert_allclose(blurred.mean(), noise.mean(), rtol=0.02)
+
+
+def test_black_needs_a_preprocessing(image):
+    from interpix import CallableClassifier
+
+    with pytest.raises(ArgumentError, match="preprocess"):
+        Fill("black").make(image, CallableClassifier(lambda batch: batch))
+
+
+def test_bad_fills_say_what_to_do(image, classifier):
+    with pytest.raises(ArgumentError, match="got 'white'"):
+        read_absence("white")
+    with pytest.raises(ArgumentTypeError, match="got NoneType"):
+        read_absence(None)
+    with pytest.raises(ArgumentError, match=r"broadcasts to \(3, 4, 6\)"):
+        Fill(np.zeros((2, 2))).make(image, classifier)
+    with pytest.raises(ArgumentError, match="finite"):
+        Fill(np.nan).make(image, classifier)

@@ -1,0 +1,124 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import interpix
+from interpix.cli import build_parser, main
+from interpix.explanation import load_all
+
+
+@pytest.fixture
+def photo(image, tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray((image.transpose(1, 2, 0) * 60).astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def model(classifier, monkeypatch):
+    monkeypatch.setitem(vars(interpix), "load_model", lambda name: classifier)
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for command in ("explain", "propagate", "models", "doctor"):
+        assert command in text
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        (
+            "explain",
+            ["--model", "--direction", "--target", "--regions", "--steps", "--radius", "--discount", "--output"],
+        ),
+        ("propagate", ["--output", "--radius", "--discount"]),
+    ],
+)
+def test_help_names_every_option(capsys, command, options):
+    with pytest.raises(SystemExit):
+        build_parser().parse_args([command, "--help"])
+    text = capsys.readouterr().out
+    for option in options:
+        assert option in text
+
+
+@pytest.mark.usefixtures("model")
+def test_explain_writes_picture_numbers_and_arrays(photo, tmp_path, capsys):
+    out = tmp_path / "deep" / "out"
+    assert main(["explain", str(photo), "--regions", "2x3", "-o", str(out)]) == 0
+    assert sorted(one.name for one in out.iterdir()) == ["photo.json", "photo.png", "photo.safetensors"]
+    assert Image.open(out / "photo.png").width > 1000
+    numbers = json.loads((out / "photo.json").read_text())
+    assert numbers["deletion"]["group"] == [3, 2]
+    assert numbers["deletion"]["target_name"] == "red"
+    assert [one.direction for one in load_all(out / "photo.safetensors")] == ["insertion", "deletion"]
+    output, progress = capsys.readouterr()
+    assert "Without these 2 of 6 patches the answer is no longer 'red' but 'green'" in output
+    assert str(out / "photo.png") in output
+    assert "evaluations" in progress
+
+
+@pytest.mark.usefixtures("model")
+def test_explain_one_direction_and_target(photo, tmp_path, capsys):
+    arguments = ["explain", str(photo), "--regions", "2x3", "-o", str(tmp_path), "--quiet", "--steps", "1"]
+    assert main([*arguments, "--direction", "deletion"]) == 0
+    numbers = json.loads((tmp_path / "photo.json").read_text())
+    assert list(numbers) == ["deletion"]
+    # The answer has not flipped after one patch: the search goes on until it has.
+    assert numbers["deletion"]["stopped_at"] == 2
+    assert main([*arguments, "--direction", "insertion", "--target", "green"]) == 0
+    assert json.loads((tmp_path / "photo.json").read_text())["insertion"]["group"] == [1]
+    assert capsys.readouterr().err == ""
+
+
+def test_propagate_writes_the_map_of_the_library(photo, tmp_path):
+    values = np.random.default_rng(0).random((4, 6), dtype=np.float32)
+    np.save(tmp_path / "map.npy", values)
+    out = tmp_path / "better.npy"
+    arguments = ["--radius", "2", "--discount", "0.9", "-o", str(out)]
+    assert main(["propagate", str(photo), str(tmp_path / "map.npy"), *arguments]) == 0
+    np.testing.assert_array_equal(np.load(out), interpix.propagate(values, photo, radius=2, discount=0.9))
+
+
+@pytest.mark.usefixtures("model")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["explain", "no.jpg"], "a file that exists, got 'no.jpg'"),
+        (["explain", "PHOTO", "--regions", "9"], "coarser grid"),
+        (["explain", "PHOTO", "--regions", "2x3", "--target", "rde"], "near names: red"),
+        (["explain", "PHOTO", "--regions", "2x3", "--steps", "0"], "positive integer"),
+        (["propagate", "PHOTO", "no.npy", "-o", "x.npy"], "no.npy"),
+        (["propagate", "PHOTO", "PHOTO", "-o", "x.npy"], "write it with numpy.save"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(photo, capsys, arguments, message):
+    assert main([str(photo) if one == "PHOTO" else one for one in arguments]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("interpix: ")
+    assert message in error
+
+
+def test_ctrl_c_has_no_traceback(photo, monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(vars(interpix), "load_model", interrupted)
+    assert main(["explain", str(photo)]) == 130
+    assert capsys.readouterr().err == "interpix: interrupted\n"
+
+
+def test_doctor_tells_versions(capsys):
+    assert main(["doctor"]) == 0
+    assert f"interpix {interpix.__version__}, Python 3" in capsys.readouterr().out
+
+
+def test_models_says_where_weights_are_looked_for(capsys):
+    assert main(["models"]) == 0
+    assert "efficientnet_lite0" in capsys.readouterr().out

@@ -1,0 +1,125 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+import interpix
+from interpix import Fill, MoXI
+from interpix.errors import ArgumentError
+from interpix.explanation import load_all, save_all
+from interpix.plots import group_title, plot_curves, plot_group, plot_map, plot_overview, plot_photo
+
+
+@pytest.fixture
+def results(image, classifier):
+    moxi = MoXI(classifier, regions="2x3", absence=Fill(np.array([0.0, 0.0, 1.0])))
+    return [moxi.explain(image, direction=direction, stop="all") for direction in ("insertion", "deletion")]
+
+
+def test_results_are_frozen(results):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        results[0].target = 1
+    with pytest.raises(ValueError, match="read-only"):
+        results[0].ranking[0] = 1
+
+
+def test_attribution_by_hand(results):
+    values = results[0].attribution()
+    assert values.shape == (4, 6)
+    assert values.dtype == np.float32
+    # All six patches were ranked: the first has 6, the last 1.
+    assert [values[results[0].regions == player][0] for player in results[0].ranking] == [6, 5, 4, 3, 2, 1]
+
+
+def test_save_and_load_give_the_same(results, tmp_path):
+    path = tmp_path / "result.safetensors"
+    results[0].save(path)
+    loaded = interpix.load(path)
+    for field in dataclasses.fields(loaded):
+        before, after = getattr(results[0], field.name), getattr(loaded, field.name)
+        if isinstance(before, np.ndarray):
+            np.testing.assert_array_equal(before, after)
+            assert before.dtype == after.dtype
+        else:
+            assert before == after
+    assert [one.name for one in tmp_path.iterdir()] == ["result.safetensors"]
+
+
+def test_the_file_is_a_safetensors_file(results, tmp_path):
+    from safetensors.numpy import load_file
+
+    save_all(tmp_path / "both.safetensors", results)
+    arrays = load_file(tmp_path / "both.safetensors")
+    np.testing.assert_array_equal(arrays["1.ranking"], results[1].ranking)
+    assert [one.direction for one in load_all(tmp_path / "both.safetensors")] == ["insertion", "deletion"]
+    with pytest.raises(ArgumentError, match="load_all"):
+        interpix.load(tmp_path / "both.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"12345678", b"\xff" * 100, (9).to_bytes(8, "little") + b'{"a":1.0}'])
+def test_other_files_are_refused(tmp_path, content):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(ArgumentError, match="a result of interpix"):
+        interpix.load(tmp_path / "x")
+
+
+def test_a_failed_save_leaves_the_old_file(results, tmp_path, monkeypatch):
+    path = tmp_path / "result.safetensors"
+    path.write_bytes(b"old")
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("pathlib.Path.replace", fail)
+    with pytest.raises(OSError, match="no space"):
+        results[0].save(path)
+    assert path.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_propagate_keeps_the_shape(results):
+    refined = results[0].propagate(discount=0.5)
+    assert refined.shape == (4, 6)
+    assert np.isfinite(refined).all()
+
+
+def test_titles_are_plain_words(results):
+    assert group_title(results[0]) == "These 2 of 6 patches are enough for the answer 'red' (p = .98)"
+    assert group_title(results[1]) == "Without these 2 of 6 patches the answer is no longer 'red' but 'green'"
+    never = dataclasses.replace(results[0], stopped_at=None)
+    assert "No group of up to 6 patches" in group_title(never)
+    assert "no patch is needed" in group_title(dataclasses.replace(results[0], stopped_at=0))
+    assert "stays 'red'" in group_title(dataclasses.replace(results[1], stopped_at=None))
+
+
+@pytest.mark.parametrize("stopped_at", [None, 0, 1, 6])
+def test_every_plot_draws_on_the_given_axes(results, stopped_at):
+    from matplotlib.figure import Figure
+
+    changed = [dataclasses.replace(one, stopped_at=stopped_at) for one in results]
+    axes = Figure().subplots(1, 4)
+    assert plot_photo(changed[0], ax=axes[0]) is axes[0]
+    assert plot_group(changed[1], ax=axes[1]) is axes[1]
+    assert plot_curves(*changed, ax=axes[2]) is axes[2]
+    assert plot_map(np.zeros((4, 6), np.float32), ax=axes[3]) is axes[3]  # a constant map
+    assert len(plot_overview(*changed, propagated=changed[0].attribution()).axes) == 6
+    assert len(plot_overview(changed[0]).axes) == 3
+
+
+def test_a_map_is_drawn_in_raw_values(results):
+    from matplotlib.figure import Figure
+
+    ax = plot_map(results[0].attribution() * 100, image=results[0].image, ax=Figure().subplots())
+    np.testing.assert_array_equal(ax.images[1].get_array(), results[0].attribution() * 100)
+
+
+def test_notebooks_show_the_picture(results, monkeypatch):
+    assert results[0]._repr_html_().startswith('<img alt="&lt;Explanation insertion of &#x27;red&#x27;: 2 of 6')
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    assert results[0]._repr_html_().startswith("&lt;Explanation")
+
+
+def test_a_missing_matplotlib_is_named(results, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    with pytest.raises(interpix.MissingDependencyError, match=r'pip install "interpix\[plot\]"'):
+        plot_overview(results[0])

@@ -1,0 +1,48 @@
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_import_pulls_in_neither_torch_nor_matplotlib():
+    code = "import sys, interpix; print(sorted({'torch', 'matplotlib', 'scipy', 'PIL'} & set(sys.modules)))"
+    assert run(code).strip() == "[]"
+
+
+def test_import_time_is_reported(record_property):
+    code = "import time; t = time.perf_counter(); import interpix; print(time.perf_counter() - t)"
+    started = time.perf_counter()
+    seconds = float(run(code))
+    # A loaded machine may take any time: the number is for people.
+    record_property("import_seconds", seconds)
+    assert 0 < seconds < time.perf_counter() - started
+
+
+def test_explaining_pulls_in_neither_torch_nor_matplotlib():
+    code = (
+        "import sys, numpy as np, interpix\n"
+        "r = interpix.MoXI(lambda b: b.sum(axis=(2, 3)), regions=2).explain(np.ones((3, 4, 6), np.float32))\n"
+        "print(sorted({'torch', 'matplotlib', 'scipy'} & set(sys.modules)))"
+    )
+    assert run(code).strip() == "[]"
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
+def test_a_forked_child_can_propagate():
+    # A child that waited for threads that do not exist there would hang: the time limit of the run says so.
+    code = (
+        "import os, numpy as np, interpix\n"
+        "image = np.zeros((8, 10, 3), np.uint8); image[:4] = 200\n"
+        "work = lambda: interpix.propagate(np.ones((8, 10), np.float32), image)\n"
+        "work()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    work(); os._exit(7)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
+    )
+    assert run(code).strip() == "7"

@@ -1,0 +1,332 @@
+import itertools
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from conftest import HEIGHT, WIDTH, sum_of_pixels
+from interpix import CallableClassifier, Fill, MoXI
+from interpix.errors import ArgumentError, ArgumentTypeError, ModelError
+from interpix.rewards import log_odds
+
+REGIONS = "2x3"
+BLUE = Fill(np.array([0.0, 0.0, 1.0]))
+
+
+def brute_force(reward, players, direction):
+    """The ranking by its definition: arg-max of the grown set, or arg-min of the shrunken one."""
+    insertion = direction == "insertion"
+    ranking = []
+    for _ in range(players):
+        rest = [player for player in range(players) if player not in ranking]
+        changed = [{*ranking, player} for player in rest]
+        sets = changed if insertion else [set(range(players)) - one for one in changed]
+        rewards = [reward(one) for one in sets]
+        ranking.append(rest[int(np.argmax(rewards) if insertion else np.argmin(rewards))])
+    return ranking
+
+
+def test_deletion_by_hand(image, classifier):
+    result = MoXI(classifier, regions=REGIONS).explain(image, direction="deletion")
+    assert result.prediction == result.target == 0
+    assert result.group == (3, 2)
+    assert result.stopped_at == 2
+    assert result.predicted.tolist() == [0, 0, 1]
+    # Log-odds of red: 24, 12, 4 against green 10 and blue 0.
+    np.testing.assert_allclose(result.rewards, np.array([24, 12, 4]) - np.logaddexp(10, 0), rtol=1e-6)
+    assert result.full.probability == pytest.approx(1 / (1 + np.exp(-14) + np.exp(-24)))
+    # The image, the empty image, and 6 + 5 coalitions.
+    assert result.evaluations == 13
+
+
+def test_insertion_by_hand(image, classifier):
+    result = MoXI(classifier, regions=REGIONS, absence=BLUE).explain(image)
+    # Nothing: blue 24. Region 3: red 12, blue 20. Regions 3 and 2: red 20, blue 16.
+    assert result.group == (3, 2)
+    assert result.predicted.tolist() == [2, 2, 0]
+    assert result.empty.predicted == 2
+    np.testing.assert_array_equal(result.attribution()[[2, 0, 0], [0, 4, 0]], [2, 1, 0])
+
+
+def test_a_search_that_is_over_at_the_start_says_so(image, classifier):
+    # With zeros all three sums are 0, and the tie goes to the lowest class.
+    result = MoXI(classifier, regions=REGIONS).explain(image)
+    assert result.stopped_at == 0
+    assert result.group == ()
+
+
+def test_a_target_that_is_never_reached_has_no_group(image, classifier):
+    result = MoXI(classifier, regions=REGIONS).explain(image, "blue")
+    assert result.stopped_at is None
+    assert len(result.ranking) == 6
+    assert result.group == ()
+
+
+@pytest.mark.parametrize("direction", ["insertion", "deletion"])
+@pytest.mark.parametrize("reward", ["log_odds", "log_probability", "probability", "logit"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_equals_brute_force(direction, reward, seed):
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=(HEIGHT * WIDTH * 3, 4)).astype(np.float32) / 3
+
+    def model(batch):
+        return np.tanh(batch.reshape(len(batch), -1) @ weights) * 3
+
+    image = rng.normal(size=(3, HEIGHT, WIDTH)).astype(np.float32)
+    result = MoXI(model, regions=REGIONS, reward=reward).explain(image, 1, direction=direction, stop="all")
+
+    def game(coalition):
+        kept = np.isin(result.regions, list(coalition))
+        logits = model((image * kept)[None]).astype(np.float64)
+        if reward == "logit":
+            return logits[0, 1]
+        return log_odds(logits, np.array([1]))[0]  # the other rewards are increasing functions of it
+
+    assert result.ranking.tolist() == brute_force(game, 6, direction)
+    assert result.evaluations <= 2 + 6 * 7 // 2
+
+
+def test_images_share_batches_and_keep_their_answers(image, classifier):
+    images = [image, image[:, :, ::-1].copy(), image[[1, 0, 2]]]
+    moxi = MoXI(classifier, regions=REGIONS, absence=BLUE)
+    sizes = []
+
+    def counted(batch):
+        sizes.append(len(batch))
+        return sum_of_pixels(batch)
+
+    many = MoXI(counted, regions=REGIONS, absence=BLUE, batch_size=7).explain(images, stop="all")
+    alone = [moxi.explain(one, stop="all") for one in images]
+    for together, one in zip(many, alone, strict=True):
+        np.testing.assert_array_equal(together.ranking, one.ranking)
+        np.testing.assert_allclose(together.rewards, one.rewards, rtol=1e-6)
+    assert max(sizes) == 7
+    assert isinstance(moxi.explain(np.stack(images)), list)
+
+
+def test_targets_by_index_name_and_image(image, classifier):
+    moxi = MoXI(classifier, regions=REGIONS)
+    assert moxi.explain(image, 1).target == moxi.explain(image, "Green").target == 1
+    assert [one.target for one in moxi.explain([image, image], ["green", None])] == [1, 0]
+    with pytest.raises(ArgumentError, match="near names: green"):
+        moxi.explain(image, "gren")
+    with pytest.raises(ArgumentError, match=r"a class in 0 ... 2, got 3"):
+        moxi.explain(image, 3)
+    with pytest.raises(ArgumentError, match="2 targets for 2 images, got 1"):
+        moxi.explain([image, image], [0])
+    with pytest.raises(ArgumentTypeError, match="class index or a class name"):
+        moxi.explain(image, 1.5)
+    with pytest.raises(ArgumentError, match="no class names"):
+        MoXI(sum_of_pixels, regions=REGIONS).explain(image, "green")
+
+
+def test_names_that_occur_twice_need_an_index(image):
+    model = CallableClassifier(sum_of_pixels, class_names=["crane", "crane", "duck"])
+    with pytest.raises(ArgumentError, match=r"names the classes \[0, 1\]"):
+        MoXI(model, regions=REGIONS).explain(image, "crane")
+
+
+def test_stop_rules(image, classifier):
+    moxi = MoXI(classifier, regions=REGIONS, absence=BLUE)
+    assert len(moxi.explain(image, stop=1).ranking) == 1
+    assert len(moxi.explain(image, stop="all").ranking) == 6
+    sure = moxi.explain(image, min_confidence=0.999999)
+    assert sure.stopped_at > moxi.explain(image).stopped_at
+    assert sure.probabilities[-1] >= 0.999999
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"direction": "up"}, '"insertion" or "deletion", got \'up\''),
+        ({"stop": "never"}, '"flip", "all" or a number of patches'),
+        ({"stop": 0}, "positive integer, got 0"),
+        ({"min_confidence": 2}, "probability in 0 ... 1, got 2"),
+        ({"min_confidence": float("nan")}, "probability"),
+    ],
+)
+def test_bad_search_options(image, classifier, options, message):
+    with pytest.raises(ArgumentError, match=message):
+        MoXI(classifier, regions=REGIONS).explain(image, **options)
+
+
+def test_bad_models_and_options():
+    import torch
+
+    with pytest.raises(ArgumentTypeError, match=r"`model`.*got str.*load_model"):
+        MoXI("efficientnet")
+    with pytest.raises(ArgumentTypeError, match=r"torch\.from_numpy"):
+        MoXI(torch.nn.Identity())
+    with pytest.raises(ArgumentError, match="`batch_size`"):
+        MoXI(sum_of_pixels, batch_size=0)
+    with pytest.raises(ArgumentError, match="`reward`"):
+        MoXI(sum_of_pixels, reward="profit")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda batch: np.full((len(batch), 3), np.nan), "NaN or infinity"),
+        (lambda batch: np.zeros((len(batch) + 1, 3)), r"logits \(1, classes\).*got shape \(2, 3\)"),
+        (lambda batch: np.zeros(len(batch)), r"got shape \(1,\)"),
+        (lambda batch: np.zeros((len(batch), 1)), "at least 2 classes"),
+        (lambda batch: "cat", "got str"),
+    ],
+)
+def test_unusable_answers_are_model_errors(image, answer, message):
+    with pytest.raises(ModelError, match=message):
+        MoXI(answer, regions=REGIONS).explain(image, stop=1, direction="deletion")
+
+
+class OwnError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("calls", [0, 1, 3])
+def test_an_exception_of_the_model_comes_out_as_itself(image, calls):
+    error, count = OwnError("mine"), itertools.count()
+
+    def model(batch):
+        if next(count) == calls:
+            raise error
+        return sum_of_pixels(batch)
+
+    with pytest.raises(OwnError) as caught:
+        MoXI(model, regions=REGIONS).explain(image, direction="deletion", stop="all")
+    assert caught.value is error
+
+
+def test_nothing_of_the_users_is_changed(image):
+    before, seen = image.copy(), []
+    labels = np.repeat(np.arange(4), 6).reshape(4, 6)
+    fill = np.ones(3, np.float32)
+
+    def model(batch):
+        seen.append(batch)
+        logits = sum_of_pixels(batch)
+        batch[:] = 0  # a rude model, on data that is its own
+        return logits
+
+    result = MoXI(model, regions=labels, absence=fill).explain(image, direction="deletion", stop=2)
+    np.testing.assert_array_equal(image, before)
+    assert (fill == 1).all()
+    assert result.full.predicted == 0
+    again = MoXI(sum_of_pixels, regions=labels, absence=fill).explain(image, direction="deletion", stop=2)
+    np.testing.assert_array_equal(result.rewards, again.rewards)
+
+
+def test_ctrl_c_keeps_what_was_found(image):
+    calls = itertools.count()
+
+    def model(batch):
+        if next(calls) == 4:
+            raise KeyboardInterrupt
+        return sum_of_pixels(batch)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        MoXI(model, regions=REGIONS).explain(image, direction="deletion", stop="all")
+    (partial,) = caught.value.explanations
+    assert partial.ranking.tolist() == [3, 2]
+    assert partial.stopped_at == 2
+
+
+def test_ctrl_c_is_answered_at_once(image):
+    def model(batch):
+        time.sleep(0.01)
+        return sum_of_pixels(batch)
+
+    sent = []
+
+    def interrupt():
+        sent.append(time.perf_counter())
+        signal.raise_signal(signal.SIGINT)
+
+    timer = threading.Timer(0.2, interrupt)
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            MoXI(model, regions=(4, 6), batch_size=1).explain([image] * 50, direction="deletion", stop="all")
+    finally:
+        timer.cancel()
+    assert time.perf_counter() - sent[0] < 0.2
+
+
+def test_raw_images_need_a_preprocessing(image, classifier):
+    raw = (image.transpose(1, 2, 0) * 25).astype(np.uint8)
+    result = MoXI(classifier, regions=REGIONS).explain(raw, direction="deletion")
+    assert result.group == (3, 2)
+    np.testing.assert_array_equal(result.image, raw)
+    with pytest.raises(ArgumentError, match=r"preprocess=\.\.\."):
+        MoXI(sum_of_pixels, regions=REGIONS).explain(raw)
+
+
+def test_sizes_must_agree(image):
+    with pytest.raises(ArgumentError, match="images of one size"):
+        MoXI(sum_of_pixels, regions=REGIONS).explain([image, image[:, :2]])
+    model = CallableClassifier(sum_of_pixels, input_size=(8, 8))
+    with pytest.raises(ArgumentError, match=r"\(8, 8\) pixels.*got 4 x 6"):
+        MoXI(model, regions=REGIONS).explain(image)
+
+
+@pytest.mark.parametrize("direction", ["insertion", "deletion"])
+def test_one_shot_ranks_by_what_a_patch_does_alone(image, classifier, direction):
+    result = MoXI(classifier, regions=REGIONS, absence=BLUE, batch_size=4).one_shot(image, direction=direction)
+    # Red sums: region 3 has 12, region 2 has 8, region 0 has 4; without red there is only what hides blue.
+    assert result.ranking[:3].tolist() == [3, 2, 0]
+    assert (
+        result.stopped_at
+        == MoXI(classifier, regions=REGIONS, absence=BLUE).explain(image, direction=direction).stopped_at
+    )
+    assert len(result.rewards) == 7
+    assert result.provenance["method"] == "MoXI(-)"
+
+
+def test_one_shot_cannot_see_that_two_patches_say_the_same():
+    # Red needs regions 0 and 3 together; region 1 alone gives more than either of them, but adds nothing to them.
+    def model(batch):
+        both = np.minimum(batch[:, 0, 0, 0], batch[:, 0, 2, 0])
+        red = 5 * both + 0.5 * batch[:, 0, 0, 0] + np.maximum(batch[:, 0, 0, 2], batch[:, 0, 0, 4])
+        return np.stack([red, np.full_like(red, 4)], axis=1)
+
+    ones = np.ones((3, HEIGHT, WIDTH), np.float32)
+    moxi = MoXI(model, regions=REGIONS, reward="logit")
+    assert moxi.one_shot(ones).ranking[:2].tolist() == [1, 2]  # two that replace each other
+    assert moxi.explain(ones, 0, stop=3).ranking.tolist() == [1, 0, 3]
+
+
+def test_captum_style(image):
+    import torch
+
+    moxi = MoXI(sum_of_pixels, regions=REGIONS)
+    inputs = torch.from_numpy(np.stack([image, image[[1, 0, 2]]])).double().requires_grad_()
+    blue = torch.tensor([0.0, 0.0, 1.0]).reshape(1, 3, 1, 1).expand(2, 3, 4, 6)
+    maps = moxi.attribute(inputs, blue, target=torch.tensor([0, 1]))
+    assert maps.shape == inputs.shape
+    assert maps.dtype == inputs.dtype
+    expected = MoXI(sum_of_pixels, regions=REGIONS, absence=BLUE).explain(image, 0).attribution()
+    np.testing.assert_array_equal(maps[0, 1].numpy(), expected)
+    assert moxi.attribute(image, feature_mask=np.arange(24).reshape(1, 4, 6)).shape == image.shape
+    with pytest.raises(ArgumentError, match="additional_forward_args"):
+        moxi.attribute(inputs, additional_forward_args=(1,))
+
+
+def test_torch_logits_are_taken(image):
+    import torch
+
+    def model(batch):
+        return torch.from_numpy(batch).sum(dim=(2, 3)).requires_grad_()
+
+    assert MoXI(model, regions=REGIONS).explain(image, direction="deletion").group == (3, 2)
+
+
+@pytest.mark.parametrize("with_tqdm", [True, False])
+def test_progress_is_on_stderr(image, classifier, capsys, monkeypatch, with_tqdm):
+    if not with_tqdm:
+        monkeypatch.setitem(__import__("sys").modules, "tqdm.auto", None)
+    MoXI(classifier, regions=REGIONS).explain(image, direction="deletion", progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "12" in err
+    assert "evaluations" in err

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interpix.errors import ArgumentError, ArgumentTypeError
+from interpix.regions import grid_regions, read_regions, regions_name
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.data())
+def test_a_grid_covers_the_image_evenly(height, width, data):
+    rows, columns = data.draw(st.integers(1, height)), data.draw(st.integers(1, width))
+    labels = grid_regions((height, width), rows, columns)
+    assert labels.shape == (height, width)
+    sizes = np.bincount(labels.ravel(), minlength=rows * columns)
+    assert len(sizes) == rows * columns
+    assert (height // rows) * (width // columns) <= sizes.min()
+    assert sizes.max() <= -(-height // rows) * -(-width // columns)
+
+
+def test_all_ways_to_name_a_grid_agree():
+    expected = grid_regions((14, 21), 7, 7)
+    for regions in ("auto", "7x7", "7 x 7", "7", 7, (7, 7)):
+        np.testing.assert_array_equal(read_regions(regions, (14, 21)), expected)
+        assert regions_name(regions) == "7x7"
+    assert read_regions("2x3", (4, 6)).max() == 5
+
+
+def test_label_maps_are_compacted():
+    labels = np.array([[300, 300, 0], [100, 100, 0]])
+    for shaped in (labels, labels[None], labels[None, None], np.stack([labels] * 3)[None]):
+        np.testing.assert_array_equal(read_regions(shaped, (2, 3)), [[2, 2, 0], [1, 1, 0]])
+    assert labels.max() == 300
+
+
+def test_torch_feature_mask_is_read():
+    import torch
+
+    np.testing.assert_array_equal(read_regions(torch.tensor([[[5, 9]]]), (1, 2)), [[0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("regions", "message"),
+    [
+        ("7by7", "got '7by7'"),
+        (0, "1 to 4 rows and 1 to 6 columns"),
+        ((2, 7), "coarser grid"),
+        (np.zeros((4, 6)), "integer labels"),
+        (np.zeros((4, 5), int), r"each pixel of the 4 x 6 image.*got shape \(4, 5\).*nearest"),
+        (np.full((4, 6), -1), "labels of 0 or more on all pixels, got 24 negative"),
+        (np.arange(48).reshape(2, 4, 6), "same labels in every channel"),
+        (np.zeros((0, 6), int), "give every pixel a label"),
+    ],
+)
+def test_bad_regions_say_what_to_do(regions, message):
+    with pytest.raises(ArgumentError, match=message):
+        read_regions(regions, (4, 6))
+
+
+@pytest.mark.parametrize("regions", [True, 7.0, (7,), (7.0, 7.0), None])
+def test_other_types_are_type_errors(regions):
+    with pytest.raises(ArgumentTypeError, match="`regions`"):
+        read_regions(regions, (14, 14))
