@@ -102,6 +102,9 @@ def _explain(options: argparse.Namespace) -> None:
     from interpix.plots import plot_overview  # noqa: PLC0415
 
     image = read_image(options.photo).raw
+    stem = options.output / Path(options.photo).stem
+    if Path(f"{stem}.png").resolve() == Path(options.photo).resolve():
+        raise bad_value("output", "another folder than the photo's", f"'{options.output}'", "the photo would be lost")
     moxi = interpix.MoXI(interpix.load_model(options.model), regions=options.regions)
     directions: tuple[Direction, ...] = ("insertion", "deletion")
     if options.direction != "both":
@@ -110,7 +113,6 @@ def _explain(options: argparse.Namespace) -> None:
     propagated = results[0].propagate(radius=options.radius, discount=options.discount)
     figure = plot_overview(*results, propagated=propagated)
     options.output.mkdir(parents=True, exist_ok=True)
-    stem = options.output / Path(options.photo).stem
     _write_results(stem, results, figure)
 
 

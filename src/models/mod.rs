@@ -1,1 +1,22 @@
-//! Native classifiers on candle.
+//! Native classifiers on candle: from a photo's pixels to logits with no Python and no torch.
+//!
+//! ```text
+//! uint8 photo ──preprocess──► f32 image ──masked──► batch of coalitions ──classifier──► logits ──► scores
+//!                                                                            ▲
+//!                                             checkpoint ◄── safetensors or torch's old pickle
+//! ```
+
+mod checkpoint;
+mod classifier;
+mod efficientnet_lite;
+mod masked;
+mod nhwc;
+mod preprocess;
+mod unpickle;
+
+pub use checkpoint::{Checkpoint, convert};
+pub use classifier::{Classifier, NAMES, imagenet_classes, load};
+pub use efficientnet_lite::EfficientNetLite0;
+pub use masked::{MaskedImages, Scores, log_odds, logits};
+pub use preprocess::{Preprocessing, resize_bicubic};
+pub use unpickle::unpickle;

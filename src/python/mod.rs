@@ -12,6 +12,9 @@ mod search;
 mod _core {
     use pyo3::prelude::*;
 
+    #[cfg(feature = "models")]
+    #[pymodule_export]
+    use super::models::{NativeModel, convert_weights};
     #[pymodule_export]
     use super::game::{one_shot, shapley_interactions, shapley_values};
     #[pymodule_export]

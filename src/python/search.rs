@@ -10,13 +10,6 @@ use crate::search::{Direction, RunError, Score, SearchOptions, Stop, Task};
 /// A score as Python sees it: reward, probability, predicted class.
 type Triple = (f64, f64, usize);
 
-/// How the search ends: a word, or a number of steps.
-#[derive(FromPyObject)]
-enum StopArgument {
-    Steps(usize),
-    Word(String),
-}
-
 // Not frozen: a state machine is its state.
 #[pyclass(module = "interpix._core")]
 pub(super) struct Search {
@@ -34,7 +27,7 @@ impl Search {
         players: Vec<usize>,
         targets: Vec<usize>,
         direction: &str,
-        stop: StopArgument,
+        stop: &Bound<'_, PyAny>,
         min_confidence: f64,
         batch_size: usize,
         in_flight: usize,
@@ -208,14 +201,15 @@ pub(super) fn parse_direction(word: &str) -> Result<Direction> {
     }
 }
 
-fn parse_stop(stop: StopArgument, min_confidence: f64) -> Result<Stop> {
-    let stop = match stop {
-        StopArgument::Word(word) if word == "flip" => return Ok(Stop::Flip { min_confidence }),
-        StopArgument::Word(word) if word == "all" => Stop::All,
-        StopArgument::Steps(steps) => Stop::Steps(steps),
-        StopArgument::Word(word) => {
-            let (expected, cure) = (r#""all", "flip" or a number of steps"#, "pass one of them");
-            return Err(Error::argument("stop", expected, format!("{word:?}"), cure));
+fn parse_stop(stop: &Bound<'_, PyAny>, min_confidence: f64) -> Result<Stop> {
+    let word = stop.extract::<String>();
+    let stop = match (word.as_deref(), stop.extract::<usize>()) {
+        (Ok("flip"), _) => return Ok(Stop::Flip { min_confidence }),
+        (Ok("all"), _) => Stop::All,
+        (_, Ok(steps)) => Stop::Steps(steps),
+        _ => {
+            let (expected, cure) = (r#""all", "flip" or a number of steps from 0 on"#, "pass one of them");
+            return Err(Error::argument("stop", expected, format!("{stop:?}"), cure));
         }
     };
     if min_confidence == 0.0 {

@@ -1,5 +1,7 @@
 //! Many searches at once: which coalitions share a batch, and the loop over ask and tell.
 
+use std::cmp::Reverse;
+
 use super::batch::Batch;
 use super::greedy::{Direction, Greedy, Outcome, Score, Stop, Task};
 use crate::error::{Error, Result};
@@ -186,7 +188,7 @@ impl Search {
         }
     }
 
-    /// Takes the coalition size that fills a batch best, among equals that of the oldest image.
+    /// Takes coalitions of one size, in the order of the images.
     fn pack(&self) -> Option<Batch> {
         let size = self.best_size()?;
         let mut batch = Batch::new(size);
@@ -201,18 +203,25 @@ impl Search {
         Some(batch)
     }
 
+    /// The size of the image whose round is scored in part, else the one that fills the batch best, among equals that of
+    /// the image with the fewest steps. Without the first and the last rule a batch boundary would split images that
+    /// could go in lockstep, and filling batches would become harder from step to step.
     fn best_size(&self) -> Option<usize> {
-        let mut groups: Vec<(usize, usize)> = Vec::new();
-        for greedy in self.active.iter().map(|&image| &self.images[image]) {
-            let (size, rows) = (greedy.size(), greedy.pending().len());
-            match groups.iter_mut().find(|(other, _)| *other == size) {
-                Some((_, total)) => *total += rows,
-                None => groups.push((size, rows)),
+        let active = || self.active.iter().map(|&image| &self.images[image]);
+        if let Some(greedy) = active().find(|greedy| greedy.is_partly_told()) {
+            return Some(greedy.size());
+        }
+        // Size, coalitions, steps; a handful of groups, so a list is quick enough.
+        let mut groups: Vec<(usize, usize, usize)> = Vec::new();
+        for greedy in active() {
+            let (size, rows, steps) = (greedy.size(), greedy.pending().len(), greedy.steps());
+            match groups.iter_mut().find(|group| group.0 == size) {
+                Some(group) => *group = (size, group.1 + rows, group.2.min(steps)),
+                None => groups.push((size, rows, steps)),
             }
         }
-        let filled = |rows: usize| rows.min(self.options.batch_size);
-        // `max_by_key` takes the last of equals.
-        groups.iter().rev().max_by_key(|(_, rows)| filled(*rows)).map(|(size, _)| *size)
+        let urgency = |&&(_, rows, steps): &&(usize, usize, usize)| (rows.min(self.options.batch_size), Reverse(steps));
+        groups.iter().max_by_key(urgency).map(|group| group.0)
     }
 }
 

@@ -204,6 +204,11 @@ impl Greedy {
         }
     }
 
+    /// Whether some but not all of the open round's coalitions have a score.
+    pub(super) fn is_partly_told(&self) -> bool {
+        !self.told.is_empty()
+    }
+
     /// The open round's coalitions that have no score yet.
     pub(super) fn pending(&self) -> &[Option<usize>] {
         &self.flips[self.told.len()..]

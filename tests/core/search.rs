@@ -211,6 +211,14 @@ fn images_share_batches() {
 }
 
 #[test]
+fn equal_images_stay_in_lockstep_across_batch_boundaries() {
+    let games = vec![counting(); 5];
+    let options = SearchOptions { batch_size: 7, ..options(Direction::Deletion, Stop::All) };
+    // One batch for each end; then 20, 15 and 10 coalitions.
+    assert_eq!(run(&games, tasks(&games), options).1, 1 + 1 + 3 + 3 + 2);
+}
+
+#[test]
 fn a_target_that_is_predicted_from_the_start_ends_at_step_zero() {
     let mut game = counting();
     game.scores[0].predicted = TARGET;

@@ -53,7 +53,8 @@ def test_explain_writes_picture_numbers_and_arrays(photo, tmp_path, capsys):
     out = tmp_path / "deep" / "out"
     assert main(["explain", str(photo), "--regions", "2x3", "-o", str(out)]) == 0
     assert sorted(one.name for one in out.iterdir()) == ["photo.json", "photo.png", "photo.safetensors"]
-    assert Image.open(out / "photo.png").width > 1000
+    with Image.open(out / "photo.png") as picture:
+        assert picture.width > 1000
     numbers = json.loads((out / "photo.json").read_text())
     assert numbers["deletion"]["group"] == [3, 2]
     assert numbers["deletion"]["target_name"] == "red"
@@ -66,15 +67,23 @@ def test_explain_writes_picture_numbers_and_arrays(photo, tmp_path, capsys):
 
 @pytest.mark.usefixtures("model")
 def test_explain_one_direction_and_target(photo, tmp_path, capsys):
-    arguments = ["explain", str(photo), "--regions", "2x3", "-o", str(tmp_path), "--quiet", "--steps", "1"]
+    arguments = ["explain", str(photo), "--regions", "2x3", "-o", str(tmp_path / "out"), "--quiet", "--steps", "1"]
     assert main([*arguments, "--direction", "deletion"]) == 0
-    numbers = json.loads((tmp_path / "photo.json").read_text())
+    numbers = json.loads((tmp_path / "out" / "photo.json").read_text())
     assert list(numbers) == ["deletion"]
     # The answer has not flipped after one patch: the search goes on until it has.
     assert numbers["deletion"]["stopped_at"] == 2
     assert main([*arguments, "--direction", "insertion", "--target", "green"]) == 0
-    assert json.loads((tmp_path / "photo.json").read_text())["insertion"]["group"] == [1]
+    assert json.loads((tmp_path / "out" / "photo.json").read_text())["insertion"]["group"] == [1]
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("model")
+def test_explain_never_overwrites_the_photo(photo, capsys):
+    before = photo.read_bytes()
+    assert main(["explain", str(photo), "--regions", "2x3", "-o", str(photo.parent)]) == 2
+    assert "the photo would be lost" in capsys.readouterr().err
+    assert photo.read_bytes() == before
 
 
 def test_propagate_writes_the_map_of_the_library(photo, tmp_path):

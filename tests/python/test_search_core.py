@@ -141,7 +141,9 @@ def test_messages_name_image_and_coalition() -> None:
     ("options", "message"),
     [
         ({"direction": "both"}, '`direction`: expected "insertion" or "deletion", got "both"'),
-        ({"stop": "never"}, '`stop`: expected "all", "flip" or a number of steps, got "never"'),
+        ({"stop": "never"}, """`stop`: expected "all", "flip" or a number of steps from 0 on, got 'never'; pass"""),
+        ({"stop": -1}, "a number of steps from 0 on, got -1"),
+        ({"stop": 1.5}, "a number of steps from 0 on, got 1.5"),
         ({"min_confidence": 0.5}, '`min_confidence`: expected 0 unless `stop` is "flip", got 0.5'),
         ({"stop": "flip", "min_confidence": 2.0}, "`min_confidence`: expected a probability from 0 to 1, got 2"),
         ({"batch_size": 0}, "`batch_size`: expected at least 1, got 0"),
@@ -153,6 +155,12 @@ def test_bad_arguments(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError) as caught:
         new_search(**options)
     assert message in str(caught.value)
+
+
+def test_sequences_may_be_arrays() -> None:
+    players: Any = np.array([3, 3], np.int32)
+    search = _core.Search(players, np.array([TARGET] * 2), direction="insertion", stop=np.int64(1))  # type: ignore[arg-type]
+    assert [len(outcome.ranking) for outcome in run(search)] == [1, 1]
 
 
 def test_lengths_must_agree() -> None:

@@ -1,0 +1,68 @@
+//! What a native classifier can do, and the list of those there are.
+
+use std::path::Path;
+
+use ndarray::{Array2, Array3, ArrayView3, ArrayView4};
+
+use super::{Checkpoint, EfficientNetLite0, Preprocessing};
+use crate::error::{Error, Result};
+
+/// The names that [`load`] knows; each is also the name of its checkpoint.
+pub const NAMES: [&str; 1] = ["efficientnet_lite0"];
+
+/// An image classifier: preprocessing, class names and logits.
+pub trait Classifier: Send + Sync {
+    /// The name of the checkpoint, one of [`NAMES`] for those of this crate.
+    fn name(&self) -> &str;
+
+    /// What is done to a photo before the network sees it.
+    fn preprocessing(&self) -> &Preprocessing;
+
+    /// The name of each class.
+    fn class_names(&self) -> &[&str];
+
+    /// Logits (B, classes) of a preprocessed batch (B, 3, H, W).
+    fn logits(&self, batch: ArrayView4<'_, f32>) -> Result<Array2<f32>>;
+
+    /// Height and width of the image that the network sees.
+    fn input_size(&self) -> (usize, usize) {
+        (self.preprocessing().crop, self.preprocessing().crop)
+    }
+
+    /// An RGB photo (H, W, 3) as the network's normalized input (3, h, w).
+    fn preprocess(&self, photo: ArrayView3<'_, u8>) -> Result<Array3<f32>> {
+        self.preprocessing().apply(photo)
+    }
+
+    /// The part of an RGB photo (H, W, 3) that the network sees, at the size at which it sees it: (h, w, 3).
+    fn display(&self, photo: ArrayView3<'_, u8>) -> Result<Array3<u8>> {
+        self.preprocessing().crop(photo)
+    }
+}
+
+/// Loads the classifier `name` with the weights in the file `weights` (safetensors, or torch's old pickle format).
+///
+/// # Errors
+/// [`Error::Argument`] for an unknown name; [`Error::Io`] and [`Error::Model`] for an unusable file.
+pub fn load(name: &str, weights: &Path) -> Result<Box<dyn Classifier>> {
+    match name {
+        "efficientnet_lite0" => Ok(Box::new(EfficientNetLite0::new(&Checkpoint::read(name, weights)?)?)),
+        _ => Err(Error::argument(
+            "name",
+            format!("one of {}", NAMES.join(", ")),
+            format!("`{name}`"),
+            "pick one of these, or pass a torch model instead",
+        )),
+    }
+}
+
+/// The names of ImageNet-1k's 1000 classes, in the usual order (sorted by `WordNet` id).
+///
+/// ```
+/// assert_eq!(interpix::models::imagenet_classes()[967], "espresso");
+/// ```
+pub fn imagenet_classes() -> &'static [&'static str] {
+    static NAMES: std::sync::LazyLock<Vec<&'static str>> =
+        std::sync::LazyLock::new(|| include_str!("imagenet_classes.txt").lines().collect());
+    &NAMES
+}

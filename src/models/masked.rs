@@ -1,0 +1,197 @@
+//! What a classifier says about an image of which only some regions are present.
+//!
+//! An absent region shows the fill instead of the image. The reward is the target's log-odds,
+//! `z_y - log sum_{k != y} exp(z_k)`: unlike the probability it does not saturate, and its sign says which side of one
+//! half the probability is on.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use ndarray::{Array2, Array4, ArrayView1, ArrayView2, ArrayView4, Axis, Zip, s};
+use rayon::prelude::*;
+
+use super::Classifier;
+use crate::error::{Error, Result};
+use crate::parallel;
+
+/// How long a chunk may take, so that an interrupt is answered within twice that.
+const CHUNK_TIME: Duration = Duration::from_millis(75);
+/// Most images in a chunk: 64 at 224 x 224 are 38 MB.
+const MAX_CHUNK: usize = 64;
+
+/// Images of one size, their division into regions, and what an absent region shows.
+#[derive(Debug, Clone, Copy)]
+pub struct MaskedImages<'a> {
+    /// Preprocessed images (K, 3, H, W).
+    pub images: ArrayView4<'a, f32>,
+    /// The region of each pixel (H, W), `0..n`.
+    pub regions: ArrayView2<'a, i64>,
+    /// What is seen where a region is absent (K, 3, H, W), preprocessed too.
+    pub fill: ArrayView4<'a, f32>,
+}
+
+/// What a classifier says about each of some coalitions.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Scores {
+    /// The target's log-odds.
+    pub reward: Vec<f64>,
+    /// The target's probability.
+    pub probability: Vec<f64>,
+    /// The class of the greatest logit; the first of equals.
+    pub predicted: Vec<usize>,
+}
+
+/// Logits (B, classes) of a batch (B, 3, H, W), in chunks between which `interrupted` is asked.
+///
+/// # Errors
+/// As [`Classifier::logits`], and [`Error::Interrupted`].
+pub fn logits(
+    classifier: &dyn Classifier,
+    batch: ArrayView4<'_, f32>,
+    interrupted: &dyn Fn() -> bool,
+) -> Result<Array2<f32>> {
+    let mut parts = Vec::new();
+    in_chunks(batch.len_of(Axis(0)), interrupted, |rows| {
+        parts.push(classifier.logits(batch.slice(s![rows, .., .., ..]))?);
+        Ok(())
+    })?;
+    if parts.is_empty() {
+        return classifier.logits(batch);
+    }
+    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    Ok(ndarray::concatenate(Axis(0), &views).expect("every part has a column for each class"))
+}
+
+/// Runs `work` on chunks of `0..count` that take about [`CHUNK_TIME`], asking `interrupted` before each.
+fn in_chunks(
+    count: usize,
+    interrupted: &dyn Fn() -> bool,
+    mut work: impl FnMut(Range<usize>) -> Result<()>,
+) -> Result<()> {
+    let mut rows = 0..1.min(count);
+    while !rows.is_empty() {
+        if interrupted() {
+            return Err(Error::Interrupted);
+        }
+        let began = Instant::now();
+        work(rows.clone())?;
+        rows = rows.end..(rows.end + next_chunk(began.elapsed(), rows.len())).min(count);
+    }
+    Ok(())
+}
+
+impl MaskedImages<'_> {
+    /// Scores the coalitions `masks` (c, n; true = present) of the images `owner` (c) for the classes `target` (c).
+    ///
+    /// `interrupted` is asked on the calling thread before each chunk, at least every 0.15 s.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if shapes, owners, targets or regions do not fit; [`Error::Interrupted`]; and
+    /// [`Error::Model`] if the classifier fails or a logit is not finite.
+    pub fn score(
+        &self,
+        classifier: &dyn Classifier,
+        (owner, target): (&[usize], &[usize]),
+        masks: ArrayView2<'_, bool>,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Scores> {
+        self.check(owner, target, masks)?;
+        let mut scores = Scores::default();
+        in_chunks(owner.len(), interrupted, |rows| {
+            let batch = self.compose(&owner[rows.clone()], masks.slice(s![rows.clone(), ..]));
+            let logits = classifier.logits(batch.view())?;
+            let mut answers = logits.outer_iter().zip(&target[rows]);
+            answers.try_for_each(|(logits, &target)| scores.push(classifier.name(), logits, target))
+        })?;
+        Ok(scores)
+    }
+
+    /// The images that the network sees.
+    fn compose(&self, owner: &[usize], masks: ArrayView2<'_, bool>) -> Array4<f32> {
+        let (_, channels, height, width) = self.images.dim();
+        let mut batch = Array4::zeros((owner.len(), channels, height, width));
+        let rows: Vec<_> = batch.outer_iter_mut().zip(masks.outer_iter()).zip(owner).collect();
+        parallel::install(|| {
+            rows.into_par_iter().for_each(|((mut out, mask), &owner)| {
+                let planes = out.outer_iter_mut().zip(self.images.index_axis(Axis(0), owner).into_outer_iter());
+                for ((out, image), fill) in planes.zip(self.fill.index_axis(Axis(0), owner).into_outer_iter()) {
+                    Zip::from(out).and(image).and(fill).and(self.regions).for_each(|out, &image, &fill, &region| {
+                        *out = if mask[region as usize] { image } else { fill };
+                    });
+                }
+            });
+        });
+        batch
+    }
+
+    fn check(&self, owner: &[usize], target: &[usize], masks: ArrayView2<'_, bool>) -> Result<()> {
+        let (count, _, height, width) = self.images.dim();
+        let (rows, players) = masks.dim();
+        if self.fill.dim() != self.images.dim() {
+            return Err(shape_error("fill", format!("the images' shape {:?}", self.images.shape()), self.fill.shape()));
+        }
+        if self.regions.dim() != (height, width) {
+            return Err(shape_error("regions", format!("shape ({height}, {width})"), self.regions.shape()));
+        }
+        if owner.len() != rows || target.len() != rows {
+            let got = format!("{} and {}", owner.len(), target.len());
+            return Err(Error::argument("owner, target", format!("{rows} each, as masks"), got, "pass one for each mask"));
+        }
+        if let Some(region) = self.regions.iter().find(|&&region| region < 0 || region as usize >= players) {
+            let expected = format!("labels 0..{players}, one for each column of `masks`");
+            return Err(Error::argument("regions", expected, region, "number the regions without gaps"));
+        }
+        match owner.iter().find(|&&owner| owner >= count) {
+            Some(owner) => Err(Error::argument("owner", format!("below {count}"), owner, "index into `images`")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn shape_error(name: &'static str, expected: String, got: &[usize]) -> Error {
+    Error::argument(name, expected, format!("shape {got:?}"), "make it the images' size")
+}
+
+/// As many images as fit into [`CHUNK_TIME`] at the speed of the last chunk, at most doubling.
+fn next_chunk(elapsed: Duration, images: usize) -> usize {
+    let each = elapsed.as_secs_f64() / images as f64;
+    let fitting = CHUNK_TIME.as_secs_f64() / each.max(1e-9);
+    (fitting as usize).clamp(1, MAX_CHUNK.min(2 * images))
+}
+
+impl Scores {
+    fn push(&mut self, model: &str, logits: ArrayView1<'_, f32>, target: usize) -> Result<()> {
+        let fail = |message: &str| Error::Model { model: model.to_owned(), message: message.to_owned() };
+        if target >= logits.len() {
+            let expected = format!("a class below {}", logits.len());
+            return Err(Error::argument("target", expected, target, "pass one of the model's classes"));
+        }
+        if logits.len() < 2 {
+            return Err(fail("log-odds need at least two classes"));
+        }
+        if logits.iter().any(|logit| !logit.is_finite()) {
+            return Err(fail("a logit is not finite; are images and fill finite?"));
+        }
+        let reward = log_odds(logits, target);
+        self.reward.push(reward);
+        self.probability.push(1.0 / (1.0 + (-reward).exp()));
+        let best = |best: usize, (class, &logit): (usize, &f32)| if logit > logits[best] { class } else { best };
+        self.predicted.push(logits.iter().enumerate().fold(0, best));
+        Ok(())
+    }
+}
+
+/// The log-odds of class `target`: `z_y - log sum_{k != y} exp(z_k)`, without overflow.
+///
+/// ```
+/// let even = ndarray::array![7.0_f32, 7.0];
+/// assert_eq!(interpix::models::log_odds(even.view(), 0), 0.0);
+/// let third = ndarray::array![1000.0_f32, 1000.0, 1000.0];
+/// assert!((interpix::models::log_odds(third.view(), 2) + 2.0_f64.ln()).abs() < 1e-12);
+/// ```
+pub fn log_odds(logits: ArrayView1<'_, f32>, target: usize) -> f64 {
+    let others = || logits.iter().enumerate().filter(|&(class, _)| class != target).map(|(_, &z)| f64::from(z));
+    let greatest = others().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = others().map(|logit| (logit - greatest).exp()).sum();
+    f64::from(logits[target]) - greatest - sum.ln()
+}

@@ -1,0 +1,201 @@
+//! From a photo's bytes to a network's input: resize the short side, crop the center, normalize.
+//!
+//! The resize is the one of Pillow (`Image.resize(..., BICUBIC)`): Keys' cubic kernel with `a = -1/2`, widened by the
+//! shrink factor (antialiasing), applied along rows and then along columns, each pass in 22-bit fixed point and rounded
+//! to bytes. Same arithmetic, so same bytes; the networks were measured behind exactly this.
+//!
+//! Only what the crop needs is computed: a panorama costs no more than a square.
+
+use std::ops::Range;
+
+use ndarray::{Array3, ArrayView3};
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::parallel;
+
+/// Fraction bits of a coefficient: 32 less 8 bits of a byte and 2 bits of headroom, as in Pillow's `Resample.c`.
+const PRECISION_BITS: u32 = 32 - 8 - 2;
+/// Keys' cubic kernel reaches two samples to each side.
+const CUBIC_SUPPORT: f64 = 2.0;
+/// Red, green, blue.
+const CHANNELS: usize = 3;
+
+/// What is done to an RGB photo before a network sees it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Preprocessing {
+    /// The short side's length after the resize; the long side follows in proportion, rounded down.
+    pub resize: usize,
+    /// Side of the square that is cut from the center; at most `resize`.
+    pub crop: usize,
+    /// Subtracted from each byte.
+    pub mean: f32,
+    /// What the difference is divided by.
+    pub scale: f32,
+}
+
+impl Preprocessing {
+    /// The part of `photo` (H, W, 3) that the network sees, (crop, crop, 3).
+    pub fn crop(&self, photo: ArrayView3<'_, u8>) -> Result<Array3<u8>> {
+        check_photo(photo)?;
+        let (height, width, _) = photo.dim();
+        let (tall, wide) = self.resized(height, width);
+        let (rows, columns) = (self.middle(tall), self.middle(wide));
+        Ok(resize_window(photo, (tall, wide), rows, columns))
+    }
+
+    /// The network's input (3, crop, crop) for `photo` (H, W, 3): `(byte - mean) / scale`.
+    pub fn apply(&self, photo: ArrayView3<'_, u8>) -> Result<Array3<f32>> {
+        let crop = self.crop(photo)?;
+        let image = crop.permuted_axes([2, 0, 1]).mapv(|byte| (f32::from(byte) - self.mean) / self.scale);
+        Ok(image.as_standard_layout().into_owned())
+    }
+
+    /// Height and width after the resize, as torchvision's `Resize` has them.
+    fn resized(&self, height: usize, width: usize) -> (usize, usize) {
+        let short = height.min(width);
+        (self.resize * height / short, self.resize * width / short)
+    }
+
+    /// The middle `crop` of `length` pixels; a half is rounded to even, as torchvision's `CenterCrop` does.
+    fn middle(&self, length: usize) -> Range<usize> {
+        let start = ((length - self.crop) as f64 / 2.0).round_ties_even() as usize;
+        start..start + self.crop
+    }
+}
+
+/// `image` (H, W, 3) at another size, as Pillow's bicubic resize gives it, byte for byte.
+///
+/// ```
+/// use interpix::models::resize_bicubic;
+/// let gray = ndarray::Array3::from_elem((3, 4, 3), 128);
+/// assert_eq!(resize_bicubic(gray.view(), 6, 2).unwrap(), ndarray::Array3::from_elem((6, 2, 3), 128));
+/// ```
+///
+/// # Errors
+/// [`Error::Argument`] if the image is empty or has other than three channels, or if a side of the result is 0.
+pub fn resize_bicubic(image: ArrayView3<'_, u8>, height: usize, width: usize) -> Result<Array3<u8>> {
+    check_photo(image)?;
+    if height == 0 || width == 0 {
+        let got = format!("{height} x {width}");
+        return Err(Error::argument("size", "at least 1 x 1", got, "ask for a larger picture"));
+    }
+    Ok(resize_window(image, (height, width), 0..height, 0..width))
+}
+
+fn check_photo(photo: ArrayView3<'_, u8>) -> Result<()> {
+    let (height, width, channels) = photo.dim();
+    if height > 0 && width > 0 && channels == CHANNELS {
+        return Ok(());
+    }
+    Err(Error::argument(
+        "image",
+        "an RGB photo (H, W, 3) with at least one pixel",
+        format!("shape ({height}, {width}, {channels})"),
+        "convert it, for instance with Pillow's `.convert(\"RGB\")`",
+    ))
+}
+
+/// The window `rows` x `columns` of `image` resized to `size` (height, width).
+fn resize_window(
+    image: ArrayView3<'_, u8>,
+    size: (usize, usize),
+    rows: Range<usize>,
+    columns: Range<usize>,
+) -> Array3<u8> {
+    let (height, width, _) = image.dim();
+    let out = (rows.len(), columns.len());
+    let across = taps(width, size.1, columns);
+    let down = taps(height, size.0, rows);
+    let (Some(first), Some(last)) = (down.first(), down.last()) else { return Array3::zeros((0, out.1, CHANNELS)) };
+    let (top, bottom) = (first.start, last.start + last.weights.len());
+
+    let stride = out.1 * CHANNELS;
+    let mut narrow = vec![0_u8; (bottom - top) * stride];
+    let mut pixels = vec![0_u8; out.0 * stride];
+    parallel::install(|| {
+        narrow.par_chunks_mut(stride).enumerate().for_each(|(row, line)| {
+            let source = image.index_axis(ndarray::Axis(0), top + row);
+            let source = source.as_standard_layout();
+            let source = source.as_slice().expect("standard layout");
+            shrink_row(source, &across, line);
+        });
+        pixels.par_chunks_mut(stride).zip(&down).for_each(|(line, taps)| {
+            blend_rows(&narrow[(taps.start - top) * stride..], stride, taps, line);
+        });
+    });
+    Array3::from_shape_vec((out.0, out.1, CHANNELS), pixels).expect("the window's size")
+}
+
+/// One pixel's share of the source pixels `start..start + weights.len()`, in fixed point.
+struct Taps {
+    start: usize,
+    weights: Vec<i32>,
+}
+
+/// The taps of the outputs `window`, when `from` pixels become `to`.
+fn taps(from: usize, to: usize, window: Range<usize>) -> Vec<Taps> {
+    let scale = from as f64 / to as f64;
+    let widening = scale.max(1.0);
+    let support = CUBIC_SUPPORT * widening;
+    let tap = |output: usize| {
+        let center = (output as f64 + 0.5) * scale;
+        let start = (center - support + 0.5).max(0.0) as usize;
+        let end = ((center + support + 0.5) as usize).min(from);
+        let weights: Vec<f64> =
+            (start..end).map(|source| cubic((source as f64 - center + 0.5) * (1.0 / widening))).collect();
+        let total: f64 = weights.iter().sum();
+        Taps { start, weights: weights.iter().map(|weight| fixed_point(weight / total)).collect() }
+    };
+    window.map(tap).collect()
+}
+
+/// Keys' cubic convolution kernel with `a = -1/2`.
+fn cubic(x: f64) -> f64 {
+    const A: f64 = -0.5;
+    let x = x.abs();
+    if x < 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < CUBIC_SUPPORT {
+        (((x - 5.0) * x + 8.0) * x - 4.0) * A
+    } else {
+        0.0
+    }
+}
+
+fn fixed_point(weight: f64) -> i32 {
+    (weight * f64::from(1 << PRECISION_BITS)).round() as i32
+}
+
+fn to_byte(sum: i32) -> u8 {
+    (sum >> PRECISION_BITS).clamp(0, 255) as u8
+}
+
+/// A rounded start: half a byte's unit.
+const HALF: i32 = 1 << (PRECISION_BITS - 1);
+
+fn shrink_row(source: &[u8], across: &[Taps], line: &mut [u8]) {
+    for (pixel, taps) in line.chunks_exact_mut(CHANNELS).zip(across) {
+        let mut sums = [HALF; CHANNELS];
+        for (rgb, &weight) in source[taps.start * CHANNELS..].chunks_exact(CHANNELS).zip(&taps.weights) {
+            for (sum, &byte) in sums.iter_mut().zip(rgb) {
+                *sum += i32::from(byte) * weight;
+            }
+        }
+        for (byte, sum) in pixel.iter_mut().zip(sums) {
+            *byte = to_byte(sum);
+        }
+    }
+}
+
+fn blend_rows(source: &[u8], stride: usize, taps: &Taps, line: &mut [u8]) {
+    let mut sums = vec![HALF; stride];
+    for (row, &weight) in source.chunks_exact(stride).zip(&taps.weights) {
+        for (sum, &byte) in sums.iter_mut().zip(row) {
+            *sum += i32::from(byte) * weight;
+        }
+    }
+    for (byte, sum) in line.iter_mut().zip(sums) {
+        *byte = to_byte(sum);
+    }
+}
