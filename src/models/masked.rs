@@ -113,11 +113,15 @@ impl MaskedImages<'_> {
         let rows: Vec<_> = batch.outer_iter_mut().zip(masks.outer_iter()).zip(owner).collect();
         parallel::install(|| {
             rows.into_par_iter().for_each(|((mut out, mask), &owner)| {
-                let planes = out.outer_iter_mut().zip(self.images.index_axis(Axis(0), owner).into_outer_iter());
-                for ((out, image), fill) in planes.zip(self.fill.index_axis(Axis(0), owner).into_outer_iter()) {
-                    Zip::from(out).and(image).and(fill).and(self.regions).for_each(|out, &image, &fill, &region| {
-                        *out = if mask[region as usize] { image } else { fill };
-                    });
+                let planes =
+                    out.outer_iter_mut().zip(self.images.index_axis(Axis(0), owner).into_outer_iter());
+                for ((out, image), fill) in planes.zip(self.fill.index_axis(Axis(0), owner).into_outer_iter())
+                {
+                    Zip::from(out).and(image).and(fill).and(self.regions).for_each(
+                        |out, &image, &fill, &region| {
+                            *out = if mask[region as usize] { image } else { fill };
+                        },
+                    );
                 }
             });
         });
@@ -128,21 +132,32 @@ impl MaskedImages<'_> {
         let (count, _, height, width) = self.images.dim();
         let (rows, players) = masks.dim();
         if self.fill.dim() != self.images.dim() {
-            return Err(shape_error("fill", format!("the images' shape {:?}", self.images.shape()), self.fill.shape()));
+            return Err(shape_error(
+                "fill",
+                format!("the images' shape {:?}", self.images.shape()),
+                self.fill.shape(),
+            ));
         }
         if self.regions.dim() != (height, width) {
             return Err(shape_error("regions", format!("shape ({height}, {width})"), self.regions.shape()));
         }
         if owner.len() != rows || target.len() != rows {
             let got = format!("{} and {}", owner.len(), target.len());
-            return Err(Error::argument("owner, target", format!("{rows} each, as masks"), got, "pass one for each mask"));
+            return Err(Error::argument(
+                "owner, target",
+                format!("{rows} each, as masks"),
+                got,
+                "pass one for each mask",
+            ));
         }
         if let Some(region) = self.regions.iter().find(|&&region| region < 0 || region as usize >= players) {
             let expected = format!("labels 0..{players}, one for each column of `masks`");
             return Err(Error::argument("regions", expected, region, "number the regions without gaps"));
         }
         match owner.iter().find(|&&owner| owner >= count) {
-            Some(owner) => Err(Error::argument("owner", format!("below {count}"), owner, "index into `images`")),
+            Some(owner) => {
+                Err(Error::argument("owner", format!("below {count}"), owner, "index into `images`"))
+            }
             None => Ok(()),
         }
     }
@@ -175,7 +190,8 @@ impl Scores {
         let reward = log_odds(logits, target);
         self.reward.push(reward);
         self.probability.push(1.0 / (1.0 + (-reward).exp()));
-        let best = |best: usize, (class, &logit): (usize, &f32)| if logit > logits[best] { class } else { best };
+        let best =
+            |best: usize, (class, &logit): (usize, &f32)| if logit > logits[best] { class } else { best };
         self.predicted.push(logits.iter().enumerate().fold(0, best));
         Ok(())
     }
@@ -190,7 +206,8 @@ impl Scores {
 /// assert!((interpix::models::log_odds(third.view(), 2) + 2.0_f64.ln()).abs() < 1e-12);
 /// ```
 pub fn log_odds(logits: ArrayView1<'_, f32>, target: usize) -> f64 {
-    let others = || logits.iter().enumerate().filter(|&(class, _)| class != target).map(|(_, &z)| f64::from(z));
+    let others =
+        || logits.iter().enumerate().filter(|&(class, _)| class != target).map(|(_, &z)| f64::from(z));
     let greatest = others().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = others().map(|logit| (logit - greatest).exp()).sum();
     f64::from(logits[target]) - greatest - sum.ln()
