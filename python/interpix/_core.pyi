@@ -1,6 +1,7 @@
 # ---- search --------------------------------------------------------------------------------------
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import Literal, final
 
 import numpy as np
@@ -207,3 +208,63 @@ def one_shot(
     Returns:
         The ranking (n,), most important first, and each player's value (n,).
     """
+
+# ---- models --------------------------------------------------------------------------------------
+
+@final
+class NativeModel:
+    """A classifier that runs without torch.
+
+    Args:
+        name: The model's name.
+        weights_path: A safetensors file, or torch's old pickle format.
+
+    Raises:
+        interpix.errors.ArgumentError: There is no such model.
+        interpix.errors.ModelError: The file is damaged, of another format, or another model's.
+    """
+
+    def __new__(cls, name: str, weights_path: str | PathLike[str]) -> NativeModel: ...
+    @property
+    def name(self) -> str:
+        """The checkpoint's name."""
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the image that the network sees."""
+
+    @property
+    def class_names(self) -> list[str]:
+        """One name for each class."""
+
+    def preprocess(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return an RGB photo (H, W, 3) as the network's normalized input (3, h, w)."""
+
+    def display(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the part of an RGB photo that the network sees, at its size: (h, w, 3)."""
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits (B, classes) of preprocessed images (B, 3, H, W)."""
+
+    def score_masks(
+        self,
+        images: NDArray[np.float32],
+        regions: NDArray[np.int64],
+        fill: NDArray[np.float32],
+        owner: NDArray[np.int64],
+        masks: NDArray[np.bool_],
+        target: NDArray[np.int64],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+        """Return log-odds and probability of the target, and the predicted class, of coalitions.
+
+        Args:
+            images: Preprocessed images (K, 3, H, W).
+            regions: Labels (H, W), 0 ... n-1.
+            fill: What absent regions show, (K, 3, H, W), preprocessed too.
+            owner: The image of each coalition, (c,).
+            masks: The coalitions (c, n), True = present.
+            target: The class that each coalition is scored for, (c,).
+        """
+
+def convert_weights(name: str, source: str | PathLike[str], destination: str | PathLike[str]) -> None:
+    """Convert a checkpoint in torch's old pickle format into a safetensors file, written aside and renamed."""
