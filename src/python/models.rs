@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use super::error::detached;
 use crate::error::Error;
 use crate::models::{self, Classifier, MaskedImages};
+use crate::search::Score;
 
 type ScoreArrays<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<i64>>);
 
@@ -83,8 +84,9 @@ impl NativeModel {
         let (owner, target) = (indices("owner", &owner)?, indices("target", &target)?);
         let masks = masks.as_array();
         let scores = detached(py, |interrupted| game.score(&*self.0, (&owner, &target), masks, interrupted))?;
-        let predicted: Vec<i64> = scores.predicted.into_iter().map(|class| class as i64).collect();
-        Ok((scores.reward.into_pyarray(py), scores.probability.into_pyarray(py), predicted.into_pyarray(py)))
+        let column = |pick: fn(&Score) -> f64| scores.iter().map(pick).collect::<Vec<_>>().into_pyarray(py);
+        let predicted: Vec<i64> = scores.iter().map(|score| score.predicted as i64).collect();
+        Ok((column(|score| score.reward), column(|score| score.probability), predicted.into_pyarray(py)))
     }
 }
 
