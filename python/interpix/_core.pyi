@@ -7,6 +7,22 @@ from typing import Literal, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+__all__ = [
+    "Batch",
+    "NativeModel",
+    "Outcome",
+    "PixelGraph",
+    "Search",
+    "__version__",
+    "convert_weights",
+    "one_shot",
+    "reset_threads",
+    "rgb_to_lab",
+    "set_threads",
+    "shapley_interactions",
+    "shapley_values",
+]
+
 __version__: str
 
 def reset_threads() -> None:

@@ -22,7 +22,7 @@ pub(super) struct PixelGraph(graph::PixelGraph);
 #[pymethods]
 impl PixelGraph {
     #[new]
-    #[pyo3(signature = (lab, *, radius=None, memory_budget=1 << 30))]
+    #[pyo3(signature = (lab, *, radius=None, memory_budget=1_073_741_824))]
     fn new(
         py: Python<'_>,
         lab: PyReadonlyArray3<'_, f32>,
