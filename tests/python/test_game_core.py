@@ -5,9 +5,10 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import shapiq
+from numpy.typing import NDArray
+
 from interpix import _core
 from interpix.errors import ArgumentError
-from numpy.typing import NDArray
 
 PLAYERS = 6
 
