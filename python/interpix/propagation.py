@@ -65,6 +65,7 @@ class PixelGraph:
     """
 
     def __init__(self, image: Any, radius: int | None = None, *, memory_budget: int = 1 << 30) -> None:
+        """Build the graph."""
         if radius is not None and radius < 1:
             raise bad_value("radius", "at least 1", radius, "leave it out for the paper's choice")
         lab = _core.rgb_to_lab(rgb_pixels(image))

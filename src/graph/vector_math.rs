@@ -99,6 +99,9 @@ fn push<T: Real>(row: &Row<'_>, weights: &[T], vectors: &Vectors<'_, T>, sums: &
     for rows in 0..=row.down {
         let columns = row.neighborhood.columns(rows);
         let planes = columns.clone().count();
+        if planes == 0 {
+            continue;
+        }
         // The loops below jump from plane to plane, which memory is slow at: bring the planes near in one stream.
         let len = planes * row.lanes + 2 * across;
         near[..len].copy_from_slice(&weights[first * row.lanes..][..len]);
