@@ -224,7 +224,7 @@ class PixelGraph:
     """
 
     def __new__(
-        cls, lab: NDArray[np.float32], *, radius: int | None = None, memory_budget: int = 1073741824
+        cls, lab: NDArray[np.float32], *, radius: int | None = None, memory_budget: int = ...
     ) -> PixelGraph: ...
     @property
     def shape(self) -> tuple[int, int]:

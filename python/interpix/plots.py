@@ -103,8 +103,7 @@ def plot_curves(*results: Explanation, ax: "Axes | None" = None) -> "Axes":
         becomes = "becomes" if result.direction == "insertion" else "is no longer"
         patches = "1 patch" if stop == 1 else f"{stop} patches"
         label = f"after {patches} the answer {becomes} {result.name_of(result.target)!r}"
-        style = {"ms": 12, "mfc": "none", "mec": color, "mew": 2, "ls": "none"}
-        ax.plot(stop, probability, "o", label=label, **style)
+        ax.plot(stop, probability, "o", label=label, ms=12, mfc="none", mec=color, mew=2, ls="none")
     first = results[0]
     full = first.full.probability
     ax.axhline(full, color="0.6", lw=1, ls="--", label=f"whole image (p = {_number(full)})")
