@@ -25,8 +25,12 @@ fn scores(batch: &Batch) -> Vec<Score> {
 
 fn search(visit: impl Fn(&Batch)) -> Vec<Outcome> {
     let tasks = vec![Task::new(PLAYERS, 1); IMAGES];
-    let options =
-        SearchOptions { direction: Direction::Insertion, stop: Stop::All, batch_size: 512, in_flight: IMAGES };
+    let options = SearchOptions {
+        direction: Direction::Insertion,
+        stop: Stop::All,
+        batch_size: 512,
+        in_flight: IMAGES,
+    };
     let mut search = Search::new(tasks, options).expect("the options are in range");
     let evaluate = |batch: &Batch| {
         visit(batch);

@@ -1,10 +1,27 @@
 # ---- search --------------------------------------------------------------------------------------
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import Literal, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "Batch",
+    "NativeModel",
+    "Outcome",
+    "PixelGraph",
+    "Search",
+    "__version__",
+    "convert_weights",
+    "one_shot",
+    "reset_threads",
+    "rgb_to_lab",
+    "set_threads",
+    "shapley_interactions",
+    "shapley_values",
+]
 
 __version__: str
 
@@ -208,50 +225,62 @@ def one_shot(
         The ranking (n,), most important first, and each player's value (n,).
     """
 
-# ---- graph ---------------------------------------------------------------------------------------
-
-def rgb_to_lab(image: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """Convert sRGB (H, W, 3), uint8 or float32 in 0..1, to CIELAB planes (3, H, W) as scikit-image does."""
+# ---- models --------------------------------------------------------------------------------------
 
 @final
-class PixelGraph:
-    """The pixels of one image and the probability of stepping from each to its neighbors.
+class NativeModel:
+    """A classifier that runs without torch.
 
     Args:
-        lab: (3, H, W) CIELAB.
-        radius: Chebyshev radius of a neighborhood, at least 1; ``None`` is the paper's.
-        memory_budget: Bytes that stored weights may take; above it they are computed in every product.
+        name: The model's name.
+        weights_path: A safetensors file, or torch's old pickle format.
+
+    Raises:
+        interpix.errors.ArgumentError: There is no such model.
+        interpix.errors.ModelError: The file is damaged, of another format, or another model's.
     """
 
-    def __new__(
-        cls, lab: NDArray[np.float32], *, radius: int | None = None, memory_budget: int = ...
-    ) -> PixelGraph: ...
+    def __new__(cls, name: str, weights_path: str | PathLike[str]) -> NativeModel: ...
     @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
+    def name(self) -> str:
+        """The checkpoint's name."""
 
     @property
-    def radius(self) -> int:
-        """Chebyshev radius of a neighborhood."""
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the image that the network sees."""
 
     @property
-    def weight_bytes(self) -> int:
-        """Bytes of stored weights, 0 when they are computed in every product."""
+    def class_names(self) -> list[str]:
+        """One name for each class."""
 
-    def propagate(
+    def preprocess(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return an RGB photo (H, W, 3) as the network's normalized input (3, h, w)."""
+
+    def display(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the part of an RGB photo that the network sees, at its size: (h, w, 3)."""
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits (B, classes) of preprocessed images (B, 3, H, W)."""
+
+    def score_masks(
         self,
-        maps: NDArray[np.float32],
-        *,
-        discounts: NDArray[np.float64],
-        tolerance: float,
-        solver: str,
-        max_iterations: int,
-    ) -> tuple[NDArray[np.float32], int, NDArray[np.float64], NDArray[np.float64]]:
-        """Propagate maps (M, H, W) with each of D discounts.
+        images: NDArray[np.float32],
+        regions: NDArray[np.int64],
+        fill: NDArray[np.float32],
+        owner: NDArray[np.int64],
+        masks: NDArray[np.bool_],
+        target: NDArray[np.int64],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+        """Return log-odds and probability of the target, and the predicted class, of coalitions.
 
-        Returns:
-            Values (D, M, H, W), products with P, residuals (D, M), guaranteed relative errors (D, M).
+        Args:
+            images: Preprocessed images (K, 3, H, W).
+            regions: Labels (H, W), 0 ... n-1.
+            fill: What absent regions show, (K, 3, H, W), preprocessed too.
+            owner: The image of each coalition, (c,).
+            masks: The coalitions (c, n), True = present.
+            target: The class that each coalition is scored for, (c,).
         """
 
-    def transition_matrix(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return P in compressed sparse rows: data, column indices, row starts."""
+def convert_weights(name: str, source: str | PathLike[str], destination: str | PathLike[str]) -> None:
+    """Convert a checkpoint in torch's old pickle format into a safetensors file, written aside and renamed."""

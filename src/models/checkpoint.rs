@@ -50,7 +50,9 @@ impl Checkpoint {
             Self::from_safetensors(model, &bytes)
         };
         parsed.map_err(|error| match error {
-            Error::Model { model, message } => Error::Model { model, message: format!("{}: {message}", path.display()) },
+            Error::Model { model, message } => {
+                Error::Model { model, message: format!("{}: {message}", path.display()) }
+            }
             other => other,
         })
     }
@@ -58,12 +60,18 @@ impl Checkpoint {
     fn from_safetensors(model: &str, bytes: &[u8]) -> Result<Self> {
         let fail = |message: String| Error::Model { model: model.to_owned(), message };
         let file = SafeTensors::deserialize(bytes).map_err(|error| {
-            fail(format!("not a readable safetensors file, perhaps cut short ({error}); delete it and fetch it again"))
+            fail(format!(
+                "not a readable safetensors file, perhaps cut short ({error}); delete it and fetch it again"
+            ))
         })?;
         let entries = file.iter().map(|(name, view)| {
             let data = match view.dtype() {
-                Dtype::F32 => Data::F32(view.data().as_chunks().0.iter().map(|&raw| f32::from_le_bytes(raw)).collect()),
-                Dtype::I64 => Data::I64(view.data().as_chunks().0.iter().map(|&raw| i64::from_le_bytes(raw)).collect()),
+                Dtype::F32 => {
+                    Data::F32(view.data().as_chunks().0.iter().map(|&raw| f32::from_le_bytes(raw)).collect())
+                }
+                Dtype::I64 => {
+                    Data::I64(view.data().as_chunks().0.iter().map(|&raw| i64::from_le_bytes(raw)).collect())
+                }
                 other => return Err(fail(format!("`{name}` is {other:?}; expected F32 or I64"))),
             };
             Ok((name.to_owned(), Entry { shape: view.shape().to_vec(), data }))

@@ -97,7 +97,12 @@ impl EfficientNetLite0 {
         }
         let classes = checkpoint.weights("_fc.weight", &[CLASSES, HEAD_CHANNELS])?;
         Ok(Self {
-            stem: normalized(checkpoint, "_conv_stem", "_bn0", &[STEM_CHANNELS, 3, STEM.kernel, STEM.kernel])?,
+            stem: normalized(
+                checkpoint,
+                "_conv_stem",
+                "_bn0",
+                &[STEM_CHANNELS, 3, STEM.kernel, STEM.kernel],
+            )?,
             blocks,
             head: normalized(checkpoint, "_conv_head", "_bn1", &[HEAD_CHANNELS, inputs, 1, 1])?,
             classifier: convolution(classes, checkpoint.weights("_fc.bias", &[CLASSES])?).map_err(failed)?,
@@ -186,13 +191,20 @@ impl Block {
     }
 }
 
-fn block(checkpoint: &Checkpoint, index: usize, inputs: usize, window: Window, stage: &Stage) -> Result<Block> {
+fn block(
+    checkpoint: &Checkpoint,
+    index: usize,
+    inputs: usize,
+    window: Window,
+    stage: &Stage,
+) -> Result<Block> {
     let wide = inputs * stage.expand;
     let part = |convolution: &str, norm: &str, shape: &[usize]| {
         let path = format!("_blocks.{index}");
         normalized(checkpoint, &format!("{path}.{convolution}"), &format!("{path}.{norm}"), shape)
     };
-    let expand = (stage.expand > 1).then(|| part("_expand_conv", "_bn0", &[wide, inputs, 1, 1])).transpose()?;
+    let expand =
+        (stage.expand > 1).then(|| part("_expand_conv", "_bn0", &[wide, inputs, 1, 1])).transpose()?;
     Ok(Block {
         expand,
         depthwise: part("_depthwise_conv", "_bn1", &[wide, 1, window.kernel, window.kernel])?,
@@ -209,12 +221,18 @@ fn normalized(checkpoint: &Checkpoint, path: &str, norm: &str, shape: &[usize]) 
     let statistic = |name: &str| checkpoint.weights(&format!("{norm}.{name}"), &[outputs]);
     let (gain, shift) = (statistic("weight")?, statistic("bias")?);
     let (mean, variance) = (statistic("running_mean")?, statistic("running_var")?);
-    let scale: Vec<f32> =
-        gain.iter().zip(variance).map(|(gain, variance)| gain / (variance + BATCH_NORM_EPSILON).sqrt()).collect();
+    let scale: Vec<f32> = gain
+        .iter()
+        .zip(variance)
+        .map(|(gain, variance)| gain / (variance + BATCH_NORM_EPSILON).sqrt())
+        .collect();
     let bias: Vec<f32> = (0..outputs).map(|output| shift[output] - mean[output] * scale[output]).collect();
     let taps = weights.len() / outputs;
-    let weights: Vec<f32> =
-        weights.chunks_exact(taps).zip(&scale).flat_map(|(row, scale)| row.iter().map(move |w| w * scale)).collect();
+    let weights: Vec<f32> = weights
+        .chunks_exact(taps)
+        .zip(&scale)
+        .flat_map(|(row, scale)| row.iter().map(move |w| w * scale))
+        .collect();
     convolution(&weights, &bias).map_err(failed)
 }
 

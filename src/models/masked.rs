@@ -2,7 +2,7 @@
 //!
 //! An absent region shows the fill instead of the image. The reward is the target's log-odds,
 //! `z_y - log sum_{k != y} exp(z_k)`: unlike the probability it does not saturate, and its sign says which side of one
-//! half the probability is on.
+//! half the probability is on. Equal logits: the lowest class is the predicted one.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use super::Classifier;
 use crate::error::{Error, Result};
 use crate::parallel;
+use crate::search::Score;
 
 /// How long a chunk may take, so that an interrupt is answered within twice that.
 const CHUNK_TIME: Duration = Duration::from_millis(75);
@@ -28,17 +29,6 @@ pub struct MaskedImages<'a> {
     pub regions: ArrayView2<'a, i64>,
     /// What is seen where a region is absent (K, 3, H, W), preprocessed too.
     pub fill: ArrayView4<'a, f32>,
-}
-
-/// What a classifier says about each of some coalitions.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Scores {
-    /// The target's log-odds.
-    pub reward: Vec<f64>,
-    /// The target's probability.
-    pub probability: Vec<f64>,
-    /// The class of the greatest logit; the first of equals.
-    pub predicted: Vec<usize>,
 }
 
 /// Logits (B, classes) of a batch (B, 3, H, W), in chunks between which `interrupted` is asked.
@@ -94,14 +84,17 @@ impl MaskedImages<'_> {
         (owner, target): (&[usize], &[usize]),
         masks: ArrayView2<'_, bool>,
         interrupted: &dyn Fn() -> bool,
-    ) -> Result<Scores> {
+    ) -> Result<Vec<Score>> {
         self.check(owner, target, masks)?;
-        let mut scores = Scores::default();
+        let mut scores = Vec::with_capacity(owner.len());
         in_chunks(owner.len(), interrupted, |rows| {
             let batch = self.compose(&owner[rows.clone()], masks.slice(s![rows.clone(), ..]));
             let logits = classifier.logits(batch.view())?;
             let mut answers = logits.outer_iter().zip(&target[rows]);
-            answers.try_for_each(|(logits, &target)| scores.push(classifier.name(), logits, target))
+            answers.try_for_each(|(logits, &target)| {
+                scores.push(score(classifier.name(), logits, target)?);
+                Ok(())
+            })
         })?;
         Ok(scores)
     }
@@ -113,11 +106,15 @@ impl MaskedImages<'_> {
         let rows: Vec<_> = batch.outer_iter_mut().zip(masks.outer_iter()).zip(owner).collect();
         parallel::install(|| {
             rows.into_par_iter().for_each(|((mut out, mask), &owner)| {
-                let planes = out.outer_iter_mut().zip(self.images.index_axis(Axis(0), owner).into_outer_iter());
-                for ((out, image), fill) in planes.zip(self.fill.index_axis(Axis(0), owner).into_outer_iter()) {
-                    Zip::from(out).and(image).and(fill).and(self.regions).for_each(|out, &image, &fill, &region| {
-                        *out = if mask[region as usize] { image } else { fill };
-                    });
+                let planes =
+                    out.outer_iter_mut().zip(self.images.index_axis(Axis(0), owner).into_outer_iter());
+                for ((out, image), fill) in planes.zip(self.fill.index_axis(Axis(0), owner).into_outer_iter())
+                {
+                    Zip::from(out).and(image).and(fill).and(self.regions).for_each(
+                        |out, &image, &fill, &region| {
+                            *out = if mask[region as usize] { image } else { fill };
+                        },
+                    );
                 }
             });
         });
@@ -128,21 +125,32 @@ impl MaskedImages<'_> {
         let (count, _, height, width) = self.images.dim();
         let (rows, players) = masks.dim();
         if self.fill.dim() != self.images.dim() {
-            return Err(shape_error("fill", format!("the images' shape {:?}", self.images.shape()), self.fill.shape()));
+            return Err(shape_error(
+                "fill",
+                format!("the images' shape {:?}", self.images.shape()),
+                self.fill.shape(),
+            ));
         }
         if self.regions.dim() != (height, width) {
             return Err(shape_error("regions", format!("shape ({height}, {width})"), self.regions.shape()));
         }
         if owner.len() != rows || target.len() != rows {
             let got = format!("{} and {}", owner.len(), target.len());
-            return Err(Error::argument("owner, target", format!("{rows} each, as masks"), got, "pass one for each mask"));
+            return Err(Error::argument(
+                "owner, target",
+                format!("{rows} each, as masks"),
+                got,
+                "pass one for each mask",
+            ));
         }
         if let Some(region) = self.regions.iter().find(|&&region| region < 0 || region as usize >= players) {
             let expected = format!("labels 0..{players}, one for each column of `masks`");
             return Err(Error::argument("regions", expected, region, "number the regions without gaps"));
         }
         match owner.iter().find(|&&owner| owner >= count) {
-            Some(owner) => Err(Error::argument("owner", format!("below {count}"), owner, "index into `images`")),
+            Some(owner) => {
+                Err(Error::argument("owner", format!("below {count}"), owner, "index into `images`"))
+            }
             None => Ok(()),
         }
     }
@@ -159,26 +167,23 @@ fn next_chunk(elapsed: Duration, images: usize) -> usize {
     (fitting as usize).clamp(1, MAX_CHUNK.min(2 * images))
 }
 
-impl Scores {
-    fn push(&mut self, model: &str, logits: ArrayView1<'_, f32>, target: usize) -> Result<()> {
-        let fail = |message: &str| Error::Model { model: model.to_owned(), message: message.to_owned() };
-        if target >= logits.len() {
-            let expected = format!("a class below {}", logits.len());
-            return Err(Error::argument("target", expected, target, "pass one of the model's classes"));
-        }
-        if logits.len() < 2 {
-            return Err(fail("log-odds need at least two classes"));
-        }
-        if logits.iter().any(|logit| !logit.is_finite()) {
-            return Err(fail("a logit is not finite; are images and fill finite?"));
-        }
-        let reward = log_odds(logits, target);
-        self.reward.push(reward);
-        self.probability.push(1.0 / (1.0 + (-reward).exp()));
-        let best = |best: usize, (class, &logit): (usize, &f32)| if logit > logits[best] { class } else { best };
-        self.predicted.push(logits.iter().enumerate().fold(0, best));
-        Ok(())
+/// What `logits` say about the class `target`.
+fn score(model: &str, logits: ArrayView1<'_, f32>, target: usize) -> Result<Score> {
+    let fail = |message: &str| Error::Model { model: model.to_owned(), message: message.to_owned() };
+    if target >= logits.len() {
+        let expected = format!("a class below {}", logits.len());
+        return Err(Error::argument("target", expected, target, "pass one of the model's classes"));
     }
+    if logits.len() < 2 {
+        return Err(fail("log-odds need at least two classes"));
+    }
+    if logits.iter().any(|logit| !logit.is_finite()) {
+        return Err(fail("a logit is not finite; are images and fill finite?"));
+    }
+    let reward = log_odds(logits, target);
+    let best = |best: usize, (class, &logit): (usize, &f32)| if logit > logits[best] { class } else { best };
+    let predicted = logits.iter().enumerate().fold(0, best);
+    Ok(Score { reward, probability: 1.0 / (1.0 + (-reward).exp()), predicted })
 }
 
 /// The log-odds of class `target`: `z_y - log sum_{k != y} exp(z_k)`, without overflow.
@@ -190,7 +195,8 @@ impl Scores {
 /// assert!((interpix::models::log_odds(third.view(), 2) + 2.0_f64.ln()).abs() < 1e-12);
 /// ```
 pub fn log_odds(logits: ArrayView1<'_, f32>, target: usize) -> f64 {
-    let others = || logits.iter().enumerate().filter(|&(class, _)| class != target).map(|(_, &z)| f64::from(z));
+    let others =
+        || logits.iter().enumerate().filter(|&(class, _)| class != target).map(|(_, &z)| f64::from(z));
     let greatest = others().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = others().map(|logit| (logit - greatest).exp()).sum();
     f64::from(logits[target]) - greatest - sum.ln()

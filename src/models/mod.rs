@@ -17,6 +17,6 @@ mod unpickle;
 pub use checkpoint::{Checkpoint, convert};
 pub use classifier::{Classifier, NAMES, imagenet_classes, load};
 pub use efficientnet_lite::EfficientNetLite0;
-pub use masked::{MaskedImages, Scores, log_odds, logits};
+pub use masked::{MaskedImages, log_odds, logits};
 pub use preprocess::{Preprocessing, resize_bicubic};
 pub use unpickle::unpickle;

@@ -7,7 +7,9 @@
 //! Every output is computed by one thread in one order, so results do not depend on the number of threads. They run on
 //! the pool that they are called in; callers come through [`crate::parallel::install`].
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, InplaceOp2, InplaceOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp3, InplaceOp2, InplaceOp3, Layout, Result, Shape, Tensor, bail,
+};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
@@ -96,7 +98,8 @@ impl CustomOp1 for Unfold {
         let columns = channels * self.window.kernel * self.window.kernel;
         let mut rows = vec![0.0; out.rows() * columns];
         rows.par_chunks_mut(out.width * columns).enumerate().for_each(|(line, rows)| {
-            let image = &source[(line / out.height) * channels * height * width..][..channels * height * width];
+            let image =
+                &source[(line / out.height) * channels * height * width..][..channels * height * width];
             self.line(image, (height, width), line % out.height, rows);
         });
         Ok((CpuStorage::F32(rows), (out.rows(), columns).into()))
@@ -111,7 +114,9 @@ impl Unfold {
         let (top, bottom, y) = self.window.inside(line, height);
         for (place, row) in rows.chunks_exact_mut(planes * kernel * kernel).enumerate() {
             let (left, right, x) = self.window.inside(place, width);
-            for (plane, patch) in image.chunks_exact(height * width).zip(row.chunks_exact_mut(kernel * kernel)) {
+            for (plane, patch) in
+                image.chunks_exact(height * width).zip(row.chunks_exact_mut(kernel * kernel))
+            {
                 for (dy, taps) in patch.chunks_exact_mut(kernel).enumerate().take(bottom).skip(top) {
                     let from = (y + dy - top) * width + x;
                     taps[left..right].copy_from_slice(&plane[from..from + right - left]);
@@ -163,7 +168,14 @@ impl CustomOp3 for Depthwise {
 
 /// One line of outputs `pixels`, from the input `lines` under the kernel's rows `taps`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2", "aarch64+neon"))]
-fn depthwise_line(lines: &[f32], width: usize, taps: &[f32], bias: &[f32], window: Window, pixels: &mut [f32]) {
+fn depthwise_line(
+    lines: &[f32],
+    width: usize,
+    taps: &[f32],
+    bias: &[f32],
+    window: Window,
+    pixels: &mut [f32],
+) {
     let channels = bias.len();
     for (place, pixel) in pixels.chunks_exact_mut(channels).enumerate() {
         let (left, right, x) = window.inside(place, width);
@@ -317,7 +329,8 @@ mod tests {
         let mut result = Vec::new();
         for index in 0..images * out.height * out.width * channels {
             let (c, place) = (index % channels, index / channels);
-            let (x, y, n) = (place % out.width, place / out.width % out.height, place / out.width / out.height);
+            let (x, y, n) =
+                (place % out.width, place / out.width % out.height, place / out.width / out.height);
             let mut sum = bias[c];
             for dy in 0..window.kernel {
                 for dx in 0..window.kernel {
@@ -339,11 +352,16 @@ mod tests {
             [(3, 1, 4, 7), (3, 2, 6, 5), (3, 2, 5, 8), (5, 1, 3, 2), (5, 2, 7, 4), (5, 2, 1, 1), (5, 1, 9, 6)]
         {
             let (extent, window) = (Extent { images: 2, height, width }, Window { kernel, stride });
-            let wave = |count: usize, step: f32| (0..count).map(|i| (i as f32 * step).sin() * 2.0).collect::<Vec<_>>();
+            let wave = |count: usize, step: f32| {
+                (0..count).map(|i| (i as f32 * step).sin() * 2.0).collect::<Vec<_>>()
+            };
             let channels = 32;
-            let (maps, weights) = (wave(extent.rows() * channels, 0.7), wave(kernel * kernel * channels, 1.3));
+            let (maps, weights) =
+                (wave(extent.rows() * channels, 0.7), wave(kernel * kernel * channels, 1.3));
             let bias = wave(channels, 0.4);
-            let tensor = |values: &[f32], rows: usize| Tensor::from_slice(values, (rows, channels), &Device::Cpu).unwrap();
+            let tensor = |values: &[f32], rows: usize| {
+                Tensor::from_slice(values, (rows, channels), &Device::Cpu).unwrap()
+            };
             let flat = Tensor::from_slice(&bias, channels, &Device::Cpu).unwrap();
             let fast = tensor(&maps, extent.rows())
                 .apply_op3_no_bwd(&tensor(&weights, kernel * kernel), &flat, &Depthwise { extent, window })

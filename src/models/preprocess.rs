@@ -107,7 +107,9 @@ fn resize_window(
     let out = (rows.len(), columns.len());
     let across = taps(width, size.1, columns);
     let down = taps(height, size.0, rows);
-    let (Some(first), Some(last)) = (down.first(), down.last()) else { return Array3::zeros((0, out.1, CHANNELS)) };
+    let (Some(first), Some(last)) = (down.first(), down.last()) else {
+        return Array3::zeros((0, out.1, CHANNELS));
+    };
     let (top, bottom) = (first.start, last.start + last.weights.len());
 
     let stride = out.1 * CHANNELS;

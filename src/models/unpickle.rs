@@ -109,7 +109,9 @@ impl Global {
             ("torch._utils", "_rebuild_tensor_v2") => Ok(Self::RebuildTensor),
             ("torch", "FloatStorage") => Ok(Self::FloatStorage),
             ("torch", "LongStorage") => Ok(Self::LongStorage),
-            _ => Err(format!("it asks for `{module}.{name}`, which is not on the allow-list and was not run")),
+            _ => {
+                Err(format!("it asks for `{module}.{name}`, which is not on the allow-list and was not run"))
+            }
         }
     }
 
@@ -173,8 +175,13 @@ impl Machine {
                 b'h' => self.recall(u32::from(input.byte()?))?,
                 b'j' => self.recall(input.u32()?)?,
                 opcode => {
-                    if !self.literal(opcode, input)? && !self.container(opcode)? && !self.object(opcode, input)? {
-                        return Err(format!("pickle opcode {opcode:#04x} at byte {at} is not on the allow-list"));
+                    if !self.literal(opcode, input)?
+                        && !self.container(opcode)?
+                        && !self.object(opcode, input)?
+                    {
+                        return Err(format!(
+                            "pickle opcode {opcode:#04x} at byte {at} is not on the allow-list"
+                        ));
                     }
                 }
             }
@@ -261,7 +268,8 @@ impl Machine {
 
     /// `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)`.
     fn tensor(&self, arguments: &Value) -> Outcome<Tensor> {
-        let [Value::Storage(storage, kind), Value::Int(offset), size, stride, ..] = self.items(arguments)? else {
+        let [Value::Storage(storage, kind), Value::Int(offset), size, stride, ..] = self.items(arguments)?
+        else {
             return Err("a tensor has unexpected parts".to_owned());
         };
         let (shape, strides) = (self.sizes(size)?, self.sizes(stride)?);
@@ -305,7 +313,11 @@ impl Machine {
         Ok(found)
     }
 
-    fn state_dict(&self, state: &Value, storages: &HashMap<Rc<str>, &[u8]>) -> Outcome<HashMap<String, Entry>> {
+    fn state_dict(
+        &self,
+        state: &Value,
+        storages: &HashMap<Rc<str>, &[u8]>,
+    ) -> Outcome<HashMap<String, Entry>> {
         let mut entries = HashMap::new();
         for pair in self.items(state)?.chunks(2) {
             let [Value::Text(name), Value::Tensor(tensor)] = pair else {

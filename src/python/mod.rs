@@ -12,13 +12,13 @@ mod search;
 mod _core {
     use pyo3::prelude::*;
 
-    #[cfg(feature = "models")]
-    #[pymodule_export]
-    use super::models::{NativeModel, convert_weights};
     #[pymodule_export]
     use super::game::{one_shot, shapley_interactions, shapley_values};
     #[pymodule_export]
     use super::graph::{PixelGraph, rgb_to_lab};
+    #[cfg(feature = "models")]
+    #[pymodule_export]
+    use super::models::{NativeModel, convert_weights};
     #[pymodule_export]
     use super::search::{Batch, Outcome, Search};
 

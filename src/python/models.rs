@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use numpy::{
-    IntoPyArray, PyArray1, PyArray2, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3, PyReadonlyArray4,
+    IntoPyArray, PyArray1, PyArray2, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3,
+    PyReadonlyArray4,
 };
 use pyo3::prelude::*;
 
 use super::error::detached;
 use crate::error::Error;
 use crate::models::{self, Classifier, MaskedImages};
+use crate::search::Score;
 
 type ScoreArrays<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<i64>>);
 
@@ -39,17 +41,29 @@ impl NativeModel {
         self.0.class_names().to_vec()
     }
 
-    fn preprocess<'py>(&self, py: Python<'py>, image: PyReadonlyArray3<'py, u8>) -> PyResult<Bound<'py, PyArray3<f32>>> {
+    fn preprocess<'py>(
+        &self,
+        py: Python<'py>,
+        image: PyReadonlyArray3<'py, u8>,
+    ) -> PyResult<Bound<'py, PyArray3<f32>>> {
         let image = image.as_array();
         Ok(detached(py, |_| self.0.preprocess(image))?.into_pyarray(py))
     }
 
-    fn display<'py>(&self, py: Python<'py>, image: PyReadonlyArray3<'py, u8>) -> PyResult<Bound<'py, PyArray3<u8>>> {
+    fn display<'py>(
+        &self,
+        py: Python<'py>,
+        image: PyReadonlyArray3<'py, u8>,
+    ) -> PyResult<Bound<'py, PyArray3<u8>>> {
         let image = image.as_array();
         Ok(detached(py, |_| self.0.display(image))?.into_pyarray(py))
     }
 
-    fn logits<'py>(&self, py: Python<'py>, batch: PyReadonlyArray4<'py, f32>) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    fn logits<'py>(
+        &self,
+        py: Python<'py>,
+        batch: PyReadonlyArray4<'py, f32>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let batch = batch.as_array();
         Ok(detached(py, |interrupted| models::logits(&*self.0, batch, interrupted))?.into_pyarray(py))
     }
@@ -65,25 +79,33 @@ impl NativeModel {
         masks: PyReadonlyArray2<'py, bool>,
         target: PyReadonlyArray1<'py, i64>,
     ) -> PyResult<ScoreArrays<'py>> {
-        let game = MaskedImages { images: images.as_array(), regions: regions.as_array(), fill: fill.as_array() };
+        let game =
+            MaskedImages { images: images.as_array(), regions: regions.as_array(), fill: fill.as_array() };
         let (owner, target) = (indices("owner", &owner)?, indices("target", &target)?);
         let masks = masks.as_array();
         let scores = detached(py, |interrupted| game.score(&*self.0, (&owner, &target), masks, interrupted))?;
-        let predicted: Vec<i64> = scores.predicted.into_iter().map(|class| class as i64).collect();
-        Ok((scores.reward.into_pyarray(py), scores.probability.into_pyarray(py), predicted.into_pyarray(py)))
+        let column = |pick: fn(&Score) -> f64| scores.iter().map(pick).collect::<Vec<_>>().into_pyarray(py);
+        let predicted: Vec<i64> = scores.iter().map(|score| score.predicted as i64).collect();
+        Ok((column(|score| score.reward), column(|score| score.probability), predicted.into_pyarray(py)))
     }
 }
 
 /// An index array; Python's are signed.
 fn indices(name: &'static str, values: &PyReadonlyArray1<'_, i64>) -> PyResult<Vec<usize>> {
     let index = |&value: &i64| {
-        usize::try_from(value).map_err(|_| Error::argument(name, "indices from 0", value, "count from the front"))
+        usize::try_from(value)
+            .map_err(|_| Error::argument(name, "indices from 0", value, "count from the front"))
     };
     Ok(values.as_array().iter().map(index).collect::<crate::Result<_>>()?)
 }
 
 /// Converts a checkpoint in torch's old pickle format, or in safetensors, into a safetensors file.
 #[pyfunction]
-pub(super) fn convert_weights(py: Python<'_>, name: &str, source: PathBuf, destination: PathBuf) -> PyResult<()> {
+pub(super) fn convert_weights(
+    py: Python<'_>,
+    name: &str,
+    source: PathBuf,
+    destination: PathBuf,
+) -> PyResult<()> {
     detached(py, |_| models::convert(name, &source, &destination))
 }

