@@ -50,7 +50,7 @@ fn benchmark(criterion: &mut Criterion) {
     group.sample_size(10).throughput(Throughput::Elements(evaluations as u64));
     group.bench_function("ask and tell", |bencher| bencher.iter(|| search(|_| ())));
     group.bench_function("ask, masks and tell", |bencher| {
-        bencher.iter(|| search(|batch| drop(black_box(batch.masks()))))
+        bencher.iter(|| search(|batch| drop(black_box(batch.masks()))));
     });
     group.finish();
 }
