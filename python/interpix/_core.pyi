@@ -225,6 +225,54 @@ def one_shot(
         The ranking (n,), most important first, and each player's value (n,).
     """
 
+# ---- graph ---------------------------------------------------------------------------------------
+
+def rgb_to_lab(image: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    """Convert sRGB (H, W, 3), uint8 or float32 in 0..1, to CIELAB planes (3, H, W) as scikit-image does."""
+
+@final
+class PixelGraph:
+    """The pixels of one image and the probability of stepping from each to its neighbors.
+
+    Args:
+        lab: (3, H, W) CIELAB.
+        radius: Chebyshev radius of a neighborhood, at least 1; ``None`` is the paper's.
+        memory_budget: Bytes that stored weights may take; above it they are computed in every product.
+    """
+
+    def __new__(
+        cls, lab: NDArray[np.float32], *, radius: int | None = None, memory_budget: int = 1073741824
+    ) -> PixelGraph: ...
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+
+    @property
+    def radius(self) -> int:
+        """Chebyshev radius of a neighborhood."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of stored weights, 0 when they are computed in every product."""
+
+    def propagate(
+        self,
+        maps: NDArray[np.float32],
+        *,
+        discounts: NDArray[np.float64],
+        tolerance: float,
+        solver: str,
+        max_iterations: int,
+    ) -> tuple[NDArray[np.float32], int, NDArray[np.float64], NDArray[np.float64]]:
+        """Propagate maps (M, H, W) with each of D discounts.
+
+        Returns:
+            Values (D, M, H, W), products with P, residuals (D, M), guaranteed relative errors (D, M).
+        """
+
+    def transition_matrix(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return P in compressed sparse rows: data, column indices, row starts."""
+
 # ---- models --------------------------------------------------------------------------------------
 
 @final

@@ -70,7 +70,7 @@ fn weigh<T: Real>(row: &Row<'_>, weights: &mut [T]) {
         for (columns, plane) in row.neighborhood.columns(rows).zip(planes.by_ref()) {
             let from = columns.min(0).unsigned_abs();
             let len = row.width - columns.unsigned_abs();
-            let there = (rows * row.stride + across + from).strict_add_signed(columns);
+            let there = rows * row.stride + across + columns.max(0).unsigned_abs();
             plane.fill(T::default());
             let plane = &mut plane[from..][..len];
             let [l0, a0, b0] = row.lab.map(|lab| &lab[across + from..][..len]);
@@ -136,7 +136,7 @@ fn forth<T: Real, const N: usize>(
     (at, sums): (usize, &mut [T]),
 ) {
     let across = row.neighborhood.across;
-    let start = (across + at).strict_add_signed(first);
+    let start = (across + at) - first.min(0).unsigned_abs() + first.max(0).unsigned_abs();
     let mut sum = [T::default(); N];
     for (step, plane) in weights[across..].chunks_exact(row.lanes).enumerate() {
         add_product(&mut sum, &plane[at..at + N], &values[start + step..start + step + N]);
@@ -155,7 +155,7 @@ fn back<T: Real, const N: usize>(
 ) {
     let across = row.neighborhood.across;
     let planes = (weights.len() - 2 * across) / row.lanes;
-    let start = (across + at).strict_sub_signed(first);
+    let start = (across + at) + first.min(0).unsigned_abs() - first.max(0).unsigned_abs();
     let mut sum = [T::default(); N];
     for step in 0..planes {
         let column = start - step;
@@ -209,11 +209,11 @@ macro_rules! real {
             #[inline(always)]
             fn exp_neg(self) -> Self {
                 const TERMS: &[$float] = &$terms;
+                // ln 2 in two parts: the first has few enough bits for its product with n to be exact.
+                const LN2_HIGH: $float = 355.0 / 512.0;
+                const LN2_LOW: $float = (std::f64::consts::LN_2 - 355.0 / 512.0) as $float;
                 let shifted = $magic - self * std::f64::consts::LOG2_E as Self;
                 let n = shifted - $magic;
-                // ln 2 in two parts: the first has few enough bits for its product with n to be exact.
-                const LN2_HIGH: $float = 0.693_359_375;
-                const LN2_LOW: $float = -2.121_944_400_546_905_8e-4;
                 let r = (-self - n * LN2_HIGH) - n * LN2_LOW;
                 let mut sum = TERMS[0];
                 let mut k = 1;

@@ -303,7 +303,9 @@ impl CustomOp1 for MeanOverPixels {
             for row in map.chunks_exact(channels) {
                 add(mean, row);
             }
-            mean.iter_mut().for_each(|sum| *sum /= pixels as f32);
+            for sum in mean {
+                *sum /= pixels as f32;
+            }
         });
         Ok((CpuStorage::F32(means), (self.images, channels).into()))
     }

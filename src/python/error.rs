@@ -17,6 +17,10 @@ pub(super) fn detached<T: Send>(
 ) -> PyResult<T> {
     let (result, raised) = py.detach(|| {
         let raised = std::cell::RefCell::new(None);
+        #[allow(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method is not general over lifetimes"
+        )]
         let interrupted = || {
             Python::attach(|py| py.check_signals()).is_err_and(|error| {
                 *raised.borrow_mut() = Some(error);

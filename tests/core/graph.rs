@@ -52,7 +52,7 @@ fn oracle(lab: &Array3<f32>, rewards: &Array3<f32>, radius: isize, discount: f64
         .collect();
     let rewards: Vec<f64> = rewards.iter().map(|&r| f64::from(r)).collect();
     let mut values = rewards.clone();
-    for _ in 0..(30.0 / (1.0 - discount)) as usize + 1 {
+    for _ in 0..=(30.0 / (1.0 - discount)) as usize {
         values = (rows.iter().zip(&rewards))
             .map(|(row, reward)| reward + discount * row.iter().map(|&(j, p)| p * values[j]).sum::<f64>())
             .collect();
