@@ -62,8 +62,11 @@ stubs: $(VENV)/test.stamp  ## Check that _core.pyi says what the extension has
 python-test: $(VENV)/test.stamp  ## Run the Python tests and doctests
 	$(BIN)/python -m pytest
 
-bench:  ## Measure speed (minutes)
+bench: $(VENV)/test.stamp  ## Measure speed, of a release build against others' (minutes)
+	. $(BIN)/activate && maturin develop --quiet --release
+	@rm -f $(VENV)/test.stamp
 	cargo bench --features models
+	for file in benches/python/*.py; do $(BIN)/python $$file || exit 1; done
 
 docs: $(VENV)/test.stamp  ## Redraw the pictures of README and docs
 	$(BIN)/interpix explain examples/chelsea.jpg -o out/
