@@ -39,8 +39,8 @@ $(VENV)/test.stamp: $(BIN)/python $(RUST_SOURCES) pyproject.toml
 build: $(VENV)/test.stamp  ## Build the extension into .venv, for development
 
 demo: $(VENV)/demo.stamp  ## Install into .venv and explain a photo: photo in, picture out
-	$(BIN)/interpix explain examples/chelsea.jpg -o out/
-	@echo "Look at $(CURDIR)/out/chelsea.png"
+	$(BIN)/interpix explain examples/coffee.jpg -o out/
+	@echo "Look at $(CURDIR)/out/coffee.png"
 
 test: rust-lint lint stubs rust-test python-test  ## Check everything: format, lints, types, tests of both languages
 
@@ -62,12 +62,15 @@ stubs: $(VENV)/test.stamp  ## Check that _core.pyi says what the extension has
 python-test: $(VENV)/test.stamp  ## Run the Python tests and doctests
 	$(BIN)/python -m pytest
 
-bench:  ## Measure speed (minutes)
+bench: $(VENV)/test.stamp  ## Measure speed, of a release build against others' (minutes)
+	. $(BIN)/activate && maturin develop --quiet --release
+	@rm -f $(VENV)/test.stamp
 	cargo bench --features models
+	for file in benches/python/*.py; do $(BIN)/python $$file || exit 1; done
 
 docs: $(VENV)/test.stamp  ## Redraw the pictures of README and docs
-	$(BIN)/interpix explain examples/chelsea.jpg -o out/
-	cp out/chelsea.png docs/images/chelsea.png
+	$(BIN)/interpix explain examples/coffee.jpg -o out/
+	cp out/coffee.png docs/images/coffee.png
 
 format: $(VENV)/test.stamp  ## Format both languages
 	cargo fmt

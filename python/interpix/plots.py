@@ -25,7 +25,7 @@ _FILLS = {
 _DIM = 0.22
 _ABSENT_GRAY = 128
 _MAX_TITLE = 46
-_SIZE = (15.0, 9.6)
+_SIZE = (15.0, 10.2)
 
 
 def plot_photo(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
@@ -90,7 +90,7 @@ def group_title(result: Explanation) -> str:
 
 
 def plot_curves(*results: Explanation, ax: "Axes | None" = None) -> "Axes":
-    """The target's probability against the number of patches added or removed; a dot marks the flip."""
+    """The target's probability against the number of patches added or removed; a ring marks the flip."""
     ax = _axes(ax)
     for result in results:
         color, verb = _COLORS[result.direction], _verb(result)
@@ -100,11 +100,10 @@ def plot_curves(*results: Explanation, ax: "Axes | None" = None) -> "Axes":
         if stop is None:
             continue
         probability = float(result.probabilities[stop])
-        becomes = "becomes" if result.direction == "insertion" else "stops being"
-        ax.plot(stop, probability, "o", ms=11, mfc="none", mec=color, mew=2)
-        label = f"after {stop} the answer {becomes} {result.name_of(result.target)!r}"
-        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
-        ax.annotate(label, (stop, probability), (12, 8), textcoords="offset points", color=color, bbox=box)
+        becomes = "becomes" if result.direction == "insertion" else "is no longer"
+        patches = "1 patch" if stop == 1 else f"{stop} patches"
+        label = f"after {patches} the answer {becomes} {result.name_of(result.target)!r}"
+        ax.plot(stop, probability, "o", label=label, ms=12, mfc="none", mec=color, mew=2, ls="none")
     first = results[0]
     full = first.full.probability
     ax.axhline(full, color="0.6", lw=1, ls="--", label=f"whole image (p = {_number(full)})")
@@ -113,7 +112,8 @@ def plot_curves(*results: Explanation, ax: "Axes | None" = None) -> "Axes":
     ax.margins(x=0.03)
     ax.grid(alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, loc="best")
+    # Below the axes, where no curve can run through it.
+    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
     ax.set_title("How the probability changes, patch by patch")
     return ax
 
@@ -168,7 +168,7 @@ def _map_title(result: Explanation) -> str:
     curve = "green" if result.direction == "insertion" else "red"
     count = len(result.ranking)
     patches = "patch" if count == 1 else f"{count} patches"
-    return f"The {curve} curve's {patches}, spread to pixels of similar color\n(bright: found early and well connected)"
+    return f"The {curve} curve's {patches}, spread\nto pixels of similar color (bright: matters most)"
 
 
 def _verb(result: Explanation) -> str:
