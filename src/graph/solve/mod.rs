@@ -204,7 +204,7 @@ impl Progress<'_> {
 }
 
 /// The part of the tolerance that a pass in single precision aims at; its rounding gets the rest.
-const CERTIFICATE_MARGIN: f64 = 0.75;
+const CERTIFICATE_MARGIN: f64 = 0.9;
 /// Relative error below which a pass in single precision does not get reliably.
 const SINGLE_PRECISION: f64 = 2e-5;
 
