@@ -14,6 +14,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import statistics
 import time
+from functools import partial
 
 import numpy as np
 import timm
@@ -69,7 +70,7 @@ def main():
                 np.testing.assert_allclose(model.logits(images), network(plain).numpy(), atol=1e-3)
                 channels_last(last)
                 native, theirs, theirs_last = medians(
-                    repeats, lambda: model.logits(images), lambda: network(plain), lambda: channels_last(last)
+                    repeats, partial(model.logits, images), partial(network, plain), partial(channels_last, last)
                 )
             floor = f"{FLOP * batch / rate / native:6.0%}" if threads == 1 else ""
             print(

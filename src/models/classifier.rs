@@ -22,6 +22,9 @@ pub trait Classifier: Send + Sync {
     fn class_names(&self) -> &[&str];
 
     /// Logits (B, classes) of a preprocessed batch (B, 3, H, W).
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for another shape, [`Error::Model`] if the network fails.
     fn logits(&self, batch: ArrayView4<'_, f32>) -> Result<Array2<f32>>;
 
     /// Height and width of the image that the network sees.
@@ -30,11 +33,17 @@ pub trait Classifier: Send + Sync {
     }
 
     /// An RGB photo (H, W, 3) as the network's normalized input (3, h, w).
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the photo is empty or has other than three channels.
     fn preprocess(&self, photo: ArrayView3<'_, u8>) -> Result<Array3<f32>> {
         self.preprocessing().apply(photo)
     }
 
     /// The part of an RGB photo (H, W, 3) that the network sees, at the size at which it sees it: (h, w, 3).
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the photo is empty or has other than three channels.
     fn display(&self, photo: ArrayView3<'_, u8>) -> Result<Array3<u8>> {
         self.preprocessing().crop(photo)
     }

@@ -278,6 +278,7 @@ fn add_bias(rows: &mut [f32], bias: &[f32]) {
 }
 
 #[inline(always)]
+#[expect(clippy::inline_always, reason = "it has to be compiled for its caller's vector instructions")]
 fn add(values: &mut [f32], more: &[f32]) {
     for (value, more) in values.iter_mut().zip(more) {
         *value += more;

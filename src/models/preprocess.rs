@@ -2,7 +2,8 @@
 //!
 //! The resize is the one of Pillow (`Image.resize(..., BICUBIC)`): Keys' cubic kernel with `a = -1/2`, widened by the
 //! shrink factor (antialiasing), applied along rows and then along columns, each pass in 22-bit fixed point and rounded
-//! to bytes. Same arithmetic, so same bytes; the networks were measured behind exactly this.
+//! to bytes. Same arithmetic, so same bytes; the networks were measured behind exactly this. Pillow from version 13 on
+//! takes the columns first for some tall images, which rounds in another order; here rows always come first.
 //!
 //! Only what the crop needs is computed: a panorama costs no more than a square.
 
@@ -36,6 +37,9 @@ pub struct Preprocessing {
 
 impl Preprocessing {
     /// The part of `photo` (H, W, 3) that the network sees, (crop, crop, 3).
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the photo is empty or has other than three channels.
     pub fn crop(&self, photo: ArrayView3<'_, u8>) -> Result<Array3<u8>> {
         check_photo(photo)?;
         let (height, width, _) = photo.dim();
@@ -45,6 +49,9 @@ impl Preprocessing {
     }
 
     /// The network's input (3, crop, crop) for `photo` (H, W, 3): `(byte - mean) / scale`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the photo is empty or has other than three channels.
     pub fn apply(&self, photo: ArrayView3<'_, u8>) -> Result<Array3<f32>> {
         let crop = self.crop(photo)?;
         let image = crop.permuted_axes([2, 0, 1]).mapv(|byte| (f32::from(byte) - self.mean) / self.scale);
@@ -64,7 +71,7 @@ impl Preprocessing {
     }
 }
 
-/// `image` (H, W, 3) at another size, as Pillow's bicubic resize gives it, byte for byte.
+/// `image` (H, W, 3) at another size, as Pillow's bicubic resize gives it, rows first.
 ///
 /// ```
 /// use interpix::models::resize_bicubic;

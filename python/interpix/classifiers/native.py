@@ -22,6 +22,7 @@ class NativeClassifier:
     """
 
     def __init__(self, model: _core.NativeModel) -> None:
+        """Wraps `model`."""
         self._model = model
         self._class_names = model.class_names
 
