@@ -57,7 +57,7 @@ class NativeClassifier:
         """Logits (B, classes) of preprocessed images (B, 3, H', W')."""
         return self._model.logits(batch)
 
-    def score_masks(  # noqa: PLR0913 - one argument for each part of the game
+    def score_masks(
         self,
         images: npt.NDArray[np.float32],
         regions: IntArray,
