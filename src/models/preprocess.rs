@@ -2,7 +2,7 @@
 //!
 //! The resize is the one of Pillow (`Image.resize(..., BICUBIC)`): Keys' cubic kernel with `a = -1/2`, widened by the
 //! shrink factor (antialiasing), applied along rows and then along columns, each pass in 22-bit fixed point and rounded
-//! to bytes. Same arithmetic, so same bytes; the networks were measured behind exactly this. Pillow from version 13 on
+//! to bytes. Same arithmetic, so same bytes; the networks were measured behind exactly this. Pillow 13.0
 //! takes the columns first for some tall images, which rounds in another order; here rows always come first.
 //!
 //! Only what the crop needs is computed: a panorama costs no more than a square.

@@ -86,7 +86,7 @@ def test_18_of_20_photos_labeled_by_others(model):
 def test_display_is_pillows_resize_byte_for_byte(model, size):
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     height, width = (256 * side // min(size) for side in size)
-    # One direction after the other: Pillow 13 picks the order by the image's shape, earlier ones take rows first.
+    # One direction after the other: Pillow 13.0 takes columns first for some tall images.
     narrow = Image.fromarray(pixels).resize((width, size[0]), Image.Resampling.BICUBIC)
     resized = np.array(narrow.resize((width, height), Image.Resampling.BICUBIC))
     top, left = round((height - 224) / 2), round((width - 224) / 2)
