@@ -1,10 +1,14 @@
 """Models with an answer by hand, and settings shared by all tests."""
 
 import os
+import signal
 
 # Several threads on busy cores slow torch down by an order of magnitude.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
+
+# A shell starts its background jobs with Ctrl-C ignored, and Python inherits that; the tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import hypothesis
 import numpy as np
