@@ -7,9 +7,6 @@ import signal
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
-# A shell starts its background jobs with Ctrl-C ignored, and Python inherits that; the tests press it.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 import hypothesis
 import numpy as np
 import pytest
@@ -18,6 +15,9 @@ from interpix import CallableClassifier
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=30)
 hypothesis.settings.load_profile("default")
+
+# A shell starts its background jobs with Ctrl-C ignored, and Python inherits that; the tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HEIGHT, WIDTH = 4, 6
 
