@@ -21,7 +21,8 @@ pub enum Solver {
     /// recurrence.
     #[default]
     Chebyshev,
-    /// Conjugate gradients on `D - discount S`, preconditioned by D.
+    /// Conjugate gradients on `D - discount S`, preconditioned by D. Where pixels resemble none of their neighbors
+    /// (row sums of S that differ by many orders of magnitude) it may not converge, and says so.
     ConjugateGradients,
     /// The paper's Algorithm 1: V <- R + discount P V until the mean squared difference of two iterates is below the
     /// tolerance. The rule is absolute, so it depends on the scale of R; look at the error bound.
