@@ -12,6 +12,7 @@ pub mod color;
 pub mod error;
 pub mod game;
 pub mod graph;
+pub mod interpolation;
 #[cfg(feature = "models")]
 pub mod models;
 pub mod parallel;

@@ -15,6 +15,7 @@ __all__ = [
     "Search",
     "__version__",
     "convert_weights",
+    "interpolate",
     "one_shot",
     "reset_threads",
     "rgb_to_lab",
@@ -273,6 +274,17 @@ class PixelGraph:
     def transition_matrix(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
         """Return P in compressed sparse rows: data, column indices, row starts."""
 
+# ---- interpolation -------------------------------------------------------------------------------
+
+def interpolate(image: NDArray[np.float32], known: NDArray[np.bool_], fill: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return an image (H, W, C) with the pixels that are not `known` interpolated linearly between those that are.
+
+    Args:
+        image: The colors (H, W, C).
+        known: True where the color is kept (H, W).
+        fill: The color (C) outside of the known pixels' convex hull.
+    """
+
 # ---- models --------------------------------------------------------------------------------------
 
 @final
@@ -310,24 +322,22 @@ class NativeModel:
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits (B, classes) of preprocessed images (B, 3, H, W)."""
 
-    def score_masks(
+    def masked_logits(
         self,
         images: NDArray[np.float32],
         regions: NDArray[np.int64],
         fill: NDArray[np.float32],
         owner: NDArray[np.int64],
         masks: NDArray[np.bool_],
-        target: NDArray[np.int64],
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-        """Return log-odds and probability of the target, and the predicted class, of coalitions.
+    ) -> NDArray[np.float32]:
+        """Return the logits (c, classes) of coalitions.
 
         Args:
             images: Preprocessed images (K, 3, H, W).
-            regions: Labels (H, W), 0 ... n-1.
+            regions: Labels of each image (K, H, W), 0 ... n-1.
             fill: What absent regions show, (K, 3, H, W), preprocessed too.
             owner: The image of each coalition, (c,).
             masks: The coalitions (c, n), True = present.
-            target: The class that each coalition is scored for, (c,).
         """
 
 def convert_weights(name: str, source: str | PathLike[str], destination: str | PathLike[str]) -> None:

@@ -57,7 +57,7 @@ class PixelGraph:
         image: the picture as the eye sees it, never normalized: a PIL image, a path, a uint8 array (H, W, 3), or a
             float array (H, W, 3) or (3, H, W) of sRGB values in 0..1.
         radius: Chebyshev radius of a pixel's neighborhood, at least 1; None is the paper's ``max(H, W) // 32``.
-        memory_budget: bytes that stored weights may take (about 4 x 2 radius (radius + 1) a pixel: 720 at
+        memory_budget: bytes that stored weights may take (about 3 x 2 radius (radius + 1) a pixel: 540 at
             radius 9). Above it they are computed again in every product: no memory, about five times the time.
 
     Raises:

@@ -14,7 +14,9 @@
 //! formula says, not the disc that the text suggests; the series is summed by Chebyshev polynomials to a guaranteed
 //! error instead of until two iterates look alike (the paper's rule is [`Solver::ValueIteration`]).
 
+mod layout;
 mod neighborhood;
+mod packed;
 mod pixel_graph;
 mod solve;
 mod stencil;

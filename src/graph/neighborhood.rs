@@ -31,8 +31,8 @@ impl HalfNeighborhood {
         if rows == 0 { 1..=across } else { -across..=across }
     }
 
-    /// Number of edges of a pixel that go at most `rows` down.
-    pub(super) fn edges(&self, rows: usize) -> usize {
-        self.across + rows.min(self.down) * (2 * self.across + 1)
+    /// Number of edges of a pixel.
+    pub(super) fn edges(&self) -> usize {
+        self.across + self.down * (2 * self.across + 1)
     }
 }

@@ -1,11 +1,14 @@
 //! The graph of one image: built once, any number of maps propagated over it.
 
-use ndarray::{ArrayView3, ArrayView4};
+use ndarray::{Array4, ArrayView3};
+use rayon::prelude::*;
 
 use super::neighborhood::default_radius;
+use super::packed::Packed;
 use super::solve::{Propagation, SolveOptions, solve};
-use super::stencil::{Stencil, Weights};
+use super::stencil::{Stencil, Sums};
 use crate::error::{Error, Result};
+use crate::parallel;
 
 /// A row of S whose sum is below this has its probabilities kept on their own: single precision would lose them.
 /// Weights down to exp(-87) are kept, so what a row above the limit loses is below 1e-11 of its sum.
@@ -17,7 +20,7 @@ pub struct GraphOptions {
     /// Chebyshev radius of the neighborhood in pixels, at least 1; `None` is the paper's `max(height, width) / 32`.
     /// Larger than the image is the same as the whole image.
     pub radius: Option<usize>,
-    /// Bytes that stored weights may take (4 for each undirected edge: 720 a pixel at radius 9). Above it they are
+    /// Bytes that stored weights may take (3 for each undirected edge: 540 a pixel at radius 9). Above it they are
     /// computed again in every product, which takes no memory and about five times as long.
     pub memory_budget: usize,
 }
@@ -34,7 +37,7 @@ pub struct PixelGraph {
     height: usize,
     radius: usize,
     pub(super) stencil: Stencil,
-    stored: Option<Vec<f32>>,
+    weights: Option<Packed>,
     /// 1 / row sum of S; 0 for an isolated pixel.
     inverse_degree: Vec<f32>,
     isolated: Vec<IsolatedPixel>,
@@ -87,40 +90,38 @@ impl PixelGraph {
             return Err(Error::argument("radius", "at least 1", 0, "leave it out for the paper's choice"));
         }
         let stencil = Stencil::new(height, width, radius, &lab.iter().copied().collect::<Vec<_>>());
-        let stored = if stencil.stored_len().saturating_mul(size_of::<f32>()) <= options.memory_budget {
-            Some(stencil.weights(interrupted)?)
-        } else {
-            None
-        };
+        let fits = stencil.stored_bytes() <= options.memory_budget;
+        let weights = if fits { Some(stencil.weigh(interrupted)?) } else { None };
         let mut graph =
-            Self { height, radius, stencil, stored, inverse_degree: Vec::new(), isolated: Vec::new() };
+            Self { height, radius, stencil, weights, inverse_degree: Vec::new(), isolated: Vec::new() };
         graph.normalize(interrupted)?;
         Ok(graph)
     }
 
     /// Row sums, and the rows that need more range than single precision has.
     fn normalize(&mut self, interrupted: &dyn Fn() -> bool) -> Result<()> {
-        let pixels = self.height * self.width();
-        let ones = self.stencil.pad(&vec![1.0_f32; pixels]);
-        let mut degree = vec![0.0_f32; ones.len()];
-        self.stencil.multiply(self.weights(), &ones, &mut degree, &mut Vec::new(), interrupted)?;
-        self.inverse_degree = vec![0.0; degree.len()];
-        for pixel in 0..pixels {
-            let position = self.stencil.position(pixel);
-            if degree[position] >= ISOLATED_BELOW {
-                self.inverse_degree[position] = 1.0 / degree[position];
-                continue;
-            }
-            let mut neighbors = Vec::new();
-            let place = |neighbor| self.stencil.position(neighbor);
-            self.for_each_probability(pixel, |neighbor, p| neighbors.push((place(neighbor), p as f32)));
-            self.isolated.push(IsolatedPixel { position, neighbors });
+        let layout = &self.stencil.layout;
+        let pixels = self.height * layout.width;
+        let ones = layout.pad(&vec![1.0_f32; pixels], 0.0);
+        let (mut sums, mut degree) = (Sums::default(), vec![0.0_f32; ones.len()]);
+        self.multiply(&ones, &mut sums, interrupted)?;
+        for (row, degree) in degree.chunks_exact_mut(self.stencil.row_len()).enumerate() {
+            self.stencil.collect(&sums, (0, 1), row, degree);
         }
+        let isolated = (0..pixels).filter(|&pixel| degree[layout.position(pixel)] < ISOLATED_BELOW);
+        let mut isolated: Vec<_> = isolated.map(|pixel| self.isolated(pixel)).collect();
+        isolated.sort_by_key(|pixel| pixel.position);
+        let inverse = |sum: f32| if sum < ISOLATED_BELOW { 0.0 } else { 1.0 / sum };
+        self.inverse_degree = degree.into_iter().map(inverse).collect();
+        self.isolated = isolated;
         Ok(())
     }
 
-    fn weights(&self) -> Weights<'_, f32> {
-        self.stored.as_deref().map_or(Weights::Computed, Weights::Stored)
+    fn isolated(&self, pixel: usize) -> IsolatedPixel {
+        let place = |pixel| self.stencil.layout.position(pixel);
+        let mut neighbors = Vec::new();
+        self.for_each_probability(pixel, |neighbor, p| neighbors.push((place(neighbor), p as f32)));
+        IsolatedPixel { position: place(pixel), neighbors }
     }
 
     /// Rows of pixels.
@@ -130,7 +131,7 @@ impl PixelGraph {
 
     /// Columns of pixels.
     pub fn width(&self) -> usize {
-        self.stencil.width()
+        self.stencil.layout.width
     }
 
     /// The neighborhood's Chebyshev radius.
@@ -140,7 +141,7 @@ impl PixelGraph {
 
     /// Bytes of stored weights; 0 when they are computed in every product.
     pub fn weight_bytes(&self) -> usize {
-        self.stored.as_ref().map_or(0, |weights| weights.len() * size_of::<f32>())
+        self.weights.as_ref().map_or(0, |_| self.stencil.stored_bytes())
     }
 
     /// Solves V = R + discount * P V for each of `maps`, shape (maps, height, width), and each discount.
@@ -172,17 +173,20 @@ impl PixelGraph {
             ));
         }
         let rewards: Vec<f64> = maps.iter().map(|&value| f64::from(value)).collect();
-        let rewards = self.stencil.pad(&rewards);
+        let rewards = self.stencil.layout.pad(&rewards, 0.0);
         let solution = solve(self, &rewards, options, interrupted)?;
-        let shape = (options.discounts.len(), count, height, width);
-        let values = self.stencil.crop(&solution.values);
-        let values = ArrayView4::from_shape(shape, &values).expect("the solver keeps the shape");
+        let mut values = Array4::<f32>::zeros((options.discounts.len(), count, height, width));
+        let images =
+            values.as_slice_mut().expect("a new array is contiguous").chunks_exact_mut(height * width);
+        for (image, values) in images.zip(solution.values.chunks_exact(self.stencil.layout.len())) {
+            self.stencil.layout.crop(values, image);
+        }
         let per_map = (options.discounts.len(), count);
         let table = |values: Vec<f64>| {
             ndarray::Array2::from_shape_vec(per_map, values).expect("one number for each map and discount")
         };
         Ok(Propagation {
-            values: values.mapv(|value| value as f32),
+            values,
             iterations: solution.iterations,
             residuals: table(solution.residuals),
             error_bounds: table(solution.error_bounds),
@@ -194,41 +198,87 @@ impl PixelGraph {
         &self.inverse_degree
     }
 
-    /// P times each vector of `values`, in single precision.
+    /// S times each vector of `values`, as sums for [`PixelGraph::step_row`].
+    pub(super) fn multiply(
+        &self,
+        values: &[f32],
+        sums: &mut Sums<f32>,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        self.stencil.multiply(self.weights.as_ref(), values, sums, interrupted)
+    }
+
+    /// One row of P times one of `count` vectors, `values`; `sums` is what [`PixelGraph::multiply`] gave for all of them.
+    pub(super) fn step_row(
+        &self,
+        values: &[f32],
+        sums: &Sums<f32>,
+        vector: (usize, usize),
+        row: usize,
+        out: &mut [f32],
+    ) {
+        let start = row * self.stencil.row_len();
+        self.stencil.collect(sums, vector, row, out);
+        out.iter_mut().zip(&self.inverse_degree[start..]).for_each(|(value, inverse)| *value *= inverse);
+        let [first, end] =
+            [start, start + out.len()].map(|at| self.isolated.partition_point(|pixel| pixel.position < at));
+        for pixel in &self.isolated[first..end] {
+            let terms = pixel.neighbors.iter().map(|&(neighbor, p)| p * values[neighbor]);
+            out[pixel.position - start] = terms.sum();
+        }
+    }
+
+    /// P times a vector, in single precision.
     pub(super) fn step(
         &self,
         values: &[f32],
         products: &mut [f32],
-        scratch: &mut Vec<f32>,
+        sums: &mut Sums<f32>,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<()> {
-        self.stencil.multiply(self.weights(), values, products, scratch, interrupted)?;
-        let len = self.stencil.len();
-        for (values, products) in values.chunks_exact(len).zip(products.chunks_exact_mut(len)) {
-            products.iter_mut().zip(&self.inverse_degree).for_each(|(product, inverse)| *product *= inverse);
-            for pixel in &self.isolated {
-                products[pixel.position] =
-                    pixel.neighbors.iter().map(|&(neighbor, p)| p * values[neighbor]).sum();
-            }
-        }
+        self.multiply(values, sums, interrupted)?;
+        let rows = self.stencil.row_len();
+        parallel::install(|| {
+            let rows = products.par_chunks_exact_mut(rows).enumerate();
+            rows.for_each(|(row, out)| self.step_row(values, sums, (0, 1), row, out));
+        });
         Ok(())
     }
 
-    /// P times each vector of `values` in double precision, from weights computed in double precision.
-    pub(super) fn step_exact(&self, values: &[f64], interrupted: &dyn Fn() -> bool) -> Result<Vec<f64>> {
-        let len = self.stencil.len();
-        let mut vectors = self.stencil.pad(&vec![1.0; self.height * self.width()]);
+    /// `R + discount P V - V` for each vector of `values` in double precision, from weights computed in double precision;
+    /// `rewards` and discounts repeat as they are given.
+    pub(super) fn defect(
+        &self,
+        rewards: &[f64],
+        values: &[f64],
+        discounts: &[f64],
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Vec<f64>> {
+        let (len, row_len) = (self.stencil.layout.len(), self.stencil.row_len());
+        let mut vectors = self.stencil.layout.pad(&vec![1.0; self.height * self.width()], 0.0);
         vectors.extend_from_slice(values);
-        let mut products = vec![0.0; vectors.len()];
-        self.stencil.multiply(Weights::Computed, &vectors, &mut products, &mut Vec::new(), interrupted)?;
-        let degree = products[..len].to_vec();
-        products.drain(..len);
-        for part in products.chunks_exact_mut(len) {
-            // Beside the image, and in an image of one pixel, there is no neighbor to step to.
-            part.iter_mut().zip(&degree).for_each(|(value, &sum)| {
-                *value = if sum > 0.0 { *value / sum } else { 0.0 };
+        let (count, maps) = (vectors.len() / len, rewards.len() / len);
+        let mut sums = Sums::default();
+        self.stencil.multiply_exactly(&vectors, &mut sums, interrupted)?;
+        drop(vectors);
+        let mut defect = vec![0.0; values.len()];
+        let rows = self.stencil.layout.rows;
+        parallel::install(|| {
+            defect.par_chunks_exact_mut(row_len).enumerate().for_each(|(index, out)| {
+                let (system, row) = (index / rows, index % rows);
+                let mut degree = vec![0.0; row_len];
+                self.stencil.collect(&sums, (0, count), row, &mut degree);
+                self.stencil.collect(&sums, (1 + system, count), row, out);
+                let discount = discounts[system / maps];
+                let rewards = &rewards[((system % maps) * rows + row) * row_len..][..row_len];
+                let values = &values[index * row_len..][..row_len];
+                for (((out, &degree), &r), &v) in out.iter_mut().zip(&degree).zip(rewards).zip(values) {
+                    // Outside of the image, and in an image of one pixel, there is no neighbor to step to.
+                    let step = if degree > 0.0 { *out / degree } else { 0.0 };
+                    *out = r + discount * step - v;
+                }
             });
-        }
-        Ok(products)
+        });
+        Ok(defect)
     }
 }

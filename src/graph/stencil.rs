@@ -1,216 +1,156 @@
 //! Products with the symmetric matrix S, `S[I, J] = exp(-d(I, J))`, without any column index.
 //!
-//! Only the edges to later pixels are kept, in exactly the order in which a product walks them: image row, offset,
-//! column. So a product streams through the weights once and uses each twice. Rows are worked on in bands; each band
-//! adds into rows of its own, and what it adds below its last row is summed in band order afterwards. The bands do not
-//! depend on the number of threads, so neither do the results.
+//! Only the edges to later pixels are kept, in exactly the order in which a product walks them: tile, row, offset down,
+//! column, offset right. So a product streams through the weights once and uses each twice. Each tile adds into sums of
+//! its own, which are added up in the order of the tiles. Tiles do not depend on the number of threads, so neither do the
+//! results.
 
 use rayon::prelude::*;
 
-use super::neighborhood::HalfNeighborhood;
-use super::vector_math::{LANES, Real, Row, Vectors};
+use super::layout::{LANES, Lanes, Layout};
+use super::packed::Packed;
+use super::vector_math::{Edges, Real, push_packed, weigh_packed};
 use crate::error::{Error, Result};
 use crate::parallel;
 
 /// Edges between two looks at the interrupt hook: 20 ms of work where weights are computed anew.
 const EDGES_PER_BLOCK: usize = 20_000_000;
 
-/// Where the edges are, the colors they depend on, and how a vector over the image lies in memory.
-///
-/// Rows are `stride` elements apart: `across` zeros, the columns filled up with zeros to whole vector registers, and
-/// `across` zeros again. So no product needs to know where a row ends.
+/// Where the edges are, and the colors they depend on.
 #[derive(Debug)]
 pub(super) struct Stencil {
-    height: usize,
-    width: usize,
-    neighborhood: HalfNeighborhood,
-    lanes: usize,
-    stride: usize,
-    /// L, a and b, each laid out as a vector.
+    pub(super) layout: Layout,
     lab: [Vec<f32>; 3],
-    /// Rows in a band.
-    band: usize,
+    spatial: Vec<f64>,
 }
 
-/// Where the weights of a product come from.
-#[derive(Clone, Copy)]
-pub(super) enum Weights<'a, T> {
-    /// Stored, row after row, as [`Stencil::weights`] gives them.
-    Stored(&'a [T]),
-    /// Computed when they are needed.
-    Computed,
+/// What each tile adds to a product; kept from product to product.
+#[derive(Debug, Default)]
+pub(super) struct Sums<T> {
+    tiles: Vec<Lanes<T>>,
+    /// Whether the next product starts with the last tile: it then finds there what the last product has left in the
+    /// cache.
+    backward: bool,
 }
 
 impl Stencil {
     /// `lab` holds the planes L, a and b, one after the other, each row by row.
     pub(super) fn new(height: usize, width: usize, radius: usize, lab: &[f32]) -> Self {
-        let neighborhood = HalfNeighborhood::new(height, width, radius);
-        let lanes = width.next_multiple_of(LANES);
-        let stride = lanes + 2 * neighborhood.across;
-        let band = neighborhood.down.max(8);
-        let mut stencil =
-            Self { height, width, neighborhood, lanes, stride, lab: [const { Vec::new() }; 3], band };
-        for (plane, values) in lab.chunks_exact(height * width).enumerate() {
-            stencil.lab[plane] = stencil.pad(values);
+        let layout = Layout::new(height, width, radius);
+        let planes: Vec<&[f32]> = lab.chunks_exact(height * width).collect();
+        let lab = [0, 1, 2].map(|channel: usize| layout.pad(planes[channel], f32::INFINITY));
+        let mut spatial = Vec::new();
+        for down in 0..=layout.neighborhood.down {
+            spatial.extend(layout.neighborhood.columns(down).map(|right| (down as f64).hypot(right as f64)));
         }
-        stencil
+        Self { layout, lab, spatial }
     }
 
-    /// Elements of a vector over the image.
-    pub(super) fn len(&self) -> usize {
-        self.height * self.stride
-    }
-
-    pub(super) fn width(&self) -> usize {
-        self.width
-    }
-
-    /// Lays one or more images' values, row by row, out as vectors.
-    pub(super) fn pad<T: Real>(&self, values: &[T]) -> Vec<T> {
-        let mut out = vec![T::default(); values.len() / self.width * self.stride];
-        for (row, values) in out.chunks_exact_mut(self.stride).zip(values.chunks_exact(self.width)) {
-            row[self.neighborhood.across..][..self.width].copy_from_slice(values);
-        }
-        out
-    }
-
-    /// The inverse of [`Stencil::pad`].
-    pub(super) fn crop<T: Real>(&self, values: &[T]) -> Vec<T> {
-        let rows = values.chunks_exact(self.stride);
-        rows.flat_map(|row| &row[self.neighborhood.across..][..self.width]).copied().collect()
-    }
-
-    /// Where pixel `index`, counted row by row, is in a vector.
-    pub(super) fn position(&self, index: usize) -> usize {
-        index / self.width * self.stride + self.neighborhood.across + index % self.width
+    fn edges(&self) -> Edges<'_> {
+        Edges { layout: &self.layout, lab: &self.lab, spatial: &self.spatial }
     }
 
     /// L, a and b of a pixel, counted row by row.
     pub(super) fn color(&self, index: usize) -> [f64; 3] {
-        [0, 1, 2].map(|channel| f64::from(self.lab[channel][self.position(index)]))
+        [0, 1, 2].map(|channel| f64::from(self.lab[channel][self.layout.position(index)]))
     }
 
-    fn row(&self, row: usize) -> Row<'_> {
-        Row {
-            neighborhood: self.neighborhood,
-            down: self.down(row),
-            lanes: self.lanes,
-            stride: self.stride,
-            width: self.width,
-            lab: [0, 1, 2].map(|channel| &self.lab[channel][row * self.stride..]),
+    /// Number of weights.
+    pub(super) fn weights(&self) -> usize {
+        self.layout.weights_before(self.layout.tiles()) * LANES
+    }
+
+    /// Bytes that stored weights take.
+    pub(super) fn stored_bytes(&self) -> usize {
+        Packed::bytes(self.weights() / LANES)
+    }
+
+    /// All weights, tile after tile.
+    pub(super) fn weigh(&self, interrupted: &dyn Fn() -> bool) -> Result<Packed> {
+        let mut weights = Packed::new(self.weights() / LANES);
+        let mut rest = weights.get_mut();
+        let mut parts = Vec::new();
+        for index in 0..self.layout.tiles() {
+            let tile = self.layout.tile(index);
+            let part;
+            (part, rest) = rest.split_at(tile.weights());
+            parts.push((tile, part));
         }
-    }
-
-    /// Rows down that the edges of a row's pixels go.
-    fn down(&self, row: usize) -> usize {
-        self.neighborhood.down.min(self.height - 1 - row)
-    }
-
-    /// Weights of the edges that start in a row.
-    fn row_weights(&self, row: usize) -> usize {
-        self.neighborhood.edges(self.down(row)) * self.lanes
-    }
-
-    /// Weights of the edges that start above a row.
-    fn weights_above(&self, row: usize) -> usize {
-        let full = row.min(self.height - self.neighborhood.down);
-        full * self.row_weights(0) + (full..row).map(|above| self.row_weights(above)).sum::<usize>()
-    }
-
-    /// Number of weights to store, with the margins that a product reads over.
-    pub(super) fn stored_len(&self) -> usize {
-        self.weights_above(self.height) + 2 * self.neighborhood.across
-    }
-
-    /// All weights, in the order of a product.
-    pub(super) fn weights(&self, interrupted: &dyn Fn() -> bool) -> Result<Vec<f32>> {
-        let mut weights = vec![0.0; self.stored_len()];
-        let rows_per_block = (EDGES_PER_BLOCK / self.row_weights(0).max(1)).max(1);
-        let mut rest = &mut weights[self.neighborhood.across..];
-        for first in (0..self.height).step_by(rows_per_block) {
-            let mut rows = Vec::new();
-            for row in first..(first + rows_per_block).min(self.height) {
-                let part;
-                (part, rest) = rest.split_at_mut(self.row_weights(row));
-                rows.push((row, part));
-            }
+        for parts in parts.chunks_mut(self.tiles_per_block(1)) {
             parallel::install(|| {
-                rows.into_par_iter().for_each(|(row, part)| f32::weigh_row(&self.row(row), part));
+                parts.par_iter_mut().for_each(|(tile, part)| weigh_packed(&self.edges(), tile, part));
             });
             stop_if(interrupted)?;
         }
         Ok(weights)
     }
 
-    /// S times each of `count` vectors (one after the other in `values`), into `products`.
-    pub(super) fn multiply<T: Real>(
+    fn tiles_per_block(&self, vectors: usize) -> usize {
+        let edges = self.weights() / self.layout.tiles() * vectors;
+        (EDGES_PER_BLOCK / edges.max(1)).max(2 * parallel::threads())
+    }
+
+    /// S times each of several vectors (one after the other in `values`), as sums for [`Stencil::collect`]; weights that
+    /// are not given are computed when they are needed.
+    pub(super) fn multiply(
         &self,
-        weights: Weights<'_, T>,
-        values: &[T],
-        products: &mut [T],
-        scratch: &mut Vec<T>,
+        weights: Option<&Packed>,
+        values: &[f32],
+        sums: &mut Sums<f32>,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<()> {
-        let count = values.len() / self.len();
-        let span = (self.band + self.neighborhood.down) * self.stride;
-        scratch.resize(self.height.div_ceil(self.band) * count * span, T::default());
-        let band_edges = self.row_weights(0).max(1) * self.band * count;
-        let block = (EDGES_PER_BLOCK / band_edges).max(2 * parallel::threads());
-        for (index, part) in scratch.chunks_mut(block * count * span).enumerate() {
-            parallel::install(|| {
-                part.par_chunks_exact_mut(count * span).enumerate().for_each(|(band, sums)| {
-                    self.multiply_band(weights, (index * block + band) * self.band, values, sums);
-                });
-            });
+        self.push(values.len() / self.layout.len(), sums, interrupted, |index, sums| {
+            let tile = self.layout.tile(index);
+            if let Some(weights) = weights {
+                let weights = weights.get().slice(self.layout.weights_before(index), tile.weights());
+                push_packed(&self.edges(), &tile, weights, values, sums);
+            } else {
+                f32::push_tile_computed(&self.edges(), &tile, values, sums);
+            }
+        })
+    }
+
+    /// As [`Stencil::multiply`], in double precision with weights computed in double precision.
+    pub(super) fn multiply_exactly(
+        &self,
+        values: &[f64],
+        sums: &mut Sums<f64>,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        self.push(values.len() / self.layout.len(), sums, interrupted, |index, sums| {
+            f64::push_tile_computed(&self.edges(), &self.layout.tile(index), values, sums);
+        })
+    }
+
+    fn push<T: Real>(
+        &self,
+        count: usize,
+        sums: &mut Sums<T>,
+        interrupted: &dyn Fn() -> bool,
+        push_tile: impl Fn(usize, &mut [Lanes<T>]) + Sync,
+    ) -> Result<()> {
+        let len = count * self.layout.tile_len();
+        sums.tiles.resize(self.layout.tiles() * len, Lanes::default());
+        let mut tiles: Vec<_> = sums.tiles.chunks_exact_mut(len).enumerate().collect();
+        if sums.backward {
+            tiles.reverse();
+        }
+        for tiles in tiles.chunks_mut(self.tiles_per_block(count)) {
+            parallel::install(|| tiles.par_iter_mut().for_each(|(tile, sums)| push_tile(*tile, sums)));
             stop_if(interrupted)?;
         }
-        let scratch = &*scratch;
-        parallel::install(|| {
-            products.par_chunks_exact_mut(self.stride).enumerate().for_each(|(index, out)| {
-                self.collect_row(scratch, count, index / self.height, index % self.height, out);
-            });
-        });
+        sums.backward = !sums.backward;
         Ok(())
     }
 
-    /// What the row's own band and the bands above it that reach it have added, in that order.
-    fn collect_row<T: Real>(&self, scratch: &[T], count: usize, vector: usize, row: usize, out: &mut [T]) {
-        let span = (self.band + self.neighborhood.down) * self.stride;
-        let part = |band: usize| {
-            let start = (band * count + vector) * span + (row - band * self.band) * self.stride;
-            &scratch[start..start + self.stride]
-        };
-        let mut band = row / self.band;
-        out.copy_from_slice(part(band));
-        while band > 0 && row < band * self.band + self.neighborhood.down {
-            band -= 1;
-            out.iter_mut().zip(part(band)).for_each(|(sum, &value)| *sum += value);
-        }
-        out[self.neighborhood.across + self.width..].fill(T::default());
+    /// One row (of `width` elements of [`LANES`]) of one of `count` products.
+    pub(super) fn collect<T: Real>(&self, sums: &Sums<T>, vector: (usize, usize), row: usize, out: &mut [T]) {
+        T::collect(&self.layout, &sums.tiles, vector, row, out);
     }
 
-    fn multiply_band<T: Real>(&self, weights: Weights<'_, T>, first: usize, values: &[T], sums: &mut [T]) {
-        sums.fill(T::default());
-        let (count, margin) = (values.len() / self.len(), self.neighborhood.across);
-        let mut fresh = match weights {
-            Weights::Stored(_) => Vec::new(),
-            Weights::Computed => vec![T::default(); self.row_weights(first) + 2 * margin],
-        };
-        let mut at = self.weights_above(first);
-        for row in first..(first + self.band).min(self.height) {
-            let len = self.row_weights(row);
-            let part = match weights {
-                Weights::Stored(all) => &all[at..at + len + 2 * margin],
-                Weights::Computed => {
-                    T::weigh_row(&self.row(row), &mut fresh[margin..margin + len]);
-                    &fresh[..len + 2 * margin]
-                }
-            };
-            at += len;
-            let (start, top) = (row * self.stride, (row - first) * self.stride);
-            let vectors = Vectors { values, count, len: self.len(), start, top };
-            T::push_row(&self.row(row), part, &vectors, sums);
-        }
+    /// Elements of a row of a vector.
+    pub(super) fn row_len(&self) -> usize {
+        self.layout.width * LANES
     }
 }
 

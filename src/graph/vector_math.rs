@@ -4,7 +4,8 @@
 
 use std::ops::{Add, AddAssign, Mul, Sub};
 
-use super::neighborhood::HalfNeighborhood;
+use super::layout::{LANES, Lanes, Layout, Pass, Tile};
+use super::packed::{self, PackedMut, PackedRef};
 
 /// f32 for the iteration, f64 for the certificate.
 pub(super) trait Real:
@@ -21,176 +22,234 @@ pub(super) trait Real:
     fn of(value: f64) -> Self;
     fn from_lab(value: f32) -> Self;
     fn sqrt(self) -> Self;
-    /// `exp(-self)` for `self >= 0`; 0 where that is below the smallest normal number.
+    /// `exp(-self)` for `self >= 0`; 0 where that is below the smallest normal number, and for NaN.
     fn exp_neg(self) -> Self;
-    /// Fills `weights` with the weights of the edges that start in one row.
-    fn weigh_row(row: &Row<'_>, weights: &mut [Self]);
-    /// Adds one row's share of the symmetric product; see [`push`].
-    fn push_row(row: &Row<'_>, weights: &[Self], vectors: &Vectors<'_, Self>, sums: &mut [Self]);
+    /// A weight as the iteration uses it: in single precision without its last bits, as [`packed`] weights hold it.
+    fn packable(self) -> Self;
+    /// Adds up the products of a tile with weights that are computed anew; see [`push_tile_computed`].
+    fn push_tile_computed(edges: &Edges<'_>, tile: &Tile, values: &[Self], sums: &mut [Lanes<Self>]);
+    /// Adds up what all tiles have for one row of a vector; see [`Layout::collect`].
+    fn collect(layout: &Layout, sums: &[Lanes<Self>], vector: (usize, usize), row: usize, out: &mut [Self]);
 }
 
-/// An image row, the edges that start in it, and how rows lie in memory: `stride` apart, with at least
-/// `neighborhood.across` zeros on either side of each row's `lanes` columns.
-pub(super) struct Row<'a> {
-    pub(super) neighborhood: HalfNeighborhood,
-    /// Rows down that the edges go: fewer than the neighborhood's near the bottom of the image.
-    pub(super) down: usize,
-    /// Columns, rounded up to a multiple of [`LANES`].
-    pub(super) lanes: usize,
-    /// Elements from a row's start to the next one's.
-    pub(super) stride: usize,
-    /// Columns of the image.
-    pub(super) width: usize,
-    /// L, a and b from this row's first element on.
-    pub(super) lab: [&'a [f32]; 3],
+/// Where the edges are, and what their weights depend on.
+pub(super) struct Edges<'a> {
+    pub(super) layout: &'a Layout,
+    /// L, a and b, each laid out as a vector; infinite L outside of the image.
+    pub(super) lab: &'a [Vec<f32>; 3],
+    /// Distance in pixels of each offset of the neighborhood.
+    pub(super) spatial: &'a [f64],
 }
 
-/// Several vectors over the image that are multiplied together, so that each weight is fetched once.
-pub(super) struct Vectors<'a, T> {
-    /// One vector after the other.
-    pub(super) values: &'a [T],
-    /// Number of vectors.
-    pub(super) count: usize,
-    /// Elements in a vector.
-    pub(super) len: usize,
-    /// Index of the row's first element.
-    pub(super) start: usize,
-    /// Index of its sums within a vector's sums.
-    pub(super) top: usize,
+impl Edges<'_> {
+    /// The tile's colors.
+    #[inline(always)]
+    fn colors<T: Real>(&self, tile: &Tile) -> Colors<T> {
+        [0, 1, 2].map(|channel| {
+            let mut plane = vec![Lanes([0.0; LANES]); tile.len()];
+            self.layout.load(tile, &self.lab[channel], f32::INFINITY, &mut plane);
+            plane.iter().map(|lanes| Lanes(lanes.0.map(T::from_lab))).collect()
+        })
+    }
 }
 
-/// Columns that are worked on together: one AVX-512 register of f32.
-pub(super) const LANES: usize = 16;
+/// L, a and b of a tile's pixels.
+type Colors<T> = [Vec<Lanes<T>>; 3];
 
+/// The weights of one pass. Pixels outside of the image are infinitely far from all others.
 #[inline(always)]
-fn weigh<T: Real>(row: &Row<'_>, weights: &mut [T]) {
-    let across = row.neighborhood.across;
-    let mut planes = weights.chunks_exact_mut(row.lanes);
-    for rows in 0..=row.down {
-        for (columns, plane) in row.neighborhood.columns(rows).zip(planes.by_ref()) {
-            let from = columns.min(0).unsigned_abs();
-            let len = row.width - columns.unsigned_abs();
-            let there = rows * row.stride + across + columns.max(0).unsigned_abs();
-            plane.fill(T::default());
-            let plane = &mut plane[from..][..len];
-            let [l0, a0, b0] = row.lab.map(|lab| &lab[across + from..][..len]);
-            let [l1, a1, b1] = row.lab.map(|lab| &lab[there..][..len]);
-            let spatial = T::of((rows as f64).hypot(columns as f64));
-            for i in 0..len {
-                let l = T::from_lab(l0[i]) - T::from_lab(l1[i]);
-                let a = T::from_lab(a0[i]) - T::from_lab(a1[i]);
-                let b = T::from_lab(b0[i]) - T::from_lab(b1[i]);
-                plane[i] = (spatial + (l * l + a * a + b * b).sqrt()).exp_neg();
+fn weigh<T: Real>(pass: &Pass, spatial: &[f64], colors: &Colors<T>, weights: &mut [Lanes<T>]) {
+    let spatial = &spatial[pass.first..][..pass.offsets];
+    for (column, weights) in weights.chunks_exact_mut(pass.offsets).enumerate() {
+        let [l0, a0, b0] = [0, 1, 2].map(|channel: usize| colors[channel][pass.here + column].0);
+        let [l1, a1, b1] =
+            [0, 1, 2].map(|channel: usize| &colors[channel][pass.there + column..][..pass.offsets]);
+        for ((((weights, &spatial), l1), a1), b1) in weights.iter_mut().zip(spatial).zip(l1).zip(a1).zip(b1) {
+            let spatial = T::of(spatial);
+            for lane in 0..LANES {
+                let (l, a, b) = (l1.0[lane] - l0[lane], a1.0[lane] - a0[lane], b1.0[lane] - b0[lane]);
+                weights.0[lane] = ((l * l + a * a + b * b).sqrt() + spatial).exp_neg().packable();
             }
         }
     }
 }
 
-/// `weights` starts `across` elements before the row's first weight and ends as many after its last; `sums` holds, one
-/// vector after the other, all rows that an edge of the row's band reaches.
-///
-/// Every weight is used twice while it is in the nearest cache: from this row's pixel to the later neighbor and back.
-/// On the way back a lane may read the weight of another column; it meets one of the zeros beside the row there.
 #[inline(always)]
-fn push<T: Real>(row: &Row<'_>, weights: &[T], vectors: &Vectors<'_, T>, sums: &mut [T]) {
-    let (across, span) = (row.neighborhood.across, sums.len() / vectors.count);
-    let mut near = vec![T::default(); (2 * across + 1) * row.lanes + 2 * across];
-    let mut first = 0;
-    for rows in 0..=row.down {
-        let columns = row.neighborhood.columns(rows);
-        let planes = columns.clone().count();
-        if planes == 0 {
+fn weigh_tile(edges: &Edges<'_>, tile: &Tile, packed: &mut PackedMut<'_>) {
+    let colors = edges.colors(tile);
+    let mut weights = edges.layout.weights_of_a_pass();
+    let mut out = packed.iter_mut();
+    for pass in tile.passes() {
+        let weights = &mut weights[..pass.columns * pass.offsets];
+        weigh(&pass, edges.spatial, &colors, weights);
+        for (weights, (high, low)) in weights.iter().zip(out.by_ref()) {
+            packed::pack(weights, high, low);
+        }
+    }
+}
+
+/// The tile's part of each vector, one after the other.
+#[inline(always)]
+fn load<T: Real>(edges: &Edges<'_>, tile: &Tile, values: &[T]) -> Vec<Lanes<T>> {
+    let len = edges.layout.len();
+    let mut out = vec![Lanes::default(); values.len() / len * tile.len()];
+    for (values, out) in values.chunks_exact(len).zip(out.chunks_exact_mut(tile.len())) {
+        edges.layout.load(tile, values, T::default(), out);
+    }
+    out
+}
+
+/// What a tile adds to the symmetric product of each vector in `values`; `sums` has [`Layout::tile_len`] elements for each.
+#[inline(always)]
+fn push_tile(edges: &Edges<'_>, tile: &Tile, packed: PackedRef<'_>, values: &[f32], sums: &mut [Lanes<f32>]) {
+    let values = load(edges, tile, values);
+    sums.fill(Lanes::default());
+    let mut weights = edges.layout.weights_of_a_pass();
+    let mut packed = packed.iter();
+    for pass in tile.passes() {
+        if values.len() == tile.len() {
+            push(&pass, &mut packed, &values, sums);
             continue;
         }
-        // The loops below jump from plane to plane, which memory is slow at: bring the planes near in one stream.
-        let len = planes * row.lanes + 2 * across;
-        near[..len].copy_from_slice(&weights[first * row.lanes..][..len]);
-        let weights = &near[..len];
-        first += planes;
-        for (vector, sums) in sums.chunks_exact_mut(span).enumerate() {
-            let values = &vectors.values[vector * vectors.len + vectors.start..];
-            let here = &values[..row.stride];
-            let there = &values[rows * row.stride..][..row.stride];
-            let (top, bottom) = (vectors.top + across, vectors.top + rows * row.stride + across);
-            let mut at = 0;
-            while at + 2 * LANES <= row.lanes {
-                forth::<T, { 2 * LANES }>(row, *columns.start(), weights, there, (at, &mut sums[top..]));
-                back::<T, { 2 * LANES }>(row, *columns.start(), weights, here, (at, &mut sums[bottom..]));
-                at += 2 * LANES;
-            }
-            if at < row.lanes {
-                forth::<T, LANES>(row, *columns.start(), weights, there, (at, &mut sums[top..]));
-                back::<T, LANES>(row, *columns.start(), weights, here, (at, &mut sums[bottom..]));
-            }
+        let weights = &mut weights[..pass.columns * pass.offsets];
+        for (weights, packed) in weights.iter_mut().zip(packed.by_ref()) {
+            *weights = packed;
+        }
+        push_each(edges, tile, &pass, weights, &values, sums);
+    }
+}
+
+/// One pass for each of several vectors.
+#[inline(always)]
+fn push_each<T: Real>(
+    edges: &Edges<'_>,
+    tile: &Tile,
+    pass: &Pass,
+    weights: &[Lanes<T>],
+    values: &[Lanes<T>],
+    sums: &mut [Lanes<T>],
+) {
+    // Not `for_each`: a closure that is not inlined is not compiled for the vector instruction set.
+    let vectors = values.chunks_exact(tile.len()).zip(sums.chunks_exact_mut(edges.layout.tile_len()));
+    for (values, sums) in vectors {
+        push(pass, &mut weights.iter().copied(), values, sums);
+    }
+}
+
+/// As [`push_tile`] with weights that are computed when they are needed.
+#[inline(always)]
+fn push_tile_computed<T: Real>(edges: &Edges<'_>, tile: &Tile, values: &[T], sums: &mut [Lanes<T>]) {
+    let values = load(edges, tile, values);
+    let colors = edges.colors(tile);
+    sums.fill(Lanes::default());
+    let mut weights = edges.layout.weights_of_a_pass();
+    for pass in tile.passes() {
+        let weights = &mut weights[..pass.columns * pass.offsets];
+        weigh(&pass, edges.spatial, &colors, weights);
+        push_each(edges, tile, &pass, weights, &values, sums);
+    }
+}
+
+/// Uses every weight of a pass twice: from a pixel to its later neighbor, and back.
+#[inline(always)]
+fn push<T: Real>(
+    pass: &Pass,
+    weights: &mut impl Iterator<Item = Lanes<T>>,
+    values: &[Lanes<T>],
+    sums: &mut [Lanes<T>],
+) {
+    for column in 0..pass.columns {
+        let here = values[pass.here + column];
+        let values = &values[pass.there + column..][..pass.offsets];
+        let back = &mut sums[pass.there + column..][..pass.offsets];
+        let mut forth = Lanes::default();
+        for ((values, back), weights) in values.iter().zip(back).zip(weights.by_ref()) {
+            add_product(&mut forth, &weights, values);
+            add_product(back, &weights, &here);
+        }
+        let sum = &mut sums[pass.here + column].0;
+        sum.iter_mut().zip(forth.0).for_each(|(sum, forth)| *sum += forth);
+    }
+}
+
+/// Arrays in between, because a loop that updates memory lane by lane is not always vectorized.
+#[inline(always)]
+fn add_product<T: Real>(sum: &mut Lanes<T>, x: &Lanes<T>, y: &Lanes<T>) {
+    let (mut out, x, y) = (sum.0, x.0, y.0);
+    for lane in 0..LANES {
+        out[lane] += x[lane] * y[lane];
+    }
+    sum.0 = out;
+}
+
+/// Compiles a function for several vector instruction sets; the one that the processor has runs.
+macro_rules! compiled {
+    ($(#[$doc:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),*) $(-> $out:ty)? => $body:expr) => {
+        $(#[$doc])*
+        #[multiversion::multiversion(targets(
+            "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+            "x86_64+avx2+fma"
+        ))]
+        $visibility fn $name($($argument: $type),*) $(-> $out)? {
+            $body
+        }
+    };
+}
+
+compiled!(pub(super) fn weigh_packed(edges: &Edges<'_>, tile: &Tile, weights: &mut PackedMut<'_>) =>
+    weigh_tile(edges, tile, weights));
+compiled!(pub(super) fn push_packed(
+    edges: &Edges<'_>, tile: &Tile, weights: PackedRef<'_>, values: &[f32], sums: &mut [Lanes<f32>]
+) => push_tile(edges, tile, weights, values, sums));
+compiled!(fn push_computed_f32(edges: &Edges<'_>, tile: &Tile, values: &[f32], sums: &mut [Lanes<f32>]) =>
+    push_tile_computed(edges, tile, values, sums));
+compiled!(fn push_computed_f64(edges: &Edges<'_>, tile: &Tile, values: &[f64], sums: &mut [Lanes<f64>]) =>
+    push_tile_computed(edges, tile, values, sums));
+compiled!(fn collect_f32(
+    layout: &Layout, sums: &[Lanes<f32>], vector: (usize, usize), row: usize, out: &mut [f32]
+) => layout.collect(sums, vector, row, out));
+compiled!(fn collect_f64(
+    layout: &Layout, sums: &[Lanes<f64>], vector: (usize, usize), row: usize, out: &mut [f64]
+) => layout.collect(sums, vector, row, out));
+
+/// One system's term of the Chebyshev expansion.
+pub(super) struct Term {
+    /// What `T_k R` counts in the sum.
+    pub(super) factor: f64,
+    /// What `T_{k+1} R` and, with a minus, `T_k R` count in what is left of the right-hand side.
+    pub(super) left: [f32; 2],
+    /// What the right-hand side was multiplied by.
+    pub(super) scale: f64,
+}
+
+/// `sum += factor T_k`; `max |what is left|` and `max |sum|`.
+#[inline(always)]
+fn add_row(term: &Term, new: &[f32], next: &[f32], sum: &mut [f64]) -> (f64, f64) {
+    let (new, next, sum) =
+        (new.as_chunks::<LANES>().0, next.as_chunks::<LANES>().0, sum.as_chunks_mut::<LANES>().0);
+    let (mut left, mut largest) = ([0.0_f32; LANES], [0.0_f64; LANES]);
+    for ((new, next), sum) in new.iter().zip(next).zip(sum) {
+        for lane in 0..LANES {
+            sum[lane] += term.factor * f64::from(new[lane]);
+            largest[lane] = larger(largest[lane], sum[lane].abs());
+            left[lane] = larger(left[lane], (term.left[0] * next[lane] - term.left[1] * new[lane]).abs());
         }
     }
+    (f64::from(left.into_iter().fold(0.0, larger)) / term.scale, largest.into_iter().fold(0.0, larger))
 }
 
-/// What the pixels of columns `at..at + N` receive from the row below that `values` is.
+/// A maximum that vectorizes.
 #[inline(always)]
-fn forth<T: Real, const N: usize>(
-    row: &Row<'_>,
-    first: isize,
-    weights: &[T],
-    values: &[T],
-    (at, sums): (usize, &mut [T]),
-) {
-    let across = row.neighborhood.across;
-    let start = (across + at) - first.min(0).unsigned_abs() + first.max(0).unsigned_abs();
-    let mut sum = [T::default(); N];
-    for (step, plane) in weights[across..].chunks_exact(row.lanes).enumerate() {
-        add_product(&mut sum, &plane[at..at + N], &values[start + step..start + step + N]);
-    }
-    sums[at..at + N].iter_mut().zip(sum).for_each(|(out, value)| *out += value);
+fn larger<T: PartialOrd>(x: T, y: T) -> T {
+    if x > y { x } else { y }
 }
 
-/// What the pixels of columns `at..at + N` of a row below receive from the row that `values` is.
-#[inline(always)]
-fn back<T: Real, const N: usize>(
-    row: &Row<'_>,
-    first: isize,
-    weights: &[T],
-    values: &[T],
-    (at, sums): (usize, &mut [T]),
-) {
-    let across = row.neighborhood.across;
-    let planes = (weights.len() - 2 * across) / row.lanes;
-    let start = (across + at) + first.min(0).unsigned_abs() - first.max(0).unsigned_abs();
-    let mut sum = [T::default(); N];
-    for step in 0..planes {
-        let column = start - step;
-        let plane = &weights[step * row.lanes + column..][..N];
-        add_product(&mut sum, plane, &values[column..column + N]);
-    }
-    sums[at..at + N].iter_mut().zip(sum).for_each(|(out, value)| *out += value);
-}
-
-#[inline(always)]
-fn add_product<T: Real, const N: usize>(sum: &mut [T; N], weights: &[T], values: &[T]) {
-    for i in 0..N {
-        sum[i] += weights[i] * values[i];
-    }
-}
+compiled!(pub(super) fn add_term(term: &Term, new: &[f32], next: &[f32], sum: &mut [f64]) -> (f64, f64) =>
+    add_row(term, new, next, sum));
 
 macro_rules! real {
-    ($float:ty, $bits:ty, $weigh:ident, $push:ident, $magic:literal, $mantissa:literal, $bias:literal, $least:literal,
+    ($float:ty, $bits:ty, $packable:expr, $push:ident, $collect:ident, $magic:literal, $mantissa:literal, $bias:literal, $least:literal,
      $terms:expr) => {
-        #[multiversion::multiversion(targets(
-            "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
-            "x86_64+avx2+fma"
-        ))]
-        fn $weigh(row: &Row<'_>, weights: &mut [$float]) {
-            weigh(row, weights);
-        }
-
-        #[multiversion::multiversion(targets(
-            "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
-            "x86_64+avx2+fma"
-        ))]
-        fn $push(row: &Row<'_>, weights: &[$float], vectors: &Vectors<'_, $float>, sums: &mut [$float]) {
-            push(row, weights, vectors, sums);
-        }
-
         impl Real for $float {
             #[inline(always)]
             fn of(value: f64) -> Self {
@@ -225,11 +284,21 @@ macro_rules! real {
                 let value = sum * Self::from_bits(bits);
                 if self < $least { value } else { 0.0 }
             }
-            fn weigh_row(row: &Row<'_>, weights: &mut [Self]) {
-                $weigh(row, weights);
+            #[inline(always)]
+            fn packable(self) -> Self {
+                ($packable)(self)
             }
-            fn push_row(row: &Row<'_>, weights: &[Self], vectors: &Vectors<'_, Self>, sums: &mut [Self]) {
-                $push(row, weights, vectors, sums);
+            fn push_tile_computed(edges: &Edges<'_>, tile: &Tile, values: &[Self], sums: &mut [Lanes<Self>]) {
+                $push(edges, tile, values, sums);
+            }
+            fn collect(
+                layout: &Layout,
+                sums: &[Lanes<Self>],
+                vector: (usize, usize),
+                row: usize,
+                out: &mut [Self],
+            ) {
+                $collect(layout, sums, vector, row, out);
             }
         }
     };
@@ -238,8 +307,9 @@ macro_rules! real {
 real!(
     f32,
     u32,
-    weigh_f32,
-    push_f32,
+    packed::round,
+    push_computed_f32,
+    collect_f32,
     12_582_912.0,
     23,
     127,
@@ -249,8 +319,9 @@ real!(
 real!(
     f64,
     u64,
-    weigh_f64,
-    push_f64,
+    |weight| weight,
+    push_computed_f64,
+    collect_f64,
     6_755_399_441_055_744.0,
     52,
     1023,

@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use ndarray::{Array2, Array4, ArrayView1, ArrayView2, ArrayView4, Axis, Zip, s};
+use ndarray::{Array2, Array4, ArrayView1, ArrayView2, ArrayView3, ArrayView4, Axis, Zip, s};
 use rayon::prelude::*;
 
 use super::Classifier;
@@ -25,8 +25,8 @@ const MAX_CHUNK: usize = 64;
 pub struct MaskedImages<'a> {
     /// Preprocessed images (K, 3, H, W).
     pub images: ArrayView4<'a, f32>,
-    /// The region of each pixel (H, W), `0..n`.
-    pub regions: ArrayView2<'a, i64>,
+    /// The region of each pixel of each image (K, H, W), `0..n`.
+    pub regions: ArrayView3<'a, i64>,
     /// What is seen where a region is absent (K, 3, H, W), preprocessed too.
     pub fill: ArrayView4<'a, f32>,
 }
@@ -76,8 +76,7 @@ impl MaskedImages<'_> {
     /// `interrupted` is asked on the calling thread before each chunk, at least every 0.15 s.
     ///
     /// # Errors
-    /// [`Error::Argument`] if shapes, owners, targets or regions do not fit; [`Error::Interrupted`]; and
-    /// [`Error::Model`] if the classifier fails or a logit is not finite.
+    /// As [`MaskedImages::logits`]; [`Error::Argument`] if targets do not fit; [`Error::Model`] if a logit is not finite.
     pub fn score(
         &self,
         classifier: &dyn Classifier,
@@ -85,18 +84,40 @@ impl MaskedImages<'_> {
         masks: ArrayView2<'_, bool>,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Vec<Score>> {
-        self.check(owner, target, masks)?;
-        let mut scores = Vec::with_capacity(owner.len());
+        if target.len() != owner.len() {
+            let expected = format!("{} targets, as owners", owner.len());
+            return Err(Error::argument("target", expected, target.len(), "pass one for each mask"));
+        }
+        let logits = self.logits(classifier, owner, masks, interrupted)?;
+        let answers = logits.outer_iter().zip(target);
+        answers.map(|(logits, &target)| score(classifier.name(), logits, target)).collect()
+    }
+
+    /// Logits (c, classes) of the coalitions `masks` (c, n; true = present) of the images `owner` (c).
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if shapes, owners or regions do not fit; [`Error::Interrupted`]; and [`Error::Model`] if the
+    /// classifier fails.
+    pub fn logits(
+        &self,
+        classifier: &dyn Classifier,
+        owner: &[usize],
+        masks: ArrayView2<'_, bool>,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Array2<f32>> {
+        self.check(owner, masks)?;
+        let mut parts = Vec::new();
         in_chunks(owner.len(), interrupted, |rows| {
-            let batch = self.compose(&owner[rows.clone()], masks.slice(s![rows.clone(), ..]));
-            let logits = classifier.logits(batch.view())?;
-            let mut answers = logits.outer_iter().zip(&target[rows]);
-            answers.try_for_each(|(logits, &target)| {
-                scores.push(score(classifier.name(), logits, target)?);
-                Ok(())
-            })
+            let batch = self.compose(&owner[rows.clone()], masks.slice(s![rows, ..]));
+            parts.push(classifier.logits(batch.view())?);
+            Ok(())
         })?;
-        Ok(scores)
+        let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+        let classes = classifier.class_names().len();
+        if views.is_empty() {
+            return Ok(Array2::zeros((0, classes)));
+        }
+        Ok(ndarray::concatenate(Axis(0), &views).expect("every part has a column for each class"))
     }
 
     /// The images that the network sees.
@@ -106,11 +127,12 @@ impl MaskedImages<'_> {
         let rows: Vec<_> = batch.outer_iter_mut().zip(masks.outer_iter()).zip(owner).collect();
         parallel::install(|| {
             rows.into_par_iter().for_each(|((mut out, mask), &owner)| {
+                let regions = self.regions.index_axis(Axis(0), owner);
                 let planes =
                     out.outer_iter_mut().zip(self.images.index_axis(Axis(0), owner).into_outer_iter());
                 for ((out, image), fill) in planes.zip(self.fill.index_axis(Axis(0), owner).into_outer_iter())
                 {
-                    Zip::from(out).and(image).and(fill).and(self.regions).for_each(
+                    Zip::from(out).and(image).and(fill).and(regions).for_each(
                         |out, &image, &fill, &region| {
                             *out = if mask[region as usize] { image } else { fill };
                         },
@@ -121,7 +143,7 @@ impl MaskedImages<'_> {
         batch
     }
 
-    fn check(&self, owner: &[usize], target: &[usize], masks: ArrayView2<'_, bool>) -> Result<()> {
+    fn check(&self, owner: &[usize], masks: ArrayView2<'_, bool>) -> Result<()> {
         let (count, _, height, width) = self.images.dim();
         let (rows, players) = masks.dim();
         if self.fill.dim() != self.images.dim() {
@@ -131,17 +153,13 @@ impl MaskedImages<'_> {
                 self.fill.shape(),
             ));
         }
-        if self.regions.dim() != (height, width) {
-            return Err(shape_error("regions", format!("shape ({height}, {width})"), self.regions.shape()));
+        if self.regions.dim() != (count, height, width) {
+            let expected = format!("shape ({count}, {height}, {width})");
+            return Err(shape_error("regions", expected, self.regions.shape()));
         }
-        if owner.len() != rows || target.len() != rows {
-            let got = format!("{} and {}", owner.len(), target.len());
-            return Err(Error::argument(
-                "owner, target",
-                format!("{rows} each, as masks"),
-                got,
-                "pass one for each mask",
-            ));
+        if owner.len() != rows {
+            let expected = format!("{rows} owners, as masks");
+            return Err(Error::argument("owner", expected, owner.len(), "pass one for each mask"));
         }
         if let Some(region) = self.regions.iter().find(|&&region| region < 0 || region as usize >= players) {
             let expected = format!("labels 0..{players}, one for each column of `masks`");

@@ -3,6 +3,7 @@
 mod error;
 mod game;
 mod graph;
+mod interpolation;
 #[cfg(feature = "models")]
 mod models;
 mod search;
@@ -16,6 +17,8 @@ mod _core {
     use super::game::{one_shot, shapley_interactions, shapley_values};
     #[pymodule_export]
     use super::graph::{PixelGraph, rgb_to_lab};
+    #[pymodule_export]
+    use super::interpolation::interpolate;
     #[cfg(feature = "models")]
     #[pymodule_export]
     use super::models::{NativeModel, convert_weights};

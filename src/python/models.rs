@@ -3,17 +3,13 @@
 use std::path::PathBuf;
 
 use numpy::{
-    IntoPyArray, PyArray1, PyArray2, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3,
-    PyReadonlyArray4,
+    IntoPyArray, PyArray2, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3, PyReadonlyArray4,
 };
 use pyo3::prelude::*;
 
 use super::error::detached;
 use crate::error::Error;
 use crate::models::{self, Classifier, MaskedImages};
-use crate::search::Score;
-
-type ScoreArrays<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<i64>>);
 
 /// A classifier that runs without torch.
 #[pyclass(frozen, module = "interpix._core")]
@@ -68,25 +64,19 @@ impl NativeModel {
         Ok(detached(py, |interrupted| models::logits(&*self.0, batch, interrupted))?.into_pyarray(py))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the arrays of one batch of coalitions")]
-    fn score_masks<'py>(
+    fn masked_logits<'py>(
         &self,
         py: Python<'py>,
         images: PyReadonlyArray4<'py, f32>,
-        regions: PyReadonlyArray2<'py, i64>,
+        regions: PyReadonlyArray3<'py, i64>,
         fill: PyReadonlyArray4<'py, f32>,
         owner: PyReadonlyArray1<'py, i64>,
         masks: PyReadonlyArray2<'py, bool>,
-        target: PyReadonlyArray1<'py, i64>,
-    ) -> PyResult<ScoreArrays<'py>> {
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let game =
             MaskedImages { images: images.as_array(), regions: regions.as_array(), fill: fill.as_array() };
-        let (owner, target) = (indices("owner", &owner)?, indices("target", &target)?);
-        let masks = masks.as_array();
-        let scores = detached(py, |interrupted| game.score(&*self.0, (&owner, &target), masks, interrupted))?;
-        let column = |pick: fn(&Score) -> f64| scores.iter().map(pick).collect::<Vec<_>>().into_pyarray(py);
-        let predicted: Vec<i64> = scores.iter().map(|score| score.predicted as i64).collect();
-        Ok((column(|score| score.reward), column(|score| score.probability), predicted.into_pyarray(py)))
+        let (owner, masks) = (indices("owner", &owner)?, masks.as_array());
+        Ok(detached(py, |interrupted| game.logits(&*self.0, &owner, masks, interrupted))?.into_pyarray(py))
     }
 }
 

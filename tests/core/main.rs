@@ -3,6 +3,7 @@
 #![allow(clippy::float_cmp, reason = "what must be equal to the last bit is compared so")]
 mod game;
 mod graph;
+mod interpolation;
 #[cfg(feature = "models")]
 mod models;
 mod search;

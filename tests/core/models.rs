@@ -137,9 +137,10 @@ impl Classifier for Sum {
     }
 }
 
-fn pictures() -> (Array4<f32>, Array2<i64>, Array4<f32>) {
+fn pictures() -> (Array4<f32>, Array3<i64>, Array4<f32>) {
     let images = Array4::from_shape_fn((2, 3, 2, 3), |(image, ..)| if image == 0 { 1.0 } else { 2.0 });
-    (images, array![[0, 0, 1], [0, 0, 2]], Array4::from_elem((2, 3, 2, 3), -1.0))
+    // The second image's regions lie another way round.
+    (images, array![[[0, 0, 1], [0, 0, 2]], [[1, 1, 0], [2, 2, 0]]], Array4::from_elem((2, 3, 2, 3), -1.0))
 }
 
 #[test]
@@ -149,10 +150,10 @@ fn absent_regions_show_the_fill() {
     let masks = array![[true, true, true], [false, false, false], [true, false, false], [false, true, true]];
     let scores =
         game.score(&Sum(PREPROCESSING), (&[0, 0, 0, 1], &[1, 1, 1, 0]), masks.view(), &|| false).unwrap();
-    // 6 pixels of 3 channels: all 1; all -1; 4 of 1 and 2 of -1; 2 of 2 and 4 of -1. The last is seen from class 0.
+    // 6 pixels of 3 channels: all 1; all -1; 4 of 1 and 2 of -1; 4 of 2 and 2 of -1. The last is seen from class 0.
     let rewards: Vec<f64> = scores.iter().map(|score| score.reward).collect();
-    assert_eq!(rewards, [18.0, -18.0, 6.0, 0.0]);
-    assert_eq!(scores.iter().map(|score| score.predicted).collect::<Vec<_>>(), [1, 0, 1, 0]);
+    assert_eq!(rewards, [18.0, -18.0, 6.0, -18.0]);
+    assert_eq!(scores.iter().map(|score| score.predicted).collect::<Vec<_>>(), [1, 0, 1, 1]);
     assert!((scores[2].probability - 1.0 / (1.0 + (-6.0_f64).exp())).abs() < 1e-15);
 }
 

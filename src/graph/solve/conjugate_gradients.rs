@@ -3,10 +3,11 @@
 
 use super::{Progress, max_abs};
 use crate::error::Result;
+use crate::graph::stencil::Sums;
 
 /// Adds the solution for the defect to the values, one system after the other.
 pub(super) fn correct(progress: &mut Progress<'_>) -> Result<()> {
-    let maps = progress.rewards.len() / progress.graph.stencil.len();
+    let maps = progress.rewards.len() / progress.graph.stencil.layout.len();
     for system in 0..progress.options.discounts.len() * maps {
         if progress.solution.error_bounds[system] > progress.options.tolerance {
             correct_system(progress, system, progress.options.discounts[system / maps])?;
@@ -16,20 +17,20 @@ pub(super) fn correct(progress: &mut Progress<'_>) -> Result<()> {
 }
 
 fn correct_system(progress: &mut Progress<'_>, system: usize, discount: f64) -> Result<()> {
-    let (graph, pixels) = (progress.graph, progress.graph.stencil.len());
+    let (graph, pixels) = (progress.graph, progress.graph.stencil.layout.len());
     let here = system * pixels..(system + 1) * pixels;
     let largest_value = max_abs(&progress.solution.values[here.clone()]);
     let mut residual = progress.defect[here.clone()].to_vec();
     let mut direction = residual.clone();
     let mut correction = vec![0.0; pixels];
-    let (mut single, mut product, mut scratch) = (vec![0.0; pixels], vec![0.0; pixels], Vec::new());
+    let (mut single, mut product, mut sums) = (vec![0.0; pixels], vec![0.0; pixels], Sums::default());
     let mut energy = inner(graph.inverse_degree(), &residual, &residual);
     while max_abs(&residual) > progress.goal(discount, largest_value, max_abs(&correction))
         && !progress.out_of_iterations()
     {
         let scale = 1.0 / max_abs(&direction);
         single.iter_mut().zip(&direction).for_each(|(single, value)| *single = (value * scale) as f32);
-        graph.step(&single, &mut product, &mut scratch, progress.interrupted)?;
+        graph.step(&single, &mut product, &mut sums, progress.interrupted)?;
         progress.solution.iterations += 1;
         let applied: Vec<f64> =
             direction.iter().zip(&product).map(|(d, &p)| d - discount * f64::from(p) / scale).collect();

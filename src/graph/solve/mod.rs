@@ -179,17 +179,11 @@ impl Progress<'_> {
 
     /// Computes the defect in double precision, and from it residuals and error bounds.
     fn certify(&mut self) -> Result<()> {
-        let pixels = self.graph.stencil.len();
+        let pixels = self.graph.stencil.layout.len();
         let solution = &mut self.solution;
         if solution.iterations > 0 {
-            self.defect = self.graph.step_exact(&solution.values, self.interrupted)?;
-            let systems = self.defect.chunks_exact_mut(self.rewards.len()).zip(&self.options.discounts);
-            let values = solution.values.chunks_exact(self.rewards.len());
-            for ((defect, &discount), values) in systems.zip(values) {
-                for ((d, &v), &r) in defect.iter_mut().zip(values).zip(self.rewards) {
-                    *d = r + discount * *d - v;
-                }
-            }
+            let (rewards, discounts) = (self.rewards, &self.options.discounts);
+            self.defect = self.graph.defect(rewards, &solution.values, discounts, self.interrupted)?;
         }
         let maps = self.rewards.len() / pixels;
         solution.residuals = self.defect.chunks_exact(pixels).map(max_abs).collect();

@@ -2,15 +2,16 @@
 
 use super::Progress;
 use crate::error::Result;
+use crate::graph::stencil::Sums;
 
 /// V <- R + discount P V until the mean squared difference of two iterates is below the tolerance.
 ///
 /// As printed, lines 17-19 would stop after one pass; the test is between consecutive iterates, as the text says.
 pub(super) fn solve(progress: &mut Progress<'_>) -> Result<()> {
-    let (graph, pixels) = (progress.graph, progress.graph.stencil.len());
+    let (graph, pixels) = (progress.graph, progress.graph.stencil.layout.len());
     let count = graph.height() * graph.width();
     let maps = progress.rewards.len() / pixels;
-    let (mut single, mut product, mut scratch) = (vec![0.0; pixels], vec![0.0; pixels], Vec::new());
+    let (mut single, mut product, mut sums) = (vec![0.0; pixels], vec![0.0; pixels], Sums::default());
     for system in 0..progress.options.discounts.len() * maps {
         let discount = progress.options.discounts[system / maps];
         let here = system * pixels..(system + 1) * pixels;
@@ -23,7 +24,7 @@ pub(super) fn solve(progress: &mut Progress<'_>) -> Result<()> {
             }
             let values = &mut progress.solution.values[here.clone()];
             single.iter_mut().zip(&*values).for_each(|(single, &value)| *single = value as f32);
-            graph.step(&single, &mut product, &mut scratch, progress.interrupted)?;
+            graph.step(&single, &mut product, &mut sums, progress.interrupted)?;
             change = 0.0;
             for ((value, &reward), &step) in values.iter_mut().zip(rewards).zip(&product) {
                 let next = reward + discount * f64::from(step);
