@@ -1,0 +1,138 @@
+"""The layers of a convolutional network: what each computes, and which part of a map one of its pixels reads."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own habit
+from torch import nn
+
+from interpix.classifiers.winograd import Winograd, winograd_pays
+
+__all__ = ["Convolution", "Layer", "Network", "Operation", "Reach", "Size"]
+
+Size: TypeAlias = tuple[int, int]
+"""Height and width, or one number for rows and one for columns."""
+Operation: TypeAlias = Callable[..., Any]
+"""From tensors to a tensor."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Which inputs an output pixel reads: `extent` rows (columns) from `stride` * position - `before`."""
+
+    extent: Size = (1, 1)
+    stride: Size = (1, 1)
+    before: Size = (0, 0)
+    after: Size = (0, 0)
+    fill: float = 0.0
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether output and input are the same place of the same map."""
+        return self == Reach()
+
+
+class Convolution:
+    """A convolution without padding whose weights come in every precision that was asked for."""
+
+    def __init__(self, module: nn.Conv2d) -> None:
+        """Takes the weights of `module` over; shares them until something is folded in."""
+        bias = module.bias
+        self._weight = module.weight.detach()
+        self._bias = self._weight.new_zeros(module.out_channels) if bias is None else bias.detach()
+        self._options: tuple[Any, ...] = (module.dilation, module.groups)
+        self._stride = module.stride
+        self._cast: dict[torch.dtype, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._is_simple = module.stride == module.dilation == (1, 1) and module.groups == 1
+        self._winograd: Winograd | None = None
+        self.products = self._weight.numel()  # for each output pixel
+
+    def fold(self, scale: torch.Tensor, shift: torch.Tensor) -> None:
+        """Appends x * scale + shift, both float64 and of one number for each channel."""
+        dtype = self._weight.dtype
+        self._weight = (self._weight.double() * scale[:, None, None, None]).to(dtype)
+        self._bias = (self._bias.double() * scale + shift).to(dtype)
+
+    def __call__(self, x: torch.Tensor, padding: Size = (0, 0)) -> torch.Tensor:
+        """The convolution of `x`, in the precision of `x`."""
+        if x.dtype not in self._cast:
+            weight = self._weight.to(x.dtype, memory_format=torch.channels_last)
+            self._cast[x.dtype] = weight, self._bias.to(x.dtype)
+        weight, bias = self._cast[x.dtype]
+        if self._is_simple and weight.shape[2:] == (3, 3):
+            height, width = (size + 2 * more - 2 for size, more in zip(x.shape[2:], padding, strict=True))
+            if winograd_pays(height, width, weight):
+                self._winograd = self._winograd or Winograd(weight, bias)
+                return self._winograd(F.pad(x, (padding[1], padding[1], padding[0], padding[0])))
+        return F.conv2d(x, weight, bias, self._stride, padding, *self._options)
+
+
+@dataclass(eq=False)
+class Layer:
+    """One step: `after`(`apply`(inputs) + shortcut).
+
+    Attributes:
+        inputs: The layers whose outputs it reads; none for the picture itself.
+        apply: From maps (n, C, H, W), already padded, to maps.
+        reach: Which inputs an output pixel reads; None where it reads whole maps.
+        shape: Channels, height and width of its maps; None from the first layer on that reads whole maps.
+        shortcut: A layer whose maps are added to what `apply` gives.
+        after: Activations, which may work in place.
+    """
+
+    inputs: list["Layer"]
+    apply: Operation
+    reach: Reach | None = None
+    shape: tuple[int, int, int] | None = None
+    shortcut: "Layer | None" = None
+    after: list[Operation] = field(default_factory=list)
+
+    @property
+    def sources(self) -> list["Layer"]:
+        """The inputs and the shortcut."""
+        return self.inputs if self.shortcut is None else [*self.inputs, self.shortcut]
+
+    @property
+    def products(self) -> int:
+        """Multiplications for each output pixel."""
+        return self.apply.products if isinstance(self.apply, Convolution) else 0
+
+    def finish(self, x: torch.Tensor, shortcut: torch.Tensor | None) -> torch.Tensor:
+        """Shortcut and activations upon `x`, which may be overwritten."""
+        if shortcut is not None:
+            x += shortcut
+        for function in self.after:
+            x = function(x)
+        return x
+
+    def full(self, inputs: list[torch.Tensor], shortcut: torch.Tensor | None) -> torch.Tensor:
+        """The layer on whole maps (n, C, H, W)."""
+        reach = self.reach
+        if reach is None or (reach.before == reach.after == (0, 0)):
+            result = self.apply(*inputs)
+        elif isinstance(self.apply, Convolution) and reach.before == reach.after:
+            result = self.apply(inputs[0], reach.before)
+        else:
+            sides = (reach.before[1], reach.after[1], reach.before[0], reach.after[0])
+            result = self.apply(*(F.pad(x, sides, value=reach.fill) for x in inputs))
+        return self.finish(result, shortcut)
+
+
+class Network:
+    """The layers in the order of evaluation; the first is the picture, `result` gives the logits.
+
+    Attributes:
+        layers: All layers.
+        result: One of them.
+        done: For each layer the ones that none after it reads.
+    """
+
+    def __init__(self, layers: list[Layer], result: Layer) -> None:
+        """Finds out how long each layer's maps are needed."""
+        self.layers, self.result = layers, result
+        last = {source: layer for layer in layers for source in layer.sources}
+        self.done: dict[Layer, list[Layer]] = {layer: [] for layer in layers}
+        for source, layer in last.items():
+            self.done[layer].append(source)
