@@ -1,0 +1,83 @@
+"""Measures of attribution maps: how faithful they are, and whether they point at the object.
+
+A `Sample` is an image with its model; a measure scores a map of it, and aggregates the scores of many images:
+
+>>> model = lambda batch: batch.sum(axis=(2, 3))
+>>> sample = Sample.of(model, np.ones((3, 4, 6), np.float32), annotation=[(0, 0, 3, 4)])
+>>> RocAuc().score(sample, np.arange(24).reshape(4, 6)[:, ::-1]).value
+0.625
+
+docs/metrics.md defines each one.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np  # noqa: F401 - for the example
+
+from interpix.metrics.accuracy import PatchTrace, accuracy_curve, trace_explanation, trace_patches
+from interpix.metrics.adversarial import l2_pgd, trace_adversarial
+from interpix.metrics.annotation import annotation_as_seen, boxes_mask
+from interpix.metrics.base import Curve, ImageScore, Metric, Summary, average_curve, summarize
+from interpix.metrics.corruption import CORRUPTIONS, corrupt, trace_corruptions
+from interpix.metrics.curves import Deletion, DeletionInsertionRatio, Insertion
+from interpix.metrics.information import (
+    AccuracyInformation,
+    InformationTrace,
+    SoftmaxInformation,
+    seed_mask,
+    trace_information,
+)
+from interpix.metrics.localization import PointingGame, RocAuc, pointing_hit, roc_auc
+from interpix.metrics.randomization import model_randomization, reinitialize, spearman
+from interpix.metrics.sample import Sample
+
+__all__ = [
+    "CORRUPTIONS",
+    "METRICS",
+    "AccuracyInformation",
+    "Curve",
+    "Deletion",
+    "DeletionInsertionRatio",
+    "ImageScore",
+    "InformationTrace",
+    "Insertion",
+    "Metric",
+    "PatchTrace",
+    "PointingGame",
+    "RocAuc",
+    "Sample",
+    "SoftmaxInformation",
+    "Summary",
+    "accuracy_curve",
+    "annotation_as_seen",
+    "average_curve",
+    "boxes_mask",
+    "corrupt",
+    "l2_pgd",
+    "model_randomization",
+    "pointing_hit",
+    "reinitialize",
+    "roc_auc",
+    "seed_mask",
+    "spearman",
+    "summarize",
+    "trace_adversarial",
+    "trace_corruptions",
+    "trace_explanation",
+    "trace_information",
+    "trace_patches",
+]
+
+METRICS: Mapping[str, Callable[[], Metric]] = {
+    metric.name: metric
+    for metric in (
+        Insertion,
+        Deletion,
+        DeletionInsertionRatio,
+        AccuracyInformation,
+        SoftmaxInformation,
+        RocAuc,
+        PointingGame,
+    )
+}
+"""The measures of maps by name, with the papers' settings as defaults."""

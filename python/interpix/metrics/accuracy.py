@@ -1,0 +1,132 @@
+"""MoXI's accuracy curves: how many images are still, or already, classified right after j patches.
+
+Patches are replaced in the order of a ranking: by nothing (a fill), by their corrupted, or by their adversarial
+version. Only images that the model gets right at first count.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.absence import AbsenceInput, read_fill
+from interpix.arrays import IntArray, to_numpy
+from interpix.errors import bad_value
+from interpix.explanation import Direction, Explanation
+from interpix.images import to_display
+from interpix.metrics.base import Curve, Summary
+from interpix.metrics.sample import Sample, ranked_scores
+from interpix.regions import RegionsInput, label_regions, read_regions
+
+__all__ = ["PatchTrace", "accuracy_curve", "trace_explanation", "trace_patches"]
+
+
+@dataclass(frozen=True, eq=False)
+class PatchTrace:
+    """The answers along one ranking of one image.
+
+    Attributes:
+        predicted: The most probable class after 0 ... n patches (n + 1,).
+        label: The right class.
+        prediction: The class that the model gives to the clean image.
+        options: Every choice that was made.
+    """
+
+    predicted: IntArray
+    label: int
+    prediction: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Whether the answer is the label after 0 ... n patches (n + 1,)."""
+        return np.asarray(self.predicted == self.label)
+
+
+def trace_patches(
+    sample: Sample,
+    ranking: Any,
+    *,
+    regions: RegionsInput = "auto",
+    replacement: AbsenceInput = "auto",
+    direction: Direction = "deletion",
+) -> PatchTrace:
+    """Replaces the patches of an image one after the other; the label is the sample's target.
+
+    Args:
+        sample: The image and its label.
+        ranking: All patches, most important first (n,).
+        regions: As in `interpix.MoXI`.
+        replacement: What a replaced patch shows: what `interpix.Fill` takes, or a whole picture (3, H, W) as
+            the model's input.
+        direction: `"deletion"`: from the image to the replacement; `"insertion"`: back.
+    """
+    if direction not in ("insertion", "deletion"):
+        raise bad_value("direction", '"insertion" or "deletion"', repr(direction), "pick one")
+    labels = label_regions(read_regions(regions, sample.classifier.token_grid), to_display(sample.tensor))
+    players = int(labels.max()) + 1
+    order = to_numpy(np.asarray(ranking), "ranking")
+    if not np.array_equal(np.sort(order), np.arange(players)):
+        cure = 'rank all patches, with stop="all", for example'
+        raise bad_value("ranking", f"each of the patches 0 ... {players - 1} once", order.tolist(), cure)
+    step = np.empty(players, np.int64)
+    step[order] = np.arange(1, players + 1)
+    fill = read_fill(replacement)
+    ends = sample.tensor, fill.make(sample.tensor, sample.classifier)
+    start, end = ends if direction == "deletion" else ends[::-1]
+    _, predicted = ranked_scores(sample, start, end, step[labels], players)
+    options = {"direction": direction, "replacement": fill.name, "patches": players}
+    return PatchTrace(predicted, sample.target, sample.prediction, options)
+
+
+def trace_explanation(explanation: Explanation, label: int | None = None) -> PatchTrace:
+    """The trace that a search with `stop="all"` measured on its way.
+
+    Args:
+        explanation: With all patches ranked.
+        label: The right class; None: the class explained.
+    """
+    if len(explanation.ranking) != explanation.players:
+        got = f"{len(explanation.ranking)} of {explanation.players}"
+        raise bad_value("explanation", "one with all patches ranked", got, 'search with stop="all"')
+    options = {
+        "direction": explanation.direction,
+        "replacement": explanation.provenance.get("absence"),
+        "patches": explanation.players,
+    }
+    right = explanation.target if label is None else label
+    return PatchTrace(explanation.predicted, right, explanation.prediction, options)
+
+
+def accuracy_curve(traces: Sequence[PatchTrace]) -> Summary:
+    """The fraction of images whose answer is the label after each fraction of their patches.
+
+    Images that the model gets wrong at first are counted and left out. The value is the area under the curve: for
+    insertion higher is better, for deletion (and for corrupted and adversarial patches) lower.
+    """
+    if not traces:
+        raise bad_value("traces", "at least one trace", "none", "trace an image first")
+    lengths = sorted({len(trace.predicted) for trace in traces})
+    directions = {trace.options.get("direction") for trace in traces}
+    if len(lengths) > 1 or len(directions) > 1:
+        got = f"{[length - 1 for length in lengths]} patches, directions {sorted(map(str, directions))}"
+        raise bad_value("traces", "one number of patches and one direction", got, "make a curve of each")
+    kept = [trace for trace in traces if trace.prediction == trace.label]
+    curve = None
+    if kept:
+        x = np.linspace(0, 1, lengths[0])
+        curve = Curve(x, np.mean([trace.correct for trace in kept], axis=0))
+    wrong = len(traces) - len(kept)
+    areas = [Curve(np.linspace(0, 1, lengths[0]), trace.correct.astype(np.float64)).auc for trace in traces]
+    return Summary(
+        metric="accuracy",
+        value=float("nan") if curve is None else curve.auc,
+        higher_is_better="insertion" in directions,
+        count=len(kept),
+        skipped={"the model gets the clean image wrong": wrong} if wrong else {},
+        scores=np.where([trace.prediction == trace.label for trace in traces], areas, np.nan),
+        curve=curve,
+        options=traces[0].options,
+    )

@@ -1,0 +1,113 @@
+"""Adversarial-patch curves: the patches that matter most are replaced by attacked ones first.
+
+The attack is projected gradient ascent on the cross-entropy in the L2 ball (Madry et al., ICLR 2018), each step along
+the gradient divided by its L2 norm.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.errors import bad_value
+from interpix.metrics.accuracy import PatchTrace, trace_patches
+from interpix.metrics.sample import Sample
+from interpix.normalization import Normalization
+from interpix.regions import RegionsInput
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["l2_pgd", "trace_adversarial"]
+
+_WHITE = 255
+# Keeps a gradient of zero from dividing by it.
+_LEAST_NORM = 1e-10
+
+
+def l2_pgd(
+    module: "torch.nn.Module",
+    normalization: Normalization,
+    pixels: npt.NDArray[Any],
+    label: int,
+    *,
+    radius: float = 1.0,
+    step_size: float = 0.2,
+    steps: int = 10,
+    seed: int | None = None,
+) -> npt.NDArray[np.float32]:
+    """A picture (H, W, 3) in 0 ... 1 near `pixels` that the module classifies worse as `label`.
+
+    Args:
+        module: From normalized (B, 3, H, W) to logits; it is left in its mode, on its device, without gradients.
+        normalization: From pixel levels to its input.
+        pixels: The picture (H, W, 3), levels 0 ... 255.
+        label: The class to leave.
+        radius: The greatest L2 distance from the picture, with pixels in 0 ... 1.
+        step_size: The length of a step, in the same unit.
+        steps: How many.
+        seed: Start at a random point of the ball; None: at the picture itself.
+    """
+    import torch  # noqa: PLC0415 - optional
+
+    if radius < 0 or step_size < 0 or steps < 0:
+        got = (radius, step_size, steps)
+        raise bad_value("radius", "radius, step_size and steps of at least 0", got, "the papers use 1.0, 0.2, 10")
+    parameter = next(module.parameters(), None)
+    device = "cpu" if parameter is None else parameter.device
+    clean = torch.tensor(np.moveaxis(np.asarray(pixels, np.float32) / _WHITE, -1, 0)[None], device=device)
+    mean = torch.tensor(normalization.mean, dtype=torch.float32, device=device).reshape(1, 3, 1, 1)
+    scale = torch.tensor(normalization.scale, dtype=torch.float32, device=device).reshape(1, 3, 1, 1)
+    target = torch.tensor([label], device=device)
+    attacked = clean if seed is None else (clean + _random_point(clean, radius, seed)).clamp(0, 1)
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        for _ in range(steps):
+            with torch.enable_grad():
+                asked = attacked.detach().requires_grad_()
+                loss = torch.nn.functional.cross_entropy(module((asked * _WHITE - mean) / scale), target)
+                # For the picture alone: nothing is added to the gradients of the module's parameters.
+                (gradient,) = torch.autograd.grad(loss, asked)
+            change = attacked + step_size * gradient / (gradient.norm() + _LEAST_NORM) - clean
+            change = change * min(1.0, radius / max(float(change.norm()), _LEAST_NORM))
+            attacked = (clean + change).clamp(0, 1)
+    finally:
+        for part, training in modes:
+            part.training = training
+    return np.moveaxis(attacked[0].cpu().numpy(), 0, -1)
+
+
+def trace_adversarial(
+    sample: Sample,
+    module: "torch.nn.Module",
+    ranking: Any,
+    *,
+    regions: RegionsInput = "auto",
+    radius: float = 1.0,
+    step_size: float = 0.2,
+    steps: int = 10,
+) -> PatchTrace:
+    """Replaces patches of the clean picture by attacked ones in ranked order; see `l2_pgd` and `accuracy_curve`.
+
+    `module` is the torch module behind the sample's model; the label is the sample's target.
+    """
+    normalization = sample.normalization
+    attacked = l2_pgd(
+        module, normalization, sample.pixels, sample.target, radius=radius, step_size=step_size, steps=steps
+    )
+    replacement = normalization.apply(attacked * _WHITE)
+    trace = trace_patches(sample, ranking, regions=regions, replacement=replacement)
+    attack = {"replacement": "l2_pgd", "radius": radius, "step_size": step_size, "steps": steps}
+    return PatchTrace(trace.predicted, trace.label, trace.prediction, {**trace.options, **attack})
+
+
+def _random_point(like: "torch.Tensor", radius: float, seed: int) -> "torch.Tensor":
+    """A direction drawn uniformly, at a distance drawn uniformly from 0 ... `radius`."""
+    import torch  # noqa: PLC0415 - optional
+
+    # On the CPU, so that the point is the same on every device.
+    generator = torch.Generator().manual_seed(seed)
+    direction = torch.randn(like.shape, generator=generator)
+    distance = radius * torch.rand((), generator=generator)
+    return (direction * (distance / direction.norm())).to(like.device)

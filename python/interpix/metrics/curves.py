@@ -1,0 +1,186 @@
+"""Insertion and deletion scores, and their ratio.
+
+All pixels are ranked once, most important first, ties by index. Deletion replaces them in this order by the baseline,
+insertion puts them back on it, and the probability of the target is measured after each step, both ends included.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.absence import AbsenceInput, read_fill
+from interpix.arrays import IntArray
+from interpix.errors import bad_type, bad_value
+from interpix.metrics.base import Curve, ImageScore, Summary, read_attribution, summarize
+from interpix.metrics.sample import Sample, ranked_scores
+
+__all__ = ["CurvePreset", "Deletion", "DeletionInsertionRatio", "Insertion", "rise_blur"]
+
+CurvePreset: TypeAlias = Literal["iprop", "rise"]
+"""`"iprop"`: black pixels, 100 steps. `"rise"`: RISE's blur for insertion, zero for deletion, 224 steps."""
+
+_RISE_KERNEL = 11
+_RISE_SIGMA = 5.0
+# In scipy's Gaussian filter, with which RISE makes its kernel, the kernel ends at four standard deviations.
+_TRUNCATE = 4
+
+
+@dataclass(frozen=True)
+class _RankedCurve:
+    """What insertion and deletion share.
+
+    Attributes:
+        preset: Whose choices to take where the other fields are None.
+        baseline: What a pixel that is not there shows: `"rise_blur"`, or what `interpix.Fill` takes.
+        steps: Into how many steps the pixels are divided; 100 for steps of 1 %.
+    """
+
+    preset: CurvePreset = "iprop"
+    baseline: AbsenceInput = None
+    steps: int | None = None
+
+    name: ClassVar[str]
+    higher_is_better: ClassVar[bool]
+    _presets: ClassVar[Mapping[str, tuple[str, int]]]
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, before any work is done."""
+        if self.preset not in self._presets:
+            raise bad_value("preset", '"iprop" or "rise"', repr(self.preset), "pick one")
+        steps = self.steps
+        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int)):
+            raise bad_type("steps", "a positive integer", steps, "100 gives steps of 1 %")
+        if steps is not None and steps < 1:
+            raise bad_value("steps", "a positive integer", steps, "100 gives steps of 1 %")
+        if self.baseline is not None and not self._is_rise_blur(self.baseline):
+            read_fill(self.baseline)
+
+    @staticmethod
+    def _is_rise_blur(baseline: AbsenceInput) -> bool:
+        return isinstance(baseline, str) and baseline == "rise_blur"
+
+    def _resolved(self) -> tuple[AbsenceInput, int]:
+        baseline, steps = self._presets[self.preset]
+        return baseline if self.baseline is None else self.baseline, self.steps or steps
+
+    def score(self, sample: Sample, attribution: Any) -> ImageScore:
+        """The area under the curve of one map (H, W) of one image."""
+        baseline, steps = self._resolved()
+        values = read_attribution(attribution, sample.size)
+        empty = self._empty(sample, baseline)
+        start, end = (empty, sample.tensor) if self.higher_is_better else (sample.tensor, empty)
+        counts = np.unique(np.arange(steps + 1) * values.size // steps)
+        probabilities, _ = ranked_scores(sample, start, end, _step_of_pixel(values, counts), len(counts) - 1)
+        curve = Curve(counts / values.size, probabilities)
+        named = baseline if isinstance(baseline, str) else read_fill(baseline).name
+        options = {"preset": self.preset, "baseline": named, "steps": steps, "target": sample.target}
+        return ImageScore(self.name, curve.auc, self.higher_is_better, curve, options=options)
+
+    def _empty(self, sample: Sample, baseline: AbsenceInput) -> npt.NDArray[np.float32]:
+        if self._is_rise_blur(baseline):
+            return rise_blur(sample.tensor)
+        return read_fill(baseline).make(sample.tensor, sample.classifier)
+
+    def aggregate(self, scores: Sequence[ImageScore]) -> Summary:
+        """Mean of the areas, and the mean curve."""
+        return summarize(scores)
+
+
+@dataclass(frozen=True)
+class Insertion(_RankedCurve):
+    """How fast the answer comes when the most important pixels come first; higher is better."""
+
+    name: ClassVar[str] = "insertion"
+    higher_is_better: ClassVar[bool] = True
+    _presets: ClassVar[Mapping[str, tuple[str, int]]] = {"iprop": ("black", 100), "rise": ("rise_blur", 224)}
+
+
+@dataclass(frozen=True)
+class Deletion(_RankedCurve):
+    """How fast the answer goes when the most important pixels go first; lower is better."""
+
+    name: ClassVar[str] = "deletion"
+    higher_is_better: ClassVar[bool] = False
+    _presets: ClassVar[Mapping[str, tuple[str, int]]] = {"iprop": ("black", 100), "rise": ("zero", 224)}
+
+
+@dataclass(frozen=True)
+class DeletionInsertionRatio:
+    """DIR, deletion over insertion for each image; lower is better.
+
+    The aggregate is the mean over images; the median, and the ratio of the means, are in its `parts`.
+
+    Attributes:
+        preset: See `Insertion`.
+        steps: See `Insertion`.
+    """
+
+    preset: CurvePreset = "iprop"
+    steps: int | None = None
+
+    name: ClassVar[str] = "dir"
+    higher_is_better: ClassVar[bool] = False
+
+    def score(self, sample: Sample, attribution: Any) -> ImageScore:
+        """The ratio for one map (H, W) of one image."""
+        deletion = Deletion(self.preset, steps=self.steps).score(sample, attribution)
+        insertion = Insertion(self.preset, steps=self.steps).score(sample, attribution)
+        return self.combine(deletion, insertion)
+
+    def combine(self, deletion: ImageScore, insertion: ImageScore) -> ImageScore:
+        """The ratio of two scores of one image that were measured already."""
+        options = {
+            "preset": insertion.options["preset"],
+            "deletion_baseline": deletion.options["baseline"],
+            "insertion_baseline": insertion.options["baseline"],
+            "steps": insertion.options["steps"],
+            "target": insertion.options["target"],
+        }
+        parts = {"deletion": deletion.value, "insertion": insertion.value}
+        score = ImageScore(self.name, float("nan"), self.higher_is_better, parts=parts, options=options)
+        if insertion.value == 0:
+            return dataclasses.replace(score, skipped="the insertion score is 0")
+        return dataclasses.replace(score, value=deletion.value / insertion.value)
+
+    def aggregate(self, scores: Sequence[ImageScore]) -> Summary:
+        """Mean of the ratios; `parts` hold their median, and the ratio of mean deletion to mean insertion."""
+        kept = [score for score in scores if score.skipped is None]
+        if not kept:
+            return summarize(scores)
+        deletion = float(np.mean([score.parts["deletion"] for score in kept]))
+        insertion = float(np.mean([score.parts["insertion"] for score in kept]))
+        median = float(np.median([score.value for score in kept]))
+        return summarize(scores, parts={"median": median, "ratio_of_means": deletion / insertion})
+
+
+def rise_blur(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """RISE's blur of a preprocessed image (3, H, W): 11 x 11, sigma 5, zeros around the image.
+
+    The kernel is the Gaussian-filtered unit impulse in a window of 11 whose tails are mirrored back into it,
+    as scipy's filter does in RISE's own code.
+    """
+    reach = round(_TRUNCATE * _RISE_SIGMA)
+    offsets = np.arange(-reach, reach + 1)
+    gaussian = np.exp(-0.5 * (offsets / _RISE_SIGMA) ** 2)
+    # Mirrored at both borders: the window and its reflection alternate.
+    place = (offsets + _RISE_KERNEL // 2) % (2 * _RISE_KERNEL)
+    taps = np.bincount(np.minimum(place, 2 * _RISE_KERNEL - 1 - place), gaussian / gaussian.sum())
+    blurred = image.astype(np.float64)
+    for axis in (1, 2):
+        pad = [(0, 0)] * 3
+        pad[axis] = (_RISE_KERNEL // 2, _RISE_KERNEL // 2)
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(blurred, pad), _RISE_KERNEL, axis=axis)
+        blurred = windows @ taps
+    return blurred.astype(np.float32)
+
+
+def _step_of_pixel(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> IntArray:
+    """The step at which each pixel changes, when `counts[k]` pixels have changed after step k."""
+    order = np.argsort(-values, axis=None, kind="stable")
+    rank = np.empty(values.size, np.int64)
+    rank[order] = np.arange(values.size)
+    return np.searchsorted(counts, rank, side="right").reshape(values.shape)

@@ -1,0 +1,242 @@
+"""Performance information curves, AIC and SIC (Kapishnikov et al., XRAI, ICCV 2019), as in PAIR's `saliency`.
+
+A picture that shows only 1 % of the pixels, the rest interpolated between them, is sharpened where the map is
+highest. The curve is the model's answer against the information that the picture holds, measured by its size as a
+lossless WebP file: both from 0 (the blurred picture) to 1 (the original).
+"""
+
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from interpix import _core
+from interpix.arrays import BoolArray, IntArray
+from interpix.errors import bad_value
+from interpix.metrics.base import Average, Curve, ImageScore, Summary, average_curve, read_attribution, summarize
+from interpix.metrics.sample import Sample
+
+__all__ = [
+    "THRESHOLDS",
+    "AccuracyInformation",
+    "InformationTrace",
+    "SoftmaxInformation",
+    "blur_between",
+    "seed_mask",
+    "trace_information",
+    "webp_bytes",
+]
+
+THRESHOLDS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.10, 0.13, 0.21, 0.34, 0.5, 0.75)
+"""Fractions of the most important pixels that are shown."""
+
+_CURVE_POINTS = 1000
+
+
+def seed_mask(size: tuple[int, int], *, fraction: float = 0.01, seed: int = 0) -> BoolArray:
+    """The pixels (H, W) that every picture shows, True = shown: random ones, and the four corners."""
+    count = size[0] * size[1]
+    mask = np.zeros(count, np.bool_)
+    mask[np.random.default_rng(seed).choice(count, int(count * fraction), replace=False)] = True
+    mask = mask.reshape(size)
+    mask[[0, 0, -1, -1], [0, -1, 0, -1]] = True
+    return mask
+
+
+def blur_between(pixels: npt.NDArray[np.uint8], shown: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """The picture (H, W, 3) with all pixels but the `shown` ones (H, W) interpolated linearly between those.
+
+    >>> blur_between(np.array([[[0], [9], [4]]], np.uint8), np.array([[True, False, True]])).ravel()
+    array([0, 2, 4], dtype=uint8)
+    """
+    mean = pixels.mean(axis=(0, 1)).astype(np.float32)
+    values = _core.interpolate(pixels.astype(np.float32), np.ascontiguousarray(shown), mean)
+    return np.rint(values).astype(np.uint8)
+
+
+def webp_bytes(pixels: npt.NDArray[np.uint8]) -> int:
+    """The size of a picture (H, W, 3) as a lossless WebP file of quality 100."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="webp", lossless=True, quality=100)
+    return buffer.tell()
+
+
+@dataclass(frozen=True, eq=False)
+class InformationTrace:
+    """What was measured along one map of one image: all that AIC and SIC need.
+
+    The first entry of each array is the blurred picture, the last one the original, those between are the thresholds'.
+
+    Attributes:
+        sizes: Bytes of each picture (t + 2,).
+        probabilities: Softmax probability of the target (t + 2,).
+        predicted: The most probable class (t + 2,).
+        target: The class.
+        seed: Of the seed mask.
+        thresholds: Fractions of the most important pixels (t,).
+        fraction: Of random pixels that every picture shows.
+    """
+
+    sizes: IntArray
+    probabilities: npt.NDArray[np.float64]
+    predicted: IntArray
+    target: int
+    seed: int
+    thresholds: tuple[float, ...]
+    fraction: float
+
+
+def trace_information(
+    sample: Sample,
+    attribution: Any,
+    *,
+    thresholds: Sequence[float] = THRESHOLDS,
+    fraction: float = 0.01,
+) -> InformationTrace:
+    """Measures the pictures along one map (H, W): once for both AIC and SIC.
+
+    The seed mask is drawn from the sample's seed, so that all maps of an image share it. Pixels of equal value
+    appear together, as in PAIR's code: at each threshold, all that reach the quantile.
+    """
+    steps = tuple(float(threshold) for threshold in thresholds)
+    if not steps or list(steps) != sorted(steps) or not 0 < steps[0] <= steps[-1] <= 1:
+        raise bad_value("thresholds", "ascending fractions in 0 ... 1", steps, "use THRESHOLDS")
+    if not 0 <= fraction <= 1:
+        raise bad_value("fraction", "a fraction of the pixels in 0 ... 1", fraction, "0.01 is the usual one")
+    values = read_attribution(attribution, sample.size)
+    seeds = seed_mask(sample.size, fraction=fraction, seed=sample.seed)
+    shown = [seeds, *(seeds | (values >= np.quantile(values, 1 - step)) for step in steps)]
+    pictures = [*(blur_between(sample.pixels, mask) for mask in shown), sample.pixels]
+    # Pillow lets go of the interpreter while it encodes, which is most of the time of the whole measure.
+    with ThreadPoolExecutor() as pool:
+        sizes = list(pool.map(webp_bytes, pictures))
+    size = sample.batch_size
+    batches = (pictures[first : first + size] for first in range(0, len(pictures), size))
+    probabilities, predicted = sample.scores(sample.normalization.apply(np.stack(batch)) for batch in batches)
+    return InformationTrace(np.array(sizes), probabilities, predicted, sample.target, sample.seed, steps, fraction)
+
+
+@dataclass(frozen=True)
+class _InformationCurve:
+    """What AIC and SIC share.
+
+    Attributes:
+        min_confidence: Images whose clean score is below are skipped.
+        monotonous: Each picture gets the best answer until then.
+        aggregate_by: `"curve"`: average of the images' interpolated curves, PAIR's way; `"bins"`: average of all
+            measured points in equal bins of information, empty bins bridged, IProp's wording.
+        bins: How many bins.
+        thresholds: Fractions of the most important pixels that are shown.
+        fraction: Of random pixels that every picture shows.
+    """
+
+    min_confidence: float = 0.8
+    monotonous: bool = True
+    aggregate_by: Literal["curve", "bins"] = "curve"
+    bins: int = 20
+    thresholds: tuple[float, ...] = THRESHOLDS
+    fraction: float = 0.01
+
+    name: ClassVar[str]
+    higher_is_better: ClassVar[bool] = True
+    _average: ClassVar[Average]
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, before any work is done."""
+        if self.aggregate_by not in ("curve", "bins"):
+            raise bad_value("aggregate_by", '"curve" or "bins"', repr(self.aggregate_by), "pick one")
+        if self.bins < 1:
+            raise bad_value("bins", "a positive integer", self.bins, "20 is the usual one")
+
+    def _answers(self, trace: InformationTrace) -> npt.NDArray[np.float64]:
+        raise NotImplementedError
+
+    def score(self, sample: Sample, attribution: Any) -> ImageScore:
+        """The area for one map (H, W) of one image."""
+        trace = trace_information(sample, attribution, thresholds=self.thresholds, fraction=self.fraction)
+        return self.from_trace(trace)
+
+    def from_trace(self, trace: InformationTrace) -> ImageScore:
+        """The area from what was measured already."""
+        answers, sizes = self._answers(trace), trace.sizes
+        options = {
+            "min_confidence": self.min_confidence,
+            "monotonous": self.monotonous,
+            "aggregate_by": self.aggregate_by,
+            "average": self._average,
+            "bins": self.bins if self.aggregate_by == "bins" else None,
+            "thresholds": trace.thresholds,
+            "fraction": trace.fraction,
+            "seed": trace.seed,
+            "target": trace.target,
+        }
+        if skipped := self._skip_reason(answers, sizes):
+            return ImageScore(self.name, float("nan"), self.higher_is_better, skipped=skipped, options=options)
+        x = ((sizes[1:-1] - sizes[0]) / (sizes[-1] - sizes[0])).clip(0, 1)
+        y = ((answers[1:-1] - answers[0]) / (answers[-1] - answers[0])).clip(0, 1)
+        if self.monotonous:
+            y = np.maximum.accumulate(y)
+        points = np.stack([x, y], axis=1)
+        curve = _interpolated(points)
+        return ImageScore(self.name, curve.auc, self.higher_is_better, curve, points=points, options=options)
+
+    def _skip_reason(self, answers: npt.NDArray[np.float64], sizes: IntArray) -> str | None:
+        if answers[-1] < self.min_confidence:
+            return "the original's score is below min_confidence"
+        if sizes[0] >= sizes[-1]:
+            return "the blurred picture holds no less information than the original"
+        return "the blurred picture's score is no lower than the original's" if answers[0] >= answers[-1] else None
+
+    def aggregate(self, scores: Sequence[ImageScore]) -> Summary:
+        """The area under the average curve."""
+        kept = [score for score in scores if score.skipped is None]
+        if not kept:
+            return summarize(scores)
+        if self.aggregate_by == "bins":
+            curve = self._binned(np.concatenate([score.points for score in kept if score.points is not None]))
+        else:
+            curve = average_curve([score.curve for score in kept if score.curve is not None], self._average)
+        return summarize(scores, value=curve.auc, curve=curve)
+
+    def _binned(self, points: npt.NDArray[np.float64]) -> Curve:
+        bin_of = np.minimum((points[:, 0] * self.bins).astype(int), self.bins - 1)
+        filled = np.unique(bin_of)
+        average = np.median if self._average == "median" else np.mean
+        y = [float(average(points[bin_of == index, 1])) for index in filled]
+        return Curve(np.array([0, *(filled + 0.5) / self.bins, 1]), np.array([0, *y, 1]))
+
+
+def _interpolated(points: npt.NDArray[np.float64]) -> Curve:
+    """The curve through points (n, 2) of any order, (0, 0) and (1, 1), at 1001 fractions."""
+    closed = np.concatenate([points, [(0, 0), (1, 1)]])
+    closed = closed[np.argsort(closed[:, 0], kind="stable")]
+    grid = np.arange(_CURVE_POINTS) / _CURVE_POINTS
+    # The curve ends at (1, 1) even where another picture is as large as the original.
+    return Curve(np.append(grid, 1), np.append(np.interp(grid, *closed.T), 1))
+
+
+@dataclass(frozen=True)
+class AccuracyInformation(_InformationCurve):
+    """AIC: whether the target is the most probable class, mean over images; higher is better."""
+
+    name: ClassVar[str] = "aic"
+    _average: ClassVar[Average] = "mean"
+
+    def _answers(self, trace: InformationTrace) -> npt.NDArray[np.float64]:
+        return np.asarray(trace.predicted == trace.target, np.float64)
+
+
+@dataclass(frozen=True)
+class SoftmaxInformation(_InformationCurve):
+    """SIC: the target's softmax probability, median over images; higher is better."""
+
+    name: ClassVar[str] = "sic"
+    _average: ClassVar[Average] = "median"
+
+    def _answers(self, trace: InformationTrace) -> npt.NDArray[np.float64]:
+        return trace.probabilities

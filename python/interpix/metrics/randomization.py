@@ -1,0 +1,104 @@
+"""The model-randomization sanity check (Adebayo et al., NeurIPS 2018).
+
+A map that explains a model should change when all that the model learned is drawn anew. Measured by Spearman's rank
+correlation of the maps' absolute values; near 0 is good, near 1 says that the map does not depend on the model.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.errors import bad_value
+from interpix.metrics.base import ImageScore, read_attribution
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["MakeMap", "model_randomization", "reinitialize", "spearman"]
+
+MakeMap: TypeAlias = Callable[["torch.nn.Module"], Any]
+"""From a module to its map (H, W), always of the same image and class."""
+
+# Of Vision Transformers' class tokens and position embeddings when their training starts.
+_RAW_STD = 0.02
+
+
+def spearman(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:
+    """Spearman's rank correlation of two arrays of one size, mid-ranks for ties; NaN if one is constant.
+
+    >>> spearman(np.array([1, 2, 3]), np.array([10, 30, 20]))
+    0.5
+    """
+    ranks = []
+    for values in (first, second):
+        _, group, sizes = np.unique(np.ravel(values), return_inverse=True, return_counts=True)
+        middle = np.cumsum(sizes) - (sizes - 1) / 2
+        ranks.append(middle[group.ravel()] - (group.size + 1) / 2)
+    length = float(np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum()))
+    return float(ranks[0] @ ranks[1]) / length if length > 0 else float("nan")
+
+
+def reinitialize(module: "torch.nn.Module", seed: int) -> "torch.nn.Module":
+    """A copy of `module` that has learned nothing, drawn from `seed`; torch's own generator is left as it was.
+
+    Layers are initialized in torch's way. Parameters that belong to no layer that can do so, such as class token
+    and position embedding, are drawn from a normal distribution of standard deviation 0.02.
+    """
+    import torch  # noqa: PLC0415 - optional
+
+    fresh = copy.deepcopy(module)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        # Raw parameters first: a layer may hold its own together with those of its parts.
+        raw = [part for part in fresh.modules() if _reset_of(part) is None]
+        for part in raw:
+            for parameter in part.parameters(recurse=False):
+                parameter.normal_(0, _RAW_STD)
+        for part in reversed(list(fresh.modules())):
+            reset = _reset_of(part)
+            if reset is not None:
+                reset()
+    return fresh
+
+
+def model_randomization(
+    make_map: MakeMap, module: "torch.nn.Module", *, seeds: Sequence[int] = (0, 1, 2)
+) -> ImageScore:
+    """Correlation of a map of the trained module with maps of re-initialized ones, mean over `seeds`.
+
+    Args:
+        make_map: From a module to its map (H, W) of one image and one class: the class that the trained module
+            predicts, for the re-initialized ones, too.
+        module: The trained module; it is not changed.
+        seeds: One re-initialization for each.
+    """
+    if not seeds:
+        raise bad_value("seeds", "at least one seed", "none", "several are better")
+    trained = _absolute(make_map(module))
+    correlations = {seed: spearman(trained, _absolute(make_map(reinitialize(module, seed)))) for seed in seeds}
+    constant = any(np.isnan(value) for value in correlations.values())
+    return ImageScore(
+        metric="model_randomization",
+        value=float(np.mean(list(correlations.values()))),
+        higher_is_better=False,
+        skipped="a map is constant" if constant else None,
+        parts={f"seed {seed}": value for seed, value in correlations.items()},
+        options={"seeds": tuple(seeds)},
+    )
+
+
+def _absolute(attribution: Any) -> npt.NDArray[np.float64]:
+    size = tuple(attribution.shape[-2:])
+    return np.abs(read_attribution(attribution, size))
+
+
+def _reset_of(part: "torch.nn.Module") -> Callable[[], None] | None:
+    """The method that initializes a layer; torch's attention hides its own behind an underscore."""
+    for name in ("reset_parameters", "_reset_parameters"):
+        reset = getattr(part, name, None)
+        if callable(reset):
+            return reset  # type: ignore[no-any-return]
+    return None
