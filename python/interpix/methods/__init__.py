@@ -1,0 +1,65 @@
+"""Attribution methods: how much each pixel matters to an answer, by the methods that the papers compare.
+
+A method is a small object with its options; `explain` asks any model that `interpix.MoXI` takes:
+
+>>> model = lambda batch: batch.sum(axis=(2, 3))
+>>> result = RISE(count=50, grid=(2, 3), baseline="zero").explain(model, np.ones((3, 4, 6), np.float32), target=1)
+>>> result.map.shape, result.target
+((4, 6), 1)
+
+docs/methods.md lists them with their settings.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np  # noqa: F401 - for the example
+
+from interpix.methods.activations import AttentionRollout, GradCAM, GradCAMPlusPlus
+from interpix.methods.base import Method, Question
+from interpix.methods.games import MoXI, MoXIOneShot, Shapley
+from interpix.methods.gradients import Gradient, IntegratedGradients
+from interpix.methods.paths import BlurIG, GuidedIG
+from interpix.methods.perturbation import RISE
+from interpix.methods.segments import XRAI
+from interpix.methods.superpixels import LIME, SuperpixelRISE
+
+__all__ = [
+    "LIME",
+    "METHODS",
+    "RISE",
+    "XRAI",
+    "AttentionRollout",
+    "BlurIG",
+    "GradCAM",
+    "GradCAMPlusPlus",
+    "Gradient",
+    "GuidedIG",
+    "IntegratedGradients",
+    "Method",
+    "MoXI",
+    "MoXIOneShot",
+    "Question",
+    "Shapley",
+    "SuperpixelRISE",
+]
+
+METHODS: Mapping[str, type[Method]] = {
+    method.name: method
+    for method in (
+        Gradient,
+        IntegratedGradients,
+        GuidedIG,
+        BlurIG,
+        XRAI,
+        GradCAM,
+        GradCAMPlusPlus,
+        AttentionRollout,
+        RISE,
+        SuperpixelRISE,
+        LIME,
+        Shapley,
+        MoXIOneShot,
+        MoXI,
+    )
+}
+"""The methods by name, with the papers' settings as defaults."""

@@ -1,0 +1,90 @@
+"""Methods that read a network's inner maps: convolutional activations, and attention. They need a torch module."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from interpix.errors import bad_type
+from interpix.methods.base import Facts, Map, MapMethod, Output, Question, check_output, torch_classifier
+from interpix.methods.gradients import differentiable
+
+__all__ = ["AttentionRollout", "GradCAM", "GradCAMPlusPlus"]
+
+
+@dataclass(frozen=True)
+class _CAM(MapMethod):
+    """What both methods share.
+
+    The map is max(0, sum_k w_k A_k), A_k the channels of one layer's output, enlarged bilinearly.
+
+    Attributes:
+        layer: The layer's name in the module, such as `"layer4.1.conv2"`; None: the last one that gives a map
+            (B, C, h, w), for Vision Transformers the first norm of the last block.
+        output: Differentiate the target's `"logit"` or its `"probability"`.
+    """
+
+    layer: str | None = None
+    output: Output = "logit"
+
+    _weights: ClassVar[Literal["mean", "plus_plus"]]
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, before any work is done."""
+        check_output(self.output)
+        if not isinstance(self.layer, str | None):
+            raise bad_type("layer", "the name of a layer", self.layer, "see module.named_modules()")
+
+    def _attribute(self, question: Question) -> tuple[Map, Facts]:
+        model = differentiable(question, self.name, self.output)
+        from interpix.methods.activation_maps import class_activation_map  # noqa: PLC0415 - torch only when it is used
+
+        values, layer = class_activation_map(model, question.tensor, self.layer, self._weights)
+        return values, {"layer": layer}
+
+
+@dataclass(frozen=True)
+class GradCAM(_CAM):
+    """Grad-CAM: each channel weighs its mean gradient (Selvaraju et al. 2017).
+
+    Attributes:
+        layer: The layer's name in the module, such as `"layer4.1.conv2"`; None: the last one that gives a map
+            (B, C, h, w), for Vision Transformers the first norm of the last block.
+        output: Differentiate the target's `"logit"` or its `"probability"`.
+    """
+
+    name = "grad_cam"
+    presets: ClassVar = {"iprop": {}, "moxi": {}}
+    _weights = "mean"
+
+
+@dataclass(frozen=True)
+class GradCAMPlusPlus(_CAM):
+    """Grad-CAM++: each channel weighs the sum of max(0, g) / (2 + g sum(A)), g its gradients.
+
+    Chattopadhay et al. 2018, for the exponential of the score, as there.
+
+    Attributes:
+        layer: As in `GradCAM`.
+        output: As in `GradCAM`.
+    """
+
+    name = "grad_cam_plus_plus"
+    presets: ClassVar = {"iprop": {}, "moxi": {}}
+    _weights = "plus_plus"
+
+
+@dataclass(frozen=True)
+class AttentionRollout(MapMethod):
+    """Attention rollout of a Vision Transformer (Abnar and Zuidema 2020); it does not depend on the class.
+
+    The product over blocks of 0.5 A + 0.5 I, A the mean over heads: its class-token row, for models that average the
+    patch tokens the mean of these tokens' rows, enlarged bilinearly.
+    """
+
+    name = "attention_rollout"
+    presets: ClassVar = {"moxi": {}}
+
+    def _attribute(self, question: Question) -> tuple[Map, Facts]:
+        classifier = torch_classifier(question, self.name)
+        from interpix.methods.activation_maps import attention_rollout  # noqa: PLC0415 - torch only when it is used
+
+        return attention_rollout(classifier, question.tensor)

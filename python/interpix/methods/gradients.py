@@ -1,0 +1,100 @@
+"""Methods that follow the gradient of the score with respect to the pixels. They need a torch module.
+
+All sum over channels.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from interpix.absence import AbsenceInput, read_fill
+from interpix.methods.base import (
+    Facts,
+    Map,
+    MapMethod,
+    Output,
+    Question,
+    check_output,
+    check_positive,
+    torch_classifier,
+)
+
+if TYPE_CHECKING:
+    from interpix.methods.differentiable import Differentiable
+
+__all__ = ["Gradient", "IntegratedGradients", "differentiable"]
+
+
+@dataclass(frozen=True)
+class Gradient(MapMethod):
+    """The raw gradient (Simonyan et al. 2014), with its sign.
+
+    Attributes:
+        output: Differentiate the target's `"logit"` or its `"probability"`.
+    """
+
+    output: Output = "logit"
+
+    name = "gradient"
+    presets: ClassVar = {"iprop": {}}
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, before any work is done."""
+        check_output(self.output)
+
+    def _attribute(self, question: Question) -> tuple[Map, Facts]:
+        model = differentiable(question, self.name, self.output)
+        _, gradient = model.gradients(model.tensor(question.tensor[None]))
+        return gradient[0].sum(0).cpu().numpy(), {}
+
+
+@dataclass(frozen=True)
+class IntegratedGradients(MapMethod):
+    """The gradient along the straight way from a baseline to the image (Sundararajan et al. 2017).
+
+    The map sums to the image's score minus the baseline's, up to the error of the quadrature (midpoints), which the
+    provenance states as `completeness_error`.
+
+    Attributes:
+        steps: Number of midpoints.
+        baseline: Where the way starts: what `interpix.Fill` takes.
+        output: Differentiate the target's `"logit"` or its `"probability"`.
+        batch_size: Pictures differentiated at once; None: by device.
+    """
+
+    steps: int = 200
+    baseline: AbsenceInput = "black"
+    output: Output = "logit"
+    batch_size: int | None = None
+
+    name = "integrated_gradients"
+    presets: ClassVar = {"iprop": {"steps": 200, "baseline": "black"}}
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, before any work is done."""
+        check_positive("steps", self.steps)
+        check_positive("batch_size", self.batch_size, optional=True)
+        check_output(self.output)
+        read_fill(self.baseline)
+
+    def _attribute(self, question: Question) -> tuple[Map, Facts]:
+        model = differentiable(question, self.name, self.output, self.batch_size)
+        fill = read_fill(self.baseline)
+        start, end = fill.make(question.tensor, question.classifier), question.tensor
+        values = model.integrated(start, end, self.steps).sum(0)
+        scores, _ = model.gradients(model.tensor(np.stack([start, end])))
+        error = float(values.sum()) - float(scores[1] - scores[0])
+        return values, {"baseline": fill.name, "completeness_error": error}
+
+
+def differentiable(question: Question, method: str, output: Output, batch_size: int | None = None) -> "Differentiable":
+    """The score of a question with its gradients.
+
+    Raises:
+        ArgumentError: The model is no torch module.
+    """
+    classifier = torch_classifier(question, method)
+    from interpix.methods.differentiable import Differentiable  # noqa: PLC0415 - torch only when it is used
+
+    return Differentiable(classifier, question.target, output, batch_size)

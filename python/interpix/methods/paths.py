@@ -1,0 +1,162 @@
+"""Integrated gradients along other ways than the straight one. They need a torch module."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.absence import AbsenceInput, read_fill
+from interpix.errors import bad_value
+from interpix.methods.base import Facts, Map, MapMethod, Output, Question, check_output, check_positive
+from interpix.methods.gradients import differentiable
+
+__all__ = ["BlurIG", "GuidedIG", "gaussian", "guided_steps"]
+
+Array: TypeAlias = npt.NDArray[np.float64]
+
+_CLOSE = 1e-9
+# As scipy's Gaussian filter, with which the authors blur.
+_TRUNCATE = 4.0
+# For the derivative of the blurred picture with respect to the standard deviation, as the authors'.
+_STEP = 0.01
+
+
+@dataclass(frozen=True)
+class GuidedIG(MapMethod):
+    """Guided integrated gradients (Kapishnikov et al. 2021): the inputs with the least gradients move first.
+
+    Every step moves as far towards the image, in the sum of absolute differences, as a step of the straight way.
+
+    Attributes:
+        steps: Number of steps, each one forward and one backward pass, one after the other.
+        fraction: How many of the inputs move first, 0 ... 1.
+        corridor: How far, in shares of the way, an input may run ahead of or fall behind the straight way.
+        baseline: Where the way starts: what `interpix.Fill` takes.
+        output: Differentiate the target's `"logit"` or its `"probability"`.
+    """
+
+    steps: int = 200
+    fraction: float = 0.25
+    corridor: float = 0.02
+    baseline: AbsenceInput = "black"
+    output: Output = "logit"
+
+    name = "guided_ig"
+    presets: ClassVar = {"iprop": {"steps": 200, "fraction": 0.25, "corridor": 0.02, "baseline": "black"}}
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, before any work is done."""
+        check_positive("steps", self.steps)
+        check_output(self.output)
+        read_fill(self.baseline)
+        if not 0 < self.fraction <= 1:
+            raise bad_value("fraction", "a number in 0 ... 1, not 0", self.fraction, "0.25 is the paper's")
+        if not 0 <= self.corridor <= 1:
+            raise bad_value("corridor", "a number in 0 ... 1", self.corridor, "0.02 is the paper's")
+
+    def _attribute(self, question: Question) -> tuple[Map, Facts]:
+        model = differentiable(question, self.name, self.output)
+        fill = read_fill(self.baseline)
+
+        def gradient(point: Array) -> Array:
+            return np.asarray(model.gradients(model.tensor(point[None]))[1][0].cpu())
+
+        start = fill.make(question.tensor, question.classifier).astype(np.float64)
+        steps = guided_steps(start, question.tensor.astype(np.float64), gradient, self)
+        return sum(steps, np.zeros_like(start)).sum(0), {"baseline": fill.name}
+
+
+def guided_steps(start: Array, end: Array, gradient: Callable[[Array], Array], options: GuidedIG) -> Iterator[Array]:
+    """What each step of the guided way contributes to each input."""
+    point = start
+    for step in range(1, options.steps + 1):
+        slope = gradient(point)
+        moved = _guided_step(point, start, end, np.abs(slope), step / options.steps, options)
+        yield (moved - point) * slope
+        point = moved
+
+
+def _guided_step(point: Array, start: Array, end: Array, slope: Array, share: float, options: GuidedIG) -> Array:
+    """The next point, as far from the end as the straight way is after this `share` of it."""
+    way = end - start
+    low = start + max(share - options.corridor, 0) * way
+    high = start + min(share + options.corridor, 1) * way
+    behind = np.abs(point - start) < np.abs(low - start)
+    point, slope = np.where(behind, low, point), slope.copy()
+    wanted, tolerance = np.abs(way).sum() * (1 - share), _CLOSE * np.abs(way).sum()
+    rank = int(options.fraction * (slope.size - 1))
+    while (excess := np.abs(end - point).sum() - wanted) > tolerance:
+        slope[point == high] = np.inf
+        chosen = (slope <= np.partition(slope, rank, axis=None)[rank]) & np.isfinite(slope)
+        reach = np.abs(high - point)[chosen].sum()
+        if reach > excess:
+            return np.where(chosen, point + excess / reach * (high - point), point)
+        point = np.where(chosen, high, point)
+    return point
+
+
+@dataclass(frozen=True)
+class BlurIG(MapMethod):
+    """Integrated gradients along a way of less and less blur (Xu et al. 2020); what is outside the image is 0.
+
+    Attributes:
+        steps: Number of steps.
+        sigma: The Gaussian's greatest standard deviation, pixels.
+        output: Differentiate the target's `"logit"` or its `"probability"`.
+        batch_size: Pictures differentiated at once; None: by device.
+    """
+
+    steps: int = 200
+    sigma: float = 50.0
+    output: Output = "logit"
+    batch_size: int | None = None
+
+    name = "blur_ig"
+    presets: ClassVar = {"iprop": {"steps": 200, "sigma": 50.0}}
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, before any work is done."""
+        check_positive("steps", self.steps)
+        check_positive("batch_size", self.batch_size, optional=True)
+        check_output(self.output)
+        if not self.sigma > 0:
+            raise bad_value("sigma", "a positive number of pixels", self.sigma, "50 is the paper's")
+
+    def _attribute(self, question: Question) -> tuple[Map, Facts]:
+        model = differentiable(question, self.name, self.output, self.batch_size)
+        image = question.tensor.astype(np.float64)
+        sigmas = np.arange(self.steps) * self.sigma / self.steps
+        total = np.zeros_like(image)
+        for first in range(0, self.steps, model.batch_size):
+            part = sigmas[first : first + model.batch_size]
+            pictures = np.stack([_blurred(image, sigma) for sigma in part])
+            slopes = np.stack([_blurred(image, sigma + _STEP) for sigma in part]) - pictures
+            _, gradients = model.gradients(model.tensor(pictures))
+            total -= (slopes / _STEP * gradients.cpu().numpy()).sum(0)
+        return (total * self.sigma / self.steps).sum(0), {}
+
+
+def _blurred(image: Array, sigma: float) -> Array:
+    """A picture (3, H, W), blurred."""
+    rows, columns = (gaussian(length, sigma) for length in image.shape[1:])
+    blurred: Array = rows @ image @ columns.T
+    return blurred
+
+
+def gaussian(length: int, sigma: float) -> Array:
+    """The matrix (length, length) that blurs; outside is 0.
+
+    >>> gaussian(2, 0.0)
+    array([[1., 0.],
+           [0., 1.]])
+    """
+    if sigma == 0:
+        return np.eye(length)
+    radius = int(_TRUNCATE * sigma + 0.5)
+    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    offset = np.arange(length)[:, None] - np.arange(length)
+    inside = np.abs(offset) <= radius
+    matrix: Array = np.where(inside, taps[np.where(inside, offset, 0) + radius], 0) / taps.sum()
+    return matrix

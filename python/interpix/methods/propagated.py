@@ -1,0 +1,122 @@
+"""IProp on top of any method: of this package, of Captum, or the user's own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np  # noqa: F401 - for the example
+
+from interpix.arrays import to_numpy
+from interpix.attribution import Attribution
+from interpix.errors import bad_type, bad_value
+from interpix.images import ImageInput
+from interpix.methods.base import Method, Question, is_torch
+
+__all__ = ["Explainer", "Propagated", "propagated"]
+
+_CHANNEL_DIMENSIONS, _BATCH_DIMENSIONS = 3, 4
+
+
+_Ask: TypeAlias = Callable[[Any, Question], Any]
+"""From the user's model and a question to a map, of any kind of array."""
+
+
+class Explainer(Protocol):
+    """What can be propagated: it has a name, and makes attributions."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        ...
+
+    def explain(self, model: Any, image: ImageInput, target: int | str | None = None) -> Attribution:
+        """See `Method.explain`."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Foreign:
+    """A method of somebody else's."""
+
+    ask: _Ask
+    name: str
+
+    def explain(self, model: Any, image: ImageInput, target: int | str | None = None) -> Attribution:
+        """See `Method.explain`."""
+        question = Question.of(model, image, target)
+        values = to_numpy(self.ask(model, question), "attribution")
+        if values.ndim == _BATCH_DIMENSIONS and len(values) == 1:
+            values = values[0]
+        return question.answer(values.sum(axis=0) if values.ndim == _CHANNEL_DIMENSIONS else values, self.name, {})
+
+
+@dataclass(frozen=True)
+class Propagated:
+    """A method whose maps are propagated over the image; make it with `propagated`.
+
+    Attributes:
+        method: Whose maps.
+        radius: As in `interpix.propagate`.
+        discount: As in `interpix.propagate`.
+    """
+
+    method: Explainer
+    radius: int | None = None
+    discount: float = 0.99
+
+    @property
+    def name(self) -> str:
+        """The method's name in IProp( )."""
+        return f"IProp({self.method.name})"
+
+    def explain(self, model: Any, image: ImageInput, target: int | str | None = None) -> Attribution:
+        """See `Method.explain`."""
+        return self.method.explain(model, image, target).propagate(radius=self.radius, discount=self.discount)
+
+
+def propagated(method: Any, radius: int | None = None, discount: float = 0.99) -> Propagated:
+    """IProp on top of any method: an object with `explain`, like the method itself.
+
+    >>> model = lambda batch: batch.sum(axis=(2, 3))
+    >>> method = propagated(lambda model, image, target: image[target], radius=1)
+    >>> method.explain(model, np.ones((3, 4, 6), np.float32), target=1).method
+    'IProp(<lambda>)'
+
+    Args:
+        method: One of `interpix.methods`; an object of Captum, whose `attribute(inputs, target=...)` is asked about the
+            model that it was made with; or a function from the model, the preprocessed image (numpy, (3, H, W)) and the
+            class index to a map, numpy or torch, (H, W), or (C, H, W) or (1, C, H, W), which is summed over channels.
+        radius: As in `interpix.propagate`.
+        discount: As in `interpix.propagate`.
+    """
+    if radius is not None and radius < 1:
+        raise bad_value("radius", "at least 1", radius, "leave it out for the paper's choice")
+    if not 0 <= discount < 1:
+        raise bad_value("discount", "a number in 0 ... 1, not 1", discount, "0.99 is the paper's")
+    if isinstance(method, Method):
+        return Propagated(method, radius, discount)
+    if callable(getattr(method, "attribute", None)):
+        return Propagated(_Foreign(_ask_captum(method), type(method).__name__), radius, discount)
+    if callable(method) and not isinstance(method, type):
+        name = str(getattr(method, "__name__", type(method).__name__))
+        return Propagated(_Foreign(_ask_function(method), name), radius, discount)
+    kinds = "a method of interpix.methods, an object of Captum, or a function (model, image, target) -> map"
+    raise bad_type("method", kinds, method, "use interpix.methods.IntegratedGradients(), for example")
+
+
+def _ask_captum(method: Any) -> _Ask:
+    def ask(_: Any, question: Question) -> Any:
+        if not is_torch(question.classifier):
+            return method.attribute(question.tensor[None].copy(), target=question.target)
+        from interpix.methods.differentiable import Differentiable  # noqa: PLC0415 - torch only when it is used
+
+        model = Differentiable(question.classifier, question.target, "logit", None)
+        with model.recording():
+            # Captum warns about inputs that do not ask for a gradient.
+            return method.attribute(model.tensor(question.tensor[None]).requires_grad_(), target=question.target)
+
+    return ask
+
+
+def _ask_function(method: Callable[[Any, Any, int], Any]) -> _Ask:
+    return lambda model, question: method(model, question.tensor.copy(), question.target)

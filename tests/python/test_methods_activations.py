@@ -1,0 +1,214 @@
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+import interpix as ix
+from interpix.methods import AttentionRollout, GradCAM, GradCAMPlusPlus
+
+HEIGHT, WIDTH = 12, 18
+
+
+class Tiny(nn.Module):
+    """Six by nine pixels of five channels, averaged, with weights."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 5, 2, stride=2)
+        self.act = nn.ReLU(inplace=True)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, batch):
+        # Large logits, so that the constant that grad-cam adds to its denominators does not matter.
+        return 1e4 * self.head(self.act(self.conv(batch)).mean((2, 3)))
+
+
+class OtherTransformer(timm.models.vision_transformer.VisionTransformer):
+    pass
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).normal(size=(3, HEIGHT, WIDTH)).astype(np.float32)
+
+
+def vit(seed=0, **options):
+    torch.manual_seed(seed)
+    options = {"img_size": (16, 24), "patch_size": 8, "embed_dim": 12, "depth": 3, "num_heads": 3} | options
+    return timm.models.vision_transformer.VisionTransformer(num_classes=4, **options).eval()
+
+
+@pytest.fixture
+def picture():
+    return np.random.default_rng(0).normal(size=(3, 16, 24)).astype(np.float32)
+
+
+def enlarged(values, size):
+    values = torch.as_tensor(np.asarray(values, np.float64))[None, None]
+    return nn.functional.interpolate(values, size, mode="bilinear")[0, 0].numpy()
+
+
+def up_to_scale(ours, theirs):
+    """grad-cam scales to 0 ... 1."""
+    scaled = (ours - ours.min()) / (ours.max() - ours.min())
+    np.testing.assert_allclose(scaled, theirs, atol=2e-4)
+
+
+def test_grad_cam_by_hand(image):
+    model = Tiny()
+    maps = torch.relu(model.conv(torch.from_numpy(image)[None]))[0].detach().numpy()
+    weights = 1e4 * model.head.weight[1].detach().numpy() / maps[0].size
+    expected = enlarged(np.maximum(0, np.tensordot(weights, maps, 1)), (HEIGHT, WIDTH))
+    result = GradCAM().explain(model, image, 1)
+    np.testing.assert_allclose(result.map, expected, rtol=1e-4, atol=1e-4)
+    assert result.provenance["layer"] == "act"
+
+
+@pytest.mark.parametrize("method", [GradCAM, GradCAMPlusPlus])
+def test_cams_are_grad_cams(method, image):
+    cam = pytest.importorskip("pytorch_grad_cam")
+    model = Tiny().eval()
+    theirs = {GradCAM: cam.GradCAM, GradCAMPlusPlus: cam.GradCAMPlusPlus}[method](model, [model.act])
+    grayscale = theirs(torch.from_numpy(image)[None], [cam.utils.model_targets.ClassifierOutputTarget(2)])[0]
+    theirs.activations_and_grads.release()
+    up_to_scale(method().explain(model, image, 2).map, grayscale)
+
+
+@pytest.mark.parametrize("method", [GradCAM, GradCAMPlusPlus])
+def test_cams_of_a_transformer_are_grad_cams(method, picture):
+    cam = pytest.importorskip("pytorch_grad_cam")
+    model = vit(reg_tokens=2)
+    with torch.no_grad():
+        model.head.weight *= 1e5
+
+    def to_map(tokens):
+        return tokens[:, 3:].reshape(len(tokens), 2, 3, -1).permute(0, 3, 1, 2)
+
+    kind = {GradCAM: cam.GradCAM, GradCAMPlusPlus: cam.GradCAMPlusPlus}[method]
+    theirs = kind(model, [model.blocks[-1].norm1], reshape_transform=to_map)
+    grayscale = theirs(torch.from_numpy(picture)[None], [cam.utils.model_targets.ClassifierOutputTarget(2)])[0]
+    theirs.activations_and_grads.release()
+    result = method().explain(model, picture, 2)
+    up_to_scale(result.map, grayscale)
+    assert result.provenance["layer"] == "blocks.2.norm1"
+
+
+def test_a_layer_by_name(image):
+    model = Tiny()
+    np.testing.assert_array_equal(
+        GradCAM(layer="act").explain(model, image, 1).map, GradCAM().explain(model, image, 1).map
+    )
+    with pytest.raises(ix.ArgumentError, match=r"near names: act"):
+        GradCAM(layer="acts").explain(model, image)
+    with pytest.raises(ix.ArgumentError, match=r"gives \(1, 3\)"):
+        GradCAM(layer="head").explain(model, image)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("resnet10t", "layer4.0.act2"),
+        ("tf_efficientnet_lite0", "bn2.act"),
+        ("test_convnext", None),
+        ("swin_tiny", "norm"),
+    ],
+)
+def test_the_last_map_of_known_networks(name, layer):
+    torch.manual_seed(0)
+    if name == "swin_tiny":
+        options = {"img_size": (64, 96), "window_size": 2, "embed_dim": 12, "depths": (1, 1), "num_heads": (1, 1)}
+        model = timm.models.swin_transformer.SwinTransformer(num_classes=3, **options)
+    else:
+        model = timm.create_model(name, num_classes=3)
+    picture = np.random.default_rng(0).normal(size=(3, 64, 96)).astype(np.float32)
+    result = GradCAM().explain(model, picture, 0)
+    assert layer in (None, result.provenance["layer"])
+    assert result.map.shape == (64, 96)
+    assert result.map.max() > 0
+    assert not any(one._forward_hooks for one in model.modules())
+
+
+def test_a_transformer_that_is_not_known_is_refused(picture):
+    torch.manual_seed(0)
+    options = {"img_size": (16, 24), "patch_size": 8, "embed_dim": 12, "depth": 2, "num_heads": 3}
+    model = OtherTransformer(num_classes=4, **options)
+    with pytest.raises(ix.ArgumentError, match="whose head reads a map"):
+        GradCAM().explain(model, picture)
+    with pytest.raises(ix.ArgumentError, match="Vision Transformer that interpix knows"):
+        AttentionRollout().explain(model, picture)
+    assert not any(one._forward_hooks for one in model.modules())
+
+
+def rollout_by_hand(attentions):
+    rollout = np.eye(attentions[0].shape[-1])
+    for attention in attentions:
+        mean = attention.astype(np.float64).mean(0)
+        rollout = (0.5 * mean + 0.5 * np.eye(len(mean))) @ rollout
+    return rollout
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"reg_tokens": 2, "qk_norm": True}, {"global_pool": "avg", "class_token": False}]
+)
+def test_rollout_of_timm(options, picture):
+    model = vit(**options)
+    with torch.no_grad():
+        # Attention that is not nearly uniform.
+        for block in model.blocks:
+            block.attn.qkv.weight *= 20
+    kept, handles = [], []
+    for block in model.blocks:
+        block.attn.fused_attn = False
+        handles.append(block.attn.attn_drop.register_forward_hook(lambda _, __, output: kept.append(output[0].numpy())))
+    with torch.inference_mode():
+        model(torch.from_numpy(picture)[None])
+    for block, handle in zip(model.blocks, handles, strict=True):
+        handle.remove()
+        block.attn.fused_attn = True
+    rollout, prefix = rollout_by_hand(kept), model.num_prefix_tokens
+    row = rollout[0] if prefix else rollout.mean(0)
+    result = AttentionRollout().explain(model, picture)
+    np.testing.assert_allclose(result.map, enlarged(row[prefix:].reshape(2, 3), (16, 24)), rtol=1e-4)
+    assert result.provenance["rows"] == ("class token" if prefix else "patch tokens")
+    assert all(block.attn.fused_attn for block in model.blocks)
+
+
+def test_rollout_of_transformers(picture):
+    from transformers import ViTConfig, ViTForImageClassification
+
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=12,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=24,
+        image_size=(16, 24),
+        patch_size=8,
+    )
+    model = ViTForImageClassification(config).eval()
+    before = model.config._attn_implementation
+    result = AttentionRollout().explain(model, picture)
+    assert model.config._attn_implementation == before
+    model.set_attn_implementation("eager")
+    with torch.inference_mode():
+        attentions = model(torch.from_numpy(picture)[None], output_attentions=True).attentions
+    row = rollout_by_hand([one[0].numpy() for one in attentions])[0, 1:]
+    np.testing.assert_allclose(result.map, enlarged(row.reshape(2, 3), (16, 24)), rtol=1e-4)
+
+
+def test_rollout_keeps_the_model(picture):
+    model = vit().train()
+    AttentionRollout().explain(model, picture)
+    GradCAM().explain(model, picture)
+    assert all(one.training for one in model.modules())
+    assert all(one.grad is None and one.requires_grad for one in model.parameters())
+    assert not any(one._forward_hooks for one in model.modules())
+
+
+def test_options_are_checked_at_once():
+    with pytest.raises(ix.ArgumentTypeError, match="`layer`"):
+        GradCAM(layer=3)
+    with pytest.raises(ix.ArgumentError, match="`output`"):
+        GradCAMPlusPlus(output="softmax")

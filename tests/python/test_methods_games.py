@@ -1,0 +1,82 @@
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+
+import interpix as ix
+from interpix.methods import MoXI, MoXIOneShot, Shapley
+from interpix.regions import grid_regions
+
+REGIONS = grid_regions((4, 6), 2, 3)
+
+
+def shapley_by_hand(game, players):
+    values = np.zeros(players)
+    for player in range(players):
+        others = [one for one in range(players) if one != player]
+        for size in range(players):
+            weight = math.factorial(size) * math.factorial(players - 1 - size) / math.factorial(players)
+            for chosen in itertools.combinations(others, size):
+                values[player] += weight * (game({*chosen, player}) - game(set(chosen)))
+    return values
+
+
+@pytest.fixture
+def game(image):
+    """Log-odds of red against green and blue with only these regions present."""
+
+    def reward(present):
+        red, green, blue = (image * np.isin(REGIONS, list(present))).sum((1, 2))
+        return red - np.logaddexp(green, blue)
+
+    return reward
+
+
+def test_shapley_values_by_hand(classifier, image, game):
+    result = Shapley(regions="2x3", sampler="exact").explain(classifier, image, "red")
+    np.testing.assert_allclose(result.map, shapley_by_hand(game, 6)[REGIONS], rtol=1e-4, atol=1e-5)
+    assert (result.method, result.target, result.provenance["sampler"]) == ("shapley", 0, "exact")
+
+
+def test_one_shot_by_hand(classifier, image, game):
+    alone = [game({player}) - game(set()) for player in range(6)]
+    result = MoXIOneShot(regions="2x3").explain(classifier, image, 0)
+    np.testing.assert_allclose(result.map, np.array(alone)[REGIONS], rtol=1e-4, atol=1e-5)
+
+
+def test_moxi_by_hand(classifier, image):
+    # Without regions 3 and 2, in this order, red is no longer the answer.
+    result = MoXI(regions="2x3", direction="deletion").explain(classifier, image)
+    np.testing.assert_array_equal(result.map, np.array([0, 0, 1, 2, 0, 0])[REGIONS])
+    assert result.provenance["group"] == [3, 2]
+    json.dumps(result.provenance)
+
+
+def test_maps_can_be_propagated_and_saved(classifier, image, tmp_path):
+    result = MoXI(regions=REGIONS).explain(classifier, image).propagate(radius=1)
+    result.save(tmp_path / "map.safetensors")
+    np.testing.assert_array_equal(ix.load_attribution(tmp_path / "map.safetensors").map, result.map)
+
+
+def test_one_image_at_a_time(classifier, image):
+    with pytest.raises(ix.ArgumentTypeError, match="`image`"):
+        MoXI().explain(classifier, [image, image])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Shapley(sampler="all"), "`sampler`"),
+        (lambda: Shapley(rounds=0), "`rounds`"),
+        (lambda: MoXI(stop=0), "`stop`"),
+        (lambda: MoXI(direction="up"), "`direction`"),
+        (lambda: MoXIOneShot(reward="much"), "`reward`"),
+        (lambda: MoXI(regions="no"), "`regions`"),
+        (lambda: MoXI.preset("iprop"), '"moxi" for moxi'),
+    ],
+)
+def test_options_are_checked_at_once(make, message):
+    with pytest.raises(ix.ArgumentError, match=message):
+        make()
