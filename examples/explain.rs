@@ -22,8 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let images = model.preprocess(read_jpeg(Path::new(photo))?.view())?.insert_axis(Axis(0));
     let fill = Array4::zeros(images.dim());
     let (height, width) = model.input_size();
-    let regions =
-        Array2::from_shape_fn((height, width), |(y, x)| (y * GRID / height * GRID + x * GRID / width) as i64);
+    let regions = Array3::from_shape_fn((1, height, width), |(_, y, x)| {
+        (y * GRID / height * GRID + x * GRID / width) as i64
+    });
     let game = MaskedImages { images: images.view(), regions: regions.view(), fill: fill.view() };
 
     let everything = Array2::from_elem((1, GRID * GRID), true);

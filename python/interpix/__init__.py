@@ -20,43 +20,66 @@ from interpix.errors import (
 )
 
 if TYPE_CHECKING:
-    from interpix.absence import Fill
+    from interpix import methods, metrics
+    from interpix.absence import DropTokens, Fill, MaskAttention
+    from interpix.attribution import Attribution, load_attribution
     from interpix.classifiers import CallableClassifier
-    from interpix.classifiers.native import load_model
+    from interpix.classifiers.loading import load_model
+    from interpix.classifiers.torch import TorchClassifier
     from interpix.explanation import Explanation, load
+    from interpix.methods.propagated import propagated
     from interpix.moxi import MoXI
     from interpix.propagation import PixelGraph, Propagation, propagate
+    from interpix.regions import Superpixels
 
 __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
+    "Attribution",
     "CallableClassifier",
     "ConvergenceError",
+    "DropTokens",
     "Explanation",
     "Fill",
     "InterpixError",
+    "MaskAttention",
     "MissingDependencyError",
     "MoXI",
     "ModelError",
     "PixelGraph",
     "Propagation",
+    "Superpixels",
+    "TorchClassifier",
     "__version__",
     "load",
+    "load_attribution",
     "load_model",
+    "methods",
+    "metrics",
     "propagate",
+    "propagated",
 ]
 
 _HOMES = {
+    "Attribution": "interpix.attribution",
     "CallableClassifier": "interpix.classifiers",
+    "DropTokens": "interpix.absence",
     "Explanation": "interpix.explanation",
     "Fill": "interpix.absence",
+    "MaskAttention": "interpix.absence",
     "MoXI": "interpix.moxi",
     "PixelGraph": "interpix.propagation",
     "Propagation": "interpix.propagation",
+    "Superpixels": "interpix.regions",
+    "TorchClassifier": "interpix.classifiers.torch",
     "load": "interpix.explanation",
-    "load_model": "interpix.classifiers.native",
+    "load_attribution": "interpix.attribution",
+    "load_model": "interpix.classifiers.loading",
     "propagate": "interpix.propagation",
+    "propagated": "interpix.methods.propagated",
 }
+
+_MODULES = ("methods", "metrics")
 
 # Threads do not survive a fork: without this, a child (a DataLoader worker, say) would wait for them forever.
 if hasattr(os, "register_at_fork"):
@@ -65,6 +88,8 @@ if hasattr(os, "register_at_fork"):
 
 def __getattr__(name: str) -> Any:
     """Imports the module of a public name on first use."""
+    if name in _MODULES:
+        return importlib.import_module(f"interpix.{name}")
     home = _HOMES.get(name)
     if home is None:
         message = f"module 'interpix' has no attribute {name!r}"

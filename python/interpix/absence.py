@@ -15,12 +15,13 @@ from interpix.errors import bad_type, bad_value
 if TYPE_CHECKING:
     from interpix.classifiers.base import Classifier
 
-__all__ = ["AbsenceInput", "Fill", "read_absence"]
+__all__ = ["Absence", "AbsenceInput", "DropTokens", "Fill", "MaskAttention", "read_absence", "read_fill"]
 
 AbsenceInput: TypeAlias = Any
-"""`"auto"`, a `Fill`, or what `Fill` takes."""
+"""`"auto"`, `"drop_tokens"`, `"mask_attention"`, a `Fill`, `DropTokens`, `MaskAttention`, or what `Fill` takes."""
 
 _NAMES = ("zero", "black", "mean", "blur")
+_TOKEN_NAMES = ("drop_tokens", "mask_attention")
 _BLUR_SIGMA_OF_SIDE = 1 / 20
 _BLUR_RADIUS_IN_SIGMAS = 3
 _IMAGE_DIMENSIONS = 3
@@ -45,7 +46,7 @@ class Fill:
         value = self.value
         if isinstance(value, str):
             if value not in _NAMES:
-                names = ", ".join(f'"{name}"' for name in _NAMES)
+                names = ", ".join(f'"{name}"' for name in (*_NAMES, *_TOKEN_NAMES))
                 raise bad_value("absence", f"one of {names}, a number or an array", repr(value), "pick one")
         elif not (is_array(value) or isinstance(value, int | float)):
             raise bad_type("absence", "a name, a number or an array", value, 'use "black", for example')
@@ -73,11 +74,66 @@ class Fill:
         return np.broadcast_to(black[:, :1, :1], image.shape).astype(np.float32)
 
 
-def read_absence(absence: AbsenceInput) -> Fill:
-    """`"auto"` is the fill with zero after normalization."""
-    if isinstance(absence, Fill):
+@dataclass(frozen=True)
+class DropTokens:
+    """Absent patches are not there at all: their tokens are dropped after the patch and position embedding.
+
+    For Vision Transformers. Class, distillation and register tokens stay, and present patches keep their positions.
+    """
+
+    name = "drop_tokens"
+
+
+@dataclass(frozen=True)
+class MaskAttention:
+    """No token attends to absent patches, from one block of the Vision Transformer on (the paper's Appendix D).
+
+    Attributes:
+        from_layer: The first block that does not see them; 0 is all of them. For models that read the class token, 0
+            is the same as `DropTokens`; for models that average the patches it is not: masked ones are averaged.
+    """
+
+    from_layer: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be a block."""
+        if isinstance(self.from_layer, bool) or not isinstance(self.from_layer, int):
+            raise bad_type("from_layer", "the index of a block", self.from_layer, "0 masks in all of them")
+        if self.from_layer < 0:
+            raise bad_value("from_layer", "0 or more", self.from_layer, "0 masks in all blocks")
+
+    @property
+    def name(self) -> str:
+        """How a result remembers this absence."""
+        return f"mask_attention(from_layer={self.from_layer})"
+
+
+Absence: TypeAlias = Fill | DropTokens | MaskAttention
+"""What absent means."""
+
+
+def read_absence(absence: AbsenceInput, token_grid: tuple[int, int] | None = None) -> Absence:
+    """What `absence` stands for; `"auto"`: `DropTokens` where the model has tokens, else zero after normalization."""
+    if isinstance(absence, Fill | DropTokens | MaskAttention):
         return absence
-    return Fill() if isinstance(absence, str) and absence == "auto" else Fill(absence)
+    if isinstance(absence, str):
+        if absence == "auto":
+            return Fill() if token_grid is None else DropTokens()
+        if absence in _TOKEN_NAMES:
+            return DropTokens() if absence == "drop_tokens" else MaskAttention()
+    return Fill(absence)
+
+
+def read_fill(absence: AbsenceInput) -> Fill:
+    """What `absence` stands for where pixels, and not tokens, are absent.
+
+    Raises:
+        ArgumentError: It is `DropTokens` or `MaskAttention`.
+    """
+    fill = read_absence(absence)
+    if not isinstance(fill, Fill):
+        raise bad_value("absence", "a fill, as pixels are absent here", fill.name, 'use "zero", for example')
+    return fill
 
 
 def _broadcast(value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

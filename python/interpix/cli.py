@@ -24,7 +24,7 @@ __all__ = ["build_parser", "main"]
 
 _DEFAULT_MODEL = "efficientnet_lite0"
 _DEFAULT_STEPS = 12
-_EXTRAS = ("matplotlib", "tqdm", "torch", "timm", "scipy")
+_EXTRAS = ("matplotlib", "tqdm", "torch", "timm", "torchvision", "transformers", "scikit-image", "scipy")
 _USAGE_ERROR = 2
 _INTERRUPTED = 130
 
@@ -62,7 +62,12 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_explain(commands: Any) -> None:
     explain = commands.add_parser("explain", help="find the patches that decide; writes PNG, JSON and safetensors")
     explain.add_argument("photo", help="JPEG, PNG or whatever Pillow reads")
-    explain.add_argument("-m", "--model", default=_DEFAULT_MODEL, help="native model (default: %(default)s)")
+    explain.add_argument(
+        "-m",
+        "--model",
+        default=_DEFAULT_MODEL,
+        help="native model, timm:NAME, torchvision:NAME or hf:ID (default: %(default)s)",
+    )
     explain.add_argument(
         "--direction",
         choices=("both", "insertion", "deletion"),
@@ -70,7 +75,9 @@ def _add_explain(commands: Any) -> None:
         help="which patches suffice (insertion), which are needed (deletion), or both (default)",
     )
     explain.add_argument("--target", help="class name or index (default: the model's answer)")
-    explain.add_argument("--regions", default="7", help="patches: 7, 7x9, ... (default: 7, that is 7 x 7 = 49)")
+    explain.add_argument(
+        "--regions", default="auto", help="patches: 7, 7x9, tokens, ... (default: 7 x 7 = 49, or a ViT's tokens)"
+    )
     explain.add_argument(
         "--steps",
         type=int,

@@ -24,8 +24,12 @@ __all__ = ["Direction", "Explanation", "Score", "load", "load_all", "save_all"]
 Direction: TypeAlias = Literal["insertion", "deletion"]
 """Grow from nothing, or shrink from the whole image."""
 
+PlotKind: TypeAlias = Literal["group", "heatmap", "curve"]
+"""What `Explanation.plot` draws."""
+
 _FORMAT = 1
 _ARRAYS = ("ranking", "rewards", "probabilities", "predicted", "gaps", "regions", "image")
+_OPTIONAL_ARRAYS = ("values",)
 
 
 class Score(NamedTuple):
@@ -66,6 +70,8 @@ class Explanation:
         image: What the model saw, uint8 (H, W, 3).
         class_names: One name for each class, or None.
         provenance: Versions, model and options.
+        values: What a method assigned to each patch (n,), as Shapley values; None for a search, which only ranks.
+        removed_before: Patches that were absent from the start, as after the first phase of `MoXI.contrast`.
     """
 
     ranking: IntArray
@@ -85,11 +91,17 @@ class Explanation:
     image: npt.NDArray[np.uint8]
     class_names: tuple[str, ...] | None
     provenance: Mapping[str, Any]
+    values: npt.NDArray[np.float64] | None = None
+    removed_before: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Makes every array an own read-only copy."""
-        for name in _ARRAYS:
+        for name in self._arrays():
             object.__setattr__(self, name, read_only(getattr(self, name)))
+
+    def _arrays(self) -> list[str]:
+        """The fields that hold arrays."""
+        return [*_ARRAYS, *(name for name in _OPTIONAL_ARRAYS if getattr(self, name) is not None)]
 
     @property
     def players(self) -> int:
@@ -113,7 +125,9 @@ class Explanation:
         return np.isin(self.regions, self.group)
 
     def attribution(self) -> npt.NDArray[np.float32]:
-        """Heat map (H, W): the first patch found has the value k, the next k - 1, ..., those not reached 0."""
+        """Heat map (H, W): the patches' `values`; else the first found has k, the next k - 1, ..., the rest 0."""
+        if self.values is not None:
+            return self.values.astype(np.float32)[self.regions]
         values = np.zeros(self.players, np.float32)
         values[self.ranking] = np.arange(len(self.ranking), 0, -1)
         return values[self.regions]
@@ -124,11 +138,23 @@ class Explanation:
 
         return np.asarray(propagate(self.attribution(), self.image, radius=radius, discount=discount))
 
-    def plot(self, ax: "Axes | None" = None) -> "Axes":
-        """Draws the image with the group in full light; needs matplotlib."""
-        from interpix.plots import plot_group  # noqa: PLC0415 - matplotlib only when asked for
+    def plot(self, kind: PlotKind = "group", *, ax: "Axes | None" = None) -> "Axes":
+        """Draws the result on `ax`; needs matplotlib.
 
-        return plot_group(self, ax=ax)
+        Args:
+            kind: `"group"`: the image with the group in full light, or blanked out; `"heatmap"`: the ranking as the
+                papers draw it; `"curve"`: the target's probability, patch by patch.
+            ax: Where to draw; new axes by default.
+        """
+        from interpix import plots  # noqa: PLC0415 - matplotlib only when asked for
+
+        if kind == "group":
+            return plots.plot_group(self, ax=ax)
+        if kind == "heatmap":
+            return plots.plot_heatmap(self, ax=ax)
+        if kind == "curve":
+            return plots.plot_curves(self, ax=ax)
+        raise bad_value("kind", '"group", "heatmap" or "curve"', repr(kind), "pick one")
 
     def summary(self) -> dict[str, Any]:
         """The numbers as plain JSON values, without the arrays of pixels."""
@@ -143,6 +169,7 @@ class Explanation:
             "stopped_at": self.stopped_at,
             "patches": self.players,
             "ranking": self.ranking.tolist(),
+            "removed_before": list(self.removed_before),
             "rewards": self.rewards.tolist(),
             "probabilities": self.probabilities.tolist(),
             "predicted": self.predicted.tolist(),
@@ -178,7 +205,11 @@ class Explanation:
 
 def save_all(path: str | os.PathLike[str], explanations: Sequence[Explanation]) -> None:
     """Writes several explanations into one safetensors file that `load_all` reads."""
-    arrays = {f"{index}.{name}": getattr(one, name) for index, one in enumerate(explanations) for name in _ARRAYS}
+    arrays = {
+        f"{index}.{name}": getattr(one, name)
+        for index, one in enumerate(explanations)
+        for name in one._arrays()  # noqa: SLF001 - of the same module
+    }
     write_arrays(path, arrays, {"format": _FORMAT, "explanations": [_scalars(one) for one in explanations]})
 
 
@@ -189,7 +220,7 @@ def load_all(path: str | os.PathLike[str]) -> list[Explanation]:
         cure = "read it with the version of interpix that wrote it"
         raise bad_value("path", f"a result of format {_FORMAT}", metadata.get("format"), cure)
     return [
-        _restore(scalars, {name: arrays[f"{index}.{name}"] for name in _ARRAYS})
+        _restore(scalars, {name: arrays.get(f"{index}.{name}") for name in (*_ARRAYS, *_OPTIONAL_ARRAYS)})
         for index, scalars in enumerate(metadata["explanations"])
     ]
 
@@ -204,12 +235,14 @@ def load(path: str | os.PathLike[str]) -> Explanation:
 
 
 def _scalars(one: Explanation) -> dict[str, Any]:
-    fields = [field.name for field in dataclasses.fields(one) if field.name not in _ARRAYS]
+    arrays = (*_ARRAYS, *_OPTIONAL_ARRAYS)
+    fields = [field.name for field in dataclasses.fields(one) if field.name not in arrays]
     return {name: getattr(one, name) for name in fields} | {"provenance": dict(one.provenance)}
 
 
 def _restore(scalars: dict[str, Any], arrays: dict[str, Any]) -> Explanation:
     names = scalars["class_names"]
     scalars["class_names"] = None if names is None else tuple(names)
+    scalars["removed_before"] = tuple(scalars["removed_before"])
     scalars["full"], scalars["empty"] = Score(*scalars["full"]), Score(*scalars["empty"])
     return Explanation(**arrays, **scalars)

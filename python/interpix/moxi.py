@@ -6,67 +6,47 @@ The search itself is in Rust; here the model is asked.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from interpix import _core
 from interpix.absence import AbsenceInput, Fill, read_absence
-from interpix.arrays import AnyArray, BoolArray, IntArray, from_numpy, to_numpy
+from interpix.arrays import AnyArray, BoolArray, from_numpy, to_numpy
 from interpix.classifiers import as_classifier
-from interpix.classifiers.base import Classifier, compose, resolve_target
-from interpix.errors import bad_type, bad_value
-from interpix.explanation import Direction, Explanation, Score
-from interpix.images import ImageInput, LoadedImage, read_images, to_display
+from interpix.classifiers.base import Classifier, Precision
+from interpix.contrast import search_contrast
+from interpix.errors import InterpixError, bad_type, bad_value
+from interpix.explanation import Direction, Explanation
+from interpix.games import Found, Games, ImageGame, prepare_games, score_list
+from interpix.images import ImageInput, read_images
 from interpix.progress import EvaluationCounter
 from interpix.regions import RegionsInput, read_regions, regions_name
-from interpix.rewards import Scores, check_reward, from_log_odds, score_logits
+from interpix.rewards import Scores, check_reward
 
-__all__ = ["MoXI", "Stop", "Target"]
+__all__ = ["MoXI", "Sampler", "Stop", "Target"]
 
 Stop: TypeAlias = Literal["flip", "all"] | int
 """At the flip of the answer, after all patches, or after k."""
 Target: TypeAlias = int | str | None
 """A class index, a class name, or None for the prediction."""
+Sampler: TypeAlias = Literal["exact", "moxi", "permutation"]
+"""How Shapley values are computed: from all coalitions, or from samples in one of two ways."""
 
-_AUTO_BATCH_SIZE = 32
 _IN_FLIGHT = 64
 _BATCH_DIMENSIONS = 4
 
 
 @dataclass(frozen=True)
-class _Job:
-    """The images of one call, ready to be scored."""
+class _Call:
+    """One call's games and how it began, for its results."""
 
-    images: npt.NDArray[np.float32]
-    displays: list[npt.NDArray[np.uint8]]
-    fill: npt.NDArray[np.float32]
-    regions: IntArray
-    targets: list[int]
-    predictions: list[int]
-    full: list[Score]
-
-    @property
-    def players(self) -> int:
-        return int(self.regions.max()) + 1
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What a search found on one image."""
-
-    image: int
-    ranking: npt.NDArray[Any]
-    reward: npt.NDArray[Any]
-    probability: npt.NDArray[Any]
-    predicted: npt.NDArray[Any]
-    gaps: npt.NDArray[Any]
-    stopped_at: int | None
-    empty: Score
-    evaluations: int
+    games: Games
+    direction: Direction
+    options: dict[str, Any]
+    started: float
 
 
 class MoXI:
@@ -82,25 +62,43 @@ class MoXI:
         regions: RegionsInput = "auto",
         absence: AbsenceInput = "auto",
         reward: str = "log_odds",
+        precision: Precision = "exact",
         batch_size: int | Literal["auto"] = "auto",
     ) -> None:
         """Checks the options; no model is run yet.
 
         Args:
-            model: A native model, an `interpix.CallableClassifier`, or any function from float32
-                (B, 3, H, W) to logits (B, classes).
-            regions: `"auto"` (a grid of 7 x 7 = 49 patches), a grid ("14x14", 14, (14, 14)), or an
-                integer label map over the image that the model sees.
-            absence: What an absent patch shows, see `Fill`; `"auto"` is zero after normalization.
+            model: A torch module (timm, torchvision, Hugging Face or any other that returns logits), a Hugging Face
+                pipeline, an `interpix.TorchClassifier`, a native model, an `interpix.CallableClassifier`, or any
+                function from float32 (B, 3, H, W) to logits (B, classes).
+            regions: `"auto"` (the tokens of a Vision Transformer where tokens are dropped, else a grid of 7 x 7 = 49
+                patches), `"tokens"`, a grid ("14x14", 14, (14, 14)), `Superpixels`, or an integer label map over the
+                image that the model sees.
+            absence: What absent means, see `DropTokens`, `MaskAttention` and `Fill`; `"auto"` is `DropTokens` where the
+                model has tokens, else zero after normalization. The result says which.
             reward: `"log_odds"` (the paper's), `"log_probability"`, `"probability"` or `"logit"`.
-            batch_size: The greatest number of coalitions scored at once; `"auto"` is 32.
+            precision: `"mixed"` scores a step's candidates with bfloat16 products and then those that may be the best
+                exactly, by a statistical rule (see `interpix.recheck`); PyTorch models only.
+            batch_size: The greatest number of coalitions handed out at once; `"auto"` is the model's own choice. Where
+                memory runs out, fewer go through the model at once, and the result says so.
         """
         self._classifier: Classifier = as_classifier(model)
-        regions_name(regions)
-        self._regions = regions
-        self._fill: Fill = read_absence(absence)
         self._reward = check_reward(reward)
-        self._batch_size = _AUTO_BATCH_SIZE if batch_size == "auto" else _positive("batch_size", batch_size)
+        if precision not in ("exact", "mixed"):
+            raise bad_value("precision", '"exact" or "mixed"', repr(precision), "pick one")
+        self._precision: Precision = precision
+        self._absence = read_absence(absence, self._classifier.token_grid)
+        automatic = isinstance(regions, str) and regions == "auto" and isinstance(self._absence, Fill)
+        self._regions = read_regions(regions, None if automatic else self._classifier.token_grid)
+        self._given_batch_size = None if batch_size == "auto" else _positive("batch_size", batch_size)
+
+    @property
+    def _batch_size(self) -> int:
+        return self._given_batch_size or self._classifier.batch_size
+
+    def __repr__(self) -> str:
+        """One line for people: what `"auto"` has picked, too."""
+        return f"MoXI({self._classifier.name}, regions={regions_name(self._regions)}, absence={self._absence.name})"
 
     def explain(
         self,
@@ -128,31 +126,30 @@ class MoXI:
 
         Raises:
             KeyboardInterrupt: After Ctrl-C; its attribute `explanations` holds what was found until then.
+            ModelError: The model failed; its attribute `explanations` holds what was found until then.
         """
-        started = time.perf_counter()
         _check_search(direction, stop, min_confidence)
-        loaded, many = read_images(image)
-        job = self._prepare(loaded, target)
+        options = {"method": "MoXI", "stop": stop, "min_confidence": min_confidence}
+        call, many = self._begin(image, target, direction, options)
+        games = call.games
         search = _core.Search(
-            [job.players] * len(loaded),
-            job.targets,
+            games.players,
+            games.targets,
             direction=direction,
             stop=stop,
             min_confidence=min_confidence,
             batch_size=self._batch_size,
             in_flight=_IN_FLIGHT,
-            full=[(score.reward, score.probability, score.predicted) for score in job.full],
+            full=[(score.reward, score.probability, score.predicted) for score in games.full],
         )
-        options = {"method": "MoXI", "stop": stop, "min_confidence": min_confidence}
 
         def results() -> list[Explanation]:
-            found = [_found(outcome) for outcome in search.outcomes()]
-            return self._results(job, found, direction, options, started)
+            return [self._result(call, Found.of(outcome)) for outcome in search.outcomes()]
 
         try:
-            self._drive(search, job, direction, progress=progress)
-        except KeyboardInterrupt as interrupt:
-            interrupt.explanations = results()  # type: ignore[attr-defined]
+            _drive(search, games, direction, progress=progress)
+        except (KeyboardInterrupt, InterpixError) as error:
+            error.explanations = results()  # type: ignore[union-attr]
             raise
         return results() if many else results()[0]
 
@@ -167,17 +164,80 @@ class MoXI:
         """MoXI(-), for comparison: ranks every patch once by what it does alone, without interactions.
 
         Takes 2 n evaluations for n patches: n for the ranking, n for the curve along it. Arguments and
-        result as in `explain`, with all patches ranked.
+        result as in `explain`, with all patches ranked; the patches' `values` are f(a) - f({}) (insertion) or
+        (f(N) - f(N - a)) / n (deletion).
         """
-        started = time.perf_counter()
-        _check_search(direction, "all", 0.0)
-        loaded, many = read_images(image)
-        job = self._prepare(loaded, target)
-        with EvaluationCounter(direction, enabled=progress, total=2 * job.players * len(loaded)) as counter:
-            found = [self._rank_once(job, index, direction, counter) for index in range(len(loaded))]
-        options = {"method": "MoXI(-)", "stop": "all", "min_confidence": 0.0}
-        results = self._results(job, found, direction, options, started)
-        return results if many else results[0]
+
+        def assign(game: Callable[[BoolArray], Any], players: int) -> tuple[Any, int]:
+            _, values = _core.one_shot(players, game, direction=direction, batch_size=self._batch_size)
+            return values, players + 1
+
+        return self._assign(image, target, direction, {"method": "MoXI(-)"}, assign, progress=progress)
+
+    def shapley(
+        self,
+        image: ImageInput | Sequence[ImageInput],
+        target: Target | Sequence[Target] = None,
+        *,
+        sampler: Sampler = "moxi",
+        rounds: int = 200,
+        seed: int = 0,
+        direction: Direction = "insertion",
+        progress: bool = False,
+    ) -> Any:
+        """Shapley values of the patches, for comparison, and the curve along their ranking.
+
+        Args:
+            image: As in `explain`.
+            target: As in `explain`.
+            sampler: `"moxi"`: the paper's, `rounds` random coalitions for each patch, of one size ratio a round;
+                `"permutation"`: `rounds` random orders of all patches; `"exact"`: all coalitions, up to 16 patches.
+            rounds: Of the samplers; for n patches `"moxi"` evaluates 2 n coalitions a round, `"permutation"` n + 1.
+            seed: Of the samplers.
+            direction: Whether the curve adds (insertion) or removes (deletion) the most important patches first.
+            progress: Show the number of evaluations on stderr.
+
+        Returns:
+            An `Explanation` with `values`, or a list of them if many images were given.
+        """
+
+        def assign(game: Callable[[BoolArray], Any], players: int) -> tuple[Any, int]:
+            values, _, evaluations = _core.shapley_values(
+                players, game, sampler=sampler, rounds=rounds, seed=seed, batch_size=self._batch_size
+            )
+            return values, evaluations
+
+        options = {"method": "Shapley", "sampler": sampler, "rounds": rounds, "seed": seed}
+        return self._assign(image, target, direction, options, assign, progress=progress)
+
+    def contrast(self, image: ImageInput, target: int | str, *, progress: bool = False) -> Explanation:
+        """Where is a class that is not the prediction? Class-discriminative localization (Appendix F).
+
+        Patches are removed until `target` is the model's answer, then those that this answer needs: its region.
+
+        Args:
+            image: One image.
+            target: The class to find.
+            progress: Show the number of evaluations on stderr.
+
+        Returns:
+            A deletion whose `group` is the target's region and whose `removed_before` are the patches that went first.
+            `stopped_at` is None if the target never became the answer.
+        """
+        options = {"method": "MoXI contrast", "stop": "flip", "min_confidence": 0.0}
+        call, many = self._begin(image, target, "deletion", options)
+        if many:
+            raise bad_value("image", "one image", "several", "call contrast once for each")
+        with EvaluationCounter("contrast", enabled=progress) as counter:
+            removed, found = search_contrast(call.games, self._batch_size, counter)
+        return self._result(call, found, removed_before=tuple(removed))
+
+    def game(self, image: ImageInput, target: Target = None) -> ImageGame:
+        """The game on one image for other libraries (shapiq): `n_players`, and a call from coalitions to rewards."""
+        call, many = self._begin(image, target, "insertion", {})
+        if many:
+            raise bad_value("image", "one image", "several", "make a game of each")
+        return ImageGame(call.games, self._batch_size)
 
     def attribute(
         self,
@@ -221,158 +281,135 @@ class MoXI:
         return MoXI(
             self._classifier,
             regions=self._regions if feature_mask is None else _slice(feature_mask, index, count),
-            absence=self._fill if baselines is None else _slice(baselines, index, count),
+            absence=self._absence if baselines is None else _slice(baselines, index, count),
             reward=self._reward,
-            batch_size=self._batch_size,
+            precision=self._precision,
+            batch_size=self._given_batch_size or "auto",
         )
 
-    def _prepare(self, loaded: list[LoadedImage], target: Any) -> _Job:
-        """Preprocesses, and asks the model about the whole images: prediction, target, score."""
-        images = _stack([self._input(one) for one in loaded])
-        displays = [self._shown(one, image) for one, image in zip(loaded, images, strict=True)]
-        regions = read_regions(self._regions, (images.shape[2], images.shape[3]))
-        fill = np.stack([self._fill.make(image, self._classifier) for image in images])
-        size = self._batch_size
-        # Copies: a model may write to its batch, and these images are still needed.
-        parts = [self._classifier.logits(images[i : i + size].copy()) for i in range(0, len(images), size)]
-        logits = np.concatenate(parts).astype(np.float64)
-        predictions = logits.argmax(axis=1).tolist()
-        names = self._classifier.class_names
-        targets = [
-            prediction if wanted is None else resolve_target(wanted, names, logits.shape[1])
-            for wanted, prediction in zip(_per_image(target, len(loaded)), predictions, strict=True)
-        ]
-        full = _score_list(score_logits(logits, np.array(targets), self._reward))
-        return _Job(images, displays, fill, regions, targets, predictions, full)
-
-    def _input(self, image: LoadedImage) -> npt.NDArray[np.float32]:
-        if image.raw is not None:
-            return np.asarray(self._classifier.preprocess(image.raw))
-        size, tensor = self._classifier.input_size, image.tensor
-        if tensor is None or (size is not None and tensor.shape[1:] != tuple(size)):
-            got = "nothing" if tensor is None else f"{tensor.shape[1]} x {tensor.shape[2]}"
-            cure = "resize it, or pass the raw image and the model preprocesses it"
-            name = self._classifier.name
-            raise bad_value("image", f"{size} pixels for model `{name}`", got, cure)
-        return tensor
-
-    def _shown(self, image: LoadedImage, seen: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-        return to_display(seen) if image.raw is None else np.asarray(self._classifier.display(image.raw))
-
-    def _drive(self, search: Any, job: _Job, direction: Direction, *, progress: bool) -> None:
-        """Answers the search until it has no more questions."""
-        targets = np.array(job.targets, np.int64)
-        with EvaluationCounter(direction, enabled=progress) as counter:
-            while (batch := search.ask()) is not None:
-                owner = np.asarray(batch.owner)
-                search.tell(*self._score(job, owner, np.asarray(batch.masks()), targets[owner]))
-                counter.add(len(owner))
-
-    def _score(self, job: _Job, owner: IntArray, masks: BoolArray, targets: IntArray) -> Scores:
-        if self._reward == "logit":
-            pictures = compose(job.images, job.regions, job.fill, owner, masks)
-            logits = np.asarray(self._classifier.logits(pictures), np.float64)
-            return score_logits(logits, targets, self._reward)
-        odds, probability, predicted = self._classifier.score_masks(
-            job.images, job.regions, job.fill, owner, masks, targets
+    def _begin(self, image: Any, target: Any, direction: Direction, options: dict[str, Any]) -> tuple[_Call, bool]:
+        """Reads the images and prepares their games; also whether many images were given."""
+        started = time.perf_counter()
+        loaded, many = read_images(image)
+        games = prepare_games(
+            self._classifier,
+            loaded,
+            _per_image(target, len(loaded)),
+            regions=self._regions,
+            absence=self._absence,
+            reward=self._reward,
+            precision=self._precision,
         )
-        return from_log_odds(np.asarray(odds, np.float64), self._reward), probability, predicted
+        return _Call(games, direction, options, started), many
 
-    def _rank_once(self, job: _Job, index: int, direction: Direction, counter: EvaluationCounter) -> _Found:
-        """All patches of one image by their rewards alone, then the curve along that ranking."""
-        players = job.players
-        insertion = direction == "insertion"
-        alone = np.eye(players, dtype=np.bool_)
-        single = self._score_all(job, index, alone if insertion else ~alone, counter)
-        ranking = np.argsort(-single[0] if insertion else single[0], kind="stable")
+    def _assign(
+        self,
+        image: Any,
+        target: Any,
+        direction: Direction,
+        options: dict[str, Any],
+        assign: Callable[[Callable[[BoolArray], Any], int], tuple[Any, int]],
+        *,
+        progress: bool,
+    ) -> Any:
+        """Explains with a method that assigns a value to each patch: values, ranking, and the curve along it."""
+        _check_search(direction, "all", 0.0)
+        options = {**options, "stop": "all", "min_confidence": 0.0}
+        call, many = self._begin(image, target, direction, options)
+        results = []
+        with EvaluationCounter(str(options["method"]), enabled=progress) as counter:
+            for index, players in enumerate(call.games.players):
+
+                def game(masks: BoolArray, index: int = index) -> Any:
+                    counter.add(len(masks))
+                    return call.games.score(np.full(len(masks), index), masks)[0]
+
+                values, evaluations = assign(game, players)
+                found = self._along(call, index, np.asarray(values), counter)
+                found.evaluations += evaluations
+                results.append(self._result(call, found))
+        return results if many else results[0]
+
+    def _along(self, call: _Call, index: int, values: Any, counter: EvaluationCounter) -> Found:
+        """The curve along the ranking by `values`, greatest first."""
+        players, insertion = len(values), call.direction == "insertion"
+        ranking = np.argsort(-values, kind="stable")
         steps = np.zeros((players + 1, players), np.bool_)
         for step, player in enumerate(ranking, start=1):
             steps[step:, player] = True
-        curve = self._score_all(job, index, steps if insertion else ~steps, counter)
-        done = (curve[2] == job.targets[index]) == insertion
-        ends = _score_list(curve)
-        ordered = np.sort(single[0])
-        return _Found(
-            index,
+        curve = self._score_all(call.games, index, steps if insertion else ~steps, counter)
+        done = (curve[2] == call.games.targets[index]) == insertion
+        ends = score_list(curve)
+        return Found(
             ranking,
             *curve,
-            gaps=np.append(np.abs(np.diff(ordered[::-1] if insertion else ordered)), np.inf),
+            gaps=np.append(-np.diff(values[ranking]), np.inf),
             stopped_at=int(done.argmax()) if done.any() else None,
             empty=ends[0] if insertion else ends[-1],
-            evaluations=2 * players + 1,
+            evaluations=players,
+            image=index,
+            values=values,
         )
 
-    def _score_all(self, job: _Job, index: int, masks: BoolArray, counter: EvaluationCounter) -> Scores:
+    def _score_all(self, games: Games, index: int, masks: BoolArray, counter: EvaluationCounter) -> Scores:
         parts = []
         for start in range(0, len(masks), self._batch_size):
             chunk = masks[start : start + self._batch_size]
-            owner = np.full(len(chunk), index, np.int64)
-            parts.append(self._score(job, owner, chunk, np.full(len(chunk), job.targets[index])))
+            parts.append(games.score(np.full(len(chunk), index), chunk))
             counter.add(len(chunk))
         rewards, probabilities, predicted = zip(*parts, strict=True)
         return np.concatenate(rewards), np.concatenate(probabilities), np.concatenate(predicted)
 
-    def _results(
-        self, job: _Job, found: list[_Found], direction: Direction, options: dict[str, Any], started: float
-    ) -> list[Explanation]:
-        names = self._classifier.class_names
-        provenance = options | {
-            "interpix": _core.__version__,
-            "numpy": np.__version__,
-            "model": self._classifier.name,
-            "regions": regions_name(self._regions),
-            "absence": self._fill.name,
-            "reward": self._reward,
-            "batch_size": self._batch_size,
-        }
-        return [
-            Explanation(
-                ranking=one.ranking.astype(np.int64),
-                rewards=one.reward,
-                probabilities=one.probability,
-                predicted=one.predicted.astype(np.int64),
-                gaps=one.gaps,
-                stopped_at=one.stopped_at,
-                target=job.targets[one.image],
-                prediction=job.predictions[one.image],
-                full=job.full[one.image],
-                empty=one.empty,
-                direction=direction,
-                # The whole image is scored before the search.
-                evaluations=one.evaluations + 1,
-                seconds=time.perf_counter() - started,
-                regions=job.regions,
-                image=job.displays[one.image],
-                class_names=None if names is None else tuple(names),
-                provenance=provenance,
-            )
-            for one in found
-        ]
+    def _result(self, call: _Call, found: Found, removed_before: tuple[int, ...] = ()) -> Explanation:
+        games, image, names = call.games, found.image, self._classifier.class_names
+        return Explanation(
+            ranking=found.ranking.astype(np.int64),
+            rewards=found.reward,
+            probabilities=found.probability,
+            predicted=found.predicted.astype(np.int64),
+            gaps=found.gaps,
+            stopped_at=found.stopped_at,
+            target=games.targets[image],
+            prediction=games.predictions[image],
+            full=games.full[image],
+            empty=found.empty,
+            direction=call.direction,
+            # The whole image is scored before the search.
+            evaluations=found.evaluations + 1,
+            seconds=time.perf_counter() - call.started,
+            regions=games.regions[image],
+            image=games.displays[image],
+            class_names=None if names is None else tuple(names),
+            provenance=self._provenance(call),
+            values=found.values,
+            removed_before=removed_before,
+        )
+
+    def _provenance(self, call: _Call) -> dict[str, Any]:
+        reduced = call.games.scorer.reduced_to
+        return (
+            call.options
+            | {
+                "interpix": _core.__version__,
+                "numpy": np.__version__,
+                "regions": regions_name(self._regions),
+                "absence": self._absence.name,
+                "reward": self._reward,
+                "precision": self._precision,
+                "batch_size": self._batch_size,
+            }
+            | ({} if reduced is None else {"batch_size_reduced_to": reduced})
+            | self._classifier.provenance()
+        )
 
 
-def _found(outcome: Any) -> _Found:
-    return _Found(
-        outcome.image,
-        np.asarray(outcome.ranking),
-        np.asarray(outcome.reward),
-        np.asarray(outcome.probability),
-        np.asarray(outcome.predicted),
-        np.asarray(outcome.gaps, np.float64),
-        outcome.stopped_at,
-        Score(*outcome.empty),
-        outcome.evaluations,
-    )
-
-
-def _score_list(scores: Scores) -> list[Score]:
-    return [Score(float(r), float(p), int(c)) for r, p, c in zip(*scores, strict=True)]
-
-
-def _stack(images: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    sizes = sorted({image.shape for image in images})
-    if len(sizes) > 1:
-        raise bad_value("image", "images of one size in a call", sizes, "resize them, or call once for each")
-    return np.stack(images)
+def _drive(search: Any, games: Games, direction: Direction, *, progress: bool) -> None:
+    """Answers the search until it has no more questions."""
+    with EvaluationCounter(direction, enabled=progress) as counter:
+        while (batch := search.ask()) is not None:
+            owner, flip = np.asarray(batch.owner), np.asarray(batch.flip)
+            search.tell(*games.score_candidates(owner, np.asarray(batch.masks()), flip, direction))
+            counter.add(len(owner))
 
 
 def _per_image(target: Any, count: int) -> list[Any]:

@@ -6,17 +6,28 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import FloatArray
-from interpix.errors import MissingDependencyError
+from interpix.errors import MissingDependencyError, bad_value
 from interpix.explanation import Explanation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["group_title", "plot_curves", "plot_group", "plot_map", "plot_overview", "plot_photo"]
+__all__ = [
+    "group_title",
+    "plot_comparison",
+    "plot_curves",
+    "plot_group",
+    "plot_heatmap",
+    "plot_map",
+    "plot_overview",
+    "plot_photo",
+]
 
 _COLORS = {"insertion": "#1b7837", "deletion": "#b2182b"}
 _FILLS = {
+    "drop_tokens": "nothing (their tokens are dropped)",
+    "mask_attention": "nothing (no token attends to them)",
     "zero": "the model's mean color",
     "black": "black",
     "mean": "the photo's mean color",
@@ -24,6 +35,7 @@ _FILLS = {
 }
 _DIM = 0.22
 _ABSENT_GRAY = 128
+_REMOVED_GRAY = 225
 _MAX_TITLE = 46
 _SIZE = (15.0, 10.2)
 
@@ -53,7 +65,9 @@ def plot_group(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
         dimmed = (_DIM * result.image).astype(np.uint8)
         _show(ax, np.where(inside, result.image, dimmed))
     else:
-        _show(ax, np.where(inside, np.uint8(_ABSENT_GRAY), result.image))
+        gone = np.isin(result.regions, result.removed_before)[..., None]
+        left = np.where(gone, np.uint8(_REMOVED_GRAY), result.image)
+        _show(ax, np.where(inside, np.uint8(_ABSENT_GRAY), left))
     color = _COLORS[result.direction]
     if result.group:
         # A border of "outside" closes outlines at the edge of the image.
@@ -70,16 +84,25 @@ def plot_group(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
 
 def group_title(result: Explanation) -> str:
     """What the group means, in plain words."""
-    target, count, players = repr(result.name_of(result.target)), result.stopped_at, result.players
     if result.direction == "insertion":
-        if count is None:
-            return f"No group of up to {len(result.ranking)} patches was found that makes it {target}"
-        if count == 0:
-            return f"An empty image is {target} already: no patch is needed"
-        these = "This 1 of" if count == 1 else f"These {count} of"
-        verb = "is" if count == 1 else "are"
-        probability = _number(float(result.probabilities[count]))
-        return f"{these} {players} patches {verb} enough for the answer {target} (p = {probability})"
+        return _sufficient(result)
+    return _contrasted(result) if result.removed_before else _needed(result)
+
+
+def _sufficient(result: Explanation) -> str:
+    target, count, players = repr(result.name_of(result.target)), result.stopped_at, result.players
+    if count is None:
+        return f"No group of up to {len(result.ranking)} patches was found that makes it {target}"
+    if count == 0:
+        return f"An empty image is {target} already: no patch is needed"
+    these = "This 1 of" if count == 1 else f"These {count} of"
+    verb = "is" if count == 1 else "are"
+    probability = _number(float(result.probabilities[count]))
+    return f"{these} {players} patches {verb} enough for the answer {target} (p = {probability})"
+
+
+def _needed(result: Explanation) -> str:
+    target, count, players = repr(result.name_of(result.target)), result.stopped_at, result.players
     if count is None:
         return f"The answer stays {target} without the {len(result.ranking)} patches that were tried"
     instead = repr(result.name_of(int(result.predicted[count])))
@@ -87,6 +110,15 @@ def group_title(result: Explanation) -> str:
         return f"The answer is {instead}, not {target}, with all patches already"
     these = "this 1 of" if count == 1 else f"these {count} of"
     return f"Without {these} {players} patches the answer is no longer {target} but {instead}"
+
+
+def _contrasted(result: Explanation) -> str:
+    target, gone = repr(result.name_of(result.target)), len(result.removed_before)
+    if not result.group:
+        return f"The answer never becomes {target}, whatever is taken away"
+    light = "1 patch (light) is" if gone == 1 else f"{gone} patches (light) are"
+    numbered = "the numbered one" if len(result.group) == 1 else f"the {len(result.group)} numbered ones"
+    return f"Once {light} taken away the answer is {target}; it needs {numbered}"
 
 
 def plot_curves(*results: Explanation, ax: "Axes | None" = None) -> "Axes":
@@ -110,6 +142,7 @@ def plot_curves(*results: Explanation, ax: "Axes | None" = None) -> "Axes":
     ax.set(xlabel="number of patches added or removed", ylabel=f"probability of {first.name_of(first.target)!r}")
     ax.set_ylim(-0.02, 1.08 * max(full, *(float(result.probabilities.max()) for result in results)) + 0.02)
     ax.margins(x=0.03)
+    ax.locator_params(axis="x", integer=True)
     ax.grid(alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
     # Below the axes, where no curve can run through it.
@@ -131,15 +164,37 @@ def plot_map(
     return ax
 
 
+def plot_heatmap(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
+    """The heat map of the patches over the gray image, as the papers draw it: the first patch found is brightest."""
+    ax = plot_map(result.attribution(), image=result.image, ax=ax)
+    ax.set_title(_wrap(f"{_method(result)}: {result.name_of(result.target)!r}"))
+    return ax
+
+
+def plot_comparison(*results: Explanation, figure: "Figure | None" = None) -> "Figure":
+    """Several results of one image side by side, a row for each: the group, the heat map, and the curve.
+
+    The results may come from several methods, models or kinds of absence; each row says which.
+    """
+    if not results:
+        raise bad_value("results", "at least one result", "none", "pass what explain() returned")
+    figure = _new_figure((15.5, 5.0 * len(results))) if figure is None else figure
+    axes = figure.subplots(len(results), 3, squeeze=False)
+    for row, result in zip(axes, results, strict=True):
+        plot_group(result, ax=row[0])
+        plot_heatmap(result, ax=row[1])
+        plot_curves(result, ax=row[2])
+        row[2].set_title(f"{result.provenance.get('model')}, {result.provenance.get('absence')}")
+        for ax in row:
+            ax.title.set_fontsize("medium")
+    return figure
+
+
 def plot_overview(
     *results: Explanation, propagated: FloatArray | None = None, figure: "Figure | None" = None
 ) -> "Figure":
     """Everything on one page: photo, groups, curves, and the map `propagated` (H, W) to pixels."""
-    if figure is None:
-        _require_matplotlib()
-        from matplotlib.figure import Figure  # noqa: PLC0415 - matplotlib only when asked for
-
-        figure = Figure(figsize=_SIZE, layout="constrained")
+    figure = _new_figure(_SIZE) if figure is None else figure
     grid = figure.add_gridspec(2, 6)
     width = 6 // (1 + len(results))
     plot_photo(results[0], ax=figure.add_subplot(grid[0, :width]))
@@ -157,7 +212,7 @@ def _footer(results: tuple[Explanation, ...]) -> str:
     provenance = results[0].provenance
     evaluations = sum(result.evaluations for result in results)
     seconds = sum(result.seconds for result in results)
-    fill = _FILLS.get(str(provenance.get("absence")), "the user's own fill")
+    fill = _FILLS.get(str(provenance.get("absence")).split("(")[0], "the user's own fill")
     return (
         f"model {provenance.get('model')} · regions {provenance.get('regions')} · absent patches show {fill} · "
         f"{evaluations} model evaluations in {seconds:.1f} s · interpix {provenance.get('interpix')}"
@@ -169,6 +224,10 @@ def _map_title(result: Explanation) -> str:
     count = len(result.ranking)
     patches = "patch" if count == 1 else f"{count} patches"
     return f"The {curve} curve's {patches}, spread\nto pixels of similar color (bright: matters most)"
+
+
+def _method(result: Explanation) -> str:
+    return f"{result.provenance.get('method', 'MoXI')} ({result.direction})"
 
 
 def _verb(result: Explanation) -> str:
@@ -206,6 +265,13 @@ def _axes(ax: "Axes | None") -> "Axes":
 
     created: Axes = plt.subplots(layout="constrained")[1]
     return created
+
+
+def _new_figure(size: tuple[float, float]) -> "Figure":
+    _require_matplotlib()
+    from matplotlib.figure import Figure  # noqa: PLC0415 - matplotlib only when asked for
+
+    return Figure(figsize=size, layout="constrained")
 
 
 def _require_matplotlib() -> None:

@@ -1,28 +1,73 @@
 """The players: which pixels are present or absent together.
 
 Regions are an integer label map (H, W) over the image **as the model sees it**, with labels 0 ... n-1.
-A grid is named by "7x7", 7 or (7, 7); any label map (superpixels, Captum's `feature_mask`) is taken too.
+A grid is named by "7x7", 7 or (7, 7), the grid of a Vision Transformer's tokens by "tokens"; `Superpixels` follow the
+image; any label map (Captum's `feature_mask`) is taken too.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import IntArray, describe, is_array, to_numpy
-from interpix.errors import bad_type, bad_value
+from interpix.errors import MissingDependencyError, bad_type, bad_value
 
-__all__ = ["DEFAULT_GRID", "RegionsInput", "grid_regions", "read_regions", "regions_name"]
+__all__ = [
+    "DEFAULT_GRID",
+    "Regions",
+    "RegionsInput",
+    "Superpixels",
+    "grid_regions",
+    "label_regions",
+    "read_regions",
+    "regions_name",
+]
 
 RegionsInput: TypeAlias = Any
-"""`"auto"`, `"7x7"`, 7, (7, 7), or an integer label map."""
+"""`"auto"`, `"tokens"`, `"7x7"`, 7, (7, 7), `Superpixels`, or an integer label map."""
 
 DEFAULT_GRID = (7, 7)
 """Rows and columns of `"auto"`. 49 patches keep a search on the CPU within seconds: all n steps of a greedy
 search cost n (n + 1) / 2 evaluations, 1,225 for 49 patches but 19,306 for the 14 x 14 of a Vision Transformer."""
 
-_KINDS = '"auto", a grid such as "7x7", 7 or (7, 7), or an integer label map (H, W)'
+_KINDS = '"auto", "tokens", a grid such as "7x7", 7 or (7, 7), Superpixels, or an integer label map (H, W)'
+
+
+@dataclass(frozen=True)
+class Superpixels:
+    """SLIC superpixels of the image that the model sees, by scikit-image: regions that follow edges.
+
+    Attributes:
+        count: How many are asked for; SLIC gives about as many.
+        compactness: Near squares for 10 and more, along colors for less.
+    """
+
+    count: int = 50
+    compactness: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuses what SLIC cannot do."""
+        if self.count < 1:
+            raise bad_value("count", "1 or more superpixels", self.count, "50 is the default")
+        if not self.compactness > 0:
+            raise bad_value("compactness", "a positive number", self.compactness, "10 is the default")
+
+    def label(self, image: npt.NDArray[np.uint8]) -> IntArray:
+        """Label map (H, W), labels 0 ... n-1, of an image (H, W, 3)."""
+        try:
+            from skimage.segmentation import slic  # noqa: PLC0415 - optional
+        except ImportError as error:
+            message = 'superpixels need scikit-image: pip install "interpix[segment]"'
+            raise MissingDependencyError(message) from error
+        labels = slic(image, n_segments=self.count, compactness=self.compactness, start_label=0)
+        return _compact(labels)
+
+
+Regions: TypeAlias = tuple[int, int] | Superpixels | npt.NDArray[Any]
+"""A grid, superpixels, or an integer label map."""
 
 
 def grid_regions(size: tuple[int, int], rows: int, columns: int) -> IntArray:
@@ -41,20 +86,40 @@ def grid_regions(size: tuple[int, int], rows: int, columns: int) -> IntArray:
     return (row[:, None] * columns + column[None, :]).astype(np.int64)
 
 
-def read_regions(regions: RegionsInput, size: tuple[int, int]) -> IntArray:
-    """Compact label map (H, W), labels 0 ... n-1, for an image of `size` (H, W)."""
+def read_regions(regions: RegionsInput, token_grid: tuple[int, int] | None = None) -> Regions:
+    """What `regions` stands for; `"auto"`: a given `token_grid`, else `DEFAULT_GRID`."""
+    if isinstance(regions, Superpixels):
+        return regions
     if is_array(regions):
-        return _label_map(to_numpy(regions, "regions"), size)
+        labels = to_numpy(regions, "regions")
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise bad_value("regions", "integer labels", describe(labels), "convert to integers")
+        return labels
+    if isinstance(regions, str) and regions in ("auto", "tokens"):
+        if regions == "tokens" and token_grid is None:
+            raise bad_value("regions", "a grid, as this model has no tokens", '"tokens"', 'use "14x14", for example')
+        return token_grid or DEFAULT_GRID
     rows, columns = _grid_shape(regions)
-    return grid_regions(size, rows, columns)
+    if rows < 1 or columns < 1:
+        raise bad_value("regions", "at least one row and one column", f"{rows} x {columns}", 'use "7x7", for example')
+    return rows, columns
 
 
-def regions_name(regions: RegionsInput) -> str:
-    """How a result remembers its regions: "7x7" or "label map"."""
-    if is_array(regions):
-        return "label map"
-    rows, columns = _grid_shape(regions)
-    return f"{rows}x{columns}"
+def label_regions(regions: Regions, image: npt.NDArray[np.uint8]) -> IntArray:
+    """Compact label map (H, W), labels 0 ... n-1, for an image (H, W, 3) as the model sees it."""
+    if isinstance(regions, Superpixels):
+        return regions.label(image)
+    size = (image.shape[0], image.shape[1])
+    if isinstance(regions, tuple):
+        return grid_regions(size, *regions)
+    return _label_map(regions, size)
+
+
+def regions_name(regions: Regions) -> str:
+    """How a result remembers its regions: "7x7", "label map" or "Superpixels(...)"."""
+    if isinstance(regions, tuple):
+        return f"{regions[0]}x{regions[1]}"
+    return str(regions) if isinstance(regions, Superpixels) else "label map"
 
 
 def _grid_shape(regions: RegionsInput) -> tuple[int, int]:
@@ -76,8 +141,6 @@ def _grid_shape(regions: RegionsInput) -> tuple[int, int]:
 
 
 def _label_map(labels: npt.NDArray[Any], size: tuple[int, int]) -> IntArray:
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise bad_value("regions", "integer labels", describe(labels), "convert to integers")
     flat = _without_channels(labels)
     if flat.shape != size:
         expected = f"a label for each pixel of the {size[0]} x {size[1]} image that the model sees"
@@ -86,9 +149,13 @@ def _label_map(labels: npt.NDArray[Any], size: tuple[int, int]) -> IntArray:
         uncovered = int((flat < 0).sum())
         cure = "give the rest of the image a label of its own"
         raise bad_value("regions", "labels of 0 or more on all pixels", f"{uncovered} negative", cure)
-    # Ids such as 0, 100, 200 would otherwise count as hundreds of players without a pixel.
-    _, compact = np.unique(flat, return_inverse=True)
-    return compact.reshape(size).astype(np.int64)
+    return _compact(flat)
+
+
+def _compact(labels: npt.NDArray[Any]) -> IntArray:
+    """The same regions with labels 0 ... n-1: ids such as 0, 100, 200 would count as players without a pixel."""
+    _, compact = np.unique(labels, return_inverse=True)
+    return compact.reshape(labels.shape).astype(np.int64)
 
 
 def _without_channels(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -1,6 +1,6 @@
 """From logits to rewards, stably: never a logarithm of a rounded probability."""
 
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -8,13 +8,27 @@ import numpy.typing as npt
 from interpix.arrays import IntArray
 from interpix.errors import bad_value
 
-__all__ = ["Reward", "Scores", "check_reward", "from_log_odds", "log_odds", "score_logits"]
+__all__ = ["Readout", "Reward", "Scores", "check_reward", "from_log_odds", "log_odds", "read_logits", "scores_of"]
 
 Reward: TypeAlias = Literal["log_odds", "log_probability", "probability", "logit"]
 """What a coalition earns: log(p / (1 - p)), log p, p, or the target's raw logit."""
 
 Scores: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], IntArray]
 """Reward, probability of the target, predicted class: three arrays (c,)."""
+
+
+class Readout(NamedTuple):
+    """What a model says to c coalitions about t classes each.
+
+    Attributes:
+        log_odds: log(p / (1 - p)) of each class, (c, t).
+        logits: The raw logit of each class, (c, t).
+        predicted: The class of the greatest logit, the lowest of equal ones, (c,).
+    """
+
+    log_odds: npt.NDArray[np.float64]
+    logits: npt.NDArray[np.float64]
+    predicted: IntArray
 
 
 def check_reward(reward: str) -> Reward:
@@ -52,8 +66,14 @@ def from_log_odds(odds: npt.NDArray[np.float64], reward: Reward) -> npt.NDArray[
     return odds
 
 
-def score_logits(logits: npt.NDArray[np.float64], targets: IntArray, reward: Reward) -> Scores:
-    """Scores of logits (c, classes) for one target each; ties of the prediction go to the lowest class."""
-    odds = log_odds(logits, targets)
-    earned = logits[np.arange(len(logits)), targets] if reward == "logit" else from_log_odds(odds, reward)
-    return earned, from_log_odds(odds, "probability"), logits.argmax(axis=1).astype(np.int64)
+def read_logits(logits: npt.NDArray[np.float64], targets: IntArray) -> Readout:
+    """Reads logits (c, classes) for the classes `targets` (c, t)."""
+    odds = np.stack([log_odds(logits, column) for column in targets.T], axis=1)
+    return Readout(odds, np.take_along_axis(logits, targets, axis=1), logits.argmax(axis=1).astype(np.int64))
+
+
+def scores_of(readout: Readout, reward: Reward) -> Scores:
+    """The scores of the first class that was read."""
+    odds = readout.log_odds[:, 0]
+    earned = readout.logits[:, 0] if reward == "logit" else from_log_odds(odds, reward)
+    return earned, from_log_odds(odds, "probability"), readout.predicted

@@ -7,7 +7,15 @@ import interpix
 from interpix import Fill, MoXI
 from interpix.errors import ArgumentError
 from interpix.explanation import load_all, save_all
-from interpix.plots import group_title, plot_curves, plot_group, plot_map, plot_overview, plot_photo
+from interpix.plots import (
+    group_title,
+    plot_comparison,
+    plot_curves,
+    plot_group,
+    plot_map,
+    plot_overview,
+    plot_photo,
+)
 
 
 @pytest.fixture
@@ -123,3 +131,22 @@ def test_a_missing_matplotlib_is_named(results, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(interpix.MissingDependencyError, match=r'pip install "interpix\[plot\]"'):
         plot_overview(results[0])
+
+
+def test_every_kind_of_plot_is_drawn(image, classifier):
+    moxi = MoXI(classifier, regions="2x3")
+    result = moxi.explain(image, direction="deletion")
+    titles = [result.plot(kind).get_title() for kind in ("group", "heatmap", "curve")]
+    assert len(set(titles)) == 3
+    assert "MoXI (deletion): 'red'" in titles[1]
+    with pytest.raises(ArgumentError, match='"group", "heatmap" or "curve", got \'pie\''):
+        result.plot("pie")
+
+
+def test_results_are_compared_side_by_side(image, classifier):
+    moxi = MoXI(classifier, regions="2x3")
+    figure = plot_comparison(moxi.explain(image, direction="deletion"), moxi.one_shot(image), moxi.shapley(image))
+    # Three rows of three, and a color bar for each heat map.
+    assert len(figure.axes) == 12
+    with pytest.raises(ArgumentError, match="at least one result"):
+        plot_comparison()

@@ -15,9 +15,10 @@ from PIL import Image
 
 import interpix as ix
 from interpix import _core, weights
-from interpix.classifiers.base import Classifier, compose
+from interpix.absence import Fill
+from interpix.classifiers.base import Classifier, Coalitions, compose
 from interpix.classifiers.native import describe_models
-from interpix.rewards import score_logits
+from interpix.rewards import read_logits
 
 DATA = Path(__file__).parents[1] / "data"
 PHOTOS = Path(__file__).parents[2] / "examples"
@@ -108,12 +109,18 @@ def test_scores_are_those_of_the_composed_pictures(model):
     rng = np.random.default_rng(1)
     images = rng.normal(size=(2, 3, 64, 96)).astype(np.float32)
     fill = np.zeros_like(images)
-    regions = (np.arange(64)[:, None] // 32 * 3 + np.arange(96)[None] // 32).astype(np.int64)
-    owner, target = np.array([0, 1, 1, 0, 1]), np.array([3, 967, 0, 999, 5])
-    masks = rng.random((5, 6)) < 0.5
-    scores = model.score_masks(images, regions, fill, owner, masks, target)
-    logits = model.logits(compose(images, regions, fill, owner, masks)).astype(np.float64)
-    for ours, theirs in zip(scores, score_logits(logits, target, "log_odds"), strict=True):
+    grid = (np.arange(64)[:, None] // 32 * 3 + np.arange(96)[None] // 32).astype(np.int64)
+    regions = np.stack([grid, 5 - grid])
+    coalitions = Coalitions(
+        owner=np.array([0, 1, 1, 0, 1]),
+        masks=rng.random((5, 6)) < 0.5,
+        flip=np.full(5, -1),
+        targets=np.array([[3, 1], [967, 2], [0, 3], [999, 4], [5, 5]]),
+    )
+    readout = model.scorer(images, regions, Fill()).score(coalitions)
+    pictures = compose(images, regions, fill, coalitions.owner, coalitions.masks)
+    expected = read_logits(model.logits(pictures).astype(np.float64), coalitions.targets)
+    for ours, theirs in zip(readout, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
@@ -128,9 +135,12 @@ def test_bad_arrays_are_refused(model):
         model.preprocess(np.zeros((4, 5, 4), np.uint8))
     with pytest.raises(ix.ArgumentError, match="`batch`: expected preprocessed images"):
         model.logits(np.zeros((1, 4, 32, 32), np.float32))
-    arrays = np.zeros((1, 3, 32, 32), np.float32), np.zeros((32, 32), np.int64), np.zeros((1, 3, 32, 32), np.float32)
+    scorer = model.scorer(np.zeros((1, 3, 32, 32), np.float32), np.zeros((1, 32, 32), np.int64), Fill())
+    one = np.array([-1]), np.ones((1, 1), bool), np.array([-1]), np.array([[0]])
     with pytest.raises(ix.ArgumentError, match="`owner`: expected indices from 0, got -1"):
-        model.score_masks(*arrays, np.array([-1]), np.ones((1, 1), bool), np.array([0]))
+        scorer.score(Coalitions(*one))
+    with pytest.raises(ix.ArgumentError, match='`precision`: expected "exact"'):
+        scorer.score(Coalitions(*one), "mixed")
 
 
 def test_an_interrupt_is_answered(model):
@@ -160,7 +170,8 @@ batch = np.zeros((3, 3, 64, 64), np.float32)
 before = model.logits(batch)
 child = os.fork()
 if child == 0:
-    os._exit(0 if (model.logits(batch) == before).all() else 1)
+    # How many images share a product depends on the time that it takes, and rounding on that.
+    os._exit(0 if np.abs(model.logits(batch) - before).max() < 1e-5 else 1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     assert subprocess.run([sys.executable, "-c", program], timeout=30, check=False).returncode == 0

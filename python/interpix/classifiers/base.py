@@ -1,18 +1,74 @@
 """What the search needs of a classifier, and what every classifier shares."""
 
 import difflib
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from interpix.absence import Absence, Fill
 from interpix.arrays import BoolArray, IntArray
 from interpix.errors import ArgumentError, ModelError, bad_type, bad_value
-from interpix.rewards import Scores
+from interpix.rewards import Readout, read_logits
 
-__all__ = ["Classifier", "check_logits", "compose", "resolve_target"]
+__all__ = [
+    "Classifier",
+    "Coalitions",
+    "PictureScorer",
+    "Precision",
+    "Scorer",
+    "check_logits",
+    "compose",
+    "make_fill",
+    "picture_scorer",
+    "resolve_target",
+]
+
+Precision: TypeAlias = Literal["exact", "mixed"]
+"""All in the model's own number type, or matrix products in bfloat16."""
 
 _MAX_NEAR_NAMES = 5
+
+
+@dataclass(frozen=True)
+class Coalitions:
+    """Coalitions of one or more images that are scored together.
+
+    Attributes:
+        owner: The image of each, (c,).
+        masks: Presence (c, n), True = present; an image with fewer players than n has False beyond its own.
+        flip: The player whose presence differs from the base set, which is the same for all rows of an image in one
+            round of a search; -1 where there is no base set, (c,).
+        targets: The classes that are read off for each, (c, t).
+    """
+
+    owner: IntArray
+    masks: BoolArray
+    flip: IntArray
+    targets: IntArray
+
+    def __len__(self) -> int:
+        """The number of coalitions."""
+        return len(self.owner)
+
+    def __getitem__(self, rows: Any) -> "Coalitions":
+        """The coalitions that an index array, a mask or a slice picks."""
+        return Coalitions(self.owner[rows], self.masks[rows], self.flip[rows], self.targets[rows])
+
+
+class Scorer(Protocol):
+    """Some images and what absent means for them, ready to be asked about coalitions."""
+
+    @property
+    def reduced_to(self) -> int | None:
+        """The number of coalitions that went through the model at once after memory ran out; None: it never did."""
+        ...
+
+    def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
+        """What the model says to each coalition."""
+        ...
 
 
 @runtime_checkable
@@ -34,6 +90,16 @@ class Classifier(Protocol):
         """Height and width that the model wants; None if it takes any."""
         ...
 
+    @property
+    def token_grid(self) -> tuple[int, int] | None:
+        """Rows and columns of patch tokens that can be dropped; None if there are none."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """How many coalitions a search hands out at once by default."""
+        ...
+
     def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """A raw image (H, W, 3) as the model's input (3, H', W')."""
         ...
@@ -46,26 +112,58 @@ class Classifier(Protocol):
         """Logits (B, classes) of preprocessed images (B, 3, H', W')."""
         ...
 
-    def score_masks(
-        self,
-        images: npt.NDArray[np.float32],
-        regions: IntArray,
-        fill: npt.NDArray[np.float32],
-        owner: IntArray,
-        masks: BoolArray,
-        target: IntArray,
-    ) -> Scores:
-        """Log-odds, probability of the target and predicted class of coalitions.
+    def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
+        """Prepares preprocessed `images` (K, 3, H, W) with their `regions` (K, H, W) of labels 0 ... n-1.
 
-        Args:
-            images: Preprocessed images (K, 3, H, W).
-            regions: Labels (H, W), 0 ... n-1.
-            fill: What absent pixels show, (K, 3, H, W).
-            owner: The image of each coalition, (c,).
-            masks: The coalitions (c, n), True = present.
-            target: The class that each coalition is scored for, (c,).
+        Raises:
+            ArgumentError: The model does not have this kind of absence, or not for these regions.
         """
         ...
+
+    def provenance(self) -> dict[str, Any]:
+        """What a result remembers of the model, as plain JSON values: kind, weights, preprocessing."""
+        ...
+
+
+class PictureScorer:
+    """Coalitions scored as pictures in numpy, for models that are functions of numpy arrays."""
+
+    reduced_to = None
+
+    def __init__(self, masked_logits: Callable[[IntArray, BoolArray], npt.NDArray[Any]], name: str) -> None:
+        """Takes a function from owner (c,) and masks (c, n) to logits (c, classes)."""
+        self._masked_logits = masked_logits
+        self._name = name
+
+    def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
+        """See `Scorer`; there is one precision."""
+        if precision != "exact":
+            cure = 'leave it out: "mixed" is for PyTorch models'
+            raise bad_value("precision", f'"exact" for model `{self._name}`', repr(precision), cure)
+        logits = self._masked_logits(coalitions.owner, coalitions.masks)
+        return read_logits(check_logits(logits, len(coalitions), self._name), coalitions.targets)
+
+
+def picture_scorer(
+    classifier: Classifier, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence
+) -> PictureScorer:
+    """A scorer for any classifier whose absent pixels are filled."""
+    fill = make_fill(classifier, images, absence)
+    return PictureScorer(
+        lambda owner, masks: classifier.logits(compose(images, regions, fill, owner, masks)), classifier.name
+    )
+
+
+def make_fill(classifier: Classifier, images: npt.NDArray[np.float32], absence: Absence) -> npt.NDArray[np.float32]:
+    """The pictures (K, 3, H, W) of nothing.
+
+    Raises:
+        ArgumentError: `absence` is not a `Fill`.
+    """
+    if not isinstance(absence, Fill):
+        expected = f"a Fill, as model `{classifier.name}` has no tokens that can be dropped"
+        raise bad_value("absence", expected, absence.name, 'use "auto" or "zero", for example')
+    return np.stack([absence.make(image, classifier) for image in images])
 
 
 def compose(
@@ -76,7 +174,7 @@ def compose(
     masks: BoolArray,
 ) -> npt.NDArray[np.float32]:
     """The pictures (c, 3, H, W) of coalitions: the image where a region is present, the fill elsewhere."""
-    present = masks[:, regions][:, None]
+    present = masks[np.arange(len(masks))[:, None, None], regions[owner]][:, None]
     return np.where(present, images[owner], fill[owner])
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from interpix.arrays import BoolArray, IntArray, is_array, to_numpy
-from interpix.classifiers.base import Classifier, check_logits, compose
-from interpix.errors import ArgumentTypeError, ModelError, bad_type, bad_value
-from interpix.rewards import Scores, score_logits
+from interpix.absence import Absence
+from interpix.arrays import IntArray, is_array, to_numpy
+from interpix.classifiers.base import Classifier, Scorer, check_logits, picture_scorer
+from interpix.errors import ModelError, bad_type, bad_value
 
 __all__ = ["CallableClassifier", "as_classifier"]
 
@@ -24,7 +24,12 @@ class CallableClassifier:
         name: For people.
         class_names: One name for each class, or None.
         input_size: Height and width that the function wants, or None if it takes any.
+        token_grid: None: pixels can only be filled.
+        batch_size: How many pictures the function gets at once by default.
     """
+
+    token_grid: tuple[int, int] | None = None
+    batch_size: int = 32
 
     def __init__(
         self,
@@ -83,32 +88,25 @@ class CallableClassifier:
         logits = to_numpy(answer, "logits")
         return check_logits(logits, len(batch), self.name).astype(np.float32)
 
-    def score_masks(
-        self,
-        images: npt.NDArray[np.float32],
-        regions: IntArray,
-        fill: npt.NDArray[np.float32],
-        owner: IntArray,
-        masks: BoolArray,
-        target: IntArray,
-    ) -> Scores:
-        """Log-odds, probability of the target and predicted class of coalitions: see `Classifier`."""
-        logits = self.logits(compose(images, regions, fill, owner, masks))
-        return score_logits(logits.astype(np.float64), target, "log_odds")
+    def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
+        """See `Classifier.scorer`; absent pixels can only be filled."""
+        return picture_scorer(self, images, regions, absence)
+
+    def provenance(self) -> dict[str, Any]:
+        """See `Classifier.provenance`."""
+        return {"model": self.name, "model_kind": "callable"}
 
 
 def as_classifier(model: Any) -> Classifier:
-    """`model` itself if it is a classifier, or the callable `model` as one."""
+    """`model` itself if it is a classifier, or a torch module, a Hugging Face pipeline or a callable as one."""
     if isinstance(model, Classifier):
         return model
     torch = sys.modules.get("torch")
-    if torch is not None and isinstance(model, torch.nn.Module):
-        message = (
-            "`model`: a torch module takes tensors; wrap it in a function that takes a numpy batch, "
-            "for example lambda batch: model(torch.from_numpy(batch))"
-        )
-        raise ArgumentTypeError(message)
+    if torch is not None and isinstance(getattr(model, "model", model), torch.nn.Module):
+        from interpix.classifiers.torch import TorchClassifier  # noqa: PLC0415 - torch only when it is used
+
+        return TorchClassifier(model)
     if callable(model):
         return CallableClassifier(model)
     cure = 'use interpix.load_model("efficientnet_lite0"), for example'
-    raise bad_type("model", "a classifier or a function from images to logits", model, cure)
+    raise bad_type("model", "a classifier, a torch module or a function from images to logits", model, cure)

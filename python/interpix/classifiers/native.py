@@ -1,16 +1,19 @@
 """Classifiers that run in the compiled half: no torch anywhere."""
 
+import hashlib
 import os
-from typing import final
+from pathlib import Path
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
 from interpix import _core, weights
-from interpix.arrays import BoolArray, IntArray
-from interpix.rewards import Scores
+from interpix.absence import Absence
+from interpix.arrays import IntArray
+from interpix.classifiers.base import PictureScorer, Scorer, make_fill
 
-__all__ = ["NativeClassifier", "describe_models", "load_model"]
+__all__ = ["NativeClassifier", "describe_models", "load_native"]
 
 
 @final
@@ -19,12 +22,21 @@ class NativeClassifier:
 
     Args:
         model: The compiled model.
+        weights_path: The file that its weights came from.
+
+    Attributes:
+        token_grid: None: pixels can only be filled.
+        batch_size: How many coalitions a search hands out at once by default.
     """
 
-    def __init__(self, model: _core.NativeModel) -> None:
-        """Wraps `model`."""
+    token_grid: tuple[int, int] | None = None
+    batch_size: int = 32
+
+    def __init__(self, model: _core.NativeModel, weights_path: Path) -> None:
+        """Wraps `model`, whose weights came from `weights_path`."""
         self._model = model
         self._class_names = model.class_names
+        self._weights_path = weights_path
 
     def __repr__(self) -> str:
         height, width = self.input_size
@@ -57,20 +69,23 @@ class NativeClassifier:
         """Logits (B, classes) of preprocessed images (B, 3, H', W')."""
         return self._model.logits(batch)
 
-    def score_masks(
-        self,
-        images: npt.NDArray[np.float32],
-        regions: IntArray,
-        fill: npt.NDArray[np.float32],
-        owner: IntArray,
-        masks: BoolArray,
-        target: IntArray,
-    ) -> Scores:
-        """Log-odds, probability of the target and predicted class of coalitions; see the protocol."""
-        return self._model.score_masks(images, regions, fill, owner, masks, target)
+    def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
+        """See `Classifier.scorer`; absent pixels can only be filled."""
+        fill = make_fill(self, images, absence)
+        return PictureScorer(
+            lambda owner, masks: self._model.masked_logits(images, regions, fill, owner, masks), self.name
+        )
+
+    def provenance(self) -> dict[str, Any]:
+        """See `Classifier.provenance`."""
+        return {"model": self.name, "model_kind": "native", "weights_sha256": self._weights_hash()}
+
+    def _weights_hash(self) -> str:
+        with self._weights_path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None) -> NativeClassifier:
+def load_native(name: str, weights_path: str | os.PathLike[str] | None = None) -> NativeClassifier:
     """A native classifier with its weights.
 
     Args:
@@ -82,7 +97,8 @@ def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None)
         MissingDependencyError: The weights are not installed.
         ModelError: The weights file is damaged or another model's.
     """
-    return NativeClassifier(_core.NativeModel(name, weights.find(name, weights_path)))
+    path = weights.find(name, weights_path)
+    return NativeClassifier(_core.NativeModel(name, path), path)
 
 
 def describe_models() -> str:

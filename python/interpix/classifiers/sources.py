@@ -1,0 +1,113 @@
+"""What a torch module's own configuration says: preprocessing, class names, name. timm, torchvision, Hugging Face."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from torch import nn
+
+from interpix.arrays import to_numpy
+from interpix.errors import bad_type, bad_value
+
+__all__ = ["Preprocessing", "describe_source", "find_class_names", "find_preprocessing", "read_preprocessing"]
+
+_CHW = 3
+
+
+class Preprocessing:
+    """A raw image (H, W, 3) to a model's input (3, H', W').
+
+    Attributes:
+        description: What is done, for a result's provenance.
+    """
+
+    def __init__(self, transform: Callable[[Image.Image], Any], description: str) -> None:
+        """Takes a function of a PIL image."""
+        self._transform = transform
+        self.description = description
+
+    def __call__(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """The input for one raw image."""
+        answer = to_numpy(self._transform(Image.fromarray(image)), "preprocess").astype(np.float32)
+        if answer.ndim == _CHW + 1 and len(answer) == 1:
+            answer = answer[0]
+        if answer.ndim != _CHW or answer.shape[0] != _CHW:
+            cure = "return one image, channels first"
+            raise bad_value("preprocess", "a function to (3, H, W)", f"shape {answer.shape}", cure)
+        return answer
+
+
+def find_preprocessing(module: nn.Module) -> Preprocessing | None:
+    """The evaluation transform of a timm model; None for modules that do not say."""
+    if not _timm_config(module):
+        return None
+    from timm.data import create_transform, resolve_model_data_config  # noqa: PLC0415 - its model brought it
+
+    transform = create_transform(**resolve_model_data_config(module), is_training=False)
+    return Preprocessing(transform, " ".join(str(transform).split()))
+
+
+def read_preprocessing(preprocess: Any) -> Preprocessing:
+    """Torchvision's weights, a Hugging Face image processor, or a function of a PIL image."""
+    if _is_torchvision_weights(preprocess):
+        transform = preprocess.transforms()
+        return Preprocessing(transform, " ".join(str(transform).split()))
+    if hasattr(preprocess, "image_mean") and callable(preprocess):
+
+        def transform(image: Image.Image) -> Any:
+            return preprocess(images=image, return_tensors="pt")["pixel_values"]
+
+        return Preprocessing(transform, type(preprocess).__name__)
+    if not callable(preprocess):
+        kinds = "torchvision weights, an image processor, or a function of a PIL image"
+        raise bad_type("preprocess", kinds, preprocess, "leave it out for timm models")
+    return Preprocessing(preprocess, getattr(preprocess, "__name__", type(preprocess).__name__))
+
+
+def find_class_names(module: nn.Module, preprocess: Any = None) -> Sequence[str] | None:
+    """Class names from torchvision's weights, a Hugging Face configuration, or timm's own tables; None if unknown."""
+    if _is_torchvision_weights(preprocess):
+        return list(preprocess.meta["categories"])
+    labels = getattr(getattr(module, "config", None), "id2label", None)
+    if isinstance(labels, dict) and labels:
+        names = [str(labels[index]) for index in sorted(labels)]
+        return None if names[0] == "LABEL_0" else names
+    return _timm_class_names(module) if _timm_config(module) else None
+
+
+def describe_source(module: nn.Module) -> str:
+    """A name for people: timm's architecture and tag, a hub's identifier, or the class."""
+    config = _timm_config(module)
+    if config:
+        tag = config.get("tag")
+        return f"timm:{config.get('architecture', type(module).__name__)}" + (f".{tag}" if tag else "")
+    identifier = getattr(getattr(module, "config", None), "_name_or_path", "")
+    return f"hf:{identifier}" if identifier else type(module).__name__
+
+
+def _timm_class_names(module: nn.Module) -> list[str] | None:
+    from timm.data import ImageNetInfo, infer_imagenet_subset  # noqa: PLC0415 - its model brought it
+
+    config = _timm_config(module)
+    if config.get("label_names"):
+        return list(config["label_names"])
+    subset = infer_imagenet_subset(module)
+    if subset is None:
+        return None
+    info = ImageNetInfo(subset)
+    return [str(info.index_to_description(index)) for index in range(info.num_classes())]
+
+
+def _timm_config(module: nn.Module) -> dict[str, Any]:
+    """Timm's configuration of a module; empty if it is not timm's."""
+    if not any(base.__module__.startswith("timm.") for base in type(module).__mro__):
+        return {}
+    return dict(getattr(module, "pretrained_cfg", None) or {})
+
+
+def _is_torchvision_weights(value: Any) -> bool:
+    api = sys.modules.get("torchvision.models")
+    return api is not None and isinstance(value, api.WeightsEnum)

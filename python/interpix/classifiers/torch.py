@@ -1,0 +1,214 @@
+"""Any PyTorch image classifier: timm, torchvision, Hugging Face, or a plain module that returns logits.
+
+The module is used as it is: its device and number type are followed, it is put into evaluation mode for the time of a
+call, and it leaves with every submodule's mode, hook and gradient as before. Nothing is patched.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from interpix.absence import Absence, Fill
+from interpix.arrays import IntArray
+from interpix.classifiers.base import Scorer, check_logits, make_fill
+from interpix.classifiers.sources import describe_source, find_class_names, find_preprocessing, read_preprocessing
+from interpix.classifiers.tokens import TokenModel, find_token_model, is_hooked
+from interpix.classifiers.torch_scorers import Chunks, TokenScorer, TorchPictureScorer, WindowScorer
+from interpix.classifiers.windows import WindowModel, find_window_model
+from interpix.errors import ArgumentError, ModelError, bad_type, bad_value
+from interpix.images import to_display
+from interpix.normalization import Normalization
+
+__all__ = ["TorchClassifier"]
+
+_CPU_BATCH, _GPU_BATCH = 64, 1024
+
+
+class TorchClassifier:
+    """A torch module as a classifier.
+
+    Attributes:
+        module: The module itself.
+        name: For people.
+        class_names: One name for each class, or None.
+        batch_size: How many coalitions a search hands out at once by default; a scorer puts as many of them through the
+            module at once as fit.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        *,
+        preprocess: Any = None,
+        class_names: Sequence[str] | None = None,
+        name: str | None = None,
+        input_size: tuple[int, int] | None = None,
+    ) -> None:
+        """Wraps a module; nothing is run yet.
+
+        Args:
+            module: A `torch.nn.Module` from float (B, 3, H, W) to logits (B, classes), or to an object with `logits`;
+                or a Hugging Face image classification pipeline.
+            preprocess: How a raw image becomes the module's input: a torchvision weights entry (its class names are
+                taken, too), a Hugging Face image processor, or a function from a PIL image to (3, H', W'). By default
+                what the module's own configuration says (timm), or the pipeline's.
+            class_names: One name for each class; by default those of the module's configuration.
+            name: For people.
+            input_size: Height and width of a preprocessed image, if only one size will do.
+        """
+        if not isinstance(module, nn.Module):
+            preprocess = getattr(module, "image_processor", None) if preprocess is None else preprocess
+            module = getattr(module, "model", module)
+        if not isinstance(module, nn.Module):
+            cure = "pass the model itself"
+            raise bad_type("module", "a torch.nn.Module or a Hugging Face pipeline", module, cure)
+        self.module = module
+        self.name: str = name or describe_source(module)
+        names = find_class_names(module, preprocess) if class_names is None else class_names
+        self.class_names: list[str] | None = None if names is None else list(names)
+        self._preprocess = find_preprocessing(module) if preprocess is None else read_preprocessing(preprocess)
+        self._tokens: TokenModel | None = find_token_model(module)
+        self.input_size = input_size if self._tokens is None else self._tokens.image_size
+        self._windows: dict[tuple[int, int], WindowModel | None] = {}
+        self._hashed: tuple[Any, str] | None = None
+
+    def __repr__(self) -> str:
+        """One line for people."""
+        return f"TorchClassifier({self.name!r}, {self.device})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module's parameters are."""
+        return next((one.device for one in self.module.parameters()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number type of the module's parameters."""
+        return next((one.dtype for one in self.module.parameters() if one.is_floating_point()), torch.float32)
+
+    @property
+    def batch_size(self) -> int:
+        """How many coalitions a search hands out at once by default."""
+        return _CPU_BATCH if self.device.type == "cpu" and self._tokens is None else _GPU_BATCH
+
+    @property
+    def token_grid(self) -> tuple[int, int] | None:
+        """Rows and columns of a Vision Transformer's patch tokens, or None."""
+        return None if self._tokens is None else self._tokens.grid
+
+    def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """A raw image (H, W, 3) as the module's input (3, H', W')."""
+        if self._preprocess is None:
+            cure = (
+                "pass a float tensor (3, H, W), or interpix.TorchClassifier(model, preprocess=...), for example "
+                "torchvision's weights or a Hugging Face image processor"
+            )
+            need = f"a preprocessed image, as model `{self.name}` does not say how to preprocess raw ones"
+            raise bad_value("image", need, "a raw image", cure)
+        return self._preprocess(image)
+
+    def display(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The part (H', W', 3) of a raw image that the module sees, in its colors before normalization."""
+        seen = self.preprocess(image)
+        try:
+            return Normalization.of(self).restore(seen)
+        except ArgumentError:
+            # The user's own preprocessing is more than a shift and a scale of each channel.
+            return to_display(seen)
+
+    def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Logits (B, classes) of preprocessed images (B, 3, H', W')."""
+        rows = torch.from_numpy(np.ascontiguousarray(batch, np.float32))
+        chunks = Chunks(self.name, self.batch_size)
+        with self.evaluating():
+            parts = chunks.run(len(rows), lambda part: self.forward(rows[part].to(self.device, self.dtype)).float())
+            logits = torch.cat(parts).cpu().numpy()
+        return check_logits(logits, len(batch), self.name).astype(np.float32)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """The module's logits (B, classes) for a batch on its device, unwrapped and of the right shape."""
+        try:
+            answer = self.module(batch)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            shape = tuple(batch.shape)
+            message = f"model `{self.name}` raised {type(error).__name__} for a batch {shape}: {error}"
+            raise ModelError(message) from error
+        logits = _unwrap(answer)
+        if not isinstance(logits, Tensor):
+            message = f"model `{self.name}`: expected logits, got {type(answer).__name__}; return a tensor (B, classes)"
+            raise ModelError(message)
+        if logits.ndim != 2 or len(logits) != len(batch):  # noqa: PLR2004 - a table
+            check_logits(logits.detach().float().cpu().numpy(), len(batch), self.name)
+        return logits
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode without gradients; afterwards every submodule is in the mode that it was in."""
+        training = [part for part in self.module.modules() if part.training]
+        try:
+            for part in training:
+                part.training = False
+            with torch.inference_mode():
+                yield
+        finally:
+            for part in training:
+                part.training = True
+
+    def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
+        """See `Classifier.scorer`: tokens are dropped or masked where the module has them, pixels filled anywhere."""
+        if self._tokens is not None and not isinstance(absence, Fill):
+            return TokenScorer(self, self._tokens, images, regions, absence)
+        fill = make_fill(self, images, absence)
+        windows = self._window_model((images.shape[2], images.shape[3]))
+        if windows is None:
+            return TorchPictureScorer(self, images, regions, fill)
+        return WindowScorer(self, windows, images, regions, fill)
+
+    def _window_model(self, size: tuple[int, int]) -> WindowModel | None:
+        """The module in windows, on a CPU: a GPU is faster with few large operations than with many small ones."""
+        if self.device.type != "cpu" or is_hooked(self.module):
+            return None
+        if size not in self._windows:
+            self._windows[size] = find_window_model(self.module, size)
+        return self._windows[size]
+
+    def provenance(self) -> dict[str, Any]:
+        """See `Classifier.provenance`."""
+        return {
+            "model": self.name,
+            "model_kind": "torch",
+            "torch": torch.__version__,
+            "device": str(self.device),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "preprocessing": str(getattr(self._preprocess, "description", None)),
+            "weights_sha256": self._weights_hash(),
+        }
+
+    def _weights_hash(self) -> str:
+        """The hash of all parameters and buffers, computed again when one of them has changed."""
+        state = self.module.state_dict()
+        key = tuple((tensor.data_ptr(), tensor._version) for tensor in state.values() if not tensor.is_inference())  # noqa: SLF001 - torch's own counter of changes
+        if self._hashed is None or self._hashed[0] != key:
+            digest = hashlib.sha256()
+            for name, tensor in sorted(state.items()):
+                digest.update(name.encode())
+                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            self._hashed = key, digest.hexdigest()
+        return self._hashed[1]
+
+
+def _unwrap(answer: Any) -> Any:
+    """Logits from what models answer: a tensor, an object or dict with `logits`, or a tuple that starts with them."""
+    if isinstance(answer, dict) and "logits" in answer:
+        return answer["logits"]
+    if hasattr(answer, "logits"):
+        return answer.logits
+    return answer[0] if isinstance(answer, tuple | list) and answer else answer

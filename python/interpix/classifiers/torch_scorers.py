@@ -1,0 +1,307 @@
+"""How a torch module scores coalitions: composed pictures, changed windows of them, or dropped or masked tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interpix.absence import DropTokens, MaskAttention
+from interpix.errors import ModelError, bad_value
+from interpix.rewards import Readout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from interpix.arrays import BoolArray, IntArray
+    from interpix.classifiers.base import Coalitions, Precision
+    from interpix.classifiers.tokens import TokenModel
+    from interpix.classifiers.torch import TorchClassifier
+    from interpix.classifiers.windows import WindowModel, WindowState
+
+__all__ = ["Chunks", "TokenScorer", "TorchPictureScorer", "WindowScorer", "read_out", "to_readout"]
+
+# Fewer candidates of one base picture than this are evaluated in full: the base's own maps cost one evaluation.
+_LEAST_CANDIDATES = 3
+_MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+class Chunks:
+    """Work in parts that fit into memory: when it runs out, the part is halved, and stays so.
+
+    Attributes:
+        size: Rows of a part.
+        reduced_to: The size after memory ran out; None if it never did.
+    """
+
+    def __init__(self, name: str, size: int) -> None:
+        """Starts with `size` rows; `name` is the model's, for the error."""
+        self._name = name
+        self.size = size
+        self.reduced_to: int | None = None
+
+    def run(self, rows: int, work: Callable[[slice], Tensor]) -> list[Tensor]:
+        """The results of `work` on one part of `rows` after the other."""
+        parts, start = [], 0
+        while start < rows:
+            try:
+                parts.append(work(slice(start, min(start + self.size, rows))))
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                self._halve(min(self.size, rows - start), error)
+            else:
+                start += self.size
+        return parts
+
+    def _halve(self, tried: int, error: RuntimeError) -> None:
+        if tried <= 1:
+            message = (
+                f"model `{self._name}`: a batch of 1 does not fit into memory; free memory, use a smaller model, or "
+                "move it to another device"
+            )
+            raise ModelError(message) from error
+        self.size = self.reduced_to = tried // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+class TorchPictureScorer:
+    """Coalitions as pictures: the image where a region is present, the fill elsewhere, composed on the device."""
+
+    def __init__(
+        self,
+        classifier: TorchClassifier,
+        images: npt.NDArray[np.float32],
+        regions: IntArray,
+        fill: npt.NDArray[np.float32],
+    ) -> None:
+        """Takes images and fill (K, 3, H, W) and regions (K, H, W)."""
+        self._classifier = classifier
+        self._images, self._fill = (_to_device(array, classifier) for array in (images, fill))
+        self._regions = torch.from_numpy(regions).to(classifier.device)
+        self._chunks = Chunks(classifier.name, classifier.batch_size)
+
+    @property
+    def reduced_to(self) -> int | None:
+        """See `Scorer`."""
+        return self._chunks.reduced_to
+
+    def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
+        """See `Scorer`; mixed precision is torch's own autocast to bfloat16."""
+        owner, masks = (_tensor(a, self._classifier.device) for a in (coalitions.owner, coalitions.masks))
+        targets = _tensor(coalitions.targets, self._classifier.device)
+
+        def work(part: slice) -> Tensor:
+            return read_out(self._evaluate(self._compose(owner[part], masks[part]), precision), targets[part])
+
+        with self._classifier.evaluating():
+            return to_readout(self._chunks.run(len(coalitions), work), self._classifier.name)
+
+    def _compose(self, owner: Tensor, masks: Tensor) -> Tensor:
+        """The pictures (c, 3, H, W)."""
+        present = masks.gather(1, self._regions[owner].flatten(1)).view(-1, 1, *self._regions.shape[1:])
+        return torch.where(present, self._images[owner], self._fill[owner])
+
+    def _evaluate(self, pictures: Tensor, precision: Precision) -> Tensor:
+        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=precision == "mixed"):
+            return self._classifier.forward(pictures)
+
+
+class WindowScorer(TorchPictureScorer):
+    """Pictures for a plain stack of convolutions: of a candidate only what its flipped region changes is computed."""
+
+    def __init__(
+        self,
+        classifier: TorchClassifier,
+        windows: WindowModel,
+        images: npt.NDArray[np.float32],
+        regions: IntArray,
+        fill: npt.NDArray[np.float32],
+    ) -> None:
+        """Takes what `TorchPictureScorer` takes."""
+        super().__init__(classifier, images, regions, fill)
+        self._windows = windows
+        # The base pictures' maps of the images in the last batch, by image, with the base set and the direction.
+        self._states: dict[int, tuple[bytes, WindowState]] = {}
+
+    def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
+        """See `Scorer`."""
+        images = np.unique(coalitions.owner).tolist()
+        self._states = {image: state for image, state in self._states.items() if image in images}
+        parts, order = [], []
+        with self._classifier.evaluating():
+            for image in images:
+                rows = np.flatnonzero((coalitions.owner == image) & (coalitions.flip >= 0))
+                state = self._state(image, coalitions[rows]) if len(rows) else None
+                rest = np.flatnonzero((coalitions.owner == image) & (coalitions.flip < 0))
+                if state is None:
+                    rest = np.sort(np.concatenate([rows, rest]))
+                else:
+                    parts.append(self._candidates(state, coalitions[rows], precision))
+                    order.append(rows)
+                if len(rest):
+                    parts += self._whole(coalitions[rest], precision)
+                    order.append(rest)
+            return to_readout(parts, self._classifier.name, np.concatenate(order))
+
+    def _candidates(self, state: WindowState, candidates: Coalitions, precision: Precision) -> Tensor:
+        logits = self._windows.logits(state, candidates.flip, precision=precision)
+        return read_out(logits, _tensor(candidates.targets, logits.device))
+
+    def _whole(self, coalitions: Coalitions, precision: Precision) -> list[Tensor]:
+        owner, masks, targets = (
+            _tensor(a, self._classifier.device) for a in (coalitions.owner, coalitions.masks, coalitions.targets)
+        )
+        return self._chunks.run(
+            len(coalitions),
+            lambda part: read_out(self._evaluate(self._compose(owner[part], masks[part]), precision), targets[part]),
+        )
+
+    def _evaluate(self, pictures: Tensor, precision: Precision) -> Tensor:
+        return self._windows.plain_logits(pictures, precision=precision)
+
+    def _state(self, image: int, candidates: Coalitions) -> WindowState | None:
+        """The maps of the candidates' base picture; None where they would not pay."""
+        flip = int(candidates.flip[0])
+        added = bool(candidates.masks[0, flip])
+        base = candidates.masks[0].copy()
+        base[flip] = not added
+        key = base.tobytes() + bytes([added])
+        if image in self._states and self._states[image][0] == key:
+            return self._states[image][1]
+        if len(candidates) < _LEAST_CANDIDATES:
+            return None
+        device = self._classifier.device
+        picture = self._compose(torch.tensor([image], device=device), _tensor(base[None], device))[0]
+        other = (self._images if added else self._fill)[image]
+        state = self._windows.prepare(picture, other, self._regions[image])
+        self._states[image] = key, state
+        return state
+
+
+class TokenScorer:
+    """Coalitions of a Vision Transformer's patches: the image is embedded once, absent tokens are dropped or masked."""
+
+    def __init__(
+        self,
+        classifier: TorchClassifier,
+        tokens: TokenModel,
+        images: npt.NDArray[np.float32],
+        regions: IntArray,
+        absence: DropTokens | MaskAttention,
+    ) -> None:
+        """Takes images (K, 3, H, W) and regions (K, H, W), each made of whole patches."""
+        if isinstance(absence, MaskAttention) and absence.from_layer >= tokens.depth:
+            expected = f"a block of model `{classifier.name}`, 0 ... {tokens.depth - 1}"
+            raise bad_value("from_layer", expected, absence.from_layer, "0 masks in all blocks")
+        self._classifier, self._model, self._absence = classifier, tokens, absence
+        self._players = _token_players(regions, tokens.grid)
+        self._chunks = Chunks(classifier.name, classifier.batch_size)
+        with classifier.evaluating():
+            self._state = tokens.prepare(_to_device(images, classifier))
+
+    @property
+    def reduced_to(self) -> int | None:
+        """See `Scorer`."""
+        return self._chunks.reduced_to
+
+    def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
+        """See `Scorer`."""
+        kept = np.take_along_axis(coalitions.masks, self._players[coalitions.owner], axis=1)
+        from_layer = self._absence.from_layer if isinstance(self._absence, MaskAttention) else 0
+        # Where the head reads no patch, a token that nobody attends to need not be computed.
+        dropped = isinstance(self._absence, DropTokens) or not self._model.pools_patches
+        with self._classifier.evaluating():
+            if not dropped:
+                parts = self._masked(coalitions, kept, from_layer, precision)
+                return to_readout(parts, self._classifier.name)
+            # Coalitions of one token count are a rectangular batch; with a token for each player there is one count.
+            sizes = kept.sum(axis=1)
+            order = np.argsort(sizes, kind="stable")
+            starts = np.flatnonzero(np.diff(sizes[order], prepend=-1))
+            parts = []
+            for rows in np.split(order, starts[1:]):
+                parts += self._dropped(coalitions[rows], kept[rows], from_layer, precision)
+            return to_readout(parts, self._classifier.name, order)
+
+    def _dropped(self, coalitions: Coalitions, kept: BoolArray, from_layer: int, precision: Precision) -> list[Tensor]:
+        device = self._classifier.device
+        indices = _tensor(np.nonzero(kept)[1].reshape(len(kept), -1), device)
+        owner, targets = _tensor(coalitions.owner, device), _tensor(coalitions.targets, device)
+
+        def work(part: slice) -> Tensor:
+            logits = self._model.logits(
+                self._state, owner[part], indices[part], from_layer=from_layer, precision=precision
+            )
+            return read_out(logits, targets[part])
+
+        return self._chunks.run(len(kept), work)
+
+    def _masked(self, coalitions: Coalitions, kept: BoolArray, from_layer: int, precision: Precision) -> list[Tensor]:
+        device = self._classifier.device
+        owner, masks, targets = (_tensor(a, device) for a in (coalitions.owner, kept, coalitions.targets))
+
+        def work(part: slice) -> Tensor:
+            logits = self._model.masked_logits(self._state, owner[part], masks[part], from_layer, precision=precision)
+            return read_out(logits, targets[part])
+
+        return self._chunks.run(len(kept), work)
+
+
+def read_out(logits: Tensor, targets: Tensor) -> Tensor:
+    """Log-odds (c, t), logits (c, t), predicted class and whether all is finite, in one tensor (c, 2 t + 2).
+
+    One tensor, so that a batch costs one transfer from the device.
+    """
+    logits = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
+    chosen = logits.gather(1, targets)
+    rest = [logits.scatter(1, column[:, None], -torch.inf).logsumexp(dim=1) for column in targets.T]
+    finite = logits.isfinite().all(dim=1, keepdim=True)
+    # torch's argmax may take any of equal logits; the lowest class is the rule.
+    predicted = (logits == logits.amax(dim=1, keepdim=True)).to(torch.uint8).argmax(dim=1, keepdim=True)
+    columns = [chosen - torch.stack(rest, dim=1), chosen, predicted, finite]
+    return torch.cat([column.to(logits.dtype) for column in columns], dim=1)
+
+
+def to_readout(parts: list[Tensor], name: str, order: IntArray | None = None) -> Readout:
+    """The parts that `read_out` made, on the host; `order` says which coalition each row is, if they were sorted."""
+    table = torch.cat(parts).cpu().numpy().astype(np.float64)
+    if not table[:, -1].all():
+        message = f"model `{name}`: its logits hold NaN or infinity; check its weights and its input's range"
+        raise ModelError(message)
+    if order is not None:
+        table = table[np.argsort(order, kind="stable")]
+    classes = (table.shape[1] - 2) // 2
+    return Readout(table[:, :classes], table[:, classes:-2], table[:, -2].astype(np.int64))
+
+
+def _token_players(regions: IntArray, grid: tuple[int, int]) -> IntArray:
+    """The player of each token (K, T), if every patch lies in one region."""
+    count, height, width = regions.shape
+    patches = regions.reshape(count, grid[0], height // grid[0], grid[1], width // grid[1])
+    players = patches[:, :, 0, :, 0]
+    if not (patches == players[:, :, None, :, None]).all():
+        expected = f"regions made of whole patches of the {grid[0]} x {grid[1]} token grid"
+        raise bad_value("regions", expected, "regions that cut patches", 'use "tokens", or absence="zero"')
+    return players.reshape(count, -1)
+
+
+def _to_device(array: npt.NDArray[Any], classifier: TorchClassifier) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(classifier.device, classifier.dtype)
+
+
+def _tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """A device's own error, or the CPU allocator's, which has no class of its own."""
+    causes = (error, error.__cause__)
+    return any(isinstance(one, torch.OutOfMemoryError) for one in causes) or any(
+        isinstance(one, RuntimeError) and any(text in str(one).lower() for text in _MEMORY_MESSAGES) for one in causes
+    )

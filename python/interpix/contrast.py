@@ -1,0 +1,81 @@
+"""Class-discriminative localization (MoXI, Appendix F): where is a class that is not the prediction?
+
+Two deletions. While the model answers with another class y, the patch goes whose removal lowers the log-odds of y
+most against those of the target t, so reward log-odds(y) - log-odds(t) (the paper drops the second log; y is the answer
+to what is left, anew at each step). Once t is the answer, the patches go that lower its own log-odds most, until it no
+longer is: these patches are t's region.
+"""
+
+import numpy as np
+
+from interpix import _core
+from interpix.arrays import BoolArray, IntArray
+from interpix.classifiers.base import Coalitions
+from interpix.games import Found, Games
+from interpix.progress import EvaluationCounter
+from interpix.rewards import from_log_odds
+
+__all__ = ["search_contrast"]
+
+_TARGET, _OTHER = 1, 0
+"""The first phase's two classes: it ends at the flip from the one to the other."""
+
+
+def search_contrast(games: Games, batch_size: int, counter: EvaluationCounter) -> tuple[list[int], Found]:
+    """The two phases on the only image of `games`.
+
+    Returns:
+        The players that the first phase removed, and what the second one found among the rest. Its `stopped_at` is None
+        and its ranking empty if the target never became the answer.
+    """
+    removed, scored = _until_predicted(games, batch_size, counter)
+    rest = np.setdiff1d(np.arange(games.players[0]), removed)
+    found = _until_no_longer(games, rest, batch_size, counter)
+    found.evaluations += scored
+    return removed, found
+
+
+def _until_predicted(games: Games, batch_size: int, counter: EvaluationCounter) -> tuple[list[int], int]:
+    """The players to remove, in order, until the target is the answer, and the number of evaluations."""
+    players, target = games.players[0], games.targets[0]
+    if games.predictions[0] == target:
+        return [], 0
+    answers = {np.ones(players, bool).tobytes(): games.predictions[0]}
+    search = _core.Search([players], [_OTHER], direction="deletion", stop="flip", batch_size=batch_size)
+    while (batch := search.ask()) is not None:
+        masks, flip = np.asarray(batch.masks()), np.asarray(batch.flip)
+        rivals = np.array([answers.get(_base(*row), games.predictions[0]) for row in zip(masks, flip, strict=True)])
+        targets = np.stack(
+            [np.where(rivals == target, games.predictions[0], rivals), np.full(len(flip), target)], axis=1
+        )
+        readout = games.scorer.score(Coalitions(np.asarray(batch.owner), masks, flip, targets))
+        answers |= {mask.tobytes(): int(answer) for mask, answer in zip(masks, readout.predicted, strict=True)}
+        probability = from_log_odds(readout.log_odds[:, 1], "probability")
+        answered = np.where(readout.predicted == target, _TARGET, _OTHER)
+        search.tell(readout.log_odds[:, 0] - readout.log_odds[:, 1], probability, answered)
+        counter.add(len(flip))
+    outcome = search.outcomes()[0]
+    return np.asarray(outcome.ranking).tolist(), outcome.evaluations
+
+
+def _base(mask: BoolArray, flip: int) -> bytes:
+    """The base set of a row, as a key."""
+    base = mask.copy()
+    if flip >= 0:
+        base[flip] = not base[flip]
+    return base.tobytes()
+
+
+def _until_no_longer(games: Games, rest: IntArray, batch_size: int, counter: EvaluationCounter) -> Found:
+    """Deletion for the target among the players `rest`; the others stay absent."""
+    if len(rest) == 0:
+        return Found.nothing(games.full[0])
+    search = _core.Search([len(rest)], [games.targets[0]], direction="deletion", stop="flip", batch_size=batch_size)
+    while (batch := search.ask()) is not None:
+        masks = np.zeros((len(batch), games.players[0]), bool)
+        masks[:, rest] = np.asarray(batch.masks())
+        flip = np.asarray(batch.flip)
+        owner = np.asarray(batch.owner)
+        search.tell(*games.score_candidates(owner, masks, np.where(flip < 0, -1, rest[flip]), "deletion"))
+        counter.add(len(batch))
+    return Found.of(search.outcomes()[0], rest)

@@ -1,0 +1,23 @@
+"""The notebook runs, and says what it should."""
+
+from pathlib import Path
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat")
+nbclient = pytest.importorskip("nbclient")
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.filterwarnings("ignore")  # the kernel's client warns about its own event loop
+def test_the_notebook_runs():
+    notebook = nbformat.read(EXAMPLES / "your_model.ipynb", as_version=4)
+    client = nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": EXAMPLES}})
+    client.execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    text = "".join(output.get("text", "") for output in outputs)
+    assert "Explanation insertion of" in text
+    assert "absence=drop_tokens" in text
+    assert "True " in text
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 3

@@ -1,0 +1,389 @@
+"""PyTorch models: what is read of them, what is never changed, and every kind of absence against brute force."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import interpix as ix
+from interpix.classifiers import as_classifier
+from interpix.classifiers.base import Classifier, Coalitions, compose
+from interpix.classifiers.torch_scorers import WindowScorer
+from interpix.rewards import read_logits
+
+timm = pytest.importorskip("timm")
+
+HEIGHT, WIDTH = 32, 48
+
+
+def convolutions(classes=5, seed=0):
+    """A plain stack that can be evaluated in windows, with norms and dropout."""
+    torch.manual_seed(seed)
+    body = [nn.Conv2d(3, 6, 3, 2, 1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 8, 3, 2, 1), nn.ReLU()]
+    model = nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(8, classes))
+    model[1].running_mean.uniform_(-1, 1)
+    model[1].running_var.uniform_(0.5, 2)
+    # Far above rounding, so that no two candidates are nearly equal.
+    nn.init.normal_(model[-1].weight, std=30.0)
+    return model
+
+
+def vit(seed=0, **options):
+    torch.manual_seed(seed)
+    settings = {
+        "img_size": (HEIGHT, WIDTH),
+        "patch_size": 8,
+        "embed_dim": 16,
+        "depth": 2,
+        "num_heads": 2,
+        "num_classes": 5,
+    }
+    model = timm.models.vision_transformer.VisionTransformer(**(settings | options))
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    nn.init.normal_(model.head.weight, std=3.0)
+    return model
+
+
+def picture(seed=0, count=None):
+    shape = (3, HEIGHT, WIDTH) if count is None else (count, 3, HEIGHT, WIDTH)
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def brute_force(model, image, regions, direction, target, *, steps, tokens=False):
+    """The greedy ranking by its definition, in plain PyTorch, one picture at a time; and the least gap."""
+    players = int(regions.max()) + 1
+    insertion = direction == "insertion"
+    kept = set() if insertion else set(range(players))
+    ranking, least = [], np.inf
+
+    def reward(coalition):
+        x = torch.from_numpy(image)[None]
+        with torch.no_grad():
+            if tokens:
+                rows = torch.tensor([0] + [1 + t for t in sorted(coalition)])
+                hook = model.blocks[0].register_forward_pre_hook(lambda _, args: (args[0][:, rows],))
+                logits = model(x)
+                hook.remove()
+            else:
+                logits = model(x * torch.from_numpy(np.isin(regions, list(coalition))))
+        logits = logits[0].double()
+        others = torch.cat([logits[:target], logits[target + 1 :]])
+        return float(logits[target] - others.logsumexp(0))
+
+    for _ in range(steps):
+        rest = [p for p in range(players) if p not in ranking]
+        rewards = np.array([reward(kept | {p} if insertion else kept - {p}) for p in rest])
+        ordered = np.sort(rewards if not insertion else -rewards)
+        if len(rest) > 1:
+            least = min(least, ordered[1] - ordered[0])
+        best = rest[int(rewards.argmax() if insertion else rewards.argmin())]
+        ranking.append(best)
+        kept = kept | {best} if insertion else kept - {best}
+    return ranking, least
+
+
+@pytest.mark.parametrize("direction", ["insertion", "deletion"])
+def test_convolutions_equal_brute_force(direction):
+    model = convolutions().eval()
+    result = ix.MoXI(model, regions="3x4", batch_size=7).explain(picture(), 2, direction=direction, stop="all")
+    ranking, least = brute_force(model, picture(), result.regions, direction, 2, steps=12)
+    assert least > 1e-5
+    assert result.ranking.tolist() == ranking
+    assert result.provenance["absence"] == "zero"
+
+
+@pytest.mark.parametrize("direction", ["insertion", "deletion"])
+@pytest.mark.parametrize("precision", ["exact", "mixed"])
+def test_a_vision_transformer_drops_tokens_and_equals_brute_force(direction, precision):
+    model = vit().eval()
+    moxi = ix.MoXI(model, precision=precision)
+    result = moxi.explain(picture(), 1, direction=direction, stop=6)
+    ranking, least = brute_force(model, picture(), result.regions, direction, 1, steps=6, tokens=True)
+    assert least > 1e-4
+    assert result.ranking.tolist() == ranking
+    assert result.players == 24
+    assert result.provenance["absence"] == "drop_tokens"
+    assert repr(moxi) == "MoXI(VisionTransformer, regions=4x6, absence=drop_tokens)"
+
+
+def test_five_images_at_once_keep_their_answers():
+    for model in (vit().eval(), convolutions().eval()):
+        moxi = ix.MoXI(model, regions="2x3")
+        many = moxi.explain(picture(count=5), stop="all")
+        for one, image in zip(many, picture(count=5), strict=True):
+            alone = moxi.explain(image, stop="all")
+            assert one.ranking.tolist() == alone.ranking.tolist()
+            np.testing.assert_allclose(one.rewards, alone.rewards, atol=1e-5)
+
+
+def test_dropped_tokens_equal_masked_attention_for_a_class_token():
+    classifier = as_classifier(vit())
+    rng = np.random.default_rng(3)
+    regions = np.repeat(np.repeat(np.arange(24).reshape(4, 6), 8, 0), 8, 1)[None]
+    coalitions = Coalitions(
+        np.zeros(9, np.int64), rng.random((9, 24)) < 0.4, np.full(9, -1), rng.integers(0, 5, (9, 2))
+    )
+    dropped, masked, late = (
+        classifier.scorer(picture()[None], regions, absence).score(coalitions)
+        for absence in (ix.DropTokens(), ix.MaskAttention(0), ix.MaskAttention(1))
+    )
+    np.testing.assert_allclose(dropped.log_odds, masked.log_odds, atol=1e-5)
+    assert np.abs(late.log_odds - dropped.log_odds).max() > 1e-3
+
+
+@pytest.mark.parametrize("size", [(2, 3), (4, 6)])
+def test_windows_and_pictures_give_the_same_scores(size):
+    model = convolutions()
+    classifier = as_classifier(model)
+    from interpix.regions import grid_regions
+
+    regions = grid_regions((HEIGHT, WIDTH), *size)[None]
+    players = regions.max() + 1
+    scorer = classifier.scorer(picture()[None], regions, ix.Fill("mean"))
+    assert isinstance(scorer, WindowScorer)
+    base = np.random.default_rng(1).random(players) < 0.5
+    for added in (True, False):
+        flips = np.flatnonzero(base != added)
+        masks = np.repeat(base[None], len(flips) + 1, axis=0)
+        masks[np.arange(len(flips)), flips] = added
+        flip = np.append(flips, -1)
+        coalitions = Coalitions(np.zeros(len(flip), np.int64), masks, flip, np.full((len(flip), 1), 3))
+        fill = ix.Fill("mean").make(picture(), classifier)[None]
+        logits = classifier.logits(compose(picture()[None], regions, fill, coalitions.owner, masks))
+        expected = read_logits(logits.astype(np.float64), coalitions.targets)
+        np.testing.assert_allclose(scorer.score(coalitions).log_odds, expected.log_odds, atol=1e-5)
+
+
+def test_superpixels_differ_from_image_to_image():
+    pytest.importorskip("skimage")
+    images = [np.kron(np.random.default_rng(seed).integers(0, 255, (4, 6, 3)), np.ones((8, 8, 1))) for seed in (0, 1)]
+    model = ix.TorchClassifier(
+        convolutions(), preprocess=lambda image: np.asarray(image, np.float32).transpose(2, 0, 1) / 255 - 0.5
+    )
+    results = ix.MoXI(model, regions=ix.Superpixels(8)).explain([one.astype(np.uint8) for one in images], stop="all")
+    assert (results[0].regions != results[1].regions).any()
+    for result, image in zip(results, images, strict=True):
+        np.testing.assert_array_equal(result.image, image)
+        assert sorted(result.ranking) == list(range(result.players))
+
+
+def test_the_model_leaves_as_it_came():
+    for model in (convolutions().train(), vit().train()):
+        model[-1].eval() if isinstance(model, nn.Sequential) else model.blocks[0].eval()
+        seen = []
+        hook = model.register_forward_hook(lambda *_, seen=seen: seen.append(1))
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        modes = [part.training for part in model.modules()]
+        hooks = [len(part._forward_hooks) + len(part._forward_pre_hooks) for part in model.modules()]
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        ix.MoXI(model, regions="2x3").explain(picture(), stop="all")
+        ix.MoXI(model, regions="2x3", absence="mean").explain(picture(), direction="deletion")
+        assert seen, "the user's hook saw the model run"
+        assert modes == [part.training for part in model.modules()]
+        assert hooks == [len(part._forward_hooks) + len(part._forward_pre_hooks) for part in model.modules()]
+        assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+        assert all((parameter.grad == 1).all() and parameter.requires_grad for parameter in model.parameters())
+        hook.remove()
+
+
+def test_nothing_piles_up():
+    import gc
+
+    model = convolutions()
+    moxi = ix.MoXI(model, regions="2x3")
+    image = picture()
+    moxi.explain(image, stop=1)
+    gc.collect()
+    before = sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects())
+    for _ in range(100):
+        moxi.explain(image, stop=1)
+    gc.collect()
+    assert sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects()) == before
+
+
+def test_weights_that_change_are_seen():
+    model = convolutions()
+    moxi = ix.MoXI(model, regions="2x3")
+    first = moxi.explain(picture(), 0, stop="all")
+    with torch.no_grad():
+        model[-1].bias += torch.arange(5.0)
+        model[0].weight *= -1
+    second = moxi.explain(picture(), 0, stop="all")
+    fresh = ix.MoXI(model, regions="2x3").explain(picture(), 0, stop="all")
+    np.testing.assert_array_equal(second.rewards, fresh.rewards)
+    assert np.abs(second.rewards - first.rewards).max() > 0.1
+    assert first.provenance["weights_sha256"] != second.provenance["weights_sha256"]
+
+
+def test_timm_brings_its_preprocessing_and_class_names():
+    model = timm.create_model("test_vit", pretrained=False)
+    classifier = as_classifier(model)
+    assert isinstance(classifier, Classifier)
+    assert classifier.name.startswith("timm:test_vit")
+    assert classifier.class_names[967] == "espresso"
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 310, 3), dtype=np.uint8))
+    config = timm.data.resolve_model_data_config(model)
+    expected = timm.data.create_transform(**config, is_training=False)(photo)
+    raw = np.asarray(photo)
+    np.testing.assert_array_equal(classifier.preprocess(raw), expected.numpy())
+    mean, std = (np.array(config[key])[:, None, None] for key in ("mean", "std"))
+    shown = classifier.display(raw)
+    np.testing.assert_allclose(shown.transpose(2, 0, 1), (expected.numpy() * std + mean) * 255, atol=0.51)
+    result = ix.MoXI(model, regions="2x2").explain(photo, stop=1)
+    assert "Normalize" in result.provenance["preprocessing"]
+    assert result.target == int(model.eval()(expected[None]).argmax())
+
+
+def test_torchvision_weights_and_hugging_face_processors_preprocess():
+    models = pytest.importorskip("torchvision.models")
+    transformers = pytest.importorskip("transformers")
+    raw = np.random.default_rng(0).integers(0, 255, (300, 420, 3), dtype=np.uint8)
+    weights = models.ResNet18_Weights.DEFAULT
+    classifier = ix.TorchClassifier(convolutions(1000), preprocess=weights)
+    assert classifier.class_names[967] == "espresso"
+    np.testing.assert_array_equal(classifier.preprocess(raw), weights.transforms()(Image.fromarray(raw)).numpy())
+    config = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=8
+    )
+    config.id2label = {0: "cat", 1: "dog"}
+    torch.manual_seed(0)
+    model = transformers.ViTForImageClassification(config)
+    processor = transformers.ViTImageProcessor(size={"height": 32, "width": 32})
+    pipeline = transformers.pipeline("image-classification", model=model, image_processor=processor)
+    classifier = as_classifier(pipeline)
+    assert classifier.module is model
+    assert classifier.class_names == ["cat", "dog"]
+    assert classifier.token_grid == (4, 4)
+    expected = processor(images=Image.fromarray(raw), return_tensors="pt")["pixel_values"][0]
+    np.testing.assert_array_equal(classifier.preprocess(raw), expected.numpy())
+    result = ix.MoXI(pipeline).explain(raw, "dog", stop=2)
+    assert result.provenance["absence"] == "drop_tokens"
+    assert len(result.ranking) == 2
+
+
+class Halting(nn.Module):
+    """Fits `most` pictures into its memory."""
+
+    def __init__(self, most, error=torch.OutOfMemoryError):
+        super().__init__()
+        self.inner, self.most, self.error, self.sizes = convolutions().eval(), most, error, []
+
+    def forward(self, x):
+        if len(x) > self.most:
+            raise self.error("CUDA out of memory. Tried to allocate 2 GiB")
+        self.sizes.append(len(x))
+        return {"logits": self.inner(x)}
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_memory_that_runs_out_halves_the_batch_and_is_remembered(error):
+    result = ix.MoXI(Halting(5, error), regions="3x4").explain(picture(), 2, stop="all")
+    expected = ix.MoXI(convolutions().eval(), regions="3x4").explain(picture(), 2, stop="all")
+    assert result.ranking.tolist() == expected.ranking.tolist()
+    assert result.provenance["batch_size_reduced_to"] <= 5
+    with pytest.raises(ix.ModelError, match="a batch of 1 does not fit into memory"):
+        ix.MoXI(Halting(0, error), regions="3x4").explain(picture())
+
+
+class Answering(nn.Module):
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x):
+        return self.answer(x)
+
+
+def fail(_x):
+    raise ZeroDivisionError("my own bug")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (fail, r"raised ZeroDivisionError for a batch \(1, 3, 32, 48\): my own bug"),
+        (lambda x: torch.full((len(x), 4), torch.nan), "NaN or infinity"),
+        (lambda x: torch.zeros(len(x) + 1, 4), r"expected logits \(1, classes\)"),
+        (lambda x: torch.zeros(len(x), 4, 2), "expected logits"),
+        (lambda x: "cat", "expected logits, got str"),
+    ],
+)
+def test_models_that_fail_are_named(answer, message):
+    with pytest.raises(ix.ModelError, match=message) as caught:
+        ix.MoXI(Answering(answer), regions="2x3").explain(picture())
+    if answer is fail:
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_a_failure_on_the_way_keeps_what_was_found():
+    calls = []
+
+    def tired(x):
+        calls.append(len(x))
+        if len(calls) > 4:
+            raise ZeroDivisionError("tired")
+        return x.sum(dim=(2, 3))
+
+    with pytest.raises(ix.ModelError, match="tired") as caught:
+        ix.MoXI(Answering(tired), regions="2x3", batch_size=6).explain(picture(), stop="all")
+    assert len(caught.value.explanations[0].ranking) >= 1
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (convolutions, {"absence": "drop_tokens"}, "`absence`: expected a Fill"),
+        (convolutions, {"regions": "tokens"}, "this model has no tokens"),
+        (vit, {"regions": "3x5"}, "whole patches of the 4 x 6 token grid"),
+        (vit, {"absence": ix.MaskAttention(2)}, "`from_layer`: expected a block"),
+        (convolutions, {"precision": "half"}, '"exact" or "mixed"'),
+    ],
+)
+def test_what_does_not_fit_the_model_is_refused(model, options, message):
+    with pytest.raises(ix.ArgumentError, match=message):
+        ix.MoXI(model(), **options).explain(picture())
+
+
+def test_a_raw_image_needs_preprocessing():
+    with pytest.raises(ix.ArgumentError, match=r"interpix.TorchClassifier\(model, preprocess=...\)"):
+        ix.MoXI(convolutions()).explain(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    with pytest.raises(ix.ArgumentError, match=r"pixels for model"):
+        ix.MoXI(vit()).explain(picture()[:, :, :40])
+
+
+def test_bfloat16_models_are_followed():
+    model = vit().to(torch.bfloat16)
+    result = ix.MoXI(model).explain(picture(), stop=2)
+    assert result.provenance["dtype"] == "bfloat16"
+    assert len(result.ranking) == 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same_ranking():
+    for model in (vit().eval(), convolutions().eval()):
+        expected = ix.MoXI(model).explain(picture(), 1, stop=6)
+        assert ix.MoXI(model.cuda()).explain(picture(), 1, stop=6).ranking.tolist() == expected.ranking.tolist()
+
+
+def test_captums_way_of_asking():
+    moxi = ix.MoXI(vit())
+    inputs = torch.from_numpy(picture(count=2))
+    maps = moxi.attribute(inputs, target=1)
+    assert maps.shape == inputs.shape
+    assert torch.equal(maps[0, 0], maps[0, 2])
+    np.testing.assert_array_equal(maps[0, 0].numpy(), moxi.explain(inputs[0], 1).attribution())
+
+
+def test_names_lead_to_libraries(monkeypatch):
+    for name, message in [
+        ("timm:no_such_net", "one of timm's models"),
+        ("tf:resnet", "timm:NAME"),
+        ("torchvision:x", "torchvision"),
+    ]:
+        with pytest.raises(ix.ArgumentError, match=message):
+            ix.load_model(name)
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: vit() if pretrained else None)
+    assert ix.load_model("timm:vit_tiny_patch16_224").token_grid == (4, 6)
