@@ -160,25 +160,33 @@ def several():
     print(f"one thread {single / one:.2f} x all threads")
 
 
-def scale():
-    print("size        seconds   us/pixel   weights MB")
-    for size in (224, 512, 1024):
+def scale(bandwidth):
+    """Time and memory against the number of pixels, with weights that are stored, and computed at the largest size."""
+    print("size        seconds   us/pixel   peak MB   weights MB   x the floor")
+    for size, budget in ((224, 1 << 32), (512, 1 << 32), (1024, 1 << 32), (2048, 1 << 32), (2048, 0)):
         image, attribution = photo(size, size), smooth_map(size, size)
-        start = time.perf_counter()
-        graph = ix.PixelGraph(image, RADIUS, memory_budget=1 << 32)
-        graph.propagate(attribution, discount=DISCOUNT)
-        duration = time.perf_counter() - start
-        print(f"{size:5d}     {duration:8.3f}   {1e6 * duration / size**2:8.2f}   {graph.weight_bytes / 1e6:8.0f}")
+
+        def solve(image=image, attribution=attribution, budget=budget):
+            graph = ix.PixelGraph(image, RADIUS, memory_budget=budget)
+            return graph.weight_bytes, graph.propagate(attribution, discount=DISCOUNT)
+
+        duration, (weights, solved) = seconds(solve, 5 if size <= 512 else 1)
+        floor = solved.iterations * weights / bandwidth
+        print(
+            f"{size:5d}     {duration:8.3f}   {1e6 * duration / size**2:8.2f}   {peak_of(solve):7.0f}"
+            f"   {weights / 1e6:10.0f}   " + (f"{duration / floor:.1f}" if weights else "computed")
+        )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    against_scipy(read_bandwidth())
+    bandwidth = read_bandwidth()
+    against_scipy(bandwidth)
     if not options.quick:
         several()
-        scale()
+        scale(bandwidth)
 
 
 if __name__ == "__main__":

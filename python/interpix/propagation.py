@@ -58,7 +58,7 @@ class PixelGraph:
             float array (H, W, 3) or (3, H, W) of sRGB values in 0..1.
         radius: Chebyshev radius of a pixel's neighborhood, at least 1; None is the paper's ``max(H, W) // 32``.
         memory_budget: bytes that stored weights may take (about 3 x 2 radius (radius + 1) a pixel: 540 at
-            radius 9). Above it they are computed again in every product: no memory, about five times the time.
+            radius 9). Above it they are computed again in every product: no memory, three times the time.
 
     Raises:
         ArgumentError: the image is empty or not RGB, or the radius is 0.

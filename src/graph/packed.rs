@@ -64,6 +64,20 @@ impl<'a> PackedRef<'a> {
         Self { high: &self.high[start..][..len], low: &self.low[start..][..len] }
     }
 
+    pub(super) fn split_at(self, middle: usize) -> (Self, Self) {
+        let (high, rest) = self.high.split_at(middle);
+        let (low, rest_low) = self.low.split_at(middle);
+        (Self { high, low }, Self { high: rest, low: rest_low })
+    }
+
+    /// Unpacks all.
+    #[inline(always)]
+    pub(super) fn unpack(self, out: &mut [Lanes<f32>]) {
+        for ((out, high), low) in out.iter_mut().zip(self.high).zip(self.low) {
+            *out = unpack(high, low);
+        }
+    }
+
     #[inline(always)]
     pub(super) fn iter(self) -> impl Iterator<Item = Lanes<f32>> + 'a {
         self.high.iter().zip(self.low).map(|(high, low)| unpack(high, low))
@@ -77,9 +91,13 @@ impl PackedMut<'_> {
         (Self { high, low }, Self { high: rest, low: rest_low })
     }
 
+    /// Packs weights that have been [rounded](round), from a place on.
     #[inline(always)]
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&mut [u16; LANES], &mut [u8; LANES])> {
-        self.high.iter_mut().zip(self.low.iter_mut())
+    pub(super) fn pack(&mut self, start: usize, weights: &[Lanes<f32>]) {
+        let (high, low) = (&mut self.high[start..], &mut self.low[start..]);
+        for ((weights, high), low) in weights.iter().zip(high).zip(low) {
+            (*high, *low) = pack(weights);
+        }
     }
 }
 
@@ -89,12 +107,10 @@ pub(super) fn round(weight: f32) -> f32 {
     f32::from_bits((weight.to_bits() + (1 << (CUT - 1))) & !((1 << CUT) - 1))
 }
 
-/// Packs weights that have been [rounded](round).
 #[inline(always)]
-pub(super) fn pack(weights: &Lanes<f32>, high: &mut [u16; LANES], low: &mut [u8; LANES]) {
+fn pack(weights: &Lanes<f32>) -> ([u16; LANES], [u8; LANES]) {
     let bits = weights.0.map(f32::to_bits);
-    *high = bits.map(|bits| (bits >> (CUT + 8)) as u16);
-    *low = bits.map(|bits| (bits >> CUT) as u8);
+    (bits.map(|bits| (bits >> (CUT + 8)) as u16), bits.map(|bits| (bits >> CUT) as u8))
 }
 
 #[inline(always)]
@@ -115,8 +131,7 @@ mod tests {
         let weights = [0.0, 1.0, 0.367_879_44, 1.2e-38, 3e-20, 0.1, 0.25, 7e-5];
         let weights =
             Lanes(std::array::from_fn(|lane| round(weights[lane % 8] * (1.0 - lane as f32 / 64.0))));
-        let (mut high, mut low) = ([0; LANES], [0; LANES]);
-        pack(&weights, &mut high, &mut low);
+        let (high, low) = pack(&weights);
         assert_eq!(unpack(&high, &low).0.map(f32::to_bits), weights.0.map(f32::to_bits));
         assert!((round(0.123_456_79) / 0.123_456_79 - 1.0).abs() < 4e-6);
     }

@@ -21,7 +21,7 @@ pub struct GraphOptions {
     /// Larger than the image is the same as the whole image.
     pub radius: Option<usize>,
     /// Bytes that stored weights may take (3 for each undirected edge: 540 a pixel at radius 9). Above it they are
-    /// computed again in every product, which takes no memory and about five times as long.
+    /// computed again in every product, which takes no memory and three times as long.
     pub memory_budget: usize,
 }
 

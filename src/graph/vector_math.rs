@@ -5,7 +5,7 @@
 use std::ops::{Add, AddAssign, Mul, Sub};
 
 use super::layout::{LANES, Lanes, Layout, Pass, Tile};
-use super::packed::{self, PackedMut, PackedRef};
+use super::packed::{PackedMut, PackedRef, round};
 
 /// f32 for the iteration, f64 for the certificate.
 pub(super) trait Real:
@@ -24,7 +24,7 @@ pub(super) trait Real:
     fn sqrt(self) -> Self;
     /// `exp(-self)` for `self >= 0`; 0 where that is below the smallest normal number, and for NaN.
     fn exp_neg(self) -> Self;
-    /// A weight as the iteration uses it: in single precision without its last bits, as [`packed`] weights hold it.
+    /// A weight as the iteration uses it: in single precision without its last bits, as [`PackedRef`] holds it.
     fn packable(self) -> Self;
     /// Adds up the products of a tile with weights that are computed anew; see [`push_tile_computed`].
     fn push_tile_computed(edges: &Edges<'_>, tile: &Tile, values: &[Self], sums: &mut [Lanes<Self>]);
@@ -78,13 +78,12 @@ fn weigh<T: Real>(pass: &Pass, spatial: &[f64], colors: &Colors<T>, weights: &mu
 fn weigh_tile(edges: &Edges<'_>, tile: &Tile, packed: &mut PackedMut<'_>) {
     let colors = edges.colors(tile);
     let mut weights = edges.layout.weights_of_a_pass();
-    let mut out = packed.iter_mut();
+    let mut start = 0;
     for pass in tile.passes() {
         let weights = &mut weights[..pass.columns * pass.offsets];
         weigh(&pass, edges.spatial, &colors, weights);
-        for (weights, (high, low)) in weights.iter().zip(out.by_ref()) {
-            packed::pack(weights, high, low);
-        }
+        packed.pack(start, weights);
+        start += weights.len();
     }
 }
 
@@ -105,26 +104,28 @@ fn push_tile(edges: &Edges<'_>, tile: &Tile, packed: PackedRef<'_>, values: &[f3
     let values = load(edges, tile, values);
     sums.fill(Lanes::default());
     let mut weights = edges.layout.weights_of_a_pass();
-    let mut packed = packed.iter();
+    let mut rest = packed;
     for pass in tile.passes() {
-        if values.len() == tile.len() {
-            push(&pass, &mut packed, &values, sums);
-            continue;
+        let part;
+        (part, rest) = rest.split_at(pass.columns * pass.offsets);
+        for column in 0..pass.columns {
+            let part = part.slice(column * pass.offsets, pass.offsets);
+            if values.len() == tile.len() {
+                push(&pass, column, part.iter(), &values, sums);
+            } else {
+                part.unpack(&mut weights[..pass.offsets]);
+                push_each(edges, tile, (&pass, column), &weights[..pass.offsets], &values, sums);
+            }
         }
-        let weights = &mut weights[..pass.columns * pass.offsets];
-        for (weights, packed) in weights.iter_mut().zip(packed.by_ref()) {
-            *weights = packed;
-        }
-        push_each(edges, tile, &pass, weights, &values, sums);
     }
 }
 
-/// One pass for each of several vectors.
+/// One pixel's weights for each of several vectors: the weights stay in the nearest cache.
 #[inline(always)]
 fn push_each<T: Real>(
     edges: &Edges<'_>,
     tile: &Tile,
-    pass: &Pass,
+    (pass, column): (&Pass, usize),
     weights: &[Lanes<T>],
     values: &[Lanes<T>],
     sums: &mut [Lanes<T>],
@@ -132,7 +133,7 @@ fn push_each<T: Real>(
     // Not `for_each`: a closure that is not inlined is not compiled for the vector instruction set.
     let vectors = values.chunks_exact(tile.len()).zip(sums.chunks_exact_mut(edges.layout.tile_len()));
     for (values, sums) in vectors {
-        push(pass, &mut weights.iter().copied(), values, sums);
+        push(pass, column, weights.iter().copied(), values, sums);
     }
 }
 
@@ -146,30 +147,31 @@ fn push_tile_computed<T: Real>(edges: &Edges<'_>, tile: &Tile, values: &[T], sum
     for pass in tile.passes() {
         let weights = &mut weights[..pass.columns * pass.offsets];
         weigh(&pass, edges.spatial, &colors, weights);
-        push_each(edges, tile, &pass, weights, &values, sums);
+        for (column, weights) in weights.chunks_exact(pass.offsets).enumerate() {
+            push_each(edges, tile, (&pass, column), weights, &values, sums);
+        }
     }
 }
 
-/// Uses every weight of a pass twice: from a pixel to its later neighbor, and back.
+/// Uses each weight of one pixel's edges twice: from the pixel to its later neighbor, and back.
 #[inline(always)]
 fn push<T: Real>(
     pass: &Pass,
-    weights: &mut impl Iterator<Item = Lanes<T>>,
+    column: usize,
+    weights: impl Iterator<Item = Lanes<T>>,
     values: &[Lanes<T>],
     sums: &mut [Lanes<T>],
 ) {
-    for column in 0..pass.columns {
-        let here = values[pass.here + column];
-        let values = &values[pass.there + column..][..pass.offsets];
-        let back = &mut sums[pass.there + column..][..pass.offsets];
-        let mut forth = Lanes::default();
-        for ((values, back), weights) in values.iter().zip(back).zip(weights.by_ref()) {
-            add_product(&mut forth, &weights, values);
-            add_product(back, &weights, &here);
-        }
-        let sum = &mut sums[pass.here + column].0;
-        sum.iter_mut().zip(forth.0).for_each(|(sum, forth)| *sum += forth);
+    let here = values[pass.here + column];
+    let values = &values[pass.there + column..][..pass.offsets];
+    let back = &mut sums[pass.there + column..][..pass.offsets];
+    let mut forth = Lanes::default();
+    for ((values, back), weights) in values.iter().zip(back).zip(weights) {
+        add_product(&mut forth, &weights, values);
+        add_product(back, &weights, &here);
     }
+    let sum = &mut sums[pass.here + column].0;
+    sum.iter_mut().zip(forth.0).for_each(|(sum, forth)| *sum += forth);
 }
 
 /// Arrays in between, because a loop that updates memory lane by lane is not always vectorized.
@@ -307,7 +309,7 @@ macro_rules! real {
 real!(
     f32,
     u32,
-    packed::round,
+    round,
     push_computed_f32,
     collect_f32,
     12_582_912.0,
