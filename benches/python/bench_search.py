@@ -19,7 +19,7 @@ class Stopwatch:
     """A scorer that measures the one it wraps."""
 
     def __init__(self, scorer):
-        self.scorer, self.seconds = scorer, 0.0
+        self.scorer, self.seconds, self.batch_size = scorer, 0.0, scorer.batch_size
 
     @property
     def reduced_to(self):

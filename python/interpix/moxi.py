@@ -92,9 +92,8 @@ class MoXI:
         self._regions = read_regions(regions, None if automatic else self._classifier.token_grid)
         self._given_batch_size = None if batch_size == "auto" else _positive("batch_size", batch_size)
 
-    @property
-    def _batch_size(self) -> int:
-        return self._given_batch_size or self._classifier.batch_size
+    def _batch_size(self, games: Games) -> int:
+        return self._given_batch_size or games.scorer.batch_size
 
     def __repr__(self) -> str:
         """One line for people: what `"auto"` has picked, too."""
@@ -138,7 +137,7 @@ class MoXI:
             direction=direction,
             stop=stop,
             min_confidence=min_confidence,
-            batch_size=self._batch_size,
+            batch_size=self._batch_size(games),
             in_flight=_IN_FLIGHT,
             full=[(score.reward, score.probability, score.predicted) for score in games.full],
         )
@@ -168,8 +167,8 @@ class MoXI:
         (f(N) - f(N - a)) / n (deletion).
         """
 
-        def assign(game: Callable[[BoolArray], Any], players: int) -> tuple[Any, int]:
-            _, values = _core.one_shot(players, game, direction=direction, batch_size=self._batch_size)
+        def assign(game: Callable[[BoolArray], Any], players: int, batch_size: int) -> tuple[Any, int]:
+            _, values = _core.one_shot(players, game, direction=direction, batch_size=batch_size)
             return values, players + 1
 
         return self._assign(image, target, direction, {"method": "MoXI(-)"}, assign, progress=progress)
@@ -201,9 +200,9 @@ class MoXI:
             An `Explanation` with `values`, or a list of them if many images were given.
         """
 
-        def assign(game: Callable[[BoolArray], Any], players: int) -> tuple[Any, int]:
+        def assign(game: Callable[[BoolArray], Any], players: int, batch_size: int) -> tuple[Any, int]:
             values, _, evaluations = _core.shapley_values(
-                players, game, sampler=sampler, rounds=rounds, seed=seed, batch_size=self._batch_size
+                players, game, sampler=sampler, rounds=rounds, seed=seed, batch_size=batch_size
             )
             return values, evaluations
 
@@ -229,7 +228,7 @@ class MoXI:
         if many:
             raise bad_value("image", "one image", "several", "call contrast once for each")
         with EvaluationCounter("contrast", enabled=progress) as counter:
-            removed, found = search_contrast(call.games, self._batch_size, counter)
+            removed, found = search_contrast(call.games, self._batch_size(call.games), counter)
         return self._result(call, found, removed_before=tuple(removed))
 
     def game(self, image: ImageInput, target: Target = None) -> ImageGame:
@@ -237,7 +236,7 @@ class MoXI:
         call, many = self._begin(image, target, "insertion", {})
         if many:
             raise bad_value("image", "one image", "several", "make a game of each")
-        return ImageGame(call.games, self._batch_size)
+        return ImageGame(call.games, self._batch_size(call.games))
 
     def attribute(
         self,
@@ -308,7 +307,7 @@ class MoXI:
         target: Any,
         direction: Direction,
         options: dict[str, Any],
-        assign: Callable[[Callable[[BoolArray], Any], int], tuple[Any, int]],
+        assign: Callable[[Callable[[BoolArray], Any], int, int], tuple[Any, int]],
         *,
         progress: bool,
     ) -> Any:
@@ -324,7 +323,7 @@ class MoXI:
                     counter.add(len(masks))
                     return call.games.score(np.full(len(masks), index), masks)[0]
 
-                values, evaluations = assign(game, players)
+                values, evaluations = assign(game, players, self._batch_size(call.games))
                 found = self._along(call, index, np.asarray(values), counter)
                 found.evaluations += evaluations
                 results.append(self._result(call, found))
@@ -353,8 +352,9 @@ class MoXI:
 
     def _score_all(self, games: Games, index: int, masks: BoolArray, counter: EvaluationCounter) -> Scores:
         parts = []
-        for start in range(0, len(masks), self._batch_size):
-            chunk = masks[start : start + self._batch_size]
+        size = self._batch_size(games)
+        for start in range(0, len(masks), size):
+            chunk = masks[start : start + size]
             parts.append(games.score(np.full(len(chunk), index), chunk))
             counter.add(len(chunk))
         rewards, probabilities, predicted = zip(*parts, strict=True)
@@ -396,7 +396,7 @@ class MoXI:
                 "absence": self._absence.name,
                 "reward": self._reward,
                 "precision": self._precision,
-                "batch_size": self._batch_size,
+                "batch_size": self._batch_size(call.games),
             }
             | ({} if reduced is None else {"batch_size_reduced_to": reduced})
             | self._classifier.provenance()

@@ -288,6 +288,16 @@ def test_memory_that_runs_out_halves_the_batch_and_is_remembered(error):
         ix.MoXI(Halting(0, error), regions="3x4").explain(picture())
 
 
+def test_a_transformer_that_is_filled_gets_no_more_pictures_than_fit():
+    model, sizes = vit(), []
+    hook = model.register_forward_hook(lambda _, inputs, output: sizes.append(len(inputs[0])))
+    ix.MoXI(model, absence="zero", regions="4x6").explain(picture(count=5), stop=1)
+    hook.remove()
+    assert max(sizes) == ix.TorchClassifier(model).batch_size == 64
+    # Tokens have a budget of their own, so all candidates come at once.
+    assert ix.MoXI(model).explain(picture(), stop=1).provenance["batch_size"] == 1024
+
+
 class Answering(nn.Module):
     def __init__(self, answer):
         super().__init__()

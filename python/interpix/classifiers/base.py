@@ -62,6 +62,11 @@ class Scorer(Protocol):
     """Some images and what absent means for them, ready to be asked about coalitions."""
 
     @property
+    def batch_size(self) -> int:
+        """How many coalitions a search hands out at once by default."""
+        ...
+
+    @property
     def reduced_to(self) -> int | None:
         """The number of coalitions that went through the model at once after memory ran out; None: it never did."""
         ...
@@ -97,7 +102,7 @@ class Classifier(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """How many coalitions a search hands out at once by default."""
+        """How many pictures go through the model at once by default."""
         ...
 
     def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -130,10 +135,13 @@ class PictureScorer:
 
     reduced_to = None
 
-    def __init__(self, masked_logits: Callable[[IntArray, BoolArray], npt.NDArray[Any]], name: str) -> None:
+    def __init__(
+        self, masked_logits: Callable[[IntArray, BoolArray], npt.NDArray[Any]], name: str, batch_size: int
+    ) -> None:
         """Takes a function from owner (c,) and masks (c, n) to logits (c, classes)."""
         self._masked_logits = masked_logits
         self._name = name
+        self.batch_size = batch_size
 
     def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
         """See `Scorer`; there is one precision."""
@@ -149,9 +157,11 @@ def picture_scorer(
 ) -> PictureScorer:
     """A scorer for any classifier whose absent pixels are filled."""
     fill = make_fill(classifier, images, absence)
-    return PictureScorer(
-        lambda owner, masks: classifier.logits(compose(images, regions, fill, owner, masks)), classifier.name
-    )
+
+    def masked_logits(owner: IntArray, masks: BoolArray) -> npt.NDArray[np.float32]:
+        return classifier.logits(compose(images, regions, fill, owner, masks))
+
+    return PictureScorer(masked_logits, classifier.name, classifier.batch_size)
 
 
 def make_fill(classifier: Classifier, images: npt.NDArray[np.float32], absence: Absence) -> npt.NDArray[np.float32]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from interpix import _core, weights
 from interpix.absence import Absence
-from interpix.arrays import IntArray
+from interpix.arrays import BoolArray, IntArray
 from interpix.classifiers.base import PictureScorer, Scorer, make_fill
 
 __all__ = ["NativeClassifier", "describe_models", "load_native"]
@@ -26,7 +26,7 @@ class NativeClassifier:
 
     Attributes:
         token_grid: None: pixels can only be filled.
-        batch_size: How many coalitions a search hands out at once by default.
+        batch_size: How many pictures go through the model at once by default.
     """
 
     token_grid: tuple[int, int] | None = None
@@ -72,9 +72,11 @@ class NativeClassifier:
     def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
         """See `Classifier.scorer`; absent pixels can only be filled."""
         fill = make_fill(self, images, absence)
-        return PictureScorer(
-            lambda owner, masks: self._model.masked_logits(images, regions, fill, owner, masks), self.name
-        )
+
+        def masked_logits(owner: IntArray, masks: BoolArray) -> npt.NDArray[np.float32]:
+            return self._model.masked_logits(images, regions, fill, owner, masks)
+
+        return PictureScorer(masked_logits, self.name, self.batch_size)
 
     def provenance(self) -> dict[str, Any]:
         """See `Classifier.provenance`."""

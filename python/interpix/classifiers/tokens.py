@@ -16,7 +16,7 @@ from interpix.classifiers.families import read_anatomy
 from interpix.classifiers.vit import Anatomy, Block, Level, level, run
 from interpix.errors import ModelError, bad_value
 
-__all__ = ["Precision", "TokenModel", "TokenState", "find_token_model"]
+__all__ = ["Precision", "TokenModel", "TokenState", "evaluating", "find_token_model", "is_hooked"]
 
 Precision: TypeAlias = Literal["exact", "mixed"]
 """The model's own precision, or matrix products in bfloat16 with everything else in the model's own."""
@@ -138,7 +138,7 @@ class TokenModel:
             _refuse_hooks(state)
         elif state.hooked:
             return self.reference_logits(state.images, owner, kept)
-        with _evaluating(self._module):
+        with evaluating(self._module):
             x, qkv = state.level(from_layer, precision)
             rows = _with_prefix(kept, self.prefix) + owner[:, None] * x.shape[1]
             blocks = state.blocks(precision)[from_layer:]
@@ -168,7 +168,7 @@ class TokenModel:
             precision: `"exact"` or `"mixed"`.
         """
         _refuse_hooks(state)
-        with _evaluating(self._module):
+        with evaluating(self._module):
             x, qkv = state.level(from_layer, precision)
             blocks = state.blocks(precision)[from_layer:]
             seen = torch.nn.functional.pad(kept_mask, (self.prefix, 0), value=True)[:, None, None]
@@ -187,7 +187,7 @@ class TokenModel:
         tokens = math.prod(_grid(anatomy, *images.shape[-2:]))
         chunk = self._chunk(images.device, tokens)
         answers = []
-        with _evaluating(self._module):
+        with evaluating(self._module):
             for mine, patches in zip(owner.split(chunk), kept.split(chunk), strict=True):
                 rows = _with_prefix(patches, self.prefix)
                 if self.pools_patches and not patches.shape[1]:
@@ -278,7 +278,7 @@ def _refuse_hooks(state: TokenState) -> None:
 
 
 @contextmanager
-def _evaluating(module: torch.nn.Module) -> Iterator[None]:
+def evaluating(module: torch.nn.Module) -> Iterator[None]:
     """Dropout and the like are off inside; each part's mode is as before afterwards."""
     training = [part for part in module.modules() if part.training]
     try:

@@ -18,7 +18,7 @@ from interpix.absence import Absence, Fill
 from interpix.arrays import IntArray
 from interpix.classifiers.base import Scorer, check_logits, make_fill
 from interpix.classifiers.sources import describe_source, find_class_names, find_preprocessing, read_preprocessing
-from interpix.classifiers.tokens import TokenModel, find_token_model, is_hooked
+from interpix.classifiers.tokens import TokenModel, evaluating, find_token_model, is_hooked
 from interpix.classifiers.torch_scorers import Chunks, TokenScorer, TorchPictureScorer, WindowScorer
 from interpix.classifiers.windows import WindowModel, find_window_model
 from interpix.errors import ArgumentError, ModelError, bad_type, bad_value
@@ -27,7 +27,7 @@ from interpix.normalization import Normalization
 
 __all__ = ["TorchClassifier"]
 
-_CPU_BATCH, _GPU_BATCH = 64, 1024
+_CPU_BATCH, _GPU_BATCH = 64, 256
 
 
 class TorchClassifier:
@@ -37,8 +37,6 @@ class TorchClassifier:
         module: The module itself.
         name: For people.
         class_names: One name for each class, or None.
-        batch_size: How many coalitions a search hands out at once by default; a scorer puts as many of them through the
-            module at once as fit.
     """
 
     def __init__(
@@ -94,8 +92,8 @@ class TorchClassifier:
 
     @property
     def batch_size(self) -> int:
-        """How many coalitions a search hands out at once by default."""
-        return _CPU_BATCH if self.device.type == "cpu" and self._tokens is None else _GPU_BATCH
+        """How many pictures go through the module at once by default; fewer where memory runs out."""
+        return _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
 
     @property
     def token_grid(self) -> tuple[int, int] | None:
@@ -152,15 +150,8 @@ class TorchClassifier:
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
         """Evaluation mode without gradients; afterwards every submodule is in the mode that it was in."""
-        training = [part for part in self.module.modules() if part.training]
-        try:
-            for part in training:
-                part.training = False
-            with torch.inference_mode():
-                yield
-        finally:
-            for part in training:
-                part.training = True
+        with evaluating(self.module), torch.inference_mode():
+            yield
 
     def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
         """See `Classifier.scorer`: tokens are dropped or masked where the module has them, pixels filled anywhere."""

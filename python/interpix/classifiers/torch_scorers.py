@@ -27,6 +27,8 @@ __all__ = ["Chunks", "TokenScorer", "TorchPictureScorer", "WindowScorer", "read_
 
 # Fewer candidates of one base picture than this are evaluated in full: the base's own maps cost one evaluation.
 _LEAST_CANDIDATES = 3
+# Tokens go through the blocks by a budget of their own; all candidates of a step together fill it best.
+_TOKEN_BATCH = 1024
 _MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -85,6 +87,7 @@ class TorchPictureScorer:
         self._images, self._fill = (_to_device(array, classifier) for array in (images, fill))
         self._regions = torch.from_numpy(regions).to(classifier.device)
         self._chunks = Chunks(classifier.name, classifier.batch_size)
+        self.batch_size = classifier.batch_size
 
     @property
     def reduced_to(self) -> int | None:
@@ -201,7 +204,8 @@ class TokenScorer:
             raise bad_value("from_layer", expected, absence.from_layer, "0 masks in all blocks")
         self._classifier, self._model, self._absence = classifier, tokens, absence
         self._players = _token_players(regions, tokens.grid)
-        self._chunks = Chunks(classifier.name, classifier.batch_size)
+        self._chunks = Chunks(classifier.name, _TOKEN_BATCH)
+        self.batch_size = _TOKEN_BATCH
         with classifier.evaluating():
             self._state = tokens.prepare(_to_device(images, classifier))
 

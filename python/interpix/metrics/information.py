@@ -5,6 +5,7 @@ highest. The curve is the model's answer against the information that the pictur
 lossless WebP file: both from 0 (the blurred picture) to 1 (the original).
 """
 
+import abc
 import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -122,7 +123,7 @@ def trace_information(
 
 
 @dataclass(frozen=True)
-class _InformationCurve:
+class _InformationCurve(abc.ABC):
     """What AIC and SIC share.
 
     Attributes:
@@ -153,8 +154,9 @@ class _InformationCurve:
         if self.bins < 1:
             raise bad_value("bins", "a positive integer", self.bins, "20 is the usual one")
 
+    @abc.abstractmethod
     def _answers(self, trace: InformationTrace) -> npt.NDArray[np.float64]:
-        raise NotImplementedError
+        """What the model says to each picture of the trace."""
 
     def score(self, sample: Sample, attribution: Any) -> ImageScore:
         """The area for one map (H, W) of one image."""
