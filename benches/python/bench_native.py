@@ -17,22 +17,17 @@ import time
 from functools import partial
 
 import numpy as np
-import timm
 import torch
 
 import interpix as ix
-from interpix import _core, weights
+from interpix import _core
 
 FLOP = 0.77e9
 BATCHES = {1: 21, 8: 9, 64: 3}
 
 
 def reference():
-    package = dict(weights.places("efficientnet_lite0"))["package"]
-    state = torch.load(package, weights_only=True)
-    network = timm.create_model("tf_efficientnet_lite0").eval()
-    network.load_state_dict(dict(zip(network.state_dict(), state.values(), strict=True)))
-    return network
+    return ix.load_model("torch:efficientnet_lite0").module
 
 
 def medians(repeats, *calls):

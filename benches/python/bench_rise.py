@@ -14,7 +14,7 @@ import time
 import numpy as np
 
 import interpix as ix
-from interpix import methods, weights
+from interpix import methods
 
 
 class Timed:
@@ -33,16 +33,6 @@ class Timed:
         return answer
 
 
-def torch_model():
-    import timm
-    import torch
-
-    network = timm.create_model("tf_efficientnet_lite0").eval()
-    state = torch.load(dict(weights.places("efficientnet_lite0"))["package"], weights_only=True)
-    network.load_state_dict(dict(zip(network.state_dict(), state.values(), strict=True)))
-    return ix.TorchClassifier(network)
-
-
 def peak_megabytes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -50,7 +40,7 @@ def peak_megabytes():
 def main():
     kind = sys.argv[1] if len(sys.argv) > 1 else "native"
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 4000
-    model = ix.load_model("efficientnet_lite0") if kind == "native" else torch_model()
+    model = ix.load_model("efficientnet_lite0" if kind == "native" else "torch:efficientnet_lite0")
     image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     model.logits(np.stack([model.preprocess(image)] * model.batch_size))
     before = peak_megabytes()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from interpix.classifiers import CallableClassifier
     from interpix.classifiers.loading import load_model
     from interpix.classifiers.torch import TorchClassifier
+    from interpix.comparison import Comparison, compare
     from interpix.explanation import Explanation, load
     from interpix.methods.propagated import propagated
     from interpix.moxi import MoXI
@@ -37,6 +38,7 @@ __all__ = [
     "ArgumentTypeError",
     "Attribution",
     "CallableClassifier",
+    "Comparison",
     "ConvergenceError",
     "DropTokens",
     "Explanation",
@@ -51,6 +53,7 @@ __all__ = [
     "Superpixels",
     "TorchClassifier",
     "__version__",
+    "compare",
     "load",
     "load_attribution",
     "load_model",
@@ -63,6 +66,7 @@ __all__ = [
 _HOMES = {
     "Attribution": "interpix.attribution",
     "CallableClassifier": "interpix.classifiers",
+    "Comparison": "interpix.comparison",
     "DropTokens": "interpix.absence",
     "Explanation": "interpix.explanation",
     "Fill": "interpix.absence",
@@ -72,6 +76,7 @@ _HOMES = {
     "Propagation": "interpix.propagation",
     "Superpixels": "interpix.regions",
     "TorchClassifier": "interpix.classifiers.torch",
+    "compare": "interpix.comparison",
     "load": "interpix.explanation",
     "load_attribution": "interpix.attribution",
     "load_model": "interpix.classifiers.loading",

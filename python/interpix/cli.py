@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_explain(commands)
     _add_propagate(commands)
+    _add_compare(commands)
     models = commands.add_parser("models", help="list the native models and where their weights are looked for")
     models.set_defaults(run=_models)
     doctor = commands.add_parser("doctor", help="show versions, extras and threads, for a bug report")
@@ -62,12 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_explain(commands: Any) -> None:
     explain = commands.add_parser("explain", help="find the patches that decide; writes PNG, JSON and safetensors")
     explain.add_argument("photo", help="JPEG, PNG or whatever Pillow reads")
-    explain.add_argument(
-        "-m",
-        "--model",
-        default=_DEFAULT_MODEL,
-        help="native model, timm:NAME, torchvision:NAME or hf:ID (default: %(default)s)",
-    )
+    _add_model(explain)
     explain.add_argument(
         "--direction",
         choices=("both", "insertion", "deletion"),
@@ -97,6 +93,47 @@ def _add_propagate(commands: Any) -> None:
     propagate.add_argument("-o", "--output", type=Path, required=True, help=".npy file to write")
     _add_propagation(propagate)
     propagate.set_defaults(run=_propagate)
+
+
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="compare attribution methods over photos; writes an HTML report and JSON",
+        description="Every method is scored with and without IProp. A run that was interrupted goes on when it is "
+        "started again with the same folder.",
+    )
+    compare.add_argument("photos", nargs="+", type=Path, help="photos, or one folder of them")
+    _add_model(compare)
+    compare.add_argument(
+        "--methods",
+        nargs="+",
+        default=["rise(count=500)", "moxi_one_shot", "moxi"],
+        metavar="METHOD",
+        help="names, with options in brackets: 'rise(count=500)' (default: %(default)s)",
+    )
+    compare.add_argument(
+        "--metrics",
+        nargs="+",
+        default=["insertion", "deletion", "dir"],
+        metavar="METRIC",
+        help="names, with options in brackets: 'insertion(steps=50)' (default: %(default)s)",
+    )
+    compare.add_argument(
+        "--masks", type=Path, help="folder of pictures, bright inside of the object, named as the photos"
+    )
+    compare.add_argument("--seed", type=int, default=0, help="of the measures' random choices (default: %(default)s)")
+    compare.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder (default: %(default)s)")
+    compare.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    compare.set_defaults(run=_compare)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-m",
+        "--model",
+        default=_DEFAULT_MODEL,
+        help="native model, torch:NAME for it in torch, timm:NAME, torchvision:NAME or hf:ID (default: %(default)s)",
+    )
 
 
 def _add_propagation(parser: argparse.ArgumentParser) -> None:
@@ -175,6 +212,34 @@ def _read_map(path: Path) -> FloatArray:
     if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.number):
         raise bad_value("map", "an .npy file of numbers", f"'{path}'", "write it with numpy.save")
     return array.astype(np.float32)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    import interpix  # noqa: PLC0415 - heavy parts load when they are used
+    from interpix.comparison.specs import name_images  # noqa: PLC0415
+
+    photos = name_images(options.photos[0] if len(options.photos) == 1 else options.photos)
+    masks = None if options.masks is None else {name: _mask_of(name, options.masks) for name in photos}
+    comparison = interpix.compare(
+        interpix.load_model(options.model),
+        photos,
+        options.methods,
+        options.metrics,
+        masks,
+        folder=options.output / "maps",
+        seed=options.seed,
+        progress=not options.quiet,
+    )
+    print(comparison)
+    print(f"report: {comparison.report(options.output)}  numbers: {options.output / 'comparison.json'}")
+
+
+def _mask_of(name: str, folder: Path) -> Path:
+    found = sorted(path for path in folder.iterdir() if path.stem == Path(name).stem)
+    if len(found) != 1:
+        got = ", ".join(path.name for path in found) or "none"
+        raise bad_value("masks", f"one picture named {Path(name).stem}.* in '{folder}'", got, "see --help")
+    return found[0]
 
 
 def _models(_options: argparse.Namespace) -> None:

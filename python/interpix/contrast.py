@@ -12,7 +12,7 @@ from interpix import _core
 from interpix.arrays import BoolArray, IntArray
 from interpix.classifiers.base import Coalitions
 from interpix.games import Found, Games
-from interpix.progress import EvaluationCounter
+from interpix.progress import ProgressCounter
 from interpix.rewards import from_log_odds
 
 __all__ = ["search_contrast"]
@@ -21,7 +21,7 @@ _TARGET, _OTHER = 1, 0
 """The first phase's two classes: it ends at the flip from the one to the other."""
 
 
-def search_contrast(games: Games, batch_size: int, counter: EvaluationCounter) -> tuple[list[int], Found]:
+def search_contrast(games: Games, batch_size: int, counter: ProgressCounter) -> tuple[list[int], Found]:
     """The two phases on the only image of `games`.
 
     Returns:
@@ -35,7 +35,7 @@ def search_contrast(games: Games, batch_size: int, counter: EvaluationCounter) -
     return removed, found
 
 
-def _until_predicted(games: Games, batch_size: int, counter: EvaluationCounter) -> tuple[list[int], int]:
+def _until_predicted(games: Games, batch_size: int, counter: ProgressCounter) -> tuple[list[int], int]:
     """The players to remove, in order, until the target is the answer, and the number of evaluations."""
     players, target = games.players[0], games.targets[0]
     if games.predictions[0] == target:
@@ -66,7 +66,7 @@ def _base(mask: BoolArray, flip: int) -> bytes:
     return base.tobytes()
 
 
-def _until_no_longer(games: Games, rest: IntArray, batch_size: int, counter: EvaluationCounter) -> Found:
+def _until_no_longer(games: Games, rest: IntArray, batch_size: int, counter: ProgressCounter) -> Found:
     """Deletion for the target among the players `rest`; the others stay absent."""
     if len(rest) == 0:
         return Found.nothing(games.full[0])

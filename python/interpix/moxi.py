@@ -22,7 +22,7 @@ from interpix.errors import InterpixError, bad_type, bad_value
 from interpix.explanation import Direction, Explanation
 from interpix.games import Found, Games, ImageGame, prepare_games, score_list
 from interpix.images import ImageInput, read_images
-from interpix.progress import EvaluationCounter
+from interpix.progress import ProgressCounter
 from interpix.regions import RegionsInput, read_regions, regions_name
 from interpix.rewards import Scores, check_reward
 
@@ -227,7 +227,7 @@ class MoXI:
         call, many = self._begin(image, target, "deletion", options)
         if many:
             raise bad_value("image", "one image", "several", "call contrast once for each")
-        with EvaluationCounter("contrast", enabled=progress) as counter:
+        with ProgressCounter("contrast", enabled=progress) as counter:
             removed, found = search_contrast(call.games, self._batch_size(call.games), counter)
         return self._result(call, found, removed_before=tuple(removed))
 
@@ -316,7 +316,7 @@ class MoXI:
         options = {**options, "stop": "all", "min_confidence": 0.0}
         call, many = self._begin(image, target, direction, options)
         results = []
-        with EvaluationCounter(str(options["method"]), enabled=progress) as counter:
+        with ProgressCounter(str(options["method"]), enabled=progress) as counter:
             for index, players in enumerate(call.games.players):
 
                 def game(masks: BoolArray, index: int = index) -> Any:
@@ -329,7 +329,7 @@ class MoXI:
                 results.append(self._result(call, found))
         return results if many else results[0]
 
-    def _along(self, call: _Call, index: int, values: Any, counter: EvaluationCounter) -> Found:
+    def _along(self, call: _Call, index: int, values: Any, counter: ProgressCounter) -> Found:
         """The curve along the ranking by `values`, greatest first."""
         players, insertion = len(values), call.direction == "insertion"
         ranking = np.argsort(-values, kind="stable")
@@ -350,7 +350,7 @@ class MoXI:
             values=values,
         )
 
-    def _score_all(self, games: Games, index: int, masks: BoolArray, counter: EvaluationCounter) -> Scores:
+    def _score_all(self, games: Games, index: int, masks: BoolArray, counter: ProgressCounter) -> Scores:
         parts = []
         size = self._batch_size(games)
         for start in range(0, len(masks), size):
@@ -405,7 +405,7 @@ class MoXI:
 
 def _drive(search: Any, games: Games, direction: Direction, *, progress: bool) -> None:
     """Answers the search until it has no more questions."""
-    with EvaluationCounter(direction, enabled=progress) as counter:
+    with ProgressCounter(direction, enabled=progress) as counter:
         while (batch := search.ask()) is not None:
             owner, flip = np.asarray(batch.owner), np.asarray(batch.flip)
             search.tell(*games.score_candidates(owner, np.asarray(batch.masks()), flip, direction))

@@ -1,5 +1,6 @@
 """Pictures of results: each function takes a result, draws on `ax`, and returns it; nothing is shown or closed."""
 
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from interpix.attribution import Attribution
+    from interpix.comparison import Entry
+
 __all__ = [
     "group_title",
     "plot_comparison",
@@ -20,6 +24,7 @@ __all__ = [
     "plot_group",
     "plot_heatmap",
     "plot_map",
+    "plot_methods",
     "plot_overview",
     "plot_photo",
 ]
@@ -188,6 +193,63 @@ def plot_comparison(*results: Explanation, figure: "Figure | None" = None) -> "F
         for ax in row:
             ax.title.set_fontsize("medium")
     return figure
+
+
+def plot_methods(entries: "Sequence[Entry]", *, figure: "Figure | None" = None) -> "Figure":
+    """A comparison's entries of one image: a row for each method with the photo, its map, IProp's, and the scores.
+
+    Colors span the middle 98 % of each map's values, so that single pixels do not darken all others.
+    """
+    if not entries:
+        raise bad_value("entries", "at least one", "none", "pass a comparison's entries")
+    plain = {entry.method: entry for entry in entries}
+    rows = [(entry, plain.get(f"IProp({name})")) for name, entry in plain.items() if not _is_spread(name, plain)]
+    figure = _new_figure((13.0, 3.1 * len(rows))) if figure is None else figure
+    axes = figure.subplots(len(rows), 4, squeeze=False, width_ratios=[1, 1, 1, 1.2])
+    for row, (entry, spread) in zip(axes, rows, strict=True):
+        _plot_row(row, entry, spread)
+    return figure
+
+
+def _is_spread(name: str, names: Container[str]) -> bool:
+    return name.startswith("IProp(") and name.removeprefix("IProp(").removesuffix(")") in names
+
+
+def _kept(entry: "Entry") -> "Attribution":
+    if entry.attribution is None:
+        cure = "raise keep_maps of interpix.compare"
+        raise bad_value("entries", "entries with their maps", f"only scores of {entry.image}", cure)
+    return entry.attribution
+
+
+def _plot_row(row: Any, entry: "Entry", spread: "Entry | None") -> None:
+    found = _kept(entry)
+    _show(row[0], found.image)
+    row[0].set_title(_wrap(f"{entry.image}: {found.name_of(found.target)}"), fontsize="medium")
+    _show_map(row[1], found.map)
+    row[1].set_title(entry.method, fontsize="medium")
+    row[2].set_axis_off()
+    if spread is not None:
+        _show_map(row[2], _kept(spread).map)
+        row[2].set_title(spread.method, fontsize="medium")
+    row[3].set_axis_off()
+    lines = [f"{'':18}{'map':>8}{'' if spread is None else 'IProp':>8}"]
+    for name, score in entry.scores.items():
+        after = "" if spread is None else _score(spread.scores[name].value)
+        arrow = "↑" if score.higher_is_better else "↓"
+        lines.append(f"{name + ' ' + arrow:18.18}{_score(score.value):>8}{after:>8}")
+    row[3].text(0, 0.5, "\n".join(lines), family="monospace", va="center", transform=row[3].transAxes)
+
+
+def _show_map(ax: "Axes", values: FloatArray) -> None:
+    low, high = np.percentile(values, [1, 99])
+    if low == high:
+        low, high = values.min(), values.max()
+    _show(ax, values, cmap="inferno", vmin=low, vmax=high)
+
+
+def _score(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"
 
 
 def plot_overview(

@@ -1,26 +1,27 @@
-"""Progress of a search: the number of model evaluations done, on stderr."""
+"""Progress of a long call: how much is done, on stderr."""
 
 import sys
 import time
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["EvaluationCounter"]
+__all__ = ["ProgressCounter"]
 
 _SECONDS_BETWEEN_LINES = 0.5
 
 
-class EvaluationCounter:
-    """Shows a running number of evaluations: with tqdm if it is installed, else as one plain line."""
+class ProgressCounter:
+    """Shows a running number: with tqdm if it is installed, else as one plain line."""
 
-    def __init__(self, label: str, *, enabled: bool, total: int | None = None) -> None:
-        """Shows nothing at all unless `enabled`; `total` is the number of evaluations if it is known."""
+    def __init__(self, label: str, unit: str = "model evaluations", *, enabled: bool, total: int | None = None) -> None:
+        """Shows nothing at all unless `enabled`; `total` is the number of units if it is known."""
         self._label = label
+        self._unit = unit
         self._total = total
         self._count = 0
         self._shown_at = 0.0
         self._enabled = enabled
-        self._bar = _tqdm(label, total) if enabled else None
+        self._bar = _tqdm(label, unit, total) if enabled else None
 
     def __enter__(self) -> Self:
         """Nothing to set up."""
@@ -35,24 +36,24 @@ class EvaluationCounter:
         elif self._enabled:
             self._line(end="\n")
 
-    def add(self, evaluations: int) -> None:
-        """Counts `evaluations` more."""
-        self._count += evaluations
+    def add(self, count: int) -> None:
+        """Counts so many more."""
+        self._count += count
         if self._bar is not None:
-            self._bar.update(evaluations)
+            self._bar.update(count)
         elif self._enabled and time.monotonic() - self._shown_at > _SECONDS_BETWEEN_LINES:
             self._line(end="")
             self._shown_at = time.monotonic()
 
     def _line(self, end: str) -> None:
         of = "" if self._total is None else f" of {self._total}"
-        sys.stderr.write(f"\r{self._label}: {self._count}{of} model evaluations{end}")
+        sys.stderr.write(f"\r{self._label}: {self._count}{of} {self._unit}{end}")
         sys.stderr.flush()
 
 
-def _tqdm(label: str, total: int | None) -> Any:
+def _tqdm(label: str, unit: str, total: int | None) -> Any:
     try:
         from tqdm.auto import tqdm  # noqa: PLC0415 - optional
     except ImportError:
         return None
-    return tqdm(desc=label, total=total, unit=" evaluations", dynamic_ncols=True)
+    return tqdm(desc=label, total=total, unit=f" {unit}", dynamic_ncols=True)

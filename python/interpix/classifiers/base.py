@@ -1,9 +1,10 @@
 """What the search needs of a classifier, and what every classifier shares."""
 
 import difflib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ from interpix.arrays import BoolArray, IntArray
 from interpix.errors import ArgumentError, ModelError, bad_type, bad_value
 from interpix.rewards import Readout, read_logits
 
+if TYPE_CHECKING:
+    from interpix.classifiers.torch import TorchClassifier
+
 __all__ = [
     "Classifier",
     "Coalitions",
@@ -21,6 +25,7 @@ __all__ = [
     "Scorer",
     "check_logits",
     "compose",
+    "is_torch",
     "make_fill",
     "picture_scorer",
     "resolve_target",
@@ -186,6 +191,12 @@ def compose(
     """The pictures (c, 3, H, W) of coalitions: the image where a region is present, the fill elsewhere."""
     present = masks[np.arange(len(masks))[:, None, None], regions[owner]][:, None]
     return np.where(present, images[owner], fill[owner])
+
+
+def is_torch(classifier: Classifier) -> "TypeGuard[TorchClassifier]":
+    """Whether this is a torch module; torch is not imported to find out."""
+    home = sys.modules.get("interpix.classifiers.torch")
+    return home is not None and isinstance(classifier, home.TorchClassifier)
 
 
 def check_logits(logits: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[np.float64]:

@@ -1,8 +1,12 @@
-"""Models by name: native ones, and those of timm, torchvision and Hugging Face."""
+"""Models by name: native ones, the same in torch, and those of timm, torchvision and Hugging Face."""
 
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
 from interpix.classifiers.base import Classifier
 from interpix.errors import ArgumentError, MissingDependencyError, ModelError, bad_value
@@ -19,7 +23,8 @@ def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None)
     Args:
         name: A native model, ``"efficientnet_lite0"`` (ImageNet-1k, 224 x 224; no torch); or ``"timm:NAME"``,
             ``"torchvision:NAME"`` (its default weights) or ``"hf:ID"`` (a hub's identifier or a folder), which that
-            library itself finds or downloads.
+            library itself finds or downloads; or ``"torch:efficientnet_lite0"``, the native model's weights in timm's
+            module, for methods that need gradients.
         weights_path: The weights file of a native model; found by `interpix.weights.find` if left out.
 
     Raises:
@@ -37,16 +42,50 @@ def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None)
         raise bad_value("name", f"a native model or one of {known}", repr(name), 'use "timm:resnet18", for example')
     if weights_path is not None:
         raise bad_value("weights_path", "None for a torch model", repr(weights_path), "load its weights with torch")
-    library, load = _LOADERS[source]
+    library, extra, load = _LOADERS[source]
     try:
         return load(rest)
+    except MissingDependencyError:
+        raise
     except ImportError as error:
-        message = f'{name} needs {library}: pip install "interpix[{source}]"'
+        message = f'{name} needs {library}: pip install "interpix[{extra}]"'
         raise MissingDependencyError(message) from error
     except (OSError, RuntimeError) as error:
         if isinstance(error, ArgumentError):
             raise
         raise ModelError(f"{name} could not be loaded: {error}") from error
+
+
+def _native_in_torch(name: str) -> "TorchClassifier":
+    from interpix.classifiers.native import load_native  # noqa: PLC0415 - only what is asked for
+    from interpix.weights import CHECKPOINTS, places  # noqa: PLC0415
+
+    native = load_native(name)
+    import timm  # noqa: PLC0415 - optional
+    import torch  # noqa: PLC0415 - optional
+
+    from interpix.classifiers.torch import TorchClassifier  # noqa: PLC0415 - torch only when it is used
+
+    package = dict(places(name)).get("package")
+    if package is None:
+        raise MissingDependencyError(
+            f"the weights of `{name}` for torch are not installed: {CHECKPOINTS[name].install}"
+        )
+    state = torch.load(package, weights_only=True)
+    module = timm.create_model(f"tf_{name}")
+    # The names differ; the order, that of the network, does not.
+    module.load_state_dict(dict(zip(module.state_dict(), state.values(), strict=True)))
+
+    def preprocess(image: Image.Image) -> npt.NDArray[np.float32]:
+        return native.preprocess(np.asarray(image))
+
+    return TorchClassifier(
+        module.eval(),
+        preprocess=preprocess,
+        class_names=native.class_names,
+        name=f"torch:{name}",
+        input_size=native.input_size,
+    )
 
 
 def _timm(name: str) -> "TorchClassifier":
@@ -83,8 +122,9 @@ def _hugging_face(name: str) -> "TorchClassifier":
     return TorchClassifier(model, preprocess=AutoImageProcessor.from_pretrained(name), name=f"hf:{name}")
 
 
-_LOADERS: dict[str, tuple[str, Callable[[str], "TorchClassifier"]]] = {
-    "timm": ("timm", _timm),
-    "torchvision": ("torchvision", _torchvision),
-    "hf": ("transformers", _hugging_face),
+_LOADERS: dict[str, tuple[str, str, Callable[[str], "TorchClassifier"]]] = {
+    "torch": ("timm", "timm", _native_in_torch),
+    "timm": ("timm", "timm", _timm),
+    "torchvision": ("torchvision", "torchvision", _torchvision),
+    "hf": ("transformers", "hf", _hugging_face),
 }

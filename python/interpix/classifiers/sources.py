@@ -52,6 +52,8 @@ def find_preprocessing(module: nn.Module) -> Preprocessing | None:
 
 def read_preprocessing(preprocess: Any) -> Preprocessing:
     """Torchvision's weights, a Hugging Face image processor, or a function of a PIL image."""
+    if isinstance(preprocess, Preprocessing):
+        return preprocess
     if _is_torchvision_weights(preprocess):
         transform = preprocess.transforms()
         return Preprocessing(transform, " ".join(str(transform).split()))

@@ -2,10 +2,9 @@
 
 import abc
 import dataclasses
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ from interpix import _core
 from interpix.arrays import describe, is_array, to_numpy
 from interpix.attribution import Attribution
 from interpix.classifiers import Classifier, as_classifier
-from interpix.classifiers.base import resolve_target
+from interpix.classifiers.base import is_torch, resolve_target
 from interpix.errors import bad_type, bad_value
 from interpix.games import model_display, model_input
 from interpix.images import ImageInput, read_image
@@ -32,7 +31,6 @@ __all__ = [
     "check_choice",
     "check_output",
     "check_positive",
-    "is_torch",
     "plain",
     "torch_classifier",
 ]
@@ -147,12 +145,6 @@ class MapMethod(Method):
     @abc.abstractmethod
     def _attribute(self, question: Question) -> tuple[Map, Facts]:
         """The map, and what else a result should remember."""
-
-
-def is_torch(classifier: Classifier) -> "TypeGuard[TorchClassifier]":
-    """Whether this is a torch module; torch is not imported to find out."""
-    home = sys.modules.get("interpix.classifiers.torch")
-    return home is not None and isinstance(classifier, home.TorchClassifier)
 
 
 def torch_classifier(question: Question, method: str) -> "TorchClassifier":

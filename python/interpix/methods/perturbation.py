@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import IntArray
+from interpix.classifiers.base import is_torch
 from interpix.errors import bad_value
-from interpix.methods.base import Facts, Map, MapMethod, Question, check_positive, is_torch
+from interpix.methods.base import Facts, Map, MapMethod, Question, check_positive
 from interpix.rewards import read_logits, scores_of
 
 __all__ = ["RISE", "Masks"]

@@ -8,11 +8,12 @@ import numpy as np  # noqa: F401 - for the example
 
 from interpix.arrays import to_numpy
 from interpix.attribution import Attribution
+from interpix.classifiers.base import is_torch
 from interpix.errors import bad_type, bad_value
 from interpix.images import ImageInput
-from interpix.methods.base import Method, Question, is_torch
+from interpix.methods.base import Method, Question
 
-__all__ = ["Explainer", "Propagated", "propagated"]
+__all__ = ["Explainer", "Propagated", "as_explainer", "propagated"]
 
 _CHANNEL_DIMENSIONS, _BATCH_DIMENSIONS = 3, 4
 
@@ -93,13 +94,17 @@ def propagated(method: Any, radius: int | None = None, discount: float = 0.99) -
         raise bad_value("radius", "at least 1", radius, "leave it out for the paper's choice")
     if not 0 <= discount < 1:
         raise bad_value("discount", "a number in 0 ... 1, not 1", discount, "0.99 is the paper's")
-    if isinstance(method, Method):
-        return Propagated(method, radius, discount)
+    return Propagated(as_explainer(method), radius, discount)
+
+
+def as_explainer(method: Any) -> Explainer:
+    """What `propagated` takes, as an object with a name and `explain`."""
+    if isinstance(method, Method | Propagated):
+        return method
     if callable(getattr(method, "attribute", None)):
-        return Propagated(_Foreign(_ask_captum(method), type(method).__name__), radius, discount)
+        return _Foreign(_ask_captum(method), type(method).__name__)
     if callable(method) and not isinstance(method, type):
-        name = str(getattr(method, "__name__", type(method).__name__))
-        return Propagated(_Foreign(_ask_function(method), name), radius, discount)
+        return _Foreign(_ask_function(method), str(getattr(method, "__name__", type(method).__name__)))
     kinds = "a method of interpix.methods, an object of Captum, or a function (model, image, target) -> map"
     raise bad_type("method", kinds, method, "use interpix.methods.IntegratedGradients(), for example")
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np  # noqa: F401 - for the example
 
-from interpix.metrics.accuracy import PatchTrace, accuracy_curve, trace_explanation, trace_patches
+from interpix.metrics.accuracy import PatchTrace, accuracy_curve, rank_patches, trace_explanation, trace_patches
 from interpix.metrics.adversarial import l2_pgd, trace_adversarial
 from interpix.metrics.annotation import annotation_as_seen, boxes_mask
 from interpix.metrics.base import Curve, ImageScore, Metric, Summary, average_curve, summarize
@@ -28,13 +28,19 @@ from interpix.metrics.information import (
     trace_information,
 )
 from interpix.metrics.localization import PointingGame, RocAuc, pointing_hit, roc_auc
-from interpix.metrics.randomization import model_randomization, reinitialize, spearman
+from interpix.metrics.patches import AccuracyDeletion, AccuracyInsertion, AdversarialAccuracy, CorruptionAccuracy
+from interpix.metrics.randomization import ModelRandomization, model_randomization, reinitialize, spearman
 from interpix.metrics.sample import Sample
+from interpix.metrics.together import score_map
 
 __all__ = [
     "CORRUPTIONS",
     "METRICS",
+    "AccuracyDeletion",
     "AccuracyInformation",
+    "AccuracyInsertion",
+    "AdversarialAccuracy",
+    "CorruptionAccuracy",
     "Curve",
     "Deletion",
     "DeletionInsertionRatio",
@@ -42,6 +48,7 @@ __all__ = [
     "InformationTrace",
     "Insertion",
     "Metric",
+    "ModelRandomization",
     "PatchTrace",
     "PointingGame",
     "RocAuc",
@@ -56,8 +63,10 @@ __all__ = [
     "l2_pgd",
     "model_randomization",
     "pointing_hit",
+    "rank_patches",
     "reinitialize",
     "roc_auc",
+    "score_map",
     "seed_mask",
     "spearman",
     "summarize",
@@ -78,6 +87,10 @@ METRICS: Mapping[str, Callable[[], Metric]] = {
         SoftmaxInformation,
         RocAuc,
         PointingGame,
+        AccuracyInsertion,
+        AccuracyDeletion,
+        CorruptionAccuracy,
+        AdversarialAccuracy,
     )
 }
 """The measures of maps by name, with the papers' settings as defaults."""

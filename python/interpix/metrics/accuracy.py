@@ -20,7 +20,7 @@ from interpix.metrics.base import Curve, Summary
 from interpix.metrics.sample import Sample, ranked_scores
 from interpix.regions import RegionsInput, label_regions, read_regions
 
-__all__ = ["PatchTrace", "accuracy_curve", "trace_explanation", "trace_patches"]
+__all__ = ["PatchTrace", "accuracy_curve", "rank_patches", "sample_regions", "trace_explanation", "trace_patches"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ def trace_patches(
     """
     if direction not in ("insertion", "deletion"):
         raise bad_value("direction", '"insertion" or "deletion"', repr(direction), "pick one")
-    labels = label_regions(read_regions(regions, sample.classifier.token_grid), to_display(sample.tensor))
+    labels = sample_regions(sample, regions)
     players = int(labels.max()) + 1
     order = to_numpy(np.asarray(ranking), "ranking")
     if not np.array_equal(np.sort(order), np.arange(players)):
@@ -79,6 +79,22 @@ def trace_patches(
     _, predicted = ranked_scores(sample, start, end, step[labels], players)
     options = {"direction": direction, "replacement": fill.name, "patches": players}
     return PatchTrace(predicted, sample.target, sample.prediction, options)
+
+
+def sample_regions(sample: Sample, regions: RegionsInput) -> IntArray:
+    """The patch 0 ... n-1 of each pixel (H, W)."""
+    return label_regions(read_regions(regions, sample.classifier.token_grid), to_display(sample.tensor))
+
+
+def rank_patches(attribution: npt.NDArray[Any], labels: IntArray) -> IntArray:
+    """All patches (n,), greatest mean attribution first, ties by index.
+
+    >>> rank_patches(np.array([[1.0, 2.0, 9.0], [1.0, 4.0, 0.0]]), np.array([[0, 1, 2], [0, 1, 2]]))
+    array([2, 1, 0])
+    """
+    sizes = np.bincount(labels.ravel())
+    means = np.bincount(labels.ravel(), np.asarray(attribution, np.float64).ravel()) / sizes
+    return np.argsort(-means, kind="stable")
 
 
 def trace_explanation(explanation: Explanation, label: int | None = None) -> PatchTrace:

@@ -127,9 +127,12 @@ class DeletionInsertionRatio:
 
     def score(self, sample: Sample, attribution: Any) -> ImageScore:
         """The ratio for one map (H, W) of one image."""
-        deletion = Deletion(self.preset, steps=self.steps).score(sample, attribution)
-        insertion = Insertion(self.preset, steps=self.steps).score(sample, attribution)
-        return self.combine(deletion, insertion)
+        deletion, insertion = self.terms()
+        return self.combine(deletion.score(sample, attribution), insertion.score(sample, attribution))
+
+    def terms(self) -> tuple[Deletion, Insertion]:
+        """The two measures that it is the ratio of."""
+        return Deletion(self.preset, steps=self.steps), Insertion(self.preset, steps=self.steps)
 
     def combine(self, deletion: ImageScore, insertion: ImageScore) -> ImageScore:
         """The ratio of two scores of one image that were measured already."""

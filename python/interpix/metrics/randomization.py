@@ -6,18 +6,24 @@ correlation of the maps' absolute values; near 0 is good, near 1 says that the m
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from interpix.classifiers.base import is_torch
 from interpix.errors import bad_value
-from interpix.metrics.base import ImageScore, read_attribution
+from interpix.images import ImageInput
+from interpix.metrics.base import ImageScore, Summary, read_attribution, summarize
+from interpix.metrics.sample import Sample
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MakeMap", "model_randomization", "reinitialize", "spearman"]
+    from interpix.methods.propagated import Explainer
+
+__all__ = ["MakeMap", "ModelRandomization", "model_randomization", "reinitialize", "spearman"]
 
 MakeMap: TypeAlias = Callable[["torch.nn.Module"], Any]
 """From a module to its map (H, W), always of the same image and class."""
@@ -88,6 +94,45 @@ def model_randomization(
         parts={f"seed {seed}": value for seed, value in correlations.items()},
         options={"seeds": tuple(seeds)},
     )
+
+
+@dataclass(frozen=True)
+class ModelRandomization:
+    """The sanity check as a measure of a method, not of a map; torch modules only.
+
+    Attributes:
+        seeds: One re-initialization for each.
+    """
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+    name: ClassVar[str] = "model_randomization"
+    higher_is_better: ClassVar[bool] = False
+
+    def score_method(self, sample: Sample, method: "Explainer", image: ImageInput, attribution: Any) -> ImageScore:
+        """The correlation of a map (H, W) with those that the method makes of re-initialized modules.
+
+        Args:
+            sample: The image with the trained model.
+            method: Whose map.
+            image: The image as the method gets it.
+            attribution: The map of the trained model.
+        """
+        classifier = sample.classifier
+        if not is_torch(classifier):
+            cure = "leave model_randomization out"
+            raise bad_value("model", "a torch module, which can be re-initialized", f"`{classifier.name}`", cure)
+
+        def make_map(module: "torch.nn.Module") -> Any:
+            if module is classifier.module:
+                return attribution
+            return method.explain(classifier.with_module(module), image, sample.target).map
+
+        return model_randomization(make_map, classifier.module, seeds=self.seeds)
+
+    def aggregate(self, scores: Sequence[ImageScore]) -> Summary:
+        """Mean over images."""
+        return summarize(scores)
 
 
 def _absolute(attribution: Any) -> npt.NDArray[np.float64]:

@@ -1,0 +1,6 @@
+"""Attribution methods compared by measures over images: one call, one table, one report."""
+
+from interpix.comparison.result import Comparison, Entry
+from interpix.comparison.run import compare
+
+__all__ = ["Comparison", "Entry", "compare"]

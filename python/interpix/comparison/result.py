@@ -1,0 +1,235 @@
+"""The result of a comparison: scores of methods by measures, as a table, a picture, JSON and a report."""
+
+import html
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from interpix.attribution import Attribution
+from interpix.comparison.specs import Measure
+from interpix.errors import MissingDependencyError, bad_value
+from interpix.metrics.base import ImageScore, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Comparison", "Entry"]
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One method's map of one image, with its scores.
+
+    Attributes:
+        image: The image's name.
+        method: The method's name.
+        scores: By measure.
+        seconds: What the map took; for IProp, what propagating it took.
+        attribution: The map; None if only its scores were kept.
+    """
+
+    image: str
+    method: str
+    scores: Mapping[str, ImageScore]
+    seconds: float
+    attribution: Attribution | None
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Methods compared by measures over images; what `interpix.compare` returns.
+
+    Attributes:
+        entries: One for each image and method, image by image.
+        measures: By name, in the table's order.
+        provenance: Model, versions, options.
+    """
+
+    entries: tuple[Entry, ...]
+    measures: Mapping[str, Measure]
+    provenance: Mapping[str, Any]
+
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods, in the order in which they ran; IProp( ) of each follows it."""
+        return tuple(dict.fromkeys(entry.method for entry in self.entries))
+
+    @cached_property
+    def images(self) -> tuple[str, ...]:
+        """Names of the images."""
+        return tuple(dict.fromkeys(entry.image for entry in self.entries))
+
+    @cached_property
+    def _by_key(self) -> dict[tuple[str, str], Entry]:
+        return {(entry.image, entry.method): entry for entry in self.entries}
+
+    def entry(self, image: str, method: str) -> Entry:
+        """One method's map and scores of one image."""
+        found = self._by_key.get((image, method))
+        if found is None:
+            images, methods = ", ".join(self.images), ", ".join(self.methods)
+            raise bad_value("image", f"one of {images} with one of {methods}", (image, method), "see .images, .methods")
+        return found
+
+    def summary(self, method: str, measure: str) -> Summary:
+        """A measure of a method over all images: value, curve, how many were left out and why."""
+        if method not in self.methods:
+            raise bad_value("method", f"one of {', '.join(self.methods)}", repr(method), "see .methods")
+        if measure not in self.measures:
+            raise bad_value("measure", f"one of {', '.join(self.measures)}", repr(measure), "see .measures")
+        scores = [entry.scores[measure] for entry in self.entries if entry.method == method]
+        return self.measures[measure].aggregate(scores)
+
+    def wins(self, method: str, other: str, measure: str) -> tuple[int, int]:
+        """On how many images a method is better than another, and how many both have different scores of."""
+        better = 1 if self.measures[measure].higher_is_better else -1
+        change = better * (self.summary(method, measure).scores - self.summary(other, measure).scores)
+        return int((change > 0).sum()), int((change > 0).sum() + (change < 0).sum())
+
+    @cached_property
+    def table(self) -> Mapping[str, Mapping[str, float]]:
+        """The aggregate scores by method, then by measure; NaN where every image was left out."""
+        return {
+            method: {measure: self.summary(method, measure).value for measure in self.measures}
+            for method in self.methods
+        }
+
+    def best(self, measure: str) -> float:
+        """The best aggregate score of any method; NaN if there is none."""
+        values = np.array([row[measure] for row in self.table.values()])
+        if np.isnan(values).all():
+            return float("nan")
+        return float(np.nanmax(values) if self.measures[measure].higher_is_better else np.nanmin(values))
+
+    def to_pandas(self, *, per_image: bool = False) -> Any:
+        """The table as a pandas DataFrame: methods in rows, measures in columns.
+
+        Args:
+            per_image: A row for each image and method instead, NaN where an image was left out.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        try:
+            import pandas as pd  # noqa: PLC0415 - optional
+        except ImportError as error:
+            raise MissingDependencyError("the table as a DataFrame needs pandas: pip install pandas") from error
+        if not per_image:
+            return pd.DataFrame.from_dict(self.table, orient="index").rename_axis("method")
+        rows = [
+            {"image": entry.image, "method": entry.method, **{name: one.value for name, one in entry.scores.items()}}
+            for entry in self.entries
+        ]
+        return pd.DataFrame(rows).set_index(["image", "method"])
+
+    def __str__(self) -> str:
+        """The table as text: arrows say which way is better, * marks the best of a column."""
+        header = ["method", *(f"{name} {_arrow(measure)}" for name, measure in self.measures.items())]
+        rows = [header, *([method, *self._cells(method)] for method in self.methods)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        """One line for people."""
+        counts = f"{len(self.methods)} methods by {len(self.measures)} measures over {len(self.images)} images"
+        return f"<Comparison of {counts}; print it for the table>"
+
+    def _repr_html_(self) -> str:
+        """The table in a notebook."""
+        return self.to_html()
+
+    def to_html(self) -> str:
+        """The table as HTML, the best of each column in bold, with a note on what was left out."""
+        head = "".join(f"<th>{html.escape(name)} {_arrow(one)}</th>" for name, one in self.measures.items())
+        rows = "".join(
+            f"<tr><td>{html.escape(method)}</td>{''.join(map(_html_cell, self._cells(method)))}</tr>"
+            for method in self.methods
+        )
+        note = "".join(f"<li>{html.escape(line)}</li>" for line in self.left_out())
+        table = f"<table><thead><tr><th>method</th>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        return table + (f"<ul>{note}</ul>" if note else "")
+
+    def left_out(self) -> list[str]:
+        """For each measure that has no score for some image, how many and why, for the first method."""
+        lines = []
+        for name in self.measures:
+            summary = self.summary(self.methods[0], name)
+            reasons = "; ".join(f"{count}: {reason}" for reason, count in summary.skipped.items())
+            if reasons:
+                lines.append(f"{name} ({self.methods[0]}): over {summary.count} images; left out {reasons}")
+        return lines
+
+    def _cells(self, method: str) -> list[str]:
+        row = self.table[method]
+        return [f"{row[name]:.4g}" + ("*" if row[name] == self.best(name) else "") for name in self.measures]
+
+    def plot(self, image: str | None = None, *, figure: "Figure | None" = None) -> "Figure":
+        """Methods as rows: photo, map, propagated map, scores; needs matplotlib and an image whose maps were kept.
+
+        Args:
+            image: The image's name; None: the first one.
+            figure: To draw on; None: a new one.
+        """
+        from interpix.plots import plot_methods  # noqa: PLC0415 - matplotlib only when asked for
+
+        name = self.images[0] if image is None else image
+        return plot_methods([self.entry(name, method) for method in self.methods], figure=figure)
+
+    def summarized(self) -> dict[str, Any]:
+        """All numbers as plain JSON values, null for what is not there."""
+        return {
+            "provenance": dict(self.provenance),
+            "table": {
+                method: {name: _number(value) for name, value in row.items()} for method, row in self.table.items()
+            },
+            "summaries": {
+                method: {name: _summary(self.summary(method, name)) for name in self.measures}
+                for method in self.methods
+            },
+            "images": [
+                {
+                    "image": entry.image,
+                    "method": entry.method,
+                    "seconds": round(entry.seconds, 4),
+                    "scores": {name: _number(one.value) for name, one in entry.scores.items()},
+                    "skipped": {name: one.skipped for name, one in entry.scores.items() if one.skipped},
+                }
+                for entry in self.entries
+            ],
+        }
+
+    def report(self, folder: str | os.PathLike[str]) -> Path:
+        """Writes `index.html` with pictures of all images whose maps were kept, and `comparison.json`.
+
+        Returns:
+            The path of the page.
+        """
+        from interpix.comparison.report import write_report  # noqa: PLC0415 - matplotlib only when asked for
+
+        return write_report(self, Path(folder))
+
+
+def _arrow(measure: Measure) -> str:
+    return "↑" if measure.higher_is_better else "↓"
+
+
+def _html_cell(text: str) -> str:
+    return f"<td><b>{text[:-1]}</b></td>" if text.endswith("*") else f"<td>{text}</td>"
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _summary(summary: Summary) -> dict[str, Any]:
+    kept = {"value": _number(summary.value), "count": summary.count, "skipped": dict(summary.skipped)}
+    curve = summary.curve
+    points = None if curve is None else {"x": curve.x.tolist(), "y": curve.y.tolist()}
+    parts = {name: _number(value) for name, value in summary.parts.items()}
+    return {**kept, "higher_is_better": summary.higher_is_better, "parts": parts, "curve": points}

@@ -1,0 +1,160 @@
+"""Methods, measures and images as a comparison takes them: names, objects, or a dict with names of one's own."""
+
+import ast
+import difflib
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from interpix.arrays import BoolArray, describe, is_array, to_numpy
+from interpix.classifiers.base import Classifier
+from interpix.errors import InterpixError, bad_type, bad_value
+from interpix.images import ImageInput, LoadedImage, read_images
+from interpix.methods import METHODS
+from interpix.methods.propagated import Explainer, as_explainer
+from interpix.metrics import METRICS
+from interpix.metrics.annotation import annotation_as_seen
+from interpix.metrics.base import Metric
+from interpix.metrics.randomization import ModelRandomization
+
+__all__ = ["Measure", "make", "name_images", "read_mask", "read_methods", "read_metrics"]
+
+Measure = Metric | ModelRandomization
+"""A measure of maps, or of methods."""
+
+_Made = TypeVar("_Made")
+
+_MEASURES: Mapping[str, Callable[..., Measure]] = {**METRICS, ModelRandomization.name: ModelRandomization}
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+_MIDDLE_GRAY = 128
+
+
+def read_methods(methods: Any) -> dict[str, Explainer]:
+    """Methods by name, from names, objects, or a dict of them."""
+
+    def read(one: Any) -> Explainer:
+        return make("methods", one, METHODS) if isinstance(one, str) else as_explainer(one)
+
+    return _by_name("methods", methods, read)
+
+
+def read_metrics(metrics: Any) -> dict[str, Measure]:
+    """Measures by name, from names, objects, or a dict of them."""
+
+    def read(one: Any) -> Measure:
+        if isinstance(one, str):
+            return make("metrics", one, _MEASURES)
+        if isinstance(one, Metric | ModelRandomization):
+            return one
+        raise bad_type("metrics", "names or objects of interpix.metrics", one, 'use "insertion", for example')
+
+    return _by_name("metrics", metrics, read)
+
+
+def make(argument: str, text: str, known: Mapping[str, Callable[..., _Made]]) -> _Made:
+    """An object from its name, with options in brackets if there are any.
+
+    >>> make("methods", "rise(count=500, grid=(5, 5))", METHODS).count
+    500
+    """
+    match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text, re.DOTALL)
+    if match is None or match[1] not in known:
+        near = difflib.get_close_matches(text, known, n=3) or list(known)
+        raise bad_value(argument, "the name of one", repr(text), f"use {', '.join(near)}")
+    try:
+        return known[match[1]](**_options(match[2] or ""))
+    except InterpixError:
+        raise
+    except (ValueError, TypeError, SyntaxError) as error:
+        cure = f'write "{match[1]}", or "{match[1]}(option=value)" with options of docs/{argument}.md'
+        raise bad_value(argument, f"options of {match[1]}", f"{text!r} ({error})", cure) from error
+
+
+def _options(text: str) -> dict[str, Any]:
+    """Literal options from the inside of a call's brackets; nothing of it is run."""
+    call = ast.parse(f"f({text})", mode="eval").body
+    if not isinstance(call, ast.Call) or call.args or any(word.arg is None for word in call.keywords):
+        raise ValueError("options have names")
+    return {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+
+
+def name_images(images: Any) -> dict[str, ImageInput]:
+    """Images by name, from a folder, one image, several, or a dict of them.
+
+    Files keep their names, other images are numbered.
+    """
+    if isinstance(images, Mapping):
+        named = {str(name): image for name, image in images.items()}
+    elif isinstance(images, str | os.PathLike) and Path(images).is_dir():
+        named = {path.name: path for path in sorted(Path(images).iterdir()) if path.suffix.lower() in _SUFFIXES}
+        if not named:
+            raise bad_value("images", "a folder with photos", f"'{images}'", f"names end in {', '.join(_SUFFIXES)}")
+    else:
+        many = list(images) if _holds_several(images) else [images]
+        names = [_file_name(one) or f"image {index}" for index, one in enumerate(many, start=1)]
+        if len(set(names)) < len(names):
+            names = [str(one) if _file_name(one) else name for one, name in zip(many, names, strict=True)]
+        named = dict(zip(names, many, strict=True))
+        if len(named) < len(many):
+            raise bad_value("images", "each image once", f"{len(many)} images, {len(named)} names", "pass a dict")
+    if not named:
+        raise bad_value("images", "at least one image", "none", "pass images")
+    for image in named.values():
+        # Reading them now costs little, and hours later an error would.
+        if read_images(image)[1]:
+            raise bad_value("images", "single images", "a batch as one of them", "pass its images one by one")
+    return named
+
+
+def read_mask(mask: Any, image: LoadedImage, classifier: Classifier) -> BoolArray | None:
+    """Where the object is, True inside, in the picture as the model sees it (H, W).
+
+    Args:
+        mask: A bool array of the size of the image that was passed in, or the path of a picture of it, bright inside;
+            None: unknown.
+        image: That image.
+        classifier: Whose preprocessing resizes and crops a raw image.
+    """
+    if mask is None:
+        return None
+    if isinstance(mask, str | os.PathLike):
+        with Image.open(mask) as opened:
+            mask = np.asarray(opened.convert("L")) >= _MIDDLE_GRAY
+    if not is_array(mask) or (inside := to_numpy(mask, "masks")).dtype != np.bool_:
+        cure = "convert boxes with interpix.metrics.boxes_mask"
+        raise bad_type("masks", "bool arrays (H, W), True inside of the object, or paths to pictures", mask, cure)
+    if image.raw is None:
+        return inside
+    if inside.shape != image.raw.shape[:2]:
+        expected = f"a mask of {image.raw.shape[0]} x {image.raw.shape[1]}, the size of its image"
+        raise bad_value("masks", expected, describe(inside), "resize it")
+    return annotation_as_seen(classifier, inside)
+
+
+def _by_name(argument: str, given: Any, read: Callable[[Any], _Made]) -> dict[str, _Made]:
+    if isinstance(given, Mapping):
+        made = {str(name): read(one) for name, one in given.items()}
+    else:
+        several = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+        pairs = [(one if isinstance(one, str) else None, read(one)) for one in several]
+        names = [text.replace(" ", "") if text else str(one.name) for text, one in pairs]  # type: ignore[attr-defined]
+        made = dict(zip(names, (one for _, one in pairs), strict=True))
+        if len(made) < len(pairs):
+            got = ", ".join(sorted({name for name in names if names.count(name) > 1}))
+            raise bad_value(argument, "each name once", f"{got} twice", "pass a dict with names of your own")
+    if not made:
+        raise bad_value(argument, "at least one", "none", f"see docs/{argument}.md")
+    return made
+
+
+def _holds_several(images: Any) -> bool:
+    return isinstance(images, list | tuple) or (is_array(images) and to_numpy(images).ndim == 4)  # noqa: PLR2004
+
+
+def _file_name(image: ImageInput) -> str | None:
+    return Path(image).name if isinstance(image, str | os.PathLike) else None

@@ -1,0 +1,114 @@
+"""A folder in which every map and its scores are kept as soon as they are known, so that a run can go on later."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.attribution import Attribution
+from interpix.errors import ArgumentError
+from interpix.metrics.base import Curve, ImageScore
+from interpix.storage import read_arrays, write_arrays
+
+__all__ = ["Store", "fingerprint"]
+
+_FORMAT = 1
+
+
+class Store:
+    """One safetensors file for each key."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Keeps nothing if there is no folder."""
+        self._folder = folder
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def load(self, key: str) -> tuple[Attribution, dict[str, ImageScore], float] | None:
+        """The map, its scores and its seconds; None if they are not there."""
+        if self._folder is None or not (path := self._folder / f"{key}.safetensors").exists():
+            return None
+        arrays, metadata = read_arrays(path)
+        if metadata.get("comparison_format") != _FORMAT:
+            raise ArgumentError(f"`folder`: expected maps of format {_FORMAT}, got '{path}'; delete it")
+        fields = metadata["attribution"]
+        names = fields.pop("class_names")
+        attribution = Attribution(
+            map=arrays["map"], image=arrays["image"], class_names=None if names is None else tuple(names), **fields
+        )
+        scores = {name: _read_score(name, one, arrays) for name, one in metadata["scores"].items()}
+        return attribution, scores, metadata["seconds"]
+
+    def save(self, key: str, attribution: Attribution, scores: Mapping[str, ImageScore], seconds: float) -> None:
+        """Writes one map with its scores, whole or not at all."""
+        if self._folder is None:
+            return
+        arrays: dict[str, npt.NDArray[Any]] = {"map": attribution.map, "image": attribution.image}
+        plain = {name: _plain_score(name, score, arrays) for name, score in scores.items()}
+        fields = {
+            field.name: getattr(attribution, field.name)
+            for field in dataclasses.fields(attribution)
+            if field.name not in arrays
+        }
+        metadata = {"comparison_format": _FORMAT, "attribution": fields, "scores": plain, "seconds": seconds}
+        write_arrays(self._folder / f"{key}.safetensors", arrays, metadata)
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short name for what the parts are: equal parts, equal name.
+
+    Arrays count with all their values, options objects with their fields, all else with what `repr` says.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        _feed(digest, part)
+    return digest.hexdigest()[:32]
+
+
+def _feed(digest: Any, part: Any) -> None:
+    if isinstance(part, np.ndarray):
+        digest.update(f"{part.dtype}{part.shape}".encode())
+        digest.update(np.ascontiguousarray(part).tobytes())
+    elif dataclasses.is_dataclass(part) and not isinstance(part, type):
+        digest.update(type(part).__qualname__.encode())
+        for field in dataclasses.fields(part):
+            digest.update(field.name.encode())
+            _feed(digest, getattr(part, field.name))
+    elif isinstance(part, Mapping):
+        for name, value in part.items():
+            digest.update(str(name).encode())
+            _feed(digest, value)
+    else:
+        digest.update(f"{type(part).__name__} {part!r};".encode())
+
+
+def _plain_score(name: str, score: ImageScore, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    """The score as JSON; its curve and points are added to the arrays."""
+    if score.curve is not None:
+        arrays[f"{name}/curve"] = np.stack([score.curve.x, score.curve.y])
+    if score.points is not None:
+        arrays[f"{name}/points"] = score.points
+    return {
+        "metric": score.metric,
+        "value": None if np.isnan(score.value) else score.value,
+        "higher_is_better": score.higher_is_better,
+        "skipped": score.skipped,
+        "parts": dict(score.parts),
+        "options": json.loads(json.dumps(dict(score.options), default=str)),
+    }
+
+
+def _read_score(name: str, plain: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> ImageScore:
+    curve = arrays.get(f"{name}/curve")
+    value = plain.pop("value")
+    return ImageScore(
+        value=float("nan") if value is None else value,
+        curve=None if curve is None else Curve(*curve),
+        points=arrays.get(f"{name}/points"),
+        **plain,
+    )

@@ -1,0 +1,159 @@
+"""Accuracy curves of a map's patches as measures: absent, corrupted or attacked ones, most important first.
+
+A map ranks the patches by its mean over each; whether the answer is still (or already) the target is then traced
+patch by patch. MoXI's paper draws these curves of every method it compares with.
+"""
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from interpix.absence import AbsenceInput
+from interpix.arrays import IntArray
+from interpix.classifiers.base import is_torch
+from interpix.errors import bad_value
+from interpix.metrics.accuracy import PatchTrace, rank_patches, sample_regions, trace_patches
+from interpix.metrics.adversarial import trace_adversarial
+from interpix.metrics.base import Curve, ImageScore, Summary, read_attribution, summarize
+from interpix.metrics.corruption import CORRUPTIONS, trace_corruptions
+from interpix.metrics.sample import Sample
+from interpix.regions import RegionsInput
+
+__all__ = ["AccuracyDeletion", "AccuracyInsertion", "AdversarialAccuracy", "CorruptionAccuracy"]
+
+
+@dataclass(frozen=True)
+class _PatchCurve(abc.ABC):
+    """What the four measures share.
+
+    Attributes:
+        regions: The patches, as in `interpix.MoXI`.
+    """
+
+    regions: RegionsInput = "auto"
+
+    name: ClassVar[str]
+    higher_is_better: ClassVar[bool] = False
+
+    def score(self, sample: Sample, attribution: Any) -> ImageScore:
+        """The area under the curve of one map (H, W) of one image; its target is taken for the right class."""
+        values = read_attribution(attribution, sample.size)
+        ranking = rank_patches(values, sample_regions(sample, self.regions))
+        traces = self._traces(sample, ranking)
+        curve = Curve(np.linspace(0, 1, len(ranking) + 1), np.mean([trace.correct for trace in traces], axis=0))
+        wrong = sample.prediction != sample.target
+        return ImageScore(
+            self.name,
+            float("nan") if wrong else curve.auc,
+            self.higher_is_better,
+            None if wrong else curve,
+            skipped="the model gets the clean image wrong" if wrong else None,
+            options=traces[0].options,
+        )
+
+    @abc.abstractmethod
+    def _traces(self, sample: Sample, ranking: IntArray) -> list[PatchTrace]:
+        """The answers along the ranking; several traces are averaged."""
+
+    def aggregate(self, scores: Sequence[ImageScore]) -> Summary:
+        """The area under the mean curve: the fraction of images that are right."""
+        return summarize(scores)
+
+
+@dataclass(frozen=True)
+class AccuracyInsertion(_PatchCurve):
+    """How soon the answer is there when the most important patches come first; higher is better.
+
+    Attributes:
+        regions: The patches, as in `interpix.MoXI`.
+        replacement: What an absent patch shows: what `interpix.Fill` takes.
+    """
+
+    replacement: AbsenceInput = "auto"
+
+    name: ClassVar[str] = "accuracy_insertion"
+    higher_is_better: ClassVar[bool] = True
+
+    def _traces(self, sample: Sample, ranking: IntArray) -> list[PatchTrace]:
+        return [_trace(self, sample, ranking, "insertion")]
+
+
+@dataclass(frozen=True)
+class AccuracyDeletion(_PatchCurve):
+    """How long the answer stays when the most important patches go first; lower is better.
+
+    Attributes:
+        regions: The patches, as in `interpix.MoXI`.
+        replacement: What an absent patch shows: what `interpix.Fill` takes.
+    """
+
+    replacement: AbsenceInput = "auto"
+
+    name: ClassVar[str] = "accuracy_deletion"
+
+    def _traces(self, sample: Sample, ranking: IntArray) -> list[PatchTrace]:
+        return [_trace(self, sample, ranking, "deletion")]
+
+
+@dataclass(frozen=True)
+class CorruptionAccuracy(_PatchCurve):
+    """How long the answer stays when the most important patches are corrupted first; lower is better.
+
+    Attributes:
+        regions: The patches, as in `interpix.MoXI`.
+        corruptions: Names, of `CORRUPTIONS`.
+        severity: 1 ... 5.
+    """
+
+    corruptions: tuple[str, ...] = CORRUPTIONS
+    severity: int = 5
+
+    name: ClassVar[str] = "corruption"
+
+    def _traces(self, sample: Sample, ranking: IntArray) -> list[PatchTrace]:
+        corruptions, severity = self.corruptions, self.severity
+        return trace_corruptions(sample, ranking, regions=self.regions, corruptions=corruptions, severity=severity)
+
+
+@dataclass(frozen=True)
+class AdversarialAccuracy(_PatchCurve):
+    """How long the answer stays when the most important patches are attacked first; lower is better. Torch only.
+
+    Attributes:
+        regions: The patches, as in `interpix.MoXI`.
+        radius: See `interpix.metrics.l2_pgd`.
+        step_size: See `interpix.metrics.l2_pgd`.
+        steps: See `interpix.metrics.l2_pgd`.
+    """
+
+    radius: float = 1.0
+    step_size: float = 0.2
+    steps: int = 10
+
+    name: ClassVar[str] = "adversarial"
+
+    def _traces(self, sample: Sample, ranking: IntArray) -> list[PatchTrace]:
+        classifier = sample.classifier
+        if not is_torch(classifier):
+            cure = "leave the adversarial measure out"
+            raise bad_value("model", "a torch module, which can be attacked", f"`{classifier.name}`", cure)
+        trace = trace_adversarial(
+            sample,
+            classifier.module,
+            ranking,
+            regions=self.regions,
+            radius=self.radius,
+            step_size=self.step_size,
+            steps=self.steps,
+        )
+        return [trace]
+
+
+def _trace(
+    measure: AccuracyInsertion | AccuracyDeletion, sample: Sample, ranking: IntArray, direction: Any
+) -> PatchTrace:
+    replacement, regions = measure.replacement, measure.regions
+    return trace_patches(sample, ranking, regions=regions, replacement=replacement, direction=direction)

