@@ -50,7 +50,7 @@ CORRUPTIONS = ("gaussian_noise", "fog", "jpeg_compression")
 PARTS = {
     "faithfulness": (
         GRADIENT_METHODS + FORWARD_METHODS,
-        ["insertion(steps=50)", "deletion(steps=50)", "dir(steps=50)", "aic", "sic"],
+        ["insertion(steps=25)", "deletion(steps=25)", "dir(steps=25)", "aic", "sic"],
     ),
     "localization": (GRADIENT_METHODS + FORWARD_METHODS, ["roc_auc", "pointing_game", "pointing_game(tolerance=15)"]),
     "patches": (
