@@ -233,12 +233,14 @@ def _plot_row(row: Any, entry: "Entry", spread: "Entry | None") -> None:
         _show_map(row[2], _kept(spread).map)
         row[2].set_title(spread.method, fontsize="medium")
     row[3].set_axis_off()
-    lines = [f"{'':18}{'map':>8}{'' if spread is None else 'IProp':>8}"]
-    for name, score in entry.scores.items():
+    labels = [f"{name} {'↑' if score.higher_is_better else '↓'}" for name, score in entry.scores.items()]
+    width = max(map(len, labels)) + 1
+    lines = [f"{'':{width}}{'map':>7}{'' if spread is None else 'IProp':>7}"]
+    for label, (name, score) in zip(labels, entry.scores.items(), strict=True):
         after = "" if spread is None else _score(spread.scores[name].value)
-        arrow = "↑" if score.higher_is_better else "↓"
-        lines.append(f"{name + ' ' + arrow:18.18}{_score(score.value):>8}{after:>8}")
-    row[3].text(0, 0.5, "\n".join(lines), family="monospace", va="center", transform=row[3].transAxes)
+        lines.append(f"{label:{width}}{_score(score.value):>7}{after:>7}")
+    text = "\n".join(lines)
+    row[3].text(0, 0.5, text, family="monospace", fontsize="small", va="center", transform=row[3].transAxes)
 
 
 def _show_map(ax: "Axes", values: FloatArray) -> None:
