@@ -122,7 +122,10 @@ def test_a_run_goes_on_where_it_was(photos, tmp_path):
                 np.testing.assert_array_equal(kept.curve.y, score.curve.y)
     assert str(first) == str(again)
     run(seed=1)
-    assert sum(calls) > 100  # other choices are other questions
+    assert 2 * (2 * 6 + 15) < sum(calls) < 100 * len(photos)  # other choices are other questions about the same maps
+    kept = [ix.load_attribution(path) for path in tmp_path.iterdir() if not path.stem.endswith("-scores")]
+    assert {one.method for one in kept} == {"moxi", "IProp(moxi)", "rise", "IProp(rise)"}
+    assert len(kept) == 8
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ix.ModelError])
@@ -274,7 +277,7 @@ def test_masks_are_as_the_model_sees_them(tmp_path):
         ({"masks": [np.ones((3, 4), bool), None]}, "`masks`: expected a mask of 24 x 30, the size of its image"),
         ({"masks": [np.ones(SIZE), None]}, "`masks`: expected bool arrays"),
         ({"images": []}, "`images`: expected at least one image"),
-        ({"images": ["missing.jpg"]}, "`image`: expected a file that exists"),
+        ({"images": ["missing.jpg"]}, "`images`: expected files that exist, got 'missing.jpg'"),
         ({"metrics": "model_randomization"}, "`model`: expected a torch module, which can be re-initialized"),
     ],
 )
@@ -316,7 +319,7 @@ def test_the_command(tmp_path, capsys):
     assert "IProp(moxi(regions='2x2',stop=2))" in printed
     assert f"report: {tmp_path / 'out' / 'index.html'}" in printed
     assert (tmp_path / "out" / "image-1.png").exists()
-    assert len(list((tmp_path / "out" / "maps").iterdir())) == 2
+    assert len(list((tmp_path / "out" / "maps").iterdir())) == 4
     (tmp_path / "masks" / "noise.png").unlink()
     assert main([*arguments, "-o", str(tmp_path / "out")]) == 2
     assert "`masks`: expected one picture named noise.*" in capsys.readouterr().err

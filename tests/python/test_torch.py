@@ -392,6 +392,7 @@ def test_names_lead_to_libraries(monkeypatch):
         ("timm:no_such_net", "one of timm's models"),
         ("tf:resnet", "timm:NAME"),
         ("torchvision:x", "torchvision"),
+        ("torch:resnet50", "one of efficientnet_lite0"),
     ]:
         with pytest.raises(ix.ArgumentError, match=message):
             ix.load_model(name)

@@ -87,9 +87,13 @@ class Comparison:
 
     def wins(self, method: str, other: str, measure: str) -> tuple[int, int]:
         """On how many images a method is better than another, and how many both have different scores of."""
-        better = 1 if self.measures[measure].higher_is_better else -1
-        change = better * (self.summary(method, measure).scores - self.summary(other, measure).scores)
-        return int((change > 0).sum()), int((change > 0).sum() + (change < 0).sum())
+        changes = [
+            self.entry(image, method).scores[measure].value - self.entry(image, other).scores[measure].value
+            for image in self.images
+            if (image, method) in self._by_key and (image, other) in self._by_key
+        ]
+        signs = np.sign(changes) * (1 if self.measures[measure].higher_is_better else -1)
+        return int((signs > 0).sum()), int((signs > 0).sum() + (signs < 0).sum())
 
     @cached_property
     def table(self) -> Mapping[str, Mapping[str, float]]:

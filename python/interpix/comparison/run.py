@@ -1,5 +1,6 @@
 """`compare`: every method asked about every image, with and without IProp, and scored by every measure."""
 
+import dataclasses
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,8 +73,9 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
             `"pointing_game"` need them.
         targets: The class to explain, one for each image or a dict: an index, a name, or None for the prediction.
         propagate: Score IProp of each method, too.
-        folder: Where each map and its scores are written as soon as they are known. What is there already for the same
-            model, image, method and measures is read, not computed again; so a run that was interrupted goes on.
+        folder: Where each map, and then its scores, are written as soon as they are known. What is there already is
+            read, not computed again: maps for the same model, image, target and method, scores for the same map, mask,
+            seed and measures. So a run that was interrupted goes on, and other measures find the maps.
         keep_maps: Of how many images the result holds the maps, too, for pictures.
         batch_size: The greatest number of pictures in one call of the model by a measure.
         seed: Of the measures' random choices.
@@ -87,8 +89,9 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     explainers, measures, named = read_methods(methods), read_metrics(metrics), name_images(images)
     annotations = _one_each("masks", masks, named)
     goals = _one_each("targets", targets, named)
+    origin = classifier.provenance()
     provenance = {
-        **classifier.provenance(),
+        **origin,
         "methods": list(explainers),
         "measures": list(measures),
         "propagate": propagate,
@@ -96,7 +99,8 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
         "interpix": _core.__version__,
         "numpy": np.__version__,
     }
-    runner = _Runner(classifier, explainers, measures, Store(None if folder is None else Path(folder)), propagate)
+    store = Store(None if folder is None else Path(folder))
+    runner = _Runner(classifier, origin, explainers, measures, store, propagate)
     entries: list[Entry] = []
     total = len(named) * len(explainers) * (1 + propagate)
     try:
@@ -120,6 +124,7 @@ class _Runner:
     """What is asked about each image."""
 
     classifier: Classifier
+    origin: Mapping[str, Any]
     explainers: Mapping[str, Explainer]
     measures: Mapping[str, Measure]
     store: Store
@@ -128,30 +133,40 @@ class _Runner:
     def entries(self, photo: _Photo, *, keep: bool) -> Iterator[Entry]:
         """All methods' entries of one image, IProp of each after it."""
         for name, explainer in self.explainers.items():
-            plain = self._entry(photo, name, explainer, None)
-            yield _without_map(plain, keep=keep)
+            plain = self._map(photo, explainer, None)
+            yield self._entry(photo, name, explainer, plain, keep=keep)
             if self.propagate and not isinstance(explainer, Propagated):
-                spread = self._entry(photo, f"IProp({name})", Propagated(explainer), plain.attribution)
-                yield _without_map(spread, keep=keep)
+                spread = Propagated(explainer)
+                yield self._entry(photo, f"IProp({name})", spread, self._map(photo, spread, plain), keep=keep)
 
-    def _entry(self, photo: _Photo, name: str, explainer: Explainer, before: Attribution | None) -> Entry:
-        """One method's entry; a propagated one is made from the map `before`."""
+    def _key(self, photo: _Photo, explainer: Explainer, *more: Any) -> str:
         sample = photo.sample
-        known = sample.tensor, sample.target, sample.probability, sample.annotation, sample.seed
-        key = fingerprint(self.classifier.name, *known, explainer, self.measures)
-        found = self.store.load(key)
+        # The clean probability tells apart functions that have no weights to be hashed.
+        return fingerprint(self.origin, sample.tensor, sample.target, sample.probability, explainer, *more)
+
+    def _map(self, photo: _Photo, explainer: Explainer, before: Attribution | None) -> Attribution:
+        """One method's map with the seconds that it took; a propagated one is made from the map `before`."""
+        key = self._key(photo, explainer)
+        found = self.store.load_map(key)
         if found is not None:
-            attribution, scores, seconds = found
-            return Entry(photo.name, name, scores, seconds, attribution)
+            return found
         start = time.perf_counter()
         if before is None:
-            attribution = explainer.explain(self.classifier, photo.image, sample.target)
+            made = explainer.explain(self.classifier, photo.image, photo.sample.target)
         else:
-            attribution = before.propagate()
-        seconds = time.perf_counter() - start
-        scores = self._scores(photo, explainer, attribution)
-        self.store.save(key, attribution, scores, seconds)
-        return Entry(photo.name, name, scores, seconds, attribution)
+            made = before.propagate()
+        made = dataclasses.replace(made, provenance={**made.provenance, "seconds": time.perf_counter() - start})
+        self.store.save_map(key, made)
+        return made
+
+    def _entry(self, photo: _Photo, name: str, explainer: Explainer, found: Attribution, *, keep: bool) -> Entry:
+        """One map with its scores."""
+        key = self._key(photo, explainer, photo.sample.annotation, photo.sample.seed, self.measures)
+        scores = self.store.load_scores(key)
+        if scores is None:
+            scores = self._scores(photo, explainer, found)
+            self.store.save_scores(key, scores)
+        return Entry(photo.name, name, scores, found.provenance["seconds"], found if keep else None)
 
     def _scores(self, photo: _Photo, explainer: Explainer, attribution: Attribution) -> dict[str, ImageScore]:
         maps = {name: one for name, one in self.measures.items() if not isinstance(one, ModelRandomization)}
@@ -160,10 +175,6 @@ class _Runner:
             if isinstance(measure, ModelRandomization):
                 scores[name] = measure.score_method(photo.sample, explainer, photo.image, attribution.map)
         return {name: scores[name] for name in self.measures}
-
-
-def _without_map(entry: Entry, *, keep: bool) -> Entry:
-    return entry if keep else Entry(entry.image, entry.method, entry.scores, entry.seconds, None)
 
 
 def _one_each(argument: str, given: Any, images: Mapping[str, ImageInput]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from PIL import Image
 from interpix.arrays import BoolArray, describe, is_array, to_numpy
 from interpix.classifiers.base import Classifier
 from interpix.errors import InterpixError, bad_type, bad_value
-from interpix.images import ImageInput, LoadedImage, read_images
+from interpix.images import ImageInput, LoadedImage
 from interpix.methods import METHODS
 from interpix.methods.propagated import Explainer, as_explainer
 from interpix.metrics import METRICS
@@ -105,9 +105,9 @@ def name_images(images: Any) -> dict[str, ImageInput]:
     if not named:
         raise bad_value("images", "at least one image", "none", "pass images")
     for image in named.values():
-        # Reading them now costs little, and hours later an error would.
-        if read_images(image)[1]:
-            raise bad_value("images", "single images", "a batch as one of them", "pass its images one by one")
+        # Hours later, a wrong name would cost more.
+        if isinstance(image, str | os.PathLike) and not Path(image).is_file():
+            raise bad_value("images", "files that exist", f"'{image}'", "check the path")
     return named
 
 

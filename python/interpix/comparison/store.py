@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from interpix.attribution import Attribution
-from interpix.errors import ArgumentError
+from interpix.attribution import Attribution, load_attribution
+from interpix.errors import bad_value
 from interpix.metrics.base import Curve, ImageScore
 from interpix.storage import read_arrays, write_arrays
 
@@ -21,7 +21,7 @@ _FORMAT = 1
 
 
 class Store:
-    """One safetensors file for each key."""
+    """Maps as files that `interpix.load_attribution` reads, and the scores of each in a file of its own."""
 
     def __init__(self, folder: Path | None) -> None:
         """Keeps nothing if there is no folder."""
@@ -29,34 +29,36 @@ class Store:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
 
-    def load(self, key: str) -> tuple[Attribution, dict[str, ImageScore], float] | None:
-        """The map, its scores and its seconds; None if they are not there."""
-        if self._folder is None or not (path := self._folder / f"{key}.safetensors").exists():
+    def load_map(self, key: str) -> Attribution | None:
+        """The map of this key; None if it is not there."""
+        path = self._path(key)
+        return None if path is None or not path.exists() else load_attribution(path)
+
+    def save_map(self, key: str, attribution: Attribution) -> None:
+        """Writes a map, whole or not at all."""
+        if (path := self._path(key)) is not None:
+            attribution.save(path)
+
+    def load_scores(self, key: str) -> dict[str, ImageScore] | None:
+        """The scores of this key; None if they are not there."""
+        path = self._path(f"{key}-scores")
+        if path is None or not path.exists():
             return None
         arrays, metadata = read_arrays(path)
-        if metadata.get("comparison_format") != _FORMAT:
-            raise ArgumentError(f"`folder`: expected maps of format {_FORMAT}, got '{path}'; delete it")
-        fields = metadata["attribution"]
-        names = fields.pop("class_names")
-        attribution = Attribution(
-            map=arrays["map"], image=arrays["image"], class_names=None if names is None else tuple(names), **fields
-        )
-        scores = {name: _read_score(name, one, arrays) for name, one in metadata["scores"].items()}
-        return attribution, scores, metadata["seconds"]
+        if metadata.get("scores_format") != _FORMAT:
+            raise bad_value("folder", f"scores of format {_FORMAT}", f"'{path}'", "delete it, or use another folder")
+        return {name: _read_score(name, one, arrays) for name, one in metadata["scores"].items()}
 
-    def save(self, key: str, attribution: Attribution, scores: Mapping[str, ImageScore], seconds: float) -> None:
-        """Writes one map with its scores, whole or not at all."""
-        if self._folder is None:
+    def save_scores(self, key: str, scores: Mapping[str, ImageScore]) -> None:
+        """Writes scores, whole or not at all."""
+        if (path := self._path(f"{key}-scores")) is None:
             return
-        arrays: dict[str, npt.NDArray[Any]] = {"map": attribution.map, "image": attribution.image}
+        arrays: dict[str, npt.NDArray[Any]] = {}
         plain = {name: _plain_score(name, score, arrays) for name, score in scores.items()}
-        fields = {
-            field.name: getattr(attribution, field.name)
-            for field in dataclasses.fields(attribution)
-            if field.name not in arrays
-        }
-        metadata = {"comparison_format": _FORMAT, "attribution": fields, "scores": plain, "seconds": seconds}
-        write_arrays(self._folder / f"{key}.safetensors", arrays, metadata)
+        write_arrays(path, arrays, {"scores_format": _FORMAT, "scores": plain})
+
+    def _path(self, name: str) -> Path | None:
+        return None if self._folder is None else self._folder / f"{name}.safetensors"
 
 
 def fingerprint(*parts: Any) -> str:
