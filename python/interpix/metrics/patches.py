@@ -15,6 +15,7 @@ from interpix.absence import AbsenceInput
 from interpix.arrays import IntArray
 from interpix.classifiers.base import is_torch
 from interpix.errors import bad_value
+from interpix.explanation import Direction
 from interpix.metrics.accuracy import PatchTrace, rank_patches, sample_regions, trace_patches
 from interpix.metrics.adversarial import trace_adversarial
 from interpix.metrics.base import Curve, ImageScore, Summary, read_attribution, summarize
@@ -64,7 +65,25 @@ class _PatchCurve(abc.ABC):
 
 
 @dataclass(frozen=True)
-class AccuracyInsertion(_PatchCurve):
+class _AbsentPatches(_PatchCurve):
+    """Patches come, or go, one by one.
+
+    Attributes:
+        regions: The patches, as in `interpix.MoXI`.
+        replacement: What an absent patch shows: what `interpix.Fill` takes.
+    """
+
+    replacement: AbsenceInput = "auto"
+
+    _direction: ClassVar[Direction]
+
+    def _traces(self, sample: Sample, ranking: IntArray) -> list[PatchTrace]:
+        options = {"regions": self.regions, "replacement": self.replacement}
+        return [trace_patches(sample, ranking, direction=self._direction, **options)]
+
+
+@dataclass(frozen=True)
+class AccuracyInsertion(_AbsentPatches):
     """How soon the answer is there when the most important patches come first; higher is better.
 
     Attributes:
@@ -72,17 +91,13 @@ class AccuracyInsertion(_PatchCurve):
         replacement: What an absent patch shows: what `interpix.Fill` takes.
     """
 
-    replacement: AbsenceInput = "auto"
-
     name: ClassVar[str] = "accuracy_insertion"
     higher_is_better: ClassVar[bool] = True
-
-    def _traces(self, sample: Sample, ranking: IntArray) -> list[PatchTrace]:
-        return [_trace(self, sample, ranking, "insertion")]
+    _direction: ClassVar[Direction] = "insertion"
 
 
 @dataclass(frozen=True)
-class AccuracyDeletion(_PatchCurve):
+class AccuracyDeletion(_AbsentPatches):
     """How long the answer stays when the most important patches go first; lower is better.
 
     Attributes:
@@ -90,12 +105,8 @@ class AccuracyDeletion(_PatchCurve):
         replacement: What an absent patch shows: what `interpix.Fill` takes.
     """
 
-    replacement: AbsenceInput = "auto"
-
     name: ClassVar[str] = "accuracy_deletion"
-
-    def _traces(self, sample: Sample, ranking: IntArray) -> list[PatchTrace]:
-        return [_trace(self, sample, ranking, "deletion")]
+    _direction: ClassVar[Direction] = "deletion"
 
 
 @dataclass(frozen=True)
@@ -150,10 +161,3 @@ class AdversarialAccuracy(_PatchCurve):
             steps=self.steps,
         )
         return [trace]
-
-
-def _trace(
-    measure: AccuracyInsertion | AccuracyDeletion, sample: Sample, ranking: IntArray, direction: Any
-) -> PatchTrace:
-    replacement, regions = measure.replacement, measure.regions
-    return trace_patches(sample, ranking, regions=regions, replacement=replacement, direction=direction)
