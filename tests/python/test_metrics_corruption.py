@@ -7,7 +7,6 @@ import interpix as ix
 from interpix.metrics import CORRUPTIONS, Sample, accuracy_curve, corrupt, trace_corruptions, trace_patches
 
 PIXELS = np.random.default_rng(0).integers(60, 200, (36, 48, 3), np.uint8)
-SLOW = ("glass_blur",)  # compiles itself for seconds
 
 needs_package = pytest.mark.skipif(
     __import__("importlib.util").util.find_spec("imagecorruptions") is None,
@@ -18,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 
 @needs_package
-@pytest.mark.parametrize("name", [name for name in CORRUPTIONS if name not in SLOW])
+@pytest.mark.parametrize("name", CORRUPTIONS)
 def test_seeds_repeat_and_leave_numpys_generator_alone(name):
     np.random.seed(7)  # noqa: NPY002 - what must be left alone
     expected = np.random.random(3)  # noqa: NPY002
