@@ -11,6 +11,7 @@ model nothing about absent patches; a second model of each kind learns with patc
 """
 
 import argparse
+import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 import interpix as ix
 
 PATCHES = 4
+GAPS = {"nothing": (0, 0), "1-3": (1, 3), "4-6": (4, 6), "7-9": (7, 9), "more": (10, 30)}
 VIT_WIDTH = 64
 MODELS = {
     "resnet": "ResNet-18",
@@ -53,6 +55,28 @@ def picks_duplicate(result: ix.Explanation, four: Sequence[int]) -> bool:
     """Whether the ranking takes a value for the second time while another one is still to be seen."""
     found = [four[player] for player in result.ranking]
     return len(set(found[:3])) < len(set(four))
+
+
+def describe(model: nn.Module, images: Tensor, sums: Tensor, fours: Tensor) -> None:
+    """Prints how often a model says the sum of the digits it is shown, and the label's log-odds against what they lack.
+
+    These are means over every group of patches of every composite.
+    """
+    says, gaps, log_odds = {}, [], []
+    for count in range(1, PATCHES + 1):
+        right = []
+        for kept in itertools.combinations(range(PATCHES), count):
+            with torch.no_grad():
+                logits = data.answer(model, images, torch.tensor(kept).expand(len(images), -1)).double()
+            shown = nn.functional.one_hot(fours[:, kept], 10).amax(1) @ torch.arange(10)
+            right.append((logits.argmax(1) == shown).double().mean())
+            others = logits.scatter(1, sums[:, None], -torch.inf).logsumexp(1)
+            log_odds.append(logits.gather(1, sums[:, None])[:, 0] - others)
+            gaps.append(sums - shown)
+        says[f"{100 * count // PATCHES} %"] = f"{100 * torch.stack(right).mean():.1f}"
+    gap, odds = torch.cat(gaps), torch.cat(log_odds)
+    means = {name: f"{odds[(gap >= low) & (gap <= high)].mean():.1f}" for name, (low, high) in GAPS.items()}
+    print(f"says the sum shown: {says}; log-odds of the label where the digits shown lack: {means}")
 
 
 def report(name: str, ranked: dict[str, list[ix.Explanation]], fours: Tensor) -> dict[str, np.ndarray]:
@@ -119,9 +143,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     curves = {"exact rule": report("exact rule", rank(data.exact_rule, gray, sums), fours)}
     for name in options.models:
         absence = "drop_tokens" if name.startswith("vit") else "zero"
-        ranked = rank(trained(name, mnist, options), images, sums, absence)
+        model = trained(name, mnist, options)
+        ranked = rank(model, images, sums, absence)
         print(f"{name}: weights {ranked['MoXI'][0].provenance['weights_sha256']}")
         curves[MODELS[name]] = report(MODELS[name], ranked, fours)
+        describe(model, images, sums, fours)
     plot(curves, options.plot)
 
 
