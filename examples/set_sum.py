@@ -62,7 +62,7 @@ def describe(model: nn.Module, images: Tensor, sums: Tensor, fours: Tensor) -> N
 
     These are means over every group of patches of every composite.
     """
-    says, gaps, log_odds = {}, [], []
+    says, gaps, log_odds = [], [], []
     for count in range(1, PATCHES + 1):
         right = []
         for kept in itertools.combinations(range(PATCHES), count):
@@ -73,10 +73,11 @@ def describe(model: nn.Module, images: Tensor, sums: Tensor, fours: Tensor) -> N
             others = logits.scatter(1, sums[:, None], -torch.inf).logsumexp(1)
             log_odds.append(logits.gather(1, sums[:, None])[:, 0] - others)
             gaps.append(sums - shown)
-        says[f"{100 * count // PATCHES} %"] = f"{100 * torch.stack(right).mean():.1f}"
+        says.append(f"{100 * torch.stack(right).mean():.1f}")
     gap, odds = torch.cat(gaps), torch.cat(log_odds)
-    means = {name: f"{odds[(gap >= low) & (gap <= high)].mean():.1f}" for name, (low, high) in GAPS.items()}
-    print(f"says the sum shown: {says}; log-odds of the label where the digits shown lack: {means}")
+    means = [f"{name}: {odds[(gap >= low) & (gap <= high)].mean():.1f}" for name, (low, high) in GAPS.items()]
+    print(f"says the sum of the digits shown with 1 ... 4 patches: {' | '.join(says)}")
+    print(f"log-odds of the label where they lack ... of it: {' | '.join(means)}")
 
 
 def report(name: str, ranked: dict[str, list[ix.Explanation]], fours: Tensor) -> dict[str, np.ndarray]:

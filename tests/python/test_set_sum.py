@@ -143,6 +143,23 @@ def test_patches_are_absent_in_training_as_they_are_in_the_ranking(script, kind,
             assert result.rewards[count] == pytest.approx(float(torch.logit(chances[target])), abs=1e-4)
 
 
+def test_description_of_a_model_that_knows_the_task(script, monkeypatch, capsys):
+    import torch
+
+    fours = torch.tensor([[7, 1, 7, 2], [5, 9, 0, 9]])
+
+    def exact(_, images, kept):
+        sums = [sum({int(four[i]) for i in one}) for four, one in zip(fours, kept.tolist(), strict=True)]
+        return -((torch.arange(31.0) - torch.tensor(sums)[:, None]) ** 2)
+
+    monkeypatch.setattr(script.data, "answer", exact)
+    script.describe(None, torch.zeros(2, 3, 56, 56), torch.tensor([10, 14]), fours)
+    says, odds = capsys.readouterr().out.splitlines()
+    assert says.endswith("100.0 | 100.0 | 100.0 | 100.0")
+    # Of a right answer: -log(2 / e + 2 / e^4 + ...).
+    assert "nothing: 0.3 |" in odds
+
+
 def test_script_trains_ranks_and_draws_reproducibly(script, mnist, tmp_path, capsys):
     import torch
 
