@@ -92,15 +92,17 @@ def digits_seen(image):
     return [round((float(level) * 255 - 50) / 20) for level in levels[:, 0]]
 
 
-def test_labels_are_the_sums_of_the_distinct_digits_shown(script, mnist):
+@pytest.mark.parametrize("shown", [2, 4])
+def test_labels_are_the_sums_of_the_distinct_digits_shown(script, mnist, shown):
     import torch
 
     digits, values = script.data.read_mnist(mnist, "train")
-    images, sums = script.data.draw_train(digits, values, 50, torch.Generator().manual_seed(0))
+    images, kept, sums = script.data.draw_train(digits, values, 50, torch.Generator().manual_seed(0), shown=shown)
     assert images.shape == (50, 3, 56, 56)
-    seen = [set(digits_seen(image)) for image in images]
-    assert sums.tolist() == [sum(one) for one in seen]
-    assert {len(one) for one in seen} == {1, 2, 3, 4}
+    assert kept.shape == (50, shown)
+    fours = [digits_seen(image) for image in images]
+    assert sums.tolist() == [sum({four[i] for i in one}) for four, one in zip(fours, kept.tolist(), strict=True)]
+    assert {len(set(four)) for four in fours} == {1, 2, 3, 4}
 
 
 def test_test_composites_show_their_largest_digit_twice(script, mnist):
@@ -124,12 +126,45 @@ def test_duplicates_are_recognized(script):
     assert script.picks_duplicate(Ranked, [7, 1, 2, 7])
 
 
+@pytest.mark.parametrize(("kind", "width", "absence"), [("resnet", 4, "zero"), ("vit", 8, "drop_tokens")])
+def test_patches_are_absent_in_training_as_they_are_in_the_ranking(script, kind, width, absence):
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = script.data.make_model(kind, width).eval()
+        images, sums = torch.rand(2, 3, 56, 56), torch.tensor([9, 12])
+    ranked = script.rank(model, images, sums, absence)["MoXI"]
+    for image, target, result in zip(images, sums.tolist(), ranked, strict=True):
+        for count in range(1, 5):
+            kept = torch.tensor([[int(player) for player in result.ranking[:count]]])
+            with torch.no_grad():
+                chances = script.data.answer(model, image[None], kept).softmax(1)[0]
+            assert result.rewards[count] == pytest.approx(float(torch.logit(chances[target])), abs=1e-4)
+
+
+def test_description_of_a_model_that_knows_the_task(script, monkeypatch, capsys):
+    import torch
+
+    fours = torch.tensor([[7, 1, 7, 2], [5, 9, 0, 9]])
+
+    def exact(_, images, kept):
+        sums = [sum({int(four[i]) for i in one}) for four, one in zip(fours, kept.tolist(), strict=True)]
+        return -((torch.arange(31.0) - torch.tensor(sums)[:, None]) ** 2)
+
+    monkeypatch.setattr(script.data, "answer", exact)
+    script.describe(None, torch.zeros(2, 3, 56, 56), torch.tensor([10, 14]), fours)
+    says, odds = capsys.readouterr().out.splitlines()
+    assert says.endswith("100.0 | 100.0 | 100.0 | 100.0")
+    # Of a right answer: -log(2 / e + 2 / e^4 + ...).
+    assert "nothing: 0.3 |" in odds
+
+
 def test_script_trains_ranks_and_draws_reproducibly(script, mnist, tmp_path, capsys):
     import torch
 
     threads, state = torch.get_num_threads(), torch.get_rng_state()
-    small = ["--images", "6", "--resnet-width", "4", "--vit-width", "8"]
-    few = ["--resnet-composites", "64", "--vit-composites", "64"]
+    few = ["--models", "resnet", "vit-removal", "--images", "6", "--width", "4", "--composites", "64"]
     hashes = []
     try:
         for run in ("first", "second"):
@@ -137,14 +172,14 @@ def test_script_trains_ranks_and_draws_reproducibly(script, mnist, tmp_path, cap
             cache.mkdir()
             for file in mnist.iterdir():
                 (cache / file.name).symlink_to(file)
-            script.main(["--cache", str(cache), "--plot", str(tmp_path / "plot.png"), *small, *few])
+            script.main(["--cache", str(cache), "--plot", str(tmp_path / "plot.png"), *few])
             printed = capsys.readouterr().out
             hashes.append([line for line in printed.splitlines() if "weights" in line])
     finally:
         torch.set_num_threads(threads)
         torch.set_rng_state(state)
     assert hashes[0] == hashes[1]
-    assert len(hashes[0]) == 2
+    assert len(hashes[0]) == len(set(hashes[0])) == 2
     assert printed.count("| MoXI |") == 3
     assert "| exact rule | MoXI |" in printed
     assert (tmp_path / "plot.png").stat().st_size > 1000
