@@ -114,6 +114,8 @@ def main():
     parser.add_argument("--stamps", type=Path, help="Tux Paint's folder, for localization")
     parser.add_argument("-o", "--output", type=Path, default=Path("out/tables"))
     options = parser.parse_args()
+    if "localization" in options.parts and options.stamps is None:
+        parser.error("localization needs --stamps")
     model = ix.load_model("torch:efficientnet_lite0")
     for part in options.parts:
         masks = None

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from interpix.arrays import describe, is_array, to_numpy
 from interpix.errors import bad_type, bad_value
+from interpix.normalization import preprocess_color
 
 if TYPE_CHECKING:
     from interpix.classifiers.base import Classifier
@@ -69,7 +70,7 @@ class Fill:
             return np.broadcast_to(mean, image.shape).astype(np.float32)
         if self.value == "blur":
             return _blur(image, max(image.shape[1:]) * _BLUR_SIGMA_OF_SIDE)
-        black = classifier.preprocess(np.zeros((*image.shape[1:], 3), np.uint8))
+        black = preprocess_color(classifier, np.zeros((*image.shape[1:], 3), np.uint8))
         # The color is what counts: preprocessing may crop to another size than this image has.
         return np.broadcast_to(black[:, :1, :1], image.shape).astype(np.float32)
 

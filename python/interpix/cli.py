@@ -220,6 +220,9 @@ def _compare(options: argparse.Namespace) -> None:
 
     photos = name_images(options.photos[0] if len(options.photos) == 1 else options.photos)
     masks = None if options.masks is None else {name: _mask_of(name, options.masks) for name in photos}
+    if masks is not None and len(set(masks.values())) < len(masks):
+        got = ", ".join(name for name in masks if list(masks.values()).count(masks[name]) > 1)
+        raise bad_value("masks", "photos of different names, as masks are found by name", got, "rename them")
     comparison = interpix.compare(
         interpix.load_model(options.model),
         photos,

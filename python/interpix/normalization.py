@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import describe
-from interpix.errors import bad_value
+from interpix.errors import ArgumentError, bad_value
 
 if TYPE_CHECKING:
     from interpix.classifiers.base import Classifier
 
-__all__ = ["Normalization"]
+__all__ = ["Normalization", "preprocess_color"]
 
 _CHANNELS = 3
 _WHITE = 255
@@ -24,6 +24,20 @@ _LEVELS = (0, 85, _WHITE)
 _ANY_SIZE = (32, 48)
 _TOLERANCE = 1e-4
 _HALF_LEVEL = 0.5
+
+
+def preprocess_color(classifier: "Classifier", picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """A picture of one color (H, W, 3) as the model's input (3, H', W'): what black, for example, is to the model.
+
+    Raises:
+        ArgumentError: The model does not say how it preprocesses.
+    """
+    try:
+        return np.asarray(classifier.preprocess(picture))
+    except ArgumentError as error:
+        need = "a model whose preprocessing is known, as this needs to know what black is to it"
+        cure = 'say `preprocess=` when wrapping it (TorchClassifier, CallableClassifier), or use a baseline of "zero"'
+        raise bad_value("model", need, f"`{classifier.name}`", cure) from error
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,7 @@ class Normalization:
         """
         height, width = classifier.input_size or _ANY_SIZE
         plain = [np.full((height, width, _CHANNELS), level, np.uint8) for level in _LEVELS]
-        seen = [np.asarray(classifier.preprocess(image), np.float64) for image in plain]
+        seen = [preprocess_color(classifier, image).astype(np.float64) for image in plain]
         low, middle, high = (one.reshape(_CHANNELS, -1) for one in seen)
         slope = (high - low).mean(axis=1, keepdims=True) / _WHITE
         start = low.mean(axis=1, keepdims=True)

@@ -1,5 +1,6 @@
 """Pictures of results: each function takes a result, draws on `ax`, and returns it; nothing is shown or closed."""
 
+import textwrap
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ _ABSENT_GRAY = 128
 _REMOVED_GRAY = 225
 _MAX_TITLE = 46
 _SIZE = (15.0, 10.2)
+_ROW_TITLE, _ROW_LABEL = 34, 30
 
 
 def plot_photo(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
@@ -225,22 +227,33 @@ def _kept(entry: "Entry") -> "Attribution":
 def _plot_row(row: Any, entry: "Entry", spread: "Entry | None") -> None:
     found = _kept(entry)
     _show(row[0], found.image)
-    row[0].set_title(_wrap(f"{entry.image}: {found.name_of(found.target)}"), fontsize="medium")
+    _plain_title(row[0], f"{entry.image}: {found.name_of(found.target)}")
     _show_map(row[1], found.map)
-    row[1].set_title(entry.method, fontsize="medium")
+    _plain_title(row[1], entry.method)
     row[2].set_axis_off()
     if spread is not None:
         _show_map(row[2], _kept(spread).map)
-        row[2].set_title(spread.method, fontsize="medium")
+        _plain_title(row[2], spread.method)
     row[3].set_axis_off()
-    labels = [f"{name} {'↑' if score.higher_is_better else '↓'}" for name, score in entry.scores.items()]
+    labels = [f"{_shortened(name)} {'↑' if score.higher_is_better else '↓'}" for name, score in entry.scores.items()]
     width = max(map(len, labels)) + 1
     lines = [f"{'':{width}}{'map':>7}{'' if spread is None else 'IProp':>7}"]
     for label, (name, score) in zip(labels, entry.scores.items(), strict=True):
         after = "" if spread is None else _score(spread.scores[name].value)
         lines.append(f"{label:{width}}{_score(score.value):>7}{after:>7}")
     text = "\n".join(lines)
-    row[3].text(0, 0.5, text, family="monospace", fontsize="small", va="center", transform=row[3].transAxes)
+    style = {"family": "monospace", "fontsize": "small", "va": "center", "parse_math": False}
+    row[3].text(0, 0.5, text, transform=row[3].transAxes, **style)
+
+
+def _plain_title(ax: "Axes", name: str) -> None:
+    """A title from a name of the user's, in which dollars are dollars."""
+    lines = textwrap.wrap(name.replace(",", ", ").replace("(", " ("), _ROW_TITLE, break_on_hyphens=False)
+    ax.set_title("\n".join(lines), fontsize="medium", parse_math=False)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _ROW_LABEL else f"{name[: _ROW_LABEL - 3]}..."
 
 
 def _show_map(ax: "Axes", values: FloatArray) -> None:

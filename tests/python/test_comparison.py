@@ -110,7 +110,7 @@ def test_a_run_goes_on_where_it_was(photos, tmp_path):
     first = run()
     assert sum(calls) > 100
     again = run()
-    assert sum(calls) == len(photos)  # one look at each image
+    assert sum(calls) == 5 * len(photos)  # a look at each image, and at four like it
     for before, after in zip(first.entries, again.entries, strict=True):
         np.testing.assert_array_equal(before.attribution.map, after.attribution.map)
         assert before.attribution.provenance.keys() == after.attribution.provenance.keys()
@@ -170,6 +170,8 @@ def test_table_wins_and_pandas(model, photos, masks):
         int((values[1] != values[0]).sum()),
     )
     lines = str(result).splitlines()
+    with pytest.raises(ix.ArgumentError, match="`measure`: expected one of roc_auc"):
+        result.wins(RISE, RISE, "roc")
     assert lines[0].split() == ["method", "roc_auc", "↑", "insertion(steps=3)", "↑"]
     assert sum("*" in line for line in lines) in (1, 2)
     assert f"<td>{RISE}</td>".replace("'", "&#x27;") in result._repr_html_()
@@ -253,8 +255,13 @@ def test_masks_are_as_the_model_sees_them(tmp_path):
     Image.fromarray(mask).save(tmp_path / "mask.png")
     inside = mask[4:20, 5:25]
     perfect = {"perfect": lambda model, image, target: inside.astype(np.float32)}
-    for given in (mask, tmp_path / "mask.png"):
-        result = ix.compare(model, photo(0), perfect, "roc_auc", [given], propagate=False)
+    Image.fromarray(mask.astype(np.uint8)).save(tmp_path / "dark.png")
+    with pytest.raises(ix.ArgumentError, match=r"bright \(128 ... 255\)"):
+        ix.compare(model, photo(0), perfect, "roc_auc", [tmp_path / "dark.png"])
+    for given in (mask, tmp_path / "mask.png", mask[None]):
+        result = ix.compare(
+            model, photo(0), perfect, "roc_auc", given if np.ndim(given) == 3 else [given], propagate=False
+        )
         assert result.table["perfect"]["roc_auc"] == 1
 
 
@@ -271,11 +278,20 @@ def test_masks_are_as_the_model_sees_them(tmp_path):
         ({"methods": 3}, "`method`: expected a method of interpix.methods"),
         ({"metrics": "insertions"}, "`metrics`: expected the name of one, got 'insertions'; use insertion"),
         ({"metrics": [3]}, "`metrics`: expected names or objects of interpix.metrics, got int"),
-        ({"metrics": "roc_auc"}, "`annotation`: expected a mask or boxes"),
+        ({"metrics": "roc_auc"}, "`masks`: expected a mask of the object for roc_auc, got none"),
         ({"masks": [None]}, "`masks`: expected one for each of the 2 images, got 1"),
         ({"masks": {"three": None}}, "`masks`: expected names of images, got three; there are one, two"),
         ({"masks": [np.ones((3, 4), bool), None]}, "`masks`: expected a mask of 24 x 30, the size of its image"),
-        ({"masks": [np.ones(SIZE), None]}, "`masks`: expected bool arrays"),
+        ({"masks": [np.ones(SIZE), None]}, "`masks`: expected bool arrays.*got float64 .24, 30.; pass mask > 0"),
+        ({"masks": ["missing.png", None]}, "`masks`: expected files that exist, got 'missing.png'"),
+        ({"metrics": metrics.Insertion}, "`metrics`: expected names or objects"),
+        ({"metrics": "corruption(corruptions='fog')"}, "`corruptions`: expected a tuple of names, got 'fog'"),
+        ({"metrics": "corruption(corruptions=('mist',))"}, "`corruption`: expected one of gaussian_noise"),
+        ({"targets": ["cat", None]}, "`target`: expected an index, as this model has no class names"),
+        (
+            {"methods": ["rise", ix.propagated(methods.RISE())]},
+            "`methods`: expected each name once, got rise and IProp",
+        ),
         ({"images": []}, "`images`: expected at least one image"),
         ({"images": ["missing.jpg"]}, "`images`: expected files that exist, got 'missing.jpg'"),
         ({"metrics": "model_randomization"}, "`model`: expected a torch module, which can be re-initialized"),
@@ -291,16 +307,128 @@ def test_fingerprints():
     values = np.arange(6.0)
     assert fingerprint(values, "a") == fingerprint(values.copy(), "a")
     assert fingerprint(methods.RISE()) == fingerprint(methods.RISE())
+    long = np.arange(4000.0)
+    other = long.copy()
+    other[2000] = -1
     different = [
         values,
         values.reshape(2, 3),
         values.astype(np.float32),
         methods.RISE(),
         methods.RISE(seed=1),
+        methods.RISE(baseline=long),
+        methods.RISE(baseline=other),
+        {"a": 1},
+        {"a": 1, "b": 2},
+        [long],
+        [other],
         "a",
         None,
     ]
     assert len({fingerprint(one) for one in different}) == len(different)
+    assert fingerprint({"a": 1}, {"b": 2}) != fingerprint({"a": 1, "b": 2})
+    for unknown in (lambda: 1, object(), [len], methods.RISE):
+        assert fingerprint(unknown) is None
+
+
+def test_functions_are_never_taken_for_each_other(photos, tmp_path):
+    def run(function, method):
+        model = ix.CallableClassifier(
+            function, name="same name", preprocess=lambda raw: raw.transpose(2, 0, 1).astype(np.float32) / 255
+        )
+        result = ix.compare(model, photos["one"], {"m": method}, "insertion(steps=2)", propagate=False, folder=tmp_path)
+        return result.entries[0].attribution.map
+
+    def looks_at(rows):
+        return lambda batch: 1e4 * np.stack([batch[:, 0, rows].mean((1, 2)), -batch[:, 0, rows].mean((1, 2))], axis=1)
+
+    for constant in range(4):
+        made = run(looks_at(slice(12)), lambda model, image, target, constant=constant: np.full(SIZE, float(constant)))
+        assert made[0, 0] == constant
+    rise = methods.RISE(60, (4, 4), baseline="zero")
+    # Both are as sure as can be of this photo.
+    assert not np.array_equal(run(looks_at(slice(12)), rise), run(looks_at(slice(12, None)), rise))
+    assert np.array_equal(run(looks_at(slice(12)), rise), run(looks_at(slice(12)), rise))
+
+
+def test_functions_get_the_users_own_model(photos):
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 24 * 30, 3))
+    seen = []
+
+    def method(model, image, target):
+        seen.append(model)
+        return image[target]
+
+    batch = np.random.default_rng(0).random((1, 3, *SIZE), np.float32)
+    measure = metrics.Insertion(baseline="zero", steps=2)
+    with pytest.raises(ix.ArgumentError, match=r"whose preprocessing is known.*or use a baseline of"):
+        ix.compare(module, batch, "gradient", "insertion")
+    ix.compare(module, batch, {"mine": method}, {"insertion": measure}, propagate=False)
+    assert seen[0] is module
+
+    def function(pictures):
+        return pictures.mean((2, 3))
+
+    ix.compare(function, batch, {"mine": method}, {"insertion": measure}, propagate=False)
+    assert seen[1] is function
+
+
+def test_one_without_a_mask_is_left_out(model, photos, masks):
+    result = ix.compare(model, photos, PATCHES, "roc_auc", {"two": masks["two"]}, propagate=False)
+    summary = result.summary(PATCHES, "roc_auc")
+    assert (summary.count, dict(summary.skipped)) == (1, {"there is no mask": 1})
+    assert "left out 1: there is no mask" in result._repr_html_()
+
+
+def test_a_comparison_that_was_cut_short_is_drawn_and_written(model, photos, tmp_path):
+    pytest.importorskip("matplotlib")
+
+    def breaks(model, image, target):
+        if image[0, 0, 0] == photos["two"][0, 0, 0] / 64:
+            message = "half way"
+            raise RuntimeError(message)
+        return image[0]
+
+    with pytest.raises(RuntimeError, match="half way") as caught:
+        ix.compare(model, photos, {PATCHES: "moxi(regions='2x3')", "$_^ $": breaks}, "insertion(steps=2)")
+    part = caught.value.comparison
+    assert [entry.image for entry in part.entries] == ["one"] * 4 + ["two"] * 2
+    part.plot("two")
+    assert part.report(tmp_path).exists()
+    assert any(line.startswith("not finished") for line in part.left_out())
+    with pytest.raises(RuntimeError, match="half way") as caught:
+        ix.compare(model, {"two": photos["two"]}, {"breaks": breaks}, "insertion(steps=2)")
+    nothing = caught.value.comparison
+    assert nothing._repr_html_()
+    assert nothing.left_out() == []
+    assert nothing.report(tmp_path).exists()
+    with pytest.raises(ix.ArgumentError, match="`image`"):
+        nothing.plot()
+
+
+def test_subclasses_of_measures_score_in_their_own_way(model, photos):
+    class Doubled(metrics.Insertion):
+        def score(self, sample, attribution):
+            import dataclasses
+
+            found = super().score(sample, attribution)
+            return dataclasses.replace(found, value=2 * found.value)
+
+    both = {"plain": metrics.Insertion(steps=3), "doubled": Doubled(steps=3)}
+    row = ix.compare(model, photos["one"], PATCHES, both, propagate=False).table[PATCHES]
+    assert row["doubled"] == 2 * row["plain"]
+
+
+def test_captums_own_model_is_not_randomized(photos):
+    torch = pytest.importorskip("torch")
+    captum = pytest.importorskip("captum.attr")
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 24 * 30, 3))
+    batch = np.random.default_rng(0).random((1, 3, *SIZE), np.float32)
+    result = ix.compare(module, batch, captum.Saliency(module), "model_randomization(seeds=(0,))")
+    assert result.methods == ("Saliency", "IProp(Saliency)")
+    assert len(result.left_out()) == 1
+    assert "the method's object has a model of its own" in result.left_out()[0]
 
 
 def test_the_command(tmp_path, capsys):

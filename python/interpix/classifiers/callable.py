@@ -21,6 +21,7 @@ class CallableClassifier:
     What the function raises comes out as it is. What it answers is checked: one finite row for each image.
 
     Attributes:
+        function: The function itself.
         name: For people.
         class_names: One name for each class, or None.
         input_size: Height and width that the function wants, or None if it takes any.
@@ -52,7 +53,7 @@ class CallableClassifier:
         """
         if not callable(function):
             raise bad_type("function", "a function from images to logits", function, "pass a function")
-        self._function = function
+        self.function = function
         self._preprocess = preprocess
         self.name: str = name or str(getattr(function, "__name__", type(function).__name__))
         self.class_names = None if class_names is None else list(class_names)
@@ -78,7 +79,7 @@ class CallableClassifier:
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Logits (B, classes) of preprocessed images (B, 3, H, W)."""
-        answer = self._function(batch)
+        answer = self.function(batch)
         if not is_array(answer):
             message = (
                 f"model `{self.name}`: expected an array of logits, got {type(answer).__name__}; "

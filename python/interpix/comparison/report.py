@@ -31,7 +31,7 @@ def write_report(comparison: "Comparison", folder: Path) -> Path:
     replace_file(folder / "comparison.json", (numbers + "\n").encode())
     sections = []
     for index, name in enumerate(comparison.images, start=1):
-        if any(comparison.entry(name, method).attribution is None for method in comparison.methods):
+        if any(entry.attribution is None for entry in comparison.entries if entry.image == name):
             continue
         picture = io.BytesIO()
         comparison.plot(name).savefig(picture, format="png", dpi=80)

@@ -2,6 +2,7 @@
 
 import html
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,15 +79,14 @@ class Comparison:
 
     def summary(self, method: str, measure: str) -> Summary:
         """A measure of a method over all images: value, curve, how many were left out and why."""
-        if method not in self.methods:
-            raise bad_value("method", f"one of {', '.join(self.methods)}", repr(method), "see .methods")
-        if measure not in self.measures:
-            raise bad_value("measure", f"one of {', '.join(self.measures)}", repr(measure), "see .measures")
+        self._check(method, measure)
         scores = [entry.scores[measure] for entry in self.entries if entry.method == method]
         return self.measures[measure].aggregate(scores)
 
     def wins(self, method: str, other: str, measure: str) -> tuple[int, int]:
         """On how many images a method is better than another, and how many both have different scores of."""
+        self._check(method, measure)
+        self._check(other, measure)
         changes = [
             self.entry(image, method).scores[measure].value - self.entry(image, other).scores[measure].value
             for image in self.images
@@ -94,6 +94,12 @@ class Comparison:
         ]
         signs = np.sign(changes) * (1 if self.measures[measure].higher_is_better else -1)
         return int((signs > 0).sum()), int((signs > 0).sum() + (signs < 0).sum())
+
+    def _check(self, method: str, measure: str) -> None:
+        if method not in self.methods:
+            raise bad_value("method", f"one of {', '.join(self.methods)}", repr(method), "see .methods")
+        if measure not in self.measures:
+            raise bad_value("measure", f"one of {', '.join(self.measures)}", repr(measure), "see .measures")
 
     @cached_property
     def table(self) -> Mapping[str, Mapping[str, float]]:
@@ -129,7 +135,7 @@ class Comparison:
             {"image": entry.image, "method": entry.method, **{name: one.value for name, one in entry.scores.items()}}
             for entry in self.entries
         ]
-        return pd.DataFrame(rows).set_index(["image", "method"])
+        return pd.DataFrame(rows, columns=["image", "method", *self.measures]).set_index(["image", "method"])
 
     def __str__(self) -> str:
         """The table as text: arrows say which way is better, * marks the best of a column."""
@@ -160,13 +166,21 @@ class Comparison:
         return table + (f"<ul>{note}</ul>" if note else "")
 
     def left_out(self) -> list[str]:
-        """For each measure that has no score for some image, how many and why, for the first method."""
-        lines = []
+        """Which measures have no score of some images, for which methods, how many, and why."""
+        methods: dict[str, list[str]] = {}
         for name in self.measures:
-            summary = self.summary(self.methods[0], name)
-            reasons = "; ".join(f"{count}: {reason}" for reason, count in summary.skipped.items())
-            if reasons:
-                lines.append(f"{name} ({self.methods[0]}): over {summary.count} images; left out {reasons}")
+            for method in self.methods:
+                summary = self.summary(method, name)
+                reasons = "; ".join(f"{count}: {reason}" for reason, count in summary.skipped.items())
+                if reasons:
+                    methods.setdefault(f"{name}: over {summary.count} images; left out {reasons}", []).append(method)
+        lines = [
+            line + ("" if len(those) == len(self.methods) else f" ({', '.join(those)})")
+            for line, those in methods.items()
+        ]
+        counts = Counter(entry.method for entry in self.entries)
+        if len(set(counts.values())) > 1:
+            lines.append("not finished: " + ", ".join(f"{method} over {count}" for method, count in counts.items()))
         return lines
 
     def _cells(self, method: str) -> list[str]:
@@ -182,8 +196,11 @@ class Comparison:
         """
         from interpix.plots import plot_methods  # noqa: PLC0415 - matplotlib only when asked for
 
-        name = self.images[0] if image is None else image
-        return plot_methods([self.entry(name, method) for method in self.methods], figure=figure)
+        name = next(iter(self.images), None) if image is None else image
+        found = [entry for entry in self.entries if entry.image == name]
+        if not found:
+            raise bad_value("image", f"one of {', '.join(self.images)}", repr(name), "see .images")
+        return plot_methods(found, figure=figure)
 
     def summarized(self) -> dict[str, Any]:
         """All numbers as plain JSON values, null for what is not there."""

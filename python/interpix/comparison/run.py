@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,20 @@ from interpix import _core
 from interpix.attribution import Attribution
 from interpix.classifiers import Classifier, as_classifier
 from interpix.comparison.result import Comparison, Entry
-from interpix.comparison.specs import Measure, name_images, read_mask, read_methods, read_metrics
+from interpix.comparison.specs import (
+    Measure,
+    name_images,
+    one_each,
+    options_of,
+    read_mask,
+    read_masks,
+    read_methods,
+    read_metrics,
+    read_targets,
+)
 from interpix.comparison.store import Store, fingerprint
-from interpix.errors import InterpixError, bad_value
-from interpix.images import ImageInput, read_image
+from interpix.errors import bad_value
+from interpix.images import ImageInput, LoadedImage, read_image
 from interpix.methods.propagated import Explainer, Propagated
 from interpix.metrics.base import ImageScore
 from interpix.metrics.randomization import ModelRandomization
@@ -27,14 +37,25 @@ from interpix.progress import ProgressCounter
 
 __all__ = ["compare"]
 
+_PROBES = 4
+_GAPS = 0.5
+
 
 @dataclass(frozen=True, eq=False)
 class _Photo:
-    """One image of the comparison."""
+    """One image of the comparison.
+
+    Attributes:
+        name: Its name.
+        image: What was passed in.
+        sample: The image with the model.
+        known: What its maps depend on, besides the method.
+    """
 
     name: str
     image: ImageInput
     sample: Sample
+    known: tuple[Any, ...]
 
 
 def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four have a default
@@ -75,48 +96,73 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
         propagate: Score IProp of each method, too.
         folder: Where each map, and then its scores, are written as soon as they are known. What is there already is
             read, not computed again: maps for the same model, image, target and method, scores for the same map, mask,
-            seed and measures. So a run that was interrupted goes on, and other measures find the maps.
+            seed and measures. So a run that was interrupted goes on, and other measures find the maps. A function of
+            the user's is taken for the same model if it gives the same answers. Maps of functions and of Captum's
+            objects are not kept: what these do cannot be told from outside.
         keep_maps: Of how many images the result holds the maps, too, for pictures.
         batch_size: The greatest number of pictures in one call of the model by a measure.
         seed: Of the measures' random choices.
         progress: Show the number of maps on stderr.
 
     Raises:
-        KeyboardInterrupt: After Ctrl-C; its attribute `comparison` holds what was found until then.
-        InterpixError: An argument is wrong, or the model or a method failed; with the same attribute.
+        ArgumentError: An argument is wrong.
+        BaseException: Whatever the model or a method raises, and KeyboardInterrupt after Ctrl-C; its attribute
+            `comparison` holds what was found until then.
     """
     classifier = as_classifier(model)
     explainers, measures, named = read_methods(methods), read_metrics(metrics), name_images(images)
-    annotations = _one_each("masks", masks, named)
-    goals = _one_each("targets", targets, named)
-    origin = classifier.provenance()
+    annotations = read_masks(one_each("masks", masks, named), measures)
+    goals = read_targets(one_each("targets", targets, named), classifier)
+    doubled = [name for name in explainers if propagate and f"IProp({name})" in explainers]
+    if doubled:
+        got = f"{doubled[0]} and IProp({doubled[0]}), which is scored with it"
+        raise bad_value("methods", "each name once", got, "pass a dict with names of your own, or propagate=False")
     provenance = {
-        **origin,
-        "methods": list(explainers),
-        "measures": list(measures),
+        **classifier.provenance(),
+        "methods": {name: options_of(one) for name, one in explainers.items()},
+        "measures": {name: options_of(one) for name, one in measures.items()},
         "propagate": propagate,
         "seed": seed,
         "interpix": _core.__version__,
         "numpy": np.__version__,
     }
     store = Store(None if folder is None else Path(folder))
-    runner = _Runner(classifier, origin, explainers, measures, store, propagate)
+    runner = _Runner(classifier, explainers, measures, store, propagate)
     entries: list[Entry] = []
-    total = len(named) * len(explainers) * (1 + propagate)
+    spread = sum(not isinstance(one, Propagated) for one in explainers.values()) if propagate else 0
     try:
-        with ProgressCounter("compare", "maps", enabled=progress, total=total) as counter:
+        with ProgressCounter(
+            "compare", "maps", enabled=progress, total=len(named) * (len(explainers) + spread)
+        ) as counter:
             for index, (name, image) in enumerate(named.items()):
-                mask = read_mask(annotations[name], read_image(image), classifier)
+                loaded = read_image(image)
                 sample = Sample.of(
-                    classifier, image, target=goals[name], annotation=mask, batch_size=batch_size, seed=seed
+                    classifier,
+                    image,
+                    target=goals[name],
+                    annotation=read_mask(annotations[name], loaded, classifier),
+                    batch_size=batch_size,
+                    seed=seed,
                 )
-                for entry in runner.entries(_Photo(name, image, sample), keep=index < keep_maps):
+                known = () if folder is None else _what_maps_depend_on(classifier, loaded, sample)
+                for entry in runner.entries(_Photo(name, image, sample, known), keep=index < keep_maps):
                     entries.append(entry)
                     counter.add(1)
-    except (KeyboardInterrupt, InterpixError) as error:
-        error.comparison = Comparison(tuple(entries), measures, provenance)  # type: ignore[union-attr]
+    except BaseException as error:
+        error.comparison = Comparison(tuple(entries), measures, provenance)  # type: ignore[attr-defined]
         raise
     return Comparison(tuple(entries), measures, provenance)
+
+
+def _what_maps_depend_on(classifier: Classifier, loaded: LoadedImage, sample: Sample) -> tuple[Any, ...]:
+    """The image and the model: its name and weights, and its answers to the image and to four with random pixels gone.
+
+    The answers tell apart functions, which have no weights.
+    """
+    gaps = np.random.default_rng(0).random((_PROBES, 1, *sample.size)) < _GAPS
+    answers = classifier.logits(np.where(gaps, np.float32(0), sample.tensor))
+    image = sample.tensor, loaded.raw, sample.target
+    return (*image, classifier.provenance(), np.asarray(answers), sample.probability, _core.__version__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +170,6 @@ class _Runner:
     """What is asked about each image."""
 
     classifier: Classifier
-    origin: Mapping[str, Any]
     explainers: Mapping[str, Explainer]
     measures: Mapping[str, Measure]
     store: Store
@@ -139,14 +184,10 @@ class _Runner:
                 spread = Propagated(explainer)
                 yield self._entry(photo, f"IProp({name})", spread, self._map(photo, spread, plain), keep=keep)
 
-    def _key(self, photo: _Photo, explainer: Explainer, *more: Any) -> str:
-        sample = photo.sample
-        # The clean probability tells apart functions that have no weights to be hashed.
-        return fingerprint(self.origin, sample.tensor, sample.target, sample.probability, explainer, *more)
-
     def _map(self, photo: _Photo, explainer: Explainer, before: Attribution | None) -> Attribution:
         """One method's map with the seconds that it took; a propagated one is made from the map `before`."""
-        key = self._key(photo, explainer)
+        # IProp of a map that is there already takes less time than of one that is not.
+        key = fingerprint(photo.known, explainer, before is None)
         found = self.store.load_map(key)
         if found is not None:
             return found
@@ -161,7 +202,7 @@ class _Runner:
 
     def _entry(self, photo: _Photo, name: str, explainer: Explainer, found: Attribution, *, keep: bool) -> Entry:
         """One map with its scores."""
-        key = self._key(photo, explainer, photo.sample.annotation, photo.sample.seed, self.measures)
+        key = fingerprint(photo.known, explainer, photo.sample.annotation, photo.sample.seed, self.measures)
         scores = self.store.load_scores(key)
         if scores is None:
             scores = self._scores(photo, explainer, found)
@@ -169,26 +210,19 @@ class _Runner:
         return Entry(photo.name, name, scores, found.provenance["seconds"], found if keep else None)
 
     def _scores(self, photo: _Photo, explainer: Explainer, attribution: Attribution) -> dict[str, ImageScore]:
-        maps = {name: one for name, one in self.measures.items() if not isinstance(one, ModelRandomization)}
+        def blind(measure: Measure) -> bool:
+            return photo.sample.annotation is None and getattr(measure, "needs_annotation", False)
+
+        maps = {
+            name: one
+            for name, one in self.measures.items()
+            if not isinstance(one, ModelRandomization) and not blind(one)
+        }
         scores = score_map(photo.sample, attribution.map, maps)
         for name, measure in self.measures.items():
             if isinstance(measure, ModelRandomization):
                 scores[name] = measure.score_method(photo.sample, explainer, photo.image, attribution.map)
+            elif blind(measure):
+                better = measure.higher_is_better
+                scores[name] = ImageScore(measure.name, float("nan"), better, skipped="there is no mask")
         return {name: scores[name] for name in self.measures}
-
-
-def _one_each(argument: str, given: Any, images: Mapping[str, ImageInput]) -> dict[str, Any]:
-    """What was given for each image, by name; None where nothing was."""
-    if given is None:
-        return dict.fromkeys(images)
-    if isinstance(given, Mapping):
-        strange = sorted(map(str, given.keys() - images.keys()))
-        if strange:
-            raise bad_value(argument, "names of images", ", ".join(strange), f"there are {', '.join(images)}")
-        return {name: given.get(name) for name in images}
-    values = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
-    if len(values) != len(images):
-        raise bad_value(
-            argument, f"one for each of the {len(images)} images", len(values), "use None where there is none"
-        )
-    return dict(zip(images, values, strict=True))

@@ -1,6 +1,7 @@
 """Methods, measures and images as a comparison takes them: names, objects, or a dict with names of one's own."""
 
 import ast
+import dataclasses
 import difflib
 import os
 import re
@@ -12,17 +13,29 @@ import numpy as np
 from PIL import Image
 
 from interpix.arrays import BoolArray, describe, is_array, to_numpy
-from interpix.classifiers.base import Classifier
+from interpix.classifiers.base import Classifier, resolve_target
 from interpix.errors import InterpixError, bad_type, bad_value
 from interpix.images import ImageInput, LoadedImage
 from interpix.methods import METHODS
-from interpix.methods.propagated import Explainer, as_explainer
+from interpix.methods.base import plain
+from interpix.methods.propagated import Explainer, Propagated, as_explainer
 from interpix.metrics import METRICS
 from interpix.metrics.annotation import annotation_as_seen
 from interpix.metrics.base import Metric
 from interpix.metrics.randomization import ModelRandomization
 
-__all__ = ["Measure", "make", "name_images", "read_mask", "read_methods", "read_metrics"]
+__all__ = [
+    "Measure",
+    "make",
+    "name_images",
+    "one_each",
+    "options_of",
+    "read_mask",
+    "read_masks",
+    "read_methods",
+    "read_metrics",
+    "read_targets",
+]
 
 Measure = Metric | ModelRandomization
 """A measure of maps, or of methods."""
@@ -49,7 +62,7 @@ def read_metrics(metrics: Any) -> dict[str, Measure]:
     def read(one: Any) -> Measure:
         if isinstance(one, str):
             return make("metrics", one, _MEASURES)
-        if isinstance(one, Metric | ModelRandomization):
+        if isinstance(one, Metric | ModelRandomization) and not isinstance(one, type):
             return one
         raise bad_type("metrics", "names or objects of interpix.metrics", one, 'use "insertion", for example')
 
@@ -111,6 +124,60 @@ def name_images(images: Any) -> dict[str, ImageInput]:
     return named
 
 
+def one_each(argument: str, given: Any, images: Mapping[str, ImageInput]) -> dict[str, Any]:
+    """What was given for each image, by name; None where nothing was."""
+    if given is None:
+        return dict.fromkeys(images)
+    if isinstance(given, Mapping):
+        named = {str(name): one for name, one in given.items()}
+        strange = sorted(named.keys() - images.keys())
+        if strange:
+            raise bad_value(argument, "names of images", ", ".join(strange), f"there are {', '.join(images)}")
+        return {name: named.get(name) for name in images}
+    if is_array(given):
+        given = list(to_numpy(given, argument)) if len(np.shape(given)) and len(given) == len(images) else [given]
+    values = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    if len(values) != len(images):
+        cure = "use None where there is none"
+        raise bad_value(argument, f"one for each of the {len(images)} images", len(values), cure)
+    return dict(zip(images, values, strict=True))
+
+
+def read_targets(targets: Mapping[str, Any], classifier: Classifier) -> dict[str, Any]:
+    """The same with whole numbers of any kind as int; names that the model does not have are refused."""
+    read = {}
+    for image, target in targets.items():
+        one = to_numpy(target, "targets").item() if is_array(target) else target
+        if isinstance(one, str):
+            names = classifier.class_names
+            one = resolve_target(one, names, len(names or ()))
+        read[image] = int(one) if isinstance(one, np.integer) else one
+    return read
+
+
+def read_masks(masks: Mapping[str, Any], measures: Mapping[str, Measure]) -> dict[str, Any]:
+    """The same masks, once it is sure that files are there, and that there is one if a measure needs it."""
+    needs = [name for name, one in measures.items() if getattr(one, "needs_annotation", False)]
+    if needs and all(mask is None for mask in masks.values()):
+        raise bad_value(
+            "masks", f"a mask of the object for {needs[0]}", "none", "pass one for each image, or leave it out"
+        )
+    for mask in masks.values():
+        if isinstance(mask, str | os.PathLike) and not Path(mask).is_file():
+            raise bad_value("masks", "files that exist", f"'{mask}'", "check the path")
+    return dict(masks)
+
+
+def options_of(one: Any) -> Any:
+    """A method's or measure's options as plain JSON values; its class if it does not say."""
+    if isinstance(one, Propagated):
+        return {"method": options_of(one.method), "radius": one.radius, "discount": one.discount}
+    name = str(getattr(one, "name", type(one).__name__))
+    if not dataclasses.is_dataclass(one) or isinstance(one, type) or hasattr(one, "ask"):
+        return name
+    return {"name": name, **{field.name: plain(getattr(one, field.name)) for field in dataclasses.fields(one)}}
+
+
 def read_mask(mask: Any, image: LoadedImage, classifier: Classifier) -> BoolArray | None:
     """Where the object is, True inside, in the picture as the model sees it (H, W).
 
@@ -124,10 +191,19 @@ def read_mask(mask: Any, image: LoadedImage, classifier: Classifier) -> BoolArra
         return None
     if isinstance(mask, str | os.PathLike):
         with Image.open(mask) as opened:
-            mask = np.asarray(opened.convert("L")) >= _MIDDLE_GRAY
-    if not is_array(mask) or (inside := to_numpy(mask, "masks")).dtype != np.bool_:
-        cure = "convert boxes with interpix.metrics.boxes_mask"
-        raise bad_type("masks", "bool arrays (H, W), True inside of the object, or paths to pictures", mask, cure)
+            gray = np.asarray(opened.convert("L"))
+        if 0 < gray.max(initial=0) < _MIDDLE_GRAY:
+            got = f"'{mask}' with levels up to {gray.max()}"
+            raise bad_value("masks", "pictures that are bright (128 ... 255) inside of the object", got, "scale it")
+        mask = gray >= _MIDDLE_GRAY
+    expected = "bool arrays (H, W), True inside of the object, or paths to pictures"
+    if not is_array(mask):
+        raise bad_type("masks", expected, mask, "convert boxes with interpix.metrics.boxes_mask")
+    inside = to_numpy(mask, "masks")
+    if inside.dtype != np.bool_:
+        raise bad_value(
+            "masks", expected, describe(inside), "pass mask > 0, or boxes through interpix.metrics.boxes_mask"
+        )
     if image.raw is None:
         return inside
     if inside.shape != image.raw.shape[:2]:

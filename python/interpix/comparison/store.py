@@ -3,13 +3,14 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from interpix.arrays import is_array, to_numpy
 from interpix.attribution import Attribution, load_attribution
 from interpix.errors import bad_value
 from interpix.metrics.base import Curve, ImageScore
@@ -29,19 +30,19 @@ class Store:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
 
-    def load_map(self, key: str) -> Attribution | None:
+    def load_map(self, key: str | None) -> Attribution | None:
         """The map of this key; None if it is not there."""
         path = self._path(key)
         return None if path is None or not path.exists() else load_attribution(path)
 
-    def save_map(self, key: str, attribution: Attribution) -> None:
+    def save_map(self, key: str | None, attribution: Attribution) -> None:
         """Writes a map, whole or not at all."""
         if (path := self._path(key)) is not None:
             attribution.save(path)
 
-    def load_scores(self, key: str) -> dict[str, ImageScore] | None:
+    def load_scores(self, key: str | None) -> dict[str, ImageScore] | None:
         """The scores of this key; None if they are not there."""
-        path = self._path(f"{key}-scores")
+        path = self._path(key, "-scores")
         if path is None or not path.exists():
             return None
         arrays, metadata = read_arrays(path)
@@ -49,44 +50,59 @@ class Store:
             raise bad_value("folder", f"scores of format {_FORMAT}", f"'{path}'", "delete it, or use another folder")
         return {name: _read_score(name, one, arrays) for name, one in metadata["scores"].items()}
 
-    def save_scores(self, key: str, scores: Mapping[str, ImageScore]) -> None:
+    def save_scores(self, key: str | None, scores: Mapping[str, ImageScore]) -> None:
         """Writes scores, whole or not at all."""
-        if (path := self._path(f"{key}-scores")) is None:
+        if (path := self._path(key, "-scores")) is None:
             return
         arrays: dict[str, npt.NDArray[Any]] = {}
         plain = {name: _plain_score(name, score, arrays) for name, score in scores.items()}
         write_arrays(path, arrays, {"scores_format": _FORMAT, "scores": plain})
 
-    def _path(self, name: str) -> Path | None:
-        return None if self._folder is None else self._folder / f"{name}.safetensors"
+    def _path(self, key: str | None, ending: str = "") -> Path | None:
+        """The file of a key; None where nothing is kept: without a folder, or for what has no key."""
+        return None if self._folder is None or key is None else self._folder / f"{key}{ending}.safetensors"
 
 
-def fingerprint(*parts: Any) -> str:
-    """A short name for what the parts are: equal parts, equal name.
+def fingerprint(*parts: Any) -> str | None:
+    """A short name for what the parts are: equal parts, equal name; None if one of them cannot be told by its values.
 
-    Arrays count with all their values, options objects with their fields, all else with what `repr` says.
+    Numbers, text, paths, arrays with all their values, options objects with their fields, and containers of these can;
+    a function or an object of another library cannot: its behavior may change while it looks the same.
     """
     digest = hashlib.sha256()
-    for part in parts:
-        _feed(digest, part)
+    try:
+        _feed(digest, parts)
+    except _UnknownPartError:
+        return None
     return digest.hexdigest()[:32]
 
 
+class _UnknownPartError(Exception):
+    """A part's values are not known."""
+
+
 def _feed(digest: Any, part: Any) -> None:
-    if isinstance(part, np.ndarray):
-        digest.update(f"{part.dtype}{part.shape}".encode())
-        digest.update(np.ascontiguousarray(part).tobytes())
-    elif dataclasses.is_dataclass(part) and not isinstance(part, type):
-        digest.update(type(part).__qualname__.encode())
-        for field in dataclasses.fields(part):
-            digest.update(field.name.encode())
-            _feed(digest, getattr(part, field.name))
+    """Adds a part: its type, its length if it has one, its values."""
+    if is_array(part) and (array := to_numpy(part)).dtype != object:
+        digest.update(f"array {array.dtype} {array.shape};".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    elif part is None or isinstance(part, bool | int | float | str | np.generic | Path):
+        digest.update(f"{type(part).__name__} {len(repr(part))} {part!r};".encode())
+    elif isinstance(part, list | tuple):
+        _feed_all(digest, part, type(part).__name__)
     elif isinstance(part, Mapping):
-        for name, value in part.items():
-            digest.update(str(name).encode())
-            _feed(digest, value)
+        _feed_all(digest, [one for pair in part.items() for one in pair], "mapping")
+    elif dataclasses.is_dataclass(part) and not isinstance(part, type):
+        kind = f"{type(part).__module__}.{type(part).__qualname__}"
+        _feed_all(digest, [getattr(part, field.name) for field in dataclasses.fields(part)], kind)
     else:
-        digest.update(f"{type(part).__name__} {part!r};".encode())
+        raise _UnknownPartError
+
+
+def _feed_all(digest: Any, parts: Sequence[Any], kind: str) -> None:
+    digest.update(f"{kind} {len(parts)};".encode())
+    for part in parts:
+        _feed(digest, part)
 
 
 def _plain_score(name: str, score: ImageScore, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
@@ -97,10 +113,10 @@ def _plain_score(name: str, score: ImageScore, arrays: dict[str, npt.NDArray[Any
         arrays[f"{name}/points"] = score.points
     return {
         "metric": score.metric,
-        "value": None if np.isnan(score.value) else score.value,
+        "value": None if np.isnan(score.value) else float(score.value),
         "higher_is_better": score.higher_is_better,
         "skipped": score.skipped,
-        "parts": dict(score.parts),
+        "parts": {part: float(value) for part, value in score.parts.items()},
         "options": json.loads(json.dumps(dict(score.options), default=str)),
     }
 

@@ -8,7 +8,7 @@ import numpy as np  # noqa: F401 - for the example
 
 from interpix.arrays import to_numpy
 from interpix.attribution import Attribution
-from interpix.classifiers.base import is_torch
+from interpix.classifiers.base import Classifier, is_torch
 from interpix.errors import bad_type, bad_value
 from interpix.images import ImageInput
 from interpix.methods.base import Method, Question
@@ -41,6 +41,7 @@ class _Foreign:
 
     ask: _Ask
     name: str
+    has_own_model: bool
 
     def explain(self, model: Any, image: ImageInput, target: int | str | None = None) -> Attribution:
         """See `Method.explain`."""
@@ -70,6 +71,11 @@ class Propagated:
         """The method's name in IProp( )."""
         return f"IProp({self.method.name})"
 
+    @property
+    def has_own_model(self) -> bool:
+        """Whether the method asks another model than the one that `explain` is given: Captum's objects do."""
+        return bool(getattr(self.method, "has_own_model", False))
+
     def explain(self, model: Any, image: ImageInput, target: int | str | None = None) -> Attribution:
         """See `Method.explain`."""
         return self.method.explain(model, image, target).propagate(radius=self.radius, discount=self.discount)
@@ -85,8 +91,9 @@ def propagated(method: Any, radius: int | None = None, discount: float = 0.99) -
 
     Args:
         method: One of `interpix.methods`; an object of Captum, whose `attribute(inputs, target=...)` is asked about the
-            model that it was made with; or a function from the model, the preprocessed image (numpy, (3, H, W)) and the
-            class index to a map, numpy or torch, (H, W), or (C, H, W) or (1, C, H, W), which is summed over channels.
+            model that it was made with; or a function from the model (the module or function itself), the preprocessed
+            image (numpy, (3, H, W)) and the class index to a map, numpy or torch, (H, W), or (C, H, W) or (1, C, H, W),
+            which is summed over channels.
         radius: As in `interpix.propagate`.
         discount: As in `interpix.propagate`.
     """
@@ -102,9 +109,10 @@ def as_explainer(method: Any) -> Explainer:
     if isinstance(method, Method | Propagated):
         return method
     if callable(getattr(method, "attribute", None)):
-        return _Foreign(_ask_captum(method), type(method).__name__)
+        return _Foreign(_ask_captum(method), type(method).__name__, has_own_model=True)
     if callable(method) and not isinstance(method, type):
-        return _Foreign(_ask_function(method), str(getattr(method, "__name__", type(method).__name__)))
+        name = str(getattr(method, "__name__", type(method).__name__))
+        return _Foreign(_ask_function(method), name, has_own_model=False)
     kinds = "a method of interpix.methods, an object of Captum, or a function (model, image, target) -> map"
     raise bad_type("method", kinds, method, "use interpix.methods.IntegratedGradients(), for example")
 
@@ -124,4 +132,9 @@ def _ask_captum(method: Any) -> _Ask:
 
 
 def _ask_function(method: Callable[[Any, Any, int], Any]) -> _Ask:
-    return lambda model, question: method(model, question.tensor.copy(), question.target)
+    def ask(model: Any, question: Question) -> Any:
+        # The user's function wants what the user has: the module or function, not the classifier around it.
+        own = getattr(model, "module", getattr(model, "function", model)) if isinstance(model, Classifier) else model
+        return method(own, question.tensor.copy(), question.target)
+
+    return ask

@@ -16,7 +16,7 @@ from interpix.metrics.accuracy import PatchTrace, trace_patches
 from interpix.metrics.sample import Sample
 from interpix.regions import RegionsInput
 
-__all__ = ["CORRUPTIONS", "corrupt", "trace_corruptions"]
+__all__ = ["CORRUPTIONS", "check_corruption", "corrupt", "trace_corruptions"]
 
 CORRUPTIONS = (
     "gaussian_noise",
@@ -47,6 +47,14 @@ _LEAST_SIDE = 32
 _GREATEST_SEVERITY = 5
 
 
+def check_corruption(corruption: str, severity: int) -> None:
+    """Refuses another name or severity than there is."""
+    if corruption not in CORRUPTIONS:
+        raise bad_value("corruption", f"one of {', '.join(CORRUPTIONS)}", repr(corruption), "pick one")
+    if severity not in range(1, _GREATEST_SEVERITY + 1):
+        raise bad_value("severity", "1 ... 5", severity, "the papers use 5")
+
+
 def corrupt(
     pixels: npt.NDArray[np.uint8], corruption: str, *, severity: int = 5, seed: int = 0
 ) -> npt.NDArray[np.uint8]:
@@ -54,10 +62,7 @@ def corrupt(
 
     numpy's global generator, from which the corruptions draw, is left as it was.
     """
-    if corruption not in CORRUPTIONS:
-        raise bad_value("corruption", f"one of {', '.join(CORRUPTIONS)}", repr(corruption), "pick one")
-    if severity not in range(1, _GREATEST_SEVERITY + 1):
-        raise bad_value("severity", "1 ... 5", severity, "the papers use 5")
+    check_corruption(corruption, severity)
     if min(pixels.shape[:2]) < _LEAST_SIDE:
         cure = "take a model with a larger input"
         raise bad_value("pixels", f"at least {_LEAST_SIDE} rows and columns", describe(pixels), cure)

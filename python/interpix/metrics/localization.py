@@ -67,6 +67,7 @@ class RocAuc:
     """
 
     name: ClassVar[str] = "roc_auc"
+    needs_annotation: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = True
 
     def score(self, sample: Sample, attribution: Any) -> ImageScore:
@@ -96,6 +97,7 @@ class PointingGame:
     tolerance: float = 0
 
     name: ClassVar[str] = "pointing_game"
+    needs_annotation: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from interpix.absence import AbsenceInput
+from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import IntArray
 from interpix.classifiers.base import is_torch
 from interpix.errors import bad_value
@@ -19,11 +19,13 @@ from interpix.explanation import Direction
 from interpix.metrics.accuracy import PatchTrace, rank_patches, sample_regions, trace_patches
 from interpix.metrics.adversarial import trace_adversarial
 from interpix.metrics.base import Curve, ImageScore, Summary, read_attribution, summarize
-from interpix.metrics.corruption import CORRUPTIONS, trace_corruptions
+from interpix.metrics.corruption import CORRUPTIONS, check_corruption, trace_corruptions
 from interpix.metrics.sample import Sample
-from interpix.regions import RegionsInput
+from interpix.regions import RegionsInput, read_regions
 
 __all__ = ["AccuracyDeletion", "AccuracyInsertion", "AdversarialAccuracy", "CorruptionAccuracy"]
+
+_ANY_GRID = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -39,21 +41,21 @@ class _PatchCurve(abc.ABC):
     name: ClassVar[str]
     higher_is_better: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, before any work is done."""
+        read_regions(self.regions, _ANY_GRID)
+
     def score(self, sample: Sample, attribution: Any) -> ImageScore:
         """The area under the curve of one map (H, W) of one image; its target is taken for the right class."""
         values = read_attribution(attribution, sample.size)
+        if sample.prediction != sample.target:
+            reason = "the model gets the clean image wrong"
+            return ImageScore(self.name, float("nan"), self.higher_is_better, skipped=reason)
         ranking = rank_patches(values, sample_regions(sample, self.regions))
         traces = self._traces(sample, ranking)
         curve = Curve(np.linspace(0, 1, len(ranking) + 1), np.mean([trace.correct for trace in traces], axis=0))
-        wrong = sample.prediction != sample.target
-        return ImageScore(
-            self.name,
-            float("nan") if wrong else curve.auc,
-            self.higher_is_better,
-            None if wrong else curve,
-            skipped="the model gets the clean image wrong" if wrong else None,
-            options=traces[0].options,
-        )
+        options = {**traces[0].options, "replacement": [trace.options["replacement"] for trace in traces]}
+        return ImageScore(self.name, curve.auc, self.higher_is_better, curve, options=options)
 
     @abc.abstractmethod
     def _traces(self, sample: Sample, ranking: IntArray) -> list[PatchTrace]:
@@ -74,6 +76,11 @@ class _AbsentPatches(_PatchCurve):
     """
 
     replacement: AbsenceInput = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, before any work is done."""
+        super().__post_init__()
+        read_fill(self.replacement)
 
     _direction: ClassVar[Direction]
 
@@ -123,6 +130,14 @@ class CorruptionAccuracy(_PatchCurve):
     severity: int = 5
 
     name: ClassVar[str] = "corruption"
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, before any work is done."""
+        super().__post_init__()
+        if isinstance(self.corruptions, str) or not self.corruptions:
+            raise bad_value("corruptions", "a tuple of names", repr(self.corruptions), 'use ("fog",), for example')
+        for corruption in self.corruptions:
+            check_corruption(corruption, self.severity)
 
     def _traces(self, sample: Sample, ranking: IntArray) -> list[PatchTrace]:
         corruptions, severity = self.corruptions, self.severity

@@ -122,6 +122,9 @@ class ModelRandomization:
         if not is_torch(classifier):
             cure = "leave model_randomization out"
             raise bad_value("model", "a torch module, which can be re-initialized", f"`{classifier.name}`", cure)
+        if getattr(method, "has_own_model", False):
+            reason = "the method's object has a model of its own"
+            return ImageScore(self.name, float("nan"), self.higher_is_better, skipped=reason)
 
         def make_map(module: "torch.nn.Module") -> Any:
             if module is classifier.module:

@@ -15,6 +15,8 @@ from interpix.metrics.sample import Sample
 
 __all__ = ["score_map"]
 
+_KNOWN = (Insertion, Deletion, DeletionInsertionRatio, AccuracyInformation, SoftmaxInformation)
+
 
 def score_map(sample: Sample, attribution: Any, metrics: Mapping[str, Metric]) -> dict[str, ImageScore]:
     """What each of several measures says to one map (H, W) of one image, as each would say alone.
@@ -33,13 +35,16 @@ def score_map(sample: Sample, attribution: Any, metrics: Mapping[str, Metric]) -
         return curves[key]
 
     def score(metric: Metric) -> ImageScore:
+        if type(metric) not in _KNOWN:
+            # A subclass may score in its own way.
+            return metric.score(sample, attribution)
         if isinstance(metric, Insertion | Deletion):
             return curve(metric)
         if isinstance(metric, DeletionInsertionRatio):
             deletion, insertion = metric.terms()
             return metric.combine(curve(deletion), curve(insertion))
         if isinstance(metric, AccuracyInformation | SoftmaxInformation):
-            key = (metric.thresholds, metric.fraction)
+            key = (tuple(metric.thresholds), metric.fraction)
             if key not in traces:
                 thresholds, fraction = key
                 traces[key] = trace_information(sample, attribution, thresholds=thresholds, fraction=fraction)
