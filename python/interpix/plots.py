@@ -247,8 +247,10 @@ def _plot_row(row: Any, entry: "Entry", spread: "Entry | None") -> None:
 
 
 def _plain_title(ax: "Axes", name: str) -> None:
-    """A title from a name of the user's, in which dollars are dollars."""
-    lines = textwrap.wrap(name.replace(",", ", ").replace("(", " ("), _ROW_TITLE, break_on_hyphens=False)
+    """A title from a name of the user's, in which dollars are dollars; on several lines if it is long."""
+    lines = [name]
+    if len(name) > _ROW_TITLE:
+        lines = textwrap.wrap(name.replace(",", ", ").replace("(", " ("), _ROW_TITLE, break_on_hyphens=False)
     ax.set_title("\n".join(lines), fontsize="medium", parse_math=False)
 
 
