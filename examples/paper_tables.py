@@ -3,7 +3,8 @@
     pip install "interpix[demo,timm,lime,xrai]" captum grad-cam imagecorruptions-imaug
     pip install --no-deps foolbox==3.3.4            # 20 photos of ImageNet classes, with labels
     apt-get download tuxpaint-stamps-default && dpkg-deb -x tuxpaint-stamps-default_*.deb stamps
-    python examples/paper_tables.py faithfulness localization patches sanity --stamps stamps/usr/share/tuxpaint
+    python examples/paper_tables.py faithfulness controls patches sanity
+    python examples/paper_tables.py localization --stamps stamps/usr/share/tuxpaint
 
 Each part writes a report with pictures and prints its tables. A part that was interrupted goes on where it was.
 Settings are smaller than the papers' (fewer masks, steps and samples), so that a part takes an hour on one core.
@@ -12,12 +13,17 @@ Settings are smaller than the papers' (fewer masks, steps and samples), so that 
 import argparse
 import importlib.util
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image, ImageFilter
+from scipy.ndimage import gaussian_filter
 
 import interpix as ix
+from interpix import methods
+from interpix.comparison.specs import read_methods
 
 HERE = Path(__file__).parent
 GRADIENT_METHODS = [
@@ -46,6 +52,7 @@ PATCH_METHODS = [
     "moxi(direction='insertion',stop='all')",
     "moxi(direction='deletion',stop='all')",
 ]
+CONTROLLED = ["gradient", "integrated_gradients(steps=50)", "guided_ig(steps=50)", "grad_cam", "rise(count=300)"]
 CORRUPTIONS = ("gaussian_noise", "fog", "jpeg_compression")
 PARTS = {
     "faithfulness": (
@@ -59,7 +66,35 @@ PARTS = {
     ),
     "sanity": (GRADIENT_METHODS[:4] + GRADIENT_METHODS[5:], ["model_randomization(seeds=(0,))"]),
 }
+PARTS["controls"] = (CONTROLLED, PARTS["faithfulness"][1][:2])
 SANITY_PHOTOS = 4
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A method whose maps are changed: what else than IProp would do to them."""
+
+    method: methods.Method
+    change: str
+
+    CHANGES: ClassVar = {
+        "as it is": lambda values, image: values,
+        "IProp": ix.propagate,
+        "IProp, discount 0.9": lambda values, image: ix.propagate(values, image, discount=0.9),
+        "|map|": lambda values, image: np.abs(values),
+        "IProp of |map|": lambda values, image: ix.propagate(np.abs(values), image),
+        "blurred, sigma 4": lambda values, image: gaussian_filter(values, 4.0),
+        "blurred, sigma 12": lambda values, image: gaussian_filter(values, 12.0),
+        "|map| blurred, sigma 4": lambda values, image: gaussian_filter(np.abs(values), 4.0),
+    }
+
+    @property
+    def name(self):
+        return f"{self.method.name}, {self.change}"
+
+    def explain(self, model, image, target=None):
+        found = self.method.explain(model, image, target)
+        return replace(found, map=self.CHANGES[self.change](found.map, found.image))
 
 
 def read_photos():
@@ -92,20 +127,31 @@ def compose_cutouts(stamps, model):
 
 
 def print_tables(comparison):
-    """The aggregate scores, and on how many images IProp is better, as Markdown."""
+    """As Markdown: the scores, before -> after IProp; and each image's change by IProp, better ones positive."""
     names = list(comparison.measures)
-    print("| method |", " | ".join(names), "|\n|", "--- |" * (len(names) + 1))
-    for method, row in comparison.table.items():
-        print(f"| {method} |", " | ".join(f"{value:.3f}" for value in row.values()), "|")
+    signs = {name: 1 if one.higher_is_better else -1 for name, one in comparison.measures.items()}
     pairs = [(name, f"IProp({name})") for name in comparison.methods if f"IProp({name})" in comparison.methods]
-    for measure in names if pairs else []:
-        wins = [comparison.wins(after, before, measure) for before, after in pairs]
-        better, different = sum(win for win, _ in wins), sum(count for _, count in wins)
-        table = comparison.table
-        sign = 1 if comparison.measures[measure].higher_is_better else -1
-        methods = sum(sign * (table[after][measure] - table[before][measure]) > 0 for before, after in pairs)
-        print(f"{measure}: IProp better for {methods} of {len(pairs)} methods, {better} of {different} maps")
-    print(*comparison.left_out(), sep="\n")
+    if not pairs:
+        print(comparison)
+    titles = "score -> with IProp", "change by IProp, mean +- standard error (images better:worse)"
+    for title in titles if pairs else ():
+        print(f"\n{title}\n\n| method |", " | ".join(names), "|\n|", "--- |" * (len(names) + 1))
+        for plain, spread in pairs:
+            cells = []
+            for name in names:
+                before, after = (comparison.summary(one, name) for one in (plain, spread))
+                change = signs[name] * (after.scores - before.scores)
+                change = change[~np.isnan(change)]
+                if title.startswith("score"):
+                    text = f"{after.value:.3f}"
+                    better = signs[name] * (after.value - before.value) > 0
+                    cells.append(f"{before.value:.3f} -> {f'**{text}**' if better else text}")
+                else:
+                    error = change.std(ddof=1) / len(change) ** 0.5 if len(change) > 1 else np.nan
+                    count = f"({(change > 0).sum()}:{(change < 0).sum()})"
+                    cells.append(f"{change.mean() if len(change) else np.nan:+.2f} +- {error:.2f} {count}")
+            print(f"| {plain} |", " | ".join(cells), "|")
+    print("", *comparison.left_out(), sep="\n")
 
 
 def main():
@@ -125,10 +171,21 @@ def main():
             photos, targets = read_photos()
         if part == "sanity":
             photos, targets = (dict(list(one.items())[:SANITY_PHOTOS]) for one in (photos, targets))
-        methods, metrics = PARTS[part]
+        names, metrics = PARTS[part]
+        if part == "controls":
+            made = read_methods(names).values()
+            names = [Changed(method, change) for method in made for change in Changed.CHANGES]
         folder = options.output / part
         comparison = ix.compare(
-            model, photos, methods, metrics, masks, targets=targets, folder=folder / "maps", progress=True
+            model,
+            photos,
+            names,
+            metrics,
+            masks,
+            targets=targets,
+            propagate=part != "controls",
+            folder=folder / "maps",
+            progress=True,
         )
         print(f"\n{part}: {len(photos)} images, report {comparison.report(folder)}")
         print_tables(comparison)

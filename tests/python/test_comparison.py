@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -374,6 +375,25 @@ def test_functions_get_the_users_own_model(photos):
     assert seen[1] is function
 
 
+@dataclasses.dataclass(frozen=True)
+class Negated:
+    method: methods.Method
+    name: str = "negated"
+
+    def explain(self, model, image, target=None):
+        found = self.method.explain(model, image, target)
+        return dataclasses.replace(found, map=-found.map)
+
+
+def test_any_object_with_a_name_and_explain_is_a_method(model, photos, tmp_path):
+    rise = methods.RISE(40, (3, 4), baseline="zero")
+    for _ in range(2):
+        result = ix.compare(model, photos["one"], [rise, Negated(rise)], "insertion(steps=3)", folder=tmp_path)
+        plain, negated = (result.entry("image 1", name).attribution.map for name in ("rise", "negated"))
+        np.testing.assert_array_equal(negated, -plain)
+    assert len(list(tmp_path.iterdir())) == 2 * 2 * 2
+
+
 def test_one_without_a_mask_is_left_out(model, photos, masks):
     result = ix.compare(model, photos, PATCHES, "roc_auc", {"two": masks["two"]}, propagate=False)
     summary = result.summary(PATCHES, "roc_auc")
@@ -410,8 +430,6 @@ def test_a_comparison_that_was_cut_short_is_drawn_and_written(model, photos, tmp
 def test_subclasses_of_measures_score_in_their_own_way(model, photos):
     class Doubled(metrics.Insertion):
         def score(self, sample, attribution):
-            import dataclasses
-
             found = super().score(sample, attribution)
             return dataclasses.replace(found, value=2 * found.value)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np  # noqa: F401 - for the example
 
@@ -22,6 +22,7 @@ _Ask: TypeAlias = Callable[[Any, Question], Any]
 """From the user's model and a question to a map, of any kind of array."""
 
 
+@runtime_checkable
 class Explainer(Protocol):
     """What can be propagated: it has a name, and makes attributions."""
 
@@ -90,10 +91,10 @@ def propagated(method: Any, radius: int | None = None, discount: float = 0.99) -
     'IProp(<lambda>)'
 
     Args:
-        method: One of `interpix.methods`; an object of Captum, whose `attribute(inputs, target=...)` is asked about the
-            model that it was made with; or a function from the model (the module or function itself), the preprocessed
-            image (numpy, (3, H, W)) and the class index to a map, numpy or torch, (H, W), or (C, H, W) or (1, C, H, W),
-            which is summed over channels.
+        method: One of `interpix.methods`, or another object with a name and their `explain`; an object of Captum, whose
+            `attribute(inputs, target=...)` is asked about the model that it was made with; or a function from the model
+            (the module or function itself), the preprocessed image (numpy, (3, H, W)) and the class index to a map,
+            numpy or torch, (H, W), or (C, H, W) or (1, C, H, W), which is summed over channels.
         radius: As in `interpix.propagate`.
         discount: As in `interpix.propagate`.
     """
@@ -110,6 +111,8 @@ def as_explainer(method: Any) -> Explainer:
         return method
     if callable(getattr(method, "attribute", None)):
         return _Foreign(_ask_captum(method), type(method).__name__, has_own_model=True)
+    if isinstance(method, Explainer) and not isinstance(method, type):
+        return method
     if callable(method) and not isinstance(method, type):
         name = str(getattr(method, "__name__", type(method).__name__))
         return _Foreign(_ask_function(method), name, has_own_model=False)
