@@ -24,6 +24,8 @@ __all__ = ["build_parser", "main"]
 
 _DEFAULT_MODEL = "efficientnet_lite0"
 _DEFAULT_STEPS = 12
+_DEFAULT_METHODS = ("rise(count=500)", "moxi_one_shot", "moxi")
+_DEFAULT_METRICS = ("insertion", "deletion", "dir")
 _EXTRAS = ("matplotlib", "tqdm", "torch", "timm", "torchvision", "transformers", "scikit-image", "scipy")
 _USAGE_ERROR = 2
 _INTERRUPTED = 130
@@ -104,20 +106,17 @@ def _add_compare(commands: Any) -> None:
     )
     compare.add_argument("photos", nargs="+", type=Path, help="photos, or one folder of them")
     _add_model(compare)
-    compare.add_argument(
-        "--methods",
-        nargs="+",
-        default=["rise(count=500)", "moxi_one_shot", "moxi"],
-        metavar="METHOD",
-        help="names, with options in brackets: 'rise(count=500)' (default: %(default)s)",
-    )
-    compare.add_argument(
-        "--metrics",
-        nargs="+",
-        default=["insertion", "deletion", "dir"],
-        metavar="METRIC",
-        help="names, with options in brackets: 'insertion(steps=50)' (default: %(default)s)",
-    )
+    for flag, default, example in (
+        ("--methods", _DEFAULT_METHODS, "rise(count=500)"),
+        ("--metrics", _DEFAULT_METRICS, "insertion(steps=50)"),
+    ):
+        compare.add_argument(
+            flag,
+            nargs="+",
+            default=default,
+            metavar="NAME",
+            help=f"names in interpix.{flag[2:]}, with options in brackets: '{example}' (default: {' '.join(default)})",
+        )
     compare.add_argument(
         "--masks", type=Path, help="folder of pictures, bright inside of the object, named as the photos"
     )
