@@ -41,7 +41,8 @@ def kind_of(function):
 def main():
     methods = paper_tables.GRADIENT_METHODS + paper_tables.FORWARD_METHODS
     measures = paper_tables.PARTS["faithfulness"][1] + ["roc_auc", "pointing_game"]
-    measures += [*paper_tables.PARTS["patches"][1], *paper_tables.PARTS["sanity"][1]]
+    for part in ("patches", "attacks", "sanity"):
+        measures += paper_tables.PARTS[part][1]
     if "--full" in sys.argv:
         methods, measures = ([name.split("(")[0] for name in names] for names in (methods, measures))
     model = ix.load_model("torch:efficientnet_lite0")
