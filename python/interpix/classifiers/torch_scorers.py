@@ -86,7 +86,7 @@ class TorchPictureScorer:
         self._classifier = classifier
         self._images, self._fill = (_to_device(array, classifier) for array in (images, fill))
         self._regions = torch.from_numpy(regions).to(classifier.device)
-        self._chunks = Chunks(classifier.name, classifier.batch_size)
+        self._chunks = Chunks(classifier.name, classifier.pictures_at_once(*images.shape[2:]))
         self.batch_size = classifier.batch_size
 
     @property

@@ -20,6 +20,6 @@ def to_device(classifier: TorchClassifier, array: npt.NDArray[np.float32]) -> Te
 def device_logits(classifier: TorchClassifier, pictures: Tensor) -> npt.NDArray[np.float64]:
     """Logits (B, classes) of pictures (B, 3, H, W) on the device; fewer at once where memory runs out."""
     with classifier.evaluating():
-        chunks = Chunks(classifier.name, len(pictures))
+        chunks = Chunks(classifier.name, classifier.pictures_at_once(*pictures.shape[2:]))
         parts = chunks.run(len(pictures), lambda part: classifier.forward(pictures[part].to(classifier.dtype)).float())
         return check_logits(torch.cat(parts).cpu().numpy(), len(pictures), classifier.name)
