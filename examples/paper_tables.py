@@ -65,7 +65,7 @@ PARTS = {
     "sanity": (GRADIENT_METHODS[:4] + GRADIENT_METHODS[5:], ["model_randomization(seeds=(0,))"]),
 }
 PARTS["controls"] = (CONTROLLED, PARTS["faithfulness"][1][:2])
-PHOTOS = {"sanity": 4, "attacks": 5}  # of 20, where that takes hours
+PHOTOS = {"patches": 10, "attacks": 5, "sanity": 4}  # of 20, where that takes hours
 
 
 @dataclass(frozen=True)
