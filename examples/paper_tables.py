@@ -23,7 +23,6 @@ from scipy.ndimage import gaussian_filter
 
 import interpix as ix
 from interpix import methods
-from interpix.comparison.specs import read_methods
 
 HERE = Path(__file__).parent
 GRADIENT_METHODS = [
@@ -52,20 +51,7 @@ PATCH_METHODS = [
     "moxi(direction='insertion',stop='all')",
     "moxi(direction='deletion',stop='all')",
 ]
-CONTROLLED = ["gradient", "integrated_gradients(steps=50)", "guided_ig(steps=50)", "grad_cam", "rise(count=300)"]
 CORRUPTIONS = ("gaussian_noise", "fog", "jpeg_compression")
-PARTS = {
-    "faithfulness": (
-        GRADIENT_METHODS + FORWARD_METHODS,
-        ["insertion(steps=25)", "deletion(steps=25)", "dir(steps=25)", "aic", "sic"],
-    ),
-    "localization": (GRADIENT_METHODS + FORWARD_METHODS, ["roc_auc", "pointing_game", "pointing_game(tolerance=15)"]),
-    "patches": (PATCH_METHODS, ["accuracy_insertion", "accuracy_deletion"]),
-    "attacks": (PATCH_METHODS, [f"corruption(corruptions={CORRUPTIONS})", "adversarial"]),
-    "sanity": (GRADIENT_METHODS[:4] + GRADIENT_METHODS[5:], ["model_randomization(seeds=(0,))"]),
-}
-PARTS["controls"] = (CONTROLLED, PARTS["faithfulness"][1][:2])
-PHOTOS = {"patches": 10, "attacks": 5, "sanity": 4}  # of 20, where that takes hours
 
 
 @dataclass(frozen=True)
@@ -93,6 +79,30 @@ class Changed:
     def explain(self, model, image, target=None):
         found = self.method.explain(model, image, target)
         return replace(found, map=self.CHANGES[self.change](found.map, found.image))
+
+
+CONTROLLED = [
+    methods.Gradient(),
+    methods.IntegratedGradients(steps=50),
+    methods.GuidedIG(steps=50),
+    methods.GradCAM(),
+    methods.RISE(count=300),
+]
+PARTS = {
+    "faithfulness": (
+        GRADIENT_METHODS + FORWARD_METHODS,
+        ["insertion(steps=25)", "deletion(steps=25)", "dir(steps=25)", "aic", "sic"],
+    ),
+    "controls": (
+        [Changed(method, change) for method in CONTROLLED for change in Changed.CHANGES],
+        ["insertion(steps=25)", "deletion(steps=25)"],
+    ),
+    "localization": (GRADIENT_METHODS + FORWARD_METHODS, ["roc_auc", "pointing_game", "pointing_game(tolerance=15)"]),
+    "patches": (PATCH_METHODS, ["accuracy_insertion", "accuracy_deletion"]),
+    "attacks": (PATCH_METHODS, [f"corruption(corruptions={CORRUPTIONS})", "adversarial"]),
+    "sanity": (GRADIENT_METHODS[:4] + GRADIENT_METHODS[5:], ["model_randomization(seeds=(0,))"]),
+}
+PHOTOS = {"patches": 10, "attacks": 5, "sanity": 4}  # of 20, where that takes hours
 
 
 def read_photos():
@@ -160,6 +170,8 @@ def main():
     options = parser.parse_args()
     if "localization" in options.parts and options.stamps is None:
         parser.error("localization needs --stamps")
+    if importlib.util.find_spec("foolbox") is None:
+        parser.error("the photos are foolbox's: pip install --no-deps foolbox==3.3.4")
     model = ix.load_model("torch:efficientnet_lite0")
     for part in options.parts:
         masks = None
@@ -168,15 +180,12 @@ def main():
         else:
             photos, targets = read_photos()
         photos, targets = (dict(list(one.items())[: PHOTOS.get(part)]) for one in (photos, targets))
-        names, metrics = PARTS[part]
-        if part == "controls":
-            made = read_methods(names).values()
-            names = [Changed(method, change) for method in made for change in Changed.CHANGES]
+        chosen, metrics = PARTS[part]
         folder = options.output / part
         comparison = ix.compare(
             model,
             photos,
-            names,
+            chosen,
             metrics,
             masks,
             targets=targets,

@@ -240,7 +240,9 @@ def _mask_of(name: str, folder: Path) -> Path:
     found = sorted(path for path in folder.iterdir() if path.stem == Path(name).stem)
     if len(found) != 1:
         got = ", ".join(path.name for path in found) or "none"
-        raise bad_value("masks", f"one picture named {Path(name).stem}.* in '{folder}'", got, "see --help")
+        raise bad_value(
+            "masks", f"one picture named {Path(name).stem}.* in '{folder}'", got, "name the mask as its photo"
+        )
     return found[0]
 
 

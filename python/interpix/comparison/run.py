@@ -47,15 +47,19 @@ class _Photo:
 
     Attributes:
         name: Its name.
-        image: What was passed in.
+        image: Its pixels, read once for all methods: raw, or the model's input.
         sample: The image with the model.
-        known: What its maps depend on, besides the method.
+        known: The fingerprint of what its maps depend on besides the method; None if nothing is kept.
     """
 
     name: str
     image: ImageInput
     sample: Sample
-    known: tuple[Any, ...]
+    known: str | None
+
+    def key(self, *parts: Any) -> str | None:
+        """The name under which what depends on this image and on `parts` is kept."""
+        return None if self.known is None else fingerprint(self.known, *parts)
 
 
 def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four have a default
@@ -98,7 +102,8 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
             read, not computed again: maps for the same model, image, target and method, scores for the same map, mask,
             seed and measures. So a run that was interrupted goes on, and other measures find the maps. A function of
             the user's is taken for the same model if it gives the same answers. Maps of functions and of Captum's
-            objects are not kept: what these do cannot be told from outside.
+            objects are not kept: what these do cannot be told from outside. An object of the user's own class with
+            its `explain` is the same as long as its class has the same name and its fields the same values.
         keep_maps: Of how many images the result holds the maps, too, for pictures.
         batch_size: The greatest number of pictures in one call of the model by a measure.
         seed: Of the measures' random choices.
@@ -117,8 +122,9 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     if doubled:
         got = f"{doubled[0]} and IProp({doubled[0]}), which is scored with it"
         raise bad_value("methods", "each name once", got, "pass a dict with names of your own, or propagate=False")
+    origin = classifier.provenance()
     provenance = {
-        **classifier.provenance(),
+        **origin,
         "methods": {name: options_of(one) for name, one in explainers.items()},
         "measures": {name: options_of(one) for name, one in measures.items()},
         "propagate": propagate,
@@ -136,16 +142,17 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
         ) as counter:
             for index, (name, image) in enumerate(named.items()):
                 loaded = read_image(image)
+                pixels = loaded.tensor if loaded.raw is None else loaded.raw
                 sample = Sample.of(
                     classifier,
-                    image,
+                    pixels,
                     target=goals[name],
                     annotation=read_mask(annotations[name], loaded, classifier),
                     batch_size=batch_size,
                     seed=seed,
                 )
-                known = () if folder is None else _what_maps_depend_on(classifier, loaded, sample)
-                for entry in runner.entries(_Photo(name, image, sample, known), keep=index < keep_maps):
+                known = None if folder is None else _what_maps_depend_on(origin, loaded, sample)
+                for entry in runner.entries(_Photo(name, pixels, sample, known), keep=index < keep_maps):
                     entries.append(entry)
                     counter.add(1)
     except BaseException as error:
@@ -154,15 +161,15 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     return Comparison(tuple(entries), measures, provenance)
 
 
-def _what_maps_depend_on(classifier: Classifier, loaded: LoadedImage, sample: Sample) -> tuple[Any, ...]:
+def _what_maps_depend_on(origin: Mapping[str, Any], loaded: LoadedImage, sample: Sample) -> str | None:
     """The image and the model: its name and weights, and its answers to the image and to four with random pixels gone.
 
     The answers tell apart functions, which have no weights.
     """
     gaps = np.random.default_rng(0).random((_PROBES, 1, *sample.size)) < _GAPS
-    answers = classifier.logits(np.where(gaps, np.float32(0), sample.tensor))
+    answers = np.asarray(sample.classifier.logits(np.where(gaps, np.float32(0), sample.tensor)))
     image = sample.tensor, loaded.raw, sample.target
-    return (*image, classifier.provenance(), np.asarray(answers), sample.probability, _core.__version__)
+    return fingerprint(*image, origin, answers, sample.probability, _core.__version__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +194,7 @@ class _Runner:
     def _map(self, photo: _Photo, explainer: Explainer, before: Attribution | None) -> Attribution:
         """One method's map with the seconds that it took; a propagated one is made from the map `before`."""
         # IProp of a map that is there already takes less time than of one that is not.
-        key = fingerprint(photo.known, explainer, before is None)
+        key = photo.key(explainer, before is None)
         found = self.store.load_map(key)
         if found is not None:
             return found
@@ -202,7 +209,7 @@ class _Runner:
 
     def _entry(self, photo: _Photo, name: str, explainer: Explainer, found: Attribution, *, keep: bool) -> Entry:
         """One map with its scores."""
-        key = fingerprint(photo.known, explainer, photo.sample.annotation, photo.sample.seed, self.measures)
+        key = photo.key(explainer, photo.sample.annotation, photo.sample.seed, self.measures)
         scores = self.store.load_scores(key)
         if scores is None:
             scores = self._scores(photo, explainer, found)

@@ -173,6 +173,7 @@ def options_of(one: Any) -> Any:
     if isinstance(one, Propagated):
         return {"method": options_of(one.method), "radius": one.radius, "discount": one.discount}
     name = str(getattr(one, "name", type(one).__name__))
+    # What `as_explainer` wraps a function in has nothing to say but its name.
     if not dataclasses.is_dataclass(one) or isinstance(one, type) or hasattr(one, "ask"):
         return name
     return {"name": name, **{field.name: plain(getattr(one, field.name)) for field in dataclasses.fields(one)}}
