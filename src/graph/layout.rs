@@ -153,11 +153,11 @@ impl Layout {
         out.fill([T::default(); LANES]);
         let mut row_sums = vec![Lanes::default(); self.width];
         // Past a band's last row, what a tile has belongs to the next lane.
-        let talls = (row..self.rows + self.neighborhood.down).step_by(self.rows);
-        for (turn, tall) in talls.enumerate().take(LANES) {
+        let reached = (row..self.rows + self.neighborhood.down).step_by(self.rows);
+        for (turn, reached) in reached.enumerate().take(LANES) {
             row_sums.fill(Lanes::default());
             for band in 0..self.bands {
-                self.collect_band(sums, (vector, count), (band, tall), &mut row_sums);
+                self.collect_band(sums, (vector, count), (band, reached), &mut row_sums);
             }
             for (out, sums) in out.iter_mut().zip(&row_sums) {
                 let mut moved = [T::default(); LANES];
@@ -215,8 +215,7 @@ impl Tile {
         self.rows * self.columns * self.neighborhood.edges()
     }
 
-    /// In the order of the weights: the rows (in the tile, and down) and the column offsets of the edges of one row's pixels
-    /// that go to another, and where these offsets are among all.
+    /// The tile's passes, in the order of the weights.
     pub(super) fn passes(&self) -> impl Iterator<Item = Pass> {
         let (neighborhood, columns) = (self.neighborhood, self.columns);
         let (width, across) = (self.width(), self.neighborhood.across);

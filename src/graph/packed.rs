@@ -5,6 +5,7 @@
 use memmap2::MmapMut;
 
 use super::layout::{LANES, Lanes};
+use crate::error::{Error, Result};
 
 /// Bits of a weight's 23-bit mantissa that are not kept.
 const CUT: u32 = 6;
@@ -33,13 +34,20 @@ pub(super) struct PackedMut<'a> {
 
 impl Packed {
     /// Room for `len` times [`LANES`] weights.
-    pub(super) fn new(len: usize) -> Self {
-        let memory =
-            MmapMut::map_anon(Self::bytes(len)).expect("memory for the weights; see `memory_budget`");
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the system does not give the memory.
+    pub(super) fn new(len: usize) -> Result<Self> {
+        let bytes = Self::bytes(len);
+        let memory = MmapMut::map_anon(bytes).map_err(|error| {
+            let got = format!("{bytes} bytes for the weights ({error})");
+            let cure = "lower it, and weights are computed when they are needed";
+            Error::argument("memory_budget", "no more memory than the system gives", got, cure)
+        })?;
         #[cfg(target_os = "linux")]
         // A kernel without huge pages refuses, and small ones will do.
         let _ = memory.advise(memmap2::Advice::HugePage);
-        Self { memory }
+        Ok(Self { memory })
     }
 
     /// Bytes that `len` times [`LANES`] weights take.

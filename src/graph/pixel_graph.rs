@@ -246,7 +246,7 @@ impl PixelGraph {
     }
 
     /// `R + discount P V - V` for each vector of `values` in double precision, from weights computed in double precision;
-    /// `rewards` and discounts repeat as they are given.
+    /// rewards repeat for each discount, a discount for each map.
     pub(super) fn defect(
         &self,
         rewards: &[f64],

@@ -67,7 +67,7 @@ impl Stencil {
 
     /// All weights, tile after tile.
     pub(super) fn weigh(&self, interrupted: &dyn Fn() -> bool) -> Result<Packed> {
-        let mut weights = Packed::new(self.weights() / LANES);
+        let mut weights = Packed::new(self.weights() / LANES)?;
         let mut rest = weights.get_mut();
         let mut parts = Vec::new();
         for index in 0..self.layout.tiles() {

@@ -35,7 +35,7 @@ pub(super) trait Real:
 /// Where the edges are, and what their weights depend on.
 pub(super) struct Edges<'a> {
     pub(super) layout: &'a Layout,
-    /// L, a and b, each laid out as a vector; infinite L outside of the image.
+    /// L, a and b, each laid out as a vector; infinite outside of the image.
     pub(super) lab: &'a [Vec<f32>; 3],
     /// Distance in pixels of each offset of the neighborhood.
     pub(super) spatial: &'a [f64],
@@ -186,8 +186,7 @@ fn add_product<T: Real>(sum: &mut Lanes<T>, x: &Lanes<T>, y: &Lanes<T>) {
 
 /// Compiles a function for several vector instruction sets; the one that the processor has runs.
 macro_rules! compiled {
-    ($(#[$doc:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),*) $(-> $out:ty)? => $body:expr) => {
-        $(#[$doc])*
+    ($visibility:vis fn $name:ident($($argument:ident: $type:ty),*) $(-> $out:ty)? => $body:expr) => {
         #[multiversion::multiversion(targets(
             "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
             "x86_64+avx2+fma"
@@ -216,25 +215,25 @@ compiled!(fn collect_f64(
 
 /// One system's term of the Chebyshev expansion.
 pub(super) struct Term {
-    /// What `T_k R` counts in the sum.
+    /// What `T_k P P R` counts in the sum.
     pub(super) factor: f64,
-    /// What `T_{k+1} R` and, with a minus, `T_k R` count in what is left of the right-hand side.
+    /// What `T_{k+1} P P R` and, with a minus, `T_k P P R` count in what is left of the right-hand side.
     pub(super) left: [f32; 2],
     /// What the right-hand side was multiplied by.
     pub(super) scale: f64,
 }
 
-/// `sum += factor T_k`; `max |what is left|` and `max |sum|`.
+/// `sum += factor T_k`; `max |what is left|` and `max |sum|`; `old` is `T_k P P R`, `new` is `T_{k+1} P P R`.
 #[inline(always)]
-fn add_row(term: &Term, new: &[f32], next: &[f32], sum: &mut [f64]) -> (f64, f64) {
-    let (new, next, sum) =
-        (new.as_chunks::<LANES>().0, next.as_chunks::<LANES>().0, sum.as_chunks_mut::<LANES>().0);
+fn add_row(term: &Term, old: &[f32], new: &[f32], sum: &mut [f64]) -> (f64, f64) {
+    let (old, new, sum) =
+        (old.as_chunks::<LANES>().0, new.as_chunks::<LANES>().0, sum.as_chunks_mut::<LANES>().0);
     let (mut left, mut largest) = ([0.0_f32; LANES], [0.0_f64; LANES]);
-    for ((new, next), sum) in new.iter().zip(next).zip(sum) {
+    for ((old, new), sum) in old.iter().zip(new).zip(sum) {
         for lane in 0..LANES {
-            sum[lane] += term.factor * f64::from(new[lane]);
+            sum[lane] += term.factor * f64::from(old[lane]);
             largest[lane] = larger(largest[lane], sum[lane].abs());
-            left[lane] = larger(left[lane], (term.left[0] * next[lane] - term.left[1] * new[lane]).abs());
+            left[lane] = larger(left[lane], (term.left[0] * new[lane] - term.left[1] * old[lane]).abs());
         }
     }
     (f64::from(left.into_iter().fold(0.0, larger)) / term.scale, largest.into_iter().fold(0.0, larger))
@@ -246,8 +245,8 @@ fn larger<T: PartialOrd>(x: T, y: T) -> T {
     if x > y { x } else { y }
 }
 
-compiled!(pub(super) fn add_term(term: &Term, new: &[f32], next: &[f32], sum: &mut [f64]) -> (f64, f64) =>
-    add_row(term, new, next, sum));
+compiled!(pub(super) fn add_term(term: &Term, old: &[f32], new: &[f32], sum: &mut [f64]) -> (f64, f64) =>
+    add_row(term, old, new, sum));
 
 macro_rules! real {
     ($float:ty, $bits:ty, $packable:expr, $push:ident, $collect:ident, $magic:literal, $mantissa:literal, $bias:literal, $least:literal,

@@ -172,7 +172,7 @@ fn colors_too_far_apart_for_single_precision() {
 
 #[test]
 fn a_pixel_unlike_all_others_in_a_large_image() {
-    // One green pixel in blue: single precision holds none of its weights, and its neighbors are in two lanes.
+    // One green pixel in blue: single precision holds none of its weights, and its neighbors are in several lanes.
     let mut rgb = Array3::from_shape_fn(
         (37, 21, 3),
         |(r, c, channel)| {

@@ -151,7 +151,7 @@ fn with_one_pixel_or_none_the_rest_is_filled() {
 #[test]
 fn shapes_that_do_not_belong_together_are_refused() {
     let image = plane(3, 4);
-    let message = |known: Array2<bool>, channels| match interpolate(
+    let refused = |known: Array2<bool>, channels| match interpolate(
         image.view(),
         known.view(),
         fill(channels).view(),
@@ -159,6 +159,6 @@ fn shapes_that_do_not_belong_together_are_refused() {
         Err(Error::Argument { name, .. }) => name,
         other => panic!("{other:?}"),
     };
-    assert_eq!(message(Array2::from_elem((4, 3), true), 2), "known");
-    assert_eq!(message(Array2::from_elem((3, 4), true), 3), "fill");
+    assert_eq!(refused(Array2::from_elem((4, 3), true), 2), "known");
+    assert_eq!(refused(Array2::from_elem((3, 4), true), 3), "fill");
 }

@@ -1,3 +1,4 @@
+import importlib.util
 import sys
 
 import numpy as np
@@ -9,7 +10,7 @@ from interpix.metrics import CORRUPTIONS, Sample, accuracy_curve, corrupt, trace
 PIXELS = np.random.default_rng(0).integers(60, 200, (36, 48, 3), np.uint8)
 
 needs_package = pytest.mark.skipif(
-    __import__("importlib.util").util.find_spec("imagecorruptions") is None,
+    importlib.util.find_spec("imagecorruptions") is None,
     reason='needs pip install "interpix[corruptions]"',
 )
 # Its own imports warn.

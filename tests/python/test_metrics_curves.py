@@ -33,7 +33,7 @@ def by_hand(image, attribution, *, insertion, steps):
 @pytest.mark.parametrize("metric", [Insertion, Deletion])
 @pytest.mark.parametrize("steps", [1, 5, 24])
 def test_curves_by_hand(classifier, image, metric, steps):
-    # A hundredth, so that the softmax is not saturated.
+    # A tenth, so that the softmax is not saturated.
     image = image / 10
     score = metric(baseline="zero", steps=steps).score(Sample.of(classifier, image), RAMP)
     expected = by_hand(image, RAMP, insertion=metric is Insertion, steps=steps)

@@ -320,7 +320,7 @@ def test_the_module_is_as_before_after_an_error():
         assert all(part.training and not part._forward_pre_hooks for part in module.modules())
 
 
-def third_norm(module):
+def fourth_norm(module):
     return [part for part in module.modules() if isinstance(part, torch.nn.LayerNorm)][3]
 
 
@@ -329,10 +329,10 @@ def third_norm(module):
 def test_a_users_hook_changes_what_it_would_change(name, size):
     untouched, state, tokens = prepared(name)
     hooked, doubled = copy.deepcopy(build(name)), copy.deepcopy(build(name))
-    third_norm(hooked).register_forward_hook(lambda part, inputs, output: 2 * output)
+    fourth_norm(hooked).register_forward_hook(lambda part, inputs, output: 2 * output)
     with torch.no_grad():
-        third_norm(doubled).weight.mul_(2)
-        third_norm(doubled).bias.mul_(2)
+        fourth_norm(doubled).weight.mul_(2)
+        fourth_norm(doubled).bias.mul_(2)
     kept = draw_kept(tokens, size, 4)
     found, expected = (
         model.logits(model.prepare(images_for(name)), OWNER, kept) for model in map(find_token_model, (hooked, doubled))
@@ -344,7 +344,7 @@ def test_a_users_hook_changes_what_it_would_change(name, size):
 
 def test_a_users_hook_and_absence_in_a_later_block():
     module = copy.deepcopy(build("timm"))
-    third_norm(module).register_forward_hook(lambda part, inputs, output: None)
+    fourth_norm(module).register_forward_hook(lambda part, inputs, output: None)
     model = find_token_model(module)
     state, kept = model.prepare(images_for("timm")), draw_kept(24, 5, 4)
     for ask in (

@@ -1,4 +1,4 @@
-"""Classifiers: native ones, and any callable."""
+"""Classifiers: native ones, torch modules, and any callable."""
 
 from interpix.classifiers.base import Classifier
 from interpix.classifiers.callable import CallableClassifier, as_classifier

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from interpix.classifiers.base import Classifier
-from interpix.errors import ArgumentError, MissingDependencyError, ModelError, bad_value
+from interpix.errors import MissingDependencyError, ModelError, bad_value
 
 if TYPE_CHECKING:
     from interpix.classifiers.torch import TorchClassifier
@@ -51,8 +51,6 @@ def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None)
         message = f'{name} needs {library}: pip install "interpix[{extra}]"'
         raise MissingDependencyError(message) from error
     except (OSError, RuntimeError) as error:
-        if isinstance(error, ArgumentError):
-            raise
         raise ModelError(f"{name} could not be loaded: {error}") from error
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -80,8 +81,9 @@ class NativeClassifier:
 
     def provenance(self) -> dict[str, Any]:
         """See `Classifier.provenance`."""
-        return {"model": self.name, "model_kind": "native", "weights_sha256": self._weights_hash()}
+        return {"model": self.name, "model_kind": "native", "weights_sha256": self._weights_hash}
 
+    @cached_property
     def _weights_hash(self) -> str:
         with self._weights_path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,18 +8,15 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Literal, TypeAlias
 
 import torch
 
+from interpix.classifiers.base import Precision
 from interpix.classifiers.families import read_anatomy
 from interpix.classifiers.vit import Anatomy, Block, Level, level, run
 from interpix.errors import ModelError, bad_value
 
-__all__ = ["Precision", "TokenModel", "TokenState", "evaluating", "find_token_model", "is_hooked"]
-
-Precision: TypeAlias = Literal["exact", "mixed"]
-"""The model's own precision, or matrix products in bfloat16 with everything else in the model's own."""
+__all__ = ["TokenModel", "TokenState", "evaluating", "find_token_model", "is_hooked"]
 
 _TOKENS_ON_CPU = 800
 _TOKENS_ON_GPU = 32768

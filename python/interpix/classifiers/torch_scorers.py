@@ -85,7 +85,7 @@ class TorchPictureScorer:
         """Takes images and fill (K, 3, H, W) and regions (K, H, W)."""
         self._classifier = classifier
         self._images, self._fill = (_to_device(array, classifier) for array in (images, fill))
-        self._regions = torch.from_numpy(regions).to(classifier.device)
+        self._regions = _tensor(regions, classifier.device)
         self._chunks = Chunks(classifier.name, classifier.pictures_at_once(*images.shape[2:]))
         self.batch_size = classifier.batch_size
 
@@ -96,14 +96,18 @@ class TorchPictureScorer:
 
     def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
         """See `Scorer`; mixed precision is torch's own autocast to bfloat16."""
-        owner, masks = (_tensor(a, self._classifier.device) for a in (coalitions.owner, coalitions.masks))
-        targets = _tensor(coalitions.targets, self._classifier.device)
-
-        def work(part: slice) -> Tensor:
-            return read_out(self._evaluate(self._compose(owner[part], masks[part]), precision), targets[part])
-
         with self._classifier.evaluating():
-            return to_readout(self._chunks.run(len(coalitions), work), self._classifier.name)
+            return to_readout(self._whole(coalitions, precision), self._classifier.name)
+
+    def _whole(self, coalitions: Coalitions, precision: Precision) -> list[Tensor]:
+        """What the whole pictures of coalitions say, in parts."""
+        owner, masks, targets = (
+            _tensor(a, self._classifier.device) for a in (coalitions.owner, coalitions.masks, coalitions.targets)
+        )
+        return self._chunks.run(
+            len(coalitions),
+            lambda part: read_out(self._evaluate(self._compose(owner[part], masks[part]), precision), targets[part]),
+        )
 
     def _compose(self, owner: Tensor, masks: Tensor) -> Tensor:
         """The pictures (c, 3, H, W)."""
@@ -155,15 +159,6 @@ class WindowScorer(TorchPictureScorer):
     def _candidates(self, state: WindowState, candidates: Coalitions, precision: Precision) -> Tensor:
         logits = self._windows.logits(state, candidates.flip, precision=precision)
         return read_out(logits, _tensor(candidates.targets, logits.device))
-
-    def _whole(self, coalitions: Coalitions, precision: Precision) -> list[Tensor]:
-        owner, masks, targets = (
-            _tensor(a, self._classifier.device) for a in (coalitions.owner, coalitions.masks, coalitions.targets)
-        )
-        return self._chunks.run(
-            len(coalitions),
-            lambda part: read_out(self._evaluate(self._compose(owner[part], masks[part]), precision), targets[part]),
-        )
 
     def _evaluate(self, pictures: Tensor, precision: Precision) -> Tensor:
         return self._windows.plain_logits(pictures, precision=precision)

@@ -8,21 +8,20 @@ The first layer that reads whole maps gets them put together in the same way.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from interpix.arrays import IntArray
+from interpix.classifiers.base import Precision
 from interpix.classifiers.layers import Layer, Network, Reach, Size
 from interpix.classifiers.lowering import UnsupportedModule, derive_layers
 from interpix.classifiers.window_maps import Group, Layout, WindowMaps, base_table, spread
 from interpix.errors import ModelError, bad_value
 
-__all__ = ["Precision", "WindowModel", "WindowState", "find_window_model"]
-
-Precision: TypeAlias = Literal["exact", "mixed"]
+__all__ = ["WindowModel", "WindowState", "find_window_model"]
 
 _SHARE = 0.5  # of the network's products must be on windows, or windows are not worth their trouble
 _GATHER = 1.25  # windows cost this much more for each product than whole maps do

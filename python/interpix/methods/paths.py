@@ -84,7 +84,7 @@ def _guided_step(point: Array, start: Array, end: Array, slope: Array, share: fl
     low = start + max(share - options.corridor, 0) * way
     high = start + min(share + options.corridor, 1) * way
     behind = np.abs(point - start) < np.abs(low - start)
-    point, slope = np.where(behind, low, point), slope.copy()
+    point = np.where(behind, low, point)
     wanted, tolerance = np.abs(way).sum() * (1 - share), _CLOSE * np.abs(way).sum()
     rank = int(options.fraction * (slope.size - 1))
     while (excess := np.abs(end - point).sum() - wanted) > tolerance:

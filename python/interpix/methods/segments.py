@@ -49,7 +49,7 @@ class XRAI(MapMethod):
             raise MissingDependencyError('XRAI needs saliency: pip install "interpix[xrai]"') from error
         image, picture = question.tensor, question.image.astype(np.float64)
         if image.min() == image.max() or picture.min() == picture.max():
-            raise bad_value("image", "more than one color", "one", "XRAI has nothing to segment")
+            raise bad_value("image", "more than one color", "one", "use another method: XRAI has nothing to segment")
         plain = (np.full_like(image, level) for level in (image.min(), image.max()))
         base = np.mean([model.integrated(start, image, self.steps) for start in plain], axis=0).transpose(1, 2, 0)
         values = core.XRAI().GetMask(

@@ -131,11 +131,11 @@ def accuracy_curve(traces: Sequence[PatchTrace]) -> Summary:
         raise bad_value("traces", "one number of patches and one direction", got, "make a curve of each")
     kept = [trace for trace in traces if trace.prediction == trace.label]
     curve = None
+    x = np.linspace(0, 1, lengths[0])
     if kept:
-        x = np.linspace(0, 1, lengths[0])
         curve = Curve(x, np.mean([trace.correct for trace in kept], axis=0))
     wrong = len(traces) - len(kept)
-    areas = [Curve(np.linspace(0, 1, lengths[0]), trace.correct.astype(np.float64)).auc for trace in traces]
+    areas = [Curve(x, trace.correct.astype(np.float64)).auc for trace in traces]
     return Summary(
         metric="accuracy",
         value=float("nan") if curve is None else curve.auc,

@@ -4,6 +4,7 @@ The attack is projected gradient ascent on the cross-entropy in the L2 ball (Mad
 the gradient divided by its L2 norm.
 """
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +51,8 @@ def l2_pgd(
     """
     import torch  # noqa: PLC0415 - optional
 
+    from interpix.classifiers.tokens import evaluating  # noqa: PLC0415 - torch only when it is used
+
     if radius < 0 or step_size < 0 or steps < 0:
         got = (radius, step_size, steps)
         raise bad_value("radius", "radius, step_size and steps of at least 0", got, "the papers use 1.0, 0.2, 10")
@@ -60,9 +63,7 @@ def l2_pgd(
     scale = torch.tensor(normalization.scale, dtype=torch.float32, device=device).reshape(1, 3, 1, 1)
     target = torch.tensor([label], device=device)
     attacked = clean if seed is None else (clean + _random_point(clean, radius, seed)).clamp(0, 1)
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
+    with evaluating(module):
         for _ in range(steps):
             with torch.enable_grad():
                 asked = attacked.detach().requires_grad_()
@@ -72,9 +73,6 @@ def l2_pgd(
             change = attacked + step_size * gradient / (gradient.norm() + _LEAST_NORM) - clean
             change = change * min(1.0, radius / max(float(change.norm()), _LEAST_NORM))
             attacked = (clean + change).clamp(0, 1)
-    finally:
-        for part, training in modes:
-            part.training = training
     return np.moveaxis(attacked[0].cpu().numpy(), 0, -1)
 
 
@@ -99,7 +97,7 @@ def trace_adversarial(
     replacement = normalization.apply(attacked * _WHITE)
     trace = trace_patches(sample, ranking, regions=regions, replacement=replacement)
     attack = {"replacement": "l2_pgd", "radius": radius, "step_size": step_size, "steps": steps}
-    return PatchTrace(trace.predicted, trace.label, trace.prediction, {**trace.options, **attack})
+    return dataclasses.replace(trace, options={**trace.options, **attack})
 
 
 def _random_point(like: "torch.Tensor", radius: float, seed: int) -> "torch.Tensor":

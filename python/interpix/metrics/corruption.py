@@ -4,6 +4,7 @@ The 19 corruptions are those of Hendrycks and Dietterich, *Benchmarking neural n
 corruptions and perturbations*, ICLR 2019, by the package `imagecorruptions-imaug`.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,7 +70,9 @@ def corrupt(
     try:
         import imagecorruptions  # noqa: PLC0415 - optional, and slow to import
     except ImportError as error:
-        raise MissingDependencyError('pip install "interpix[corruptions]"') from error
+        raise MissingDependencyError(
+            'corruptions need imagecorruptions: pip install "interpix[corruptions]"'
+        ) from error
     own_seed = {"seed": seed} if corruption in _SEEDED else {}
     state = np.random.get_state()  # noqa: NPY002 - what the package draws from
     try:
@@ -98,5 +101,5 @@ def trace_corruptions(
         replacement = sample.normalization.apply(spoiled)
         trace = trace_patches(sample, ranking, regions=regions, replacement=replacement)
         options = {**trace.options, "replacement": corruption, "severity": severity, "seed": sample.seed}
-        traces.append(PatchTrace(trace.predicted, trace.label, trace.prediction, options))
+        traces.append(dataclasses.replace(trace, options=options))
     return traces

@@ -51,15 +51,16 @@ class _PatchCurve(abc.ABC):
         if sample.prediction != sample.target:
             reason = "the model gets the clean image wrong"
             return ImageScore(self.name, float("nan"), self.higher_is_better, skipped=reason)
-        ranking = rank_patches(values, sample_regions(sample, self.regions))
-        traces = self._traces(sample, ranking)
+        labels = sample_regions(sample, self.regions)
+        ranking = rank_patches(values, labels)
+        traces = self._traces(sample, ranking, labels)
         curve = Curve(np.linspace(0, 1, len(ranking) + 1), np.mean([trace.correct for trace in traces], axis=0))
         options = {**traces[0].options, "replacement": [trace.options["replacement"] for trace in traces]}
         return ImageScore(self.name, curve.auc, self.higher_is_better, curve, options=options)
 
     @abc.abstractmethod
-    def _traces(self, sample: Sample, ranking: IntArray) -> list[PatchTrace]:
-        """The answers along the ranking; several traces are averaged."""
+    def _traces(self, sample: Sample, ranking: IntArray, labels: IntArray) -> list[PatchTrace]:
+        """The answers along the ranking of the patches `labels` (H, W); several traces are averaged."""
 
     def aggregate(self, scores: Sequence[ImageScore]) -> Summary:
         """The area under the mean curve: the fraction of images that are right."""
@@ -84,9 +85,9 @@ class _AbsentPatches(_PatchCurve):
 
     _direction: ClassVar[Direction]
 
-    def _traces(self, sample: Sample, ranking: IntArray) -> list[PatchTrace]:
-        options = {"regions": self.regions, "replacement": self.replacement}
-        return [trace_patches(sample, ranking, direction=self._direction, **options)]
+    def _traces(self, sample: Sample, ranking: IntArray, labels: IntArray) -> list[PatchTrace]:
+        direction, replacement = self._direction, self.replacement
+        return [trace_patches(sample, ranking, regions=labels, replacement=replacement, direction=direction)]
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,9 @@ class CorruptionAccuracy(_PatchCurve):
         for corruption in self.corruptions:
             check_corruption(corruption, self.severity)
 
-    def _traces(self, sample: Sample, ranking: IntArray) -> list[PatchTrace]:
+    def _traces(self, sample: Sample, ranking: IntArray, labels: IntArray) -> list[PatchTrace]:
         corruptions, severity = self.corruptions, self.severity
-        return trace_corruptions(sample, ranking, regions=self.regions, corruptions=corruptions, severity=severity)
+        return trace_corruptions(sample, ranking, regions=labels, corruptions=corruptions, severity=severity)
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class AdversarialAccuracy(_PatchCurve):
 
     name: ClassVar[str] = "adversarial"
 
-    def _traces(self, sample: Sample, ranking: IntArray) -> list[PatchTrace]:
+    def _traces(self, sample: Sample, ranking: IntArray, labels: IntArray) -> list[PatchTrace]:
         classifier = sample.classifier
         if not is_torch(classifier):
             cure = "leave the adversarial measure out"
@@ -170,7 +171,7 @@ class AdversarialAccuracy(_PatchCurve):
             sample,
             classifier.module,
             ranking,
-            regions=self.regions,
+            regions=labels,
             radius=self.radius,
             step_size=self.step_size,
             steps=self.steps,

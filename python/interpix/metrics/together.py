@@ -35,15 +35,14 @@ def score_map(sample: Sample, attribution: Any, metrics: Mapping[str, Metric]) -
         return curves[key]
 
     def score(metric: Metric) -> ImageScore:
-        if type(metric) not in _KNOWN:
-            # A subclass may score in its own way.
-            return metric.score(sample, attribution)
-        if isinstance(metric, Insertion | Deletion):
+        # A subclass may score in its own way.
+        known = type(metric) in _KNOWN
+        if known and isinstance(metric, Insertion | Deletion):
             return curve(metric)
-        if isinstance(metric, DeletionInsertionRatio):
+        if known and isinstance(metric, DeletionInsertionRatio):
             deletion, insertion = metric.terms()
             return metric.combine(curve(deletion), curve(insertion))
-        if isinstance(metric, AccuracyInformation | SoftmaxInformation):
+        if known and isinstance(metric, AccuracyInformation | SoftmaxInformation):
             key = (tuple(metric.thresholds), metric.fraction)
             if key not in traces:
                 thresholds, fraction = key

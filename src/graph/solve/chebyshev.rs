@@ -8,7 +8,7 @@
 //! The series is summed for `P P R` instead of R, `V = R + g P R + g^2 (1 - g P)^-1 P P R`: in the maximum norm `T_k(P)` may
 //! grow, by a factor of 100 on photos, at pixels unlike their neighbors; averaging over the neighbors first prevents it.
 //!
-//! One pass over the vectors does all that follows a product: the recurrence, every discount's sum, and the stop rule.
+//! Two passes over the vectors follow a product: the recurrence, and every system's sum with its stop rule.
 
 use rayon::prelude::*;
 
@@ -56,7 +56,8 @@ struct Expansion<'a> {
     new: Vec<f32>,
     old: Vec<f32>,
     k: usize,
-    /// V of each discount and map as far as the series is summed, in double precision: its rounding would be the largest part of the residual.
+    /// V of each discount and map as far as the series is summed, in double precision: its rounding would be the largest
+    /// part of the residual.
     sums: Vec<f64>,
     products: Sums<f32>,
 }
