@@ -1,7 +1,7 @@
 """The games that are played on images: the players are regions, and what a coalition earns is the model's answer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from interpix.classifiers.base import Classifier, Coalitions, Precision, Scorer,
 from interpix.errors import ArgumentError, bad_value
 from interpix.explanation import Direction, Score
 from interpix.images import LoadedImage, to_display
-from interpix.recheck import recheck
+from interpix.recheck import MixedFirst
 from interpix.regions import Regions, label_regions
 from interpix.rewards import Reward, Scores, read_logits, scores_of
 
@@ -34,6 +34,7 @@ class Games:
         scorer: Asks the model.
         reward: What a coalition earns.
         precision: How a search asks first; what decides is always exact.
+        mixed_first: Asks in mixed precision, and remembers for which images that pays.
     """
 
     displays: list[npt.NDArray[np.uint8]]
@@ -45,6 +46,7 @@ class Games:
     scorer: Scorer
     reward: Reward
     precision: Precision
+    mixed_first: MixedFirst = field(default_factory=MixedFirst)
 
     def score(self, owner: IntArray, masks: BoolArray, flip: IntArray | None = None) -> Scores:
         """Reward, probability and predicted class of coalitions, exactly."""
@@ -55,18 +57,12 @@ class Games:
         if self.precision == "exact":
             return self.score(owner, masks, flip)
         coalitions = self.coalitions(owner, masks, flip)
-        scores = scores_of(self.scorer.score(coalitions, "mixed"), self.reward)
-        for image in np.unique(owner):
-            rows = np.flatnonzero(owner == image)
 
-            def exactly(chosen: IntArray, rows: IntArray = rows) -> npt.NDArray[np.float64]:
-                exact = scores_of(self.scorer.score(coalitions[rows[chosen]]), self.reward)
-                for inexact, column in zip(scores, exact, strict=True):
-                    inexact[rows[chosen]] = column
-                return exact[0]
+        def ask(rows: IntArray, *, mixed: bool) -> Scores:
+            precision: Precision = "mixed" if mixed else "exact"
+            return scores_of(self.scorer.score(coalitions[rows], precision), self.reward)
 
-            scores[0][rows] = recheck(scores[0][rows], exactly, direction).rewards
-        return scores
+        return self.mixed_first.score(owner, direction, ask)
 
     def coalitions(self, owner: IntArray, masks: BoolArray, flip: IntArray | None = None) -> Coalitions:
         """Coalitions that are scored for their images' targets."""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interpix.recheck import recheck
+from interpix.recheck import MixedFirst, recheck
 
 seeds = st.integers(0, 2**32 - 1)
 directions = st.sampled_from(["insertion", "deletion"])
@@ -82,3 +82,74 @@ def test_ties_of_exact_rewards_go_to_the_lowest_index():
 def test_options_are_checked(name, options):
     with pytest.raises(ValueError, match=f"`{name}`"):
         recheck(np.zeros(3), lambda some: np.zeros(len(some)), "insertion", **options)
+
+
+class Table:
+    """Candidates whose rewards are known; it counts what it is asked."""
+
+    def __init__(self, exact, mixed):
+        self.exact, self.mixed = exact, mixed
+        self.asked = {True: [], False: []}
+        self.calls = 0
+
+    def __call__(self, rows, *, mixed):
+        self.calls += 1
+        self.asked[mixed].extend(rows.tolist())
+        rewards = (self.mixed if mixed else self.exact)[rows]
+        return rewards.copy(), rewards / 10, np.full(len(rows), int(mixed))
+
+
+def several(seed, counts, noise):
+    owner = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    exact, mixed = np.empty(len(owner)), np.empty(len(owner))
+    for image, count in enumerate(counts):
+        exact[owner == image], mixed[owner == image] = draw(seed + image, count, noise)
+    return owner, exact, mixed
+
+
+@given(seeds, st.lists(st.integers(1, 60), min_size=1, max_size=4), st.sampled_from([0.0, 0.01, 0.3, 10.0]), directions)
+def test_every_image_of_a_step_gets_an_exact_best(seed, counts, noise, direction):
+    first = MixedFirst()
+    for step in range(3):
+        owner, exact, mixed = several(seed % 2**31 + step, counts, noise)
+        table = Table(exact, mixed)
+        reward, probability, predicted = first.score(owner, direction, table)
+        for image in range(len(counts)):
+            rows = np.flatnonzero(owner == image)
+            winner = rows[best(reward[rows], direction)]
+            assert reward[winner] == exact[winner]
+            assert probability[winner] == exact[winner] / 10
+            assert predicted[winner] == 0
+        for asked in table.asked.values():
+            assert len(asked) == len(set(asked))
+
+
+def test_mixed_goes_on_where_it_pays_and_asks_for_all_images_at_once():
+    first = MixedFirst()
+    owner, exact, mixed = several(5, [90, 90, 90], 1e-3)
+    table = Table(exact, mixed)
+    assert best(first.score(owner, "insertion", table)[0], "insertion") == exact.argmax()
+    assert len(table.asked[True]) == len(owner)
+    assert len(table.asked[False]) < 0.25 * len(owner)
+    again = Table(exact, mixed)
+    first.score(owner, "insertion", again)
+    assert again.calls == 2
+    assert len(again.asked[False]) == 3 * 8
+
+
+def test_mixed_stops_where_rewards_are_nearer_than_its_error():
+    first = MixedFirst()
+    for seed in range(5):
+        owner, exact, mixed = several(seed, [90, 90], 100.0)
+        table = Table(exact, mixed)
+        reward, _, predicted = first.score(owner, "deletion", table)
+        assert np.array_equal(reward, exact)
+        assert not predicted.any()
+        assert len(table.asked[True]) <= 24
+
+
+def test_few_candidates_are_scored_exactly_at_once():
+    owner, exact, mixed = several(3, [15], 1e-3)
+    table = Table(exact, mixed)
+    assert np.array_equal(MixedFirst().score(owner, "insertion", table)[0], exact)
+    assert not table.asked[True]

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from interpix.classifiers.matrices import Matrix
 from interpix.classifiers.vit import Anatomy, Block
 
 __all__ = ["read_anatomy"]
@@ -50,16 +51,16 @@ def _known(part: object, *names: str) -> Any:
     return part
 
 
-def _matrix(part: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _matrix(part: Any) -> Matrix:
     _known(part, *_LINEAR)
-    return part.weight, part.bias
+    return Matrix(part.weight, part.bias)
 
 
-def _fused(*parts: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _fused(*parts: Any) -> Matrix:
     """Several matrices of one input as one."""
-    weights, biases = zip(*map(_matrix, parts), strict=True)
+    weights, biases = zip(*((one.weight, one.bias) for one in map(_matrix, parts)), strict=True)
     with torch.no_grad():
-        return torch.cat(weights), None if biases[0] is None else torch.cat(biases)
+        return Matrix(torch.cat(weights), None if biases[0] is None else torch.cat(biases))
 
 
 def _mean_of_patches(x: torch.Tensor, prefix: int) -> torch.Tensor:
@@ -175,7 +176,7 @@ def _torchvision_block(layer: Any) -> Block:
     return Block(
         heads=attention.num_heads,
         norm1=layer.ln_1,
-        qkv=(attention.in_proj_weight, attention.in_proj_bias),
+        qkv=Matrix(attention.in_proj_weight, attention.in_proj_bias),
         proj=_matrix(attention.out_proj),
         norm2=layer.ln_2,
         fc1=_matrix(first),

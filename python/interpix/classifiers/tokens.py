@@ -13,7 +13,7 @@ import torch
 
 from interpix.classifiers.base import Precision
 from interpix.classifiers.families import read_anatomy
-from interpix.classifiers.vit import Anatomy, Block, Level, level, run
+from interpix.classifiers.vit import Anatomy, Block, Level, level, prepare, run
 from interpix.errors import ModelError, bad_value
 
 __all__ = ["TokenModel", "TokenState", "evaluating", "find_token_model", "is_hooked"]
@@ -51,14 +51,15 @@ class TokenState:
         self.grid = grid
         self.hooked = hooked
         self.anatomy = anatomy
-        self._blocks: dict[Precision, list[Block]] = {"exact": list(anatomy.blocks)}
+        self._blocks: dict[Precision, list[Block]] = {}
         self._levels: dict[tuple[int, Precision], Level] = {}
 
     def blocks(self, precision: Precision) -> list[Block]:
         """The blocks with matrices of this precision; those of a model of half precision stay as they are."""
         if precision not in self._blocks:
-            blocks, half = self._blocks["exact"], self.images.dtype.itemsize <= torch.bfloat16.itemsize
-            self._blocks[precision] = blocks if half else [block.to(torch.bfloat16) for block in blocks]
+            half = self.images.dtype.itemsize <= torch.bfloat16.itemsize
+            dtype = torch.bfloat16 if precision == "mixed" and not half else None
+            self._blocks[precision] = prepare(self.anatomy.blocks, dtype)
         return self._blocks[precision]
 
     def level(self, layer: int, precision: Precision) -> Level:

@@ -10,49 +10,58 @@ A block in another precision holds its matrices in that precision; the residual 
 a CPU, attention keep the model's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 
-__all__ = ["Anatomy", "Block", "Level", "TensorFunction", "advance", "level", "run"]
+from interpix.classifiers.matrices import Matrix, PackedMatrix, TensorFunction, pack
 
-TensorFunction: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
-"""A part of the user's model."""
+__all__ = ["Anatomy", "Block", "Level", "advance", "level", "prepare", "run"]
 
 Level: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 """What goes into a block: tokens (c, n, D) and their queries, keys and values (c, n, 3 A)."""
 
-_MATRICES = ("qkv", "proj", "fc1", "fc2")
+_MATRICES = ("qkv", "q", "kv", "proj", "fc1", "fc2")
 
 
 @dataclass(frozen=True)
 class Block:
-    """One pre-norm transformer block: matrices as (weight, bias), everything else as the model's own parts."""
+    """One pre-norm transformer block; what is not a matrix is the model's own part.
+
+    Attributes:
+        heads: Number of attention heads.
+        norm1: Before attention.
+        qkv: Queries, keys and values in one.
+        proj: After attention.
+        norm2: Before the MLP.
+        fc1: Its first matrix.
+        act: Its activation.
+        fc2: Its second matrix.
+        q_norm: Of queries, if there is one.
+        k_norm: Of keys, if there is one.
+        scale1: Of what attention adds, if there is one.
+        scale2: Of what the MLP adds, if there is one.
+        q: The queries' part of `qkv`, if `prepare` took it apart.
+        kv: The keys' and values' part of `qkv`, likewise.
+    """
 
     heads: int
     norm1: TensorFunction
-    qkv: tuple[torch.Tensor, torch.Tensor | None]
-    proj: tuple[torch.Tensor, torch.Tensor | None]
+    qkv: Matrix | PackedMatrix
+    proj: Matrix | PackedMatrix
     norm2: TensorFunction
-    fc1: tuple[torch.Tensor, torch.Tensor | None]
+    fc1: Matrix | PackedMatrix
     act: TensorFunction
-    fc2: tuple[torch.Tensor, torch.Tensor | None]
+    fc2: Matrix | PackedMatrix
     q_norm: TensorFunction | None = None
     k_norm: TensorFunction | None = None
     scale1: torch.Tensor | None = None
     scale2: torch.Tensor | None = None
-
-    def to(self, dtype: torch.dtype) -> "Block":
-        """The same block with its matrices in `dtype`."""
-        matrices = {
-            name: (weight.to(dtype), None if bias is None else bias.to(dtype))
-            for name in _MATRICES
-            for weight, bias in [getattr(self, name)]
-        }
-        return replace(self, **matrices)  # type: ignore[arg-type]
+    q: Matrix | PackedMatrix | None = None
+    kv: Matrix | PackedMatrix | None = None
 
 
 @dataclass(frozen=True)
@@ -82,9 +91,23 @@ class Anatomy:
     head: TensorFunction
 
 
+def prepare(blocks: Sequence[Block], dtype: torch.dtype | None = None) -> list[Block]:
+    """The same blocks for many products: matrices in `dtype` (None: as they are) and laid out for them."""
+
+    def ready(block: Block) -> Block:
+        found = [(name, getattr(block, name)) for name in _MATRICES]
+        packed: dict[str, Any] = {
+            name: pack(one if dtype is None else one.to(dtype)) for name, one in found if isinstance(one, Matrix)
+        }
+        return replace(block, **packed)
+
+    # The last block may be asked for few of its tokens, whose queries are few then.
+    return [ready(block) for block in (*blocks[:-1], _take_apart(blocks[-1]))]
+
+
 def level(block: Block, x: torch.Tensor) -> Level:
     """Tokens (c, n, D) with their queries, keys and values in `block`."""
-    return x, _apply(block.qkv, block.norm1(x))
+    return x, block.qkv(block.norm1(x))
 
 
 def advance(block: Block, entry: Level, *, read: int | None = None, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -111,11 +134,10 @@ def run(
     for block in blocks[1:-1]:
         x = advance(block, level(block, x), mask=mask)
     last = blocks[-1]
-    if read is None:
-        return advance(last, level(last, x), mask=mask)
-    q_matrix, kv_matrix = _split(last.qkv)
+    if read is None or last.q is None or last.kv is None:
+        return advance(last, level(last, x), read=read, mask=mask)
     normed = last.norm1(x)
-    return _finish(last, x[:, :read], _apply(q_matrix, normed[:, :read]), _apply(kv_matrix, normed), mask)
+    return _finish(last, x[:, :read], last.q(normed[:, :read]), last.kv(normed), mask)
 
 
 def _finish(
@@ -131,24 +153,17 @@ def _finish(
     if block.k_norm is not None:
         key = block.k_norm(key.to(x.dtype)).to(key.dtype)
     attended = scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)
-    x = _add(x, _apply(block.proj, attended), block.scale1)
-    hidden = block.act(_apply(block.fc1, block.norm2(x)))
-    return _add(x, _apply(block.fc2, hidden), block.scale2)
-
-
-def _apply(matrix: tuple[torch.Tensor, torch.Tensor | None], x: torch.Tensor) -> torch.Tensor:
-    weight, bias = matrix
-    return linear(x.to(weight.dtype), weight, bias)
+    x = _add(x, block.proj(attended), block.scale1)
+    return _add(x, block.fc2(block.fc1(block.norm2(x), block.act)), block.scale2)
 
 
 def _add(x: torch.Tensor, update: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
     return x + update if scale is None else torch.addcmul(x, update.to(x.dtype), scale)
 
 
-def _split(matrix: tuple[torch.Tensor, torch.Tensor | None]) -> tuple[Any, Any]:
-    """The matrix of the queries, and the one of keys and values."""
-    weight, bias = matrix
-    width = len(weight) // 3
-    if bias is None:
-        return (weight[:width], None), (weight[width:], None)
-    return (weight[:width], bias[:width]), (weight[width:], bias[width:])
+def _take_apart(block: Block) -> Block:
+    """`block` with the parts of `qkv` on their own, too."""
+    if not isinstance(block.qkv, Matrix):
+        return block
+    width = len(block.qkv.weight) // 3
+    return replace(block, q=block.qkv.rows(0, width), kv=block.qkv.rows(width, 3 * width))
