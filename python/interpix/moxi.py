@@ -162,9 +162,9 @@ class MoXI:
     ) -> Any:
         """MoXI(-), for comparison: ranks every patch once by what it does alone, without interactions.
 
-        Takes 2 n evaluations for n patches: n for the ranking, n for the curve along it. Arguments and
-        result as in `explain`, with all patches ranked; the patches' `values` are f(a) - f({}) (insertion) or
-        (f(N) - f(N - a)) / n (deletion).
+        Takes 2 n + 3 evaluations for n patches: n + 1 for the ranking, n + 1 for the curve along it, and the whole
+        image. Arguments and result as in `explain`, with all patches ranked; the patches' `values` are f(a) - f({})
+        (insertion) or (f(N) - f(N - a)) / n (deletion).
         """
 
         def assign(game: Callable[[BoolArray], Any], players: int, batch_size: int) -> tuple[Any, int]:
@@ -345,7 +345,7 @@ class MoXI:
             gaps=np.append(-np.diff(values[ranking]), np.inf),
             stopped_at=int(done.argmax()) if done.any() else None,
             empty=ends[0] if insertion else ends[-1],
-            evaluations=players,
+            evaluations=len(steps),
             image=index,
             values=values,
         )
