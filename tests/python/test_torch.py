@@ -264,6 +264,41 @@ def test_torchvision_weights_and_hugging_face_processors_preprocess():
     assert len(result.ranking) == 2
 
 
+class Holding:
+    """A function of numpy arrays that happens to keep a torch module as its `model`."""
+
+    model = nn.Conv2d(3, 2, 1)
+
+    def __call__(self, batch):
+        assert isinstance(batch, np.ndarray)
+        return batch.mean(axis=(2, 3))
+
+
+class Named(nn.Module):
+    """A module whose own `model` is a name."""
+
+    model = "named"
+
+    def forward(self, x):
+        return x.mean(dim=(2, 3))
+
+
+def test_only_a_pipeline_is_taken_for_the_model_that_it_holds():
+    function = Holding()
+    classifier = as_classifier(function)
+    assert isinstance(classifier, ix.CallableClassifier)
+    assert classifier.function is function
+    assert ix.MoXI(function, regions="2x3").explain(picture(), 0, stop=1).target == 0
+    with pytest.raises(ix.ArgumentTypeError, match=r"`module`.*got Holding"):
+        ix.TorchClassifier(function)
+    holder = Named()
+    assert as_classifier(holder).module is holder
+    assert ix.TorchClassifier(holder).module is holder
+    # A module is taken itself even if it has another one, and a processor, as its parts.
+    holder.model, holder.image_processor = nn.Identity(), None
+    assert as_classifier(holder).module is holder
+
+
 class Halting(nn.Module):
     """Fits `most` pictures into its memory."""
 

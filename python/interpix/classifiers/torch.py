@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from interpix.absence import Absence, Fill
 from interpix.arrays import IntArray
-from interpix.classifiers.base import Scorer, check_logits, make_fill
+from interpix.classifiers.base import Scorer, check_logits, make_fill, torch_module
 from interpix.classifiers.sources import describe_source, find_class_names, find_preprocessing, read_preprocessing
 from interpix.classifiers.tokens import TokenModel, evaluating, find_token_model, is_hooked
 from interpix.classifiers.torch_scorers import Chunks, TokenScorer, TorchPictureScorer, WindowScorer
@@ -62,13 +62,13 @@ class TorchClassifier:
             name: For people.
             input_size: Height and width of a preprocessed image, if only one size will do.
         """
-        if not isinstance(module, nn.Module):
-            preprocess = getattr(module, "image_processor", None) if preprocess is None else preprocess
-            module = getattr(module, "model", module)
-        if not isinstance(module, nn.Module):
+        found = torch_module(module)
+        if found is None:
             cure = "pass the model itself"
             raise bad_type("module", "a torch.nn.Module or a Hugging Face pipeline", module, cure)
-        self.module = module
+        if preprocess is None and found is not module:
+            preprocess = module.image_processor
+        self.module = module = found
         self.name: str = name or describe_source(module)
         names = find_class_names(module, preprocess) if class_names is None else class_names
         self.class_names: list[str] | None = None if names is None else list(names)
