@@ -6,11 +6,12 @@ from typing import Any, ClassVar, Literal
 
 from interpix.absence import AbsenceInput, read_absence
 from interpix.attribution import Attribution
+from interpix.checks import check_choice, check_positive
 from interpix.explanation import Direction, Explanation
 from interpix.images import ImageInput, read_image
-from interpix.methods.base import Method, check_choice, check_positive
+from interpix.methods.base import Method
 from interpix.moxi import MoXI as Search
-from interpix.moxi import Sampler, Stop
+from interpix.moxi import Sampler, Stop, check_stop
 from interpix.regions import RegionsInput, read_regions
 from interpix.rewards import check_reward
 
@@ -147,8 +148,7 @@ class MoXI(_Game):
         """Refuses what cannot be, before any work is done."""
         super().__post_init__()
         check_choice("direction", self.direction, ("insertion", "deletion"))
-        if self.stop not in ("flip", "all"):
-            check_positive("stop", self.stop)
+        check_stop(self.stop)
 
     def _play(self, search: Search, image: ImageInput, target: int | str | None) -> Explanation:
         found: Explanation = search.explain(image, target, direction=self.direction, stop=self.stop)

@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import IntArray
+from interpix.checks import check_positive
 from interpix.classifiers.base import is_torch
 from interpix.errors import bad_value
-from interpix.methods.base import Facts, Map, MapMethod, Question, check_positive
+from interpix.methods.base import Facts, Map, MapMethod, Question
 from interpix.rewards import read_logits, scores_of
 
 __all__ = ["RISE", "Masks"]

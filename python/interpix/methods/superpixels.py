@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import BoolArray
+from interpix.checks import check_positive
 from interpix.classifiers.base import Coalitions
 from interpix.errors import MissingDependencyError, bad_value
-from interpix.methods.base import Facts, Map, MapMethod, Question, check_positive
+from interpix.methods.base import Facts, Map, MapMethod, Question
 from interpix.methods.perturbation import check_keep
 from interpix.regions import RegionsInput, Superpixels, label_regions, read_regions, regions_name
 from interpix.rewards import scores_of

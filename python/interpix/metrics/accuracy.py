@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import IntArray, to_numpy
+from interpix.checks import check_choice
 from interpix.errors import bad_value
 from interpix.explanation import Direction, Explanation
 from interpix.metrics.base import Curve, Summary
@@ -62,8 +63,7 @@ def trace_patches(
             the model's input.
         direction: `"deletion"`: from the image to the replacement; `"insertion"`: back.
     """
-    if direction not in ("insertion", "deletion"):
-        raise bad_value("direction", '"insertion" or "deletion"', repr(direction), "pick one")
+    check_choice("direction", direction, ("insertion", "deletion"))
     labels = sample_regions(sample, regions)
     players = int(labels.max()) + 1
     order = to_numpy(np.asarray(ranking), "ranking")

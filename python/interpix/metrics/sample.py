@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import BoolArray, IntArray
+from interpix.checks import check_positive
 from interpix.classifiers import Classifier, as_classifier
 from interpix.classifiers.base import resolve_target
-from interpix.errors import bad_type, bad_value
 from interpix.games import model_display, model_input
 from interpix.images import ImageInput, read_image
 from interpix.metrics.annotation import read_annotation
@@ -69,10 +69,7 @@ class Sample:
             batch_size: The greatest number of pictures in one call of the model.
             seed: Of the random choices of all measures of this image.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int):
-            raise bad_type("batch_size", "a positive integer", batch_size, "or leave it out")
-        if batch_size < 1:
-            raise bad_value("batch_size", "a positive integer", batch_size, "or leave it out")
+        check_positive("batch_size", batch_size)
         classifier = as_classifier(model)
         loaded = read_image(image)
         tensor = model_input(classifier, loaded)
