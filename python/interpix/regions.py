@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import IntArray, describe, is_array, to_numpy
+from interpix.checks import check_positive
 from interpix.errors import MissingDependencyError, bad_type, bad_value
 
 __all__ = [
@@ -50,9 +51,10 @@ class Superpixels:
 
     def __post_init__(self) -> None:
         """Refuses what SLIC cannot do."""
-        if self.count < 1:
-            raise bad_value("count", "1 or more superpixels", self.count, "50 is the default")
-        if not self.compactness > 0:
+        check_positive("count", self.count)
+        if isinstance(self.compactness, bool) or not isinstance(self.compactness, int | float):
+            raise bad_type("compactness", "a positive number", self.compactness, "10 is the default")
+        if not 0 < self.compactness < float("inf"):
             raise bad_value("compactness", "a positive number", self.compactness, "10 is the default")
 
     def label(self, image: npt.NDArray[np.uint8]) -> IntArray:
