@@ -19,7 +19,7 @@ from interpix.storage import read_arrays, require_arrays, write_arrays
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Direction", "Explanation", "Score", "load", "load_all", "save_all"]
+__all__ = ["Direction", "Explanation", "PlotKind", "Score", "load", "load_all", "save_all"]
 
 Direction: TypeAlias = Literal["insertion", "deletion"]
 """Grow from nothing, or shrink from the whole image."""
