@@ -21,6 +21,7 @@ __all__ = [
     "Regions",
     "RegionsInput",
     "Superpixels",
+    "check_regions",
     "grid_regions",
     "label_regions",
     "read_regions",
@@ -105,6 +106,11 @@ def read_regions(regions: RegionsInput, token_grid: tuple[int, int] | None = Non
     if rows < 1 or columns < 1:
         raise bad_value("regions", "at least one row and one column", f"{rows} x {columns}", 'use "7x7", for example')
     return rows, columns
+
+
+def check_regions(regions: RegionsInput) -> None:
+    """Refuses what no model could have as its regions."""
+    read_regions(regions, DEFAULT_GRID)
 
 
 def label_regions(regions: Regions, image: npt.NDArray[np.uint8]) -> IntArray:

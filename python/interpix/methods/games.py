@@ -12,12 +12,10 @@ from interpix.images import ImageInput, read_image
 from interpix.methods.base import Method
 from interpix.moxi import MoXI as Search
 from interpix.moxi import Sampler, Stop, check_stop
-from interpix.regions import RegionsInput, read_regions
+from interpix.regions import RegionsInput, check_regions
 from interpix.rewards import check_reward
 
 __all__ = ["MoXI", "MoXIOneShot", "Shapley"]
-
-_ANY_GRID = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class _Game(Method):
 
     def __post_init__(self) -> None:
         """Refuses what cannot be, before any work is done."""
-        read_regions(self.regions, _ANY_GRID)
+        check_regions(self.regions)
         read_absence(self.absence)
         check_reward(self.reward)
         check_positive("batch_size", self.batch_size, optional=True)
