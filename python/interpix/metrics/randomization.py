@@ -89,7 +89,7 @@ def model_randomization(
     return ImageScore(
         metric="model_randomization",
         value=float(np.mean(list(correlations.values()))),
-        higher_is_better=False,
+        higher_is_better=None,
         skipped="a map is constant" if constant else None,
         parts={f"seed {seed}": value for seed, value in correlations.items()},
         options={"seeds": tuple(seeds)},
@@ -107,7 +107,7 @@ class ModelRandomization:
     seeds: tuple[int, ...] = (0, 1, 2)
 
     name: ClassVar[str] = "model_randomization"
-    higher_is_better: ClassVar[bool] = False
+    higher_is_better: ClassVar[bool | None] = None
 
     def score_method(self, sample: Sample, method: "Explainer", image: ImageInput, attribution: Any) -> ImageScore:
         """The correlation of a map (H, W) with those that the method makes of re-initialized modules.
