@@ -363,6 +363,54 @@ def test_models_that_fail_are_named(answer, message):
         assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+class Failing(nn.Module):
+    """A norm that raises where more than `most` sequences come."""
+
+    def __init__(self, inner, most, error):
+        super().__init__()
+        self.inner, self.most, self.error = inner, most, error
+
+    def forward(self, x):
+        if len(x) > self.most:
+            raise self.error
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("absence", [ix.DropTokens(), ix.MaskAttention(1)])
+@pytest.mark.parametrize("part", ["first", "last"])
+def test_a_part_of_a_vision_transformer_that_fails_is_the_models_error(absence, part):
+    model = vit(global_pool="avg")
+    block = model.blocks[0 if part == "first" else 1]
+    block.norm1 = Failing(block.norm1, 0, ValueError("no norm today"))
+    tokens = np.kron(np.arange(24).reshape(1, 4, 6), np.ones((1, 8, 8), np.int64))
+    scorer = as_classifier(model).scorer(picture(count=1), tokens, absence)
+    message = r"model `VisionTransformer` raised ValueError for images with.*: no norm today"
+    with pytest.raises(ix.ModelError, match=message):
+        scorer.score(Coalitions(np.array([0]), np.arange(24)[None] > 3, np.array([-1]), np.array([[0]])))
+
+
+def test_a_vision_transformer_that_runs_out_of_memory_gets_fewer_at_once():
+    model = vit()
+    expected = ix.MoXI(model).explain(picture(), 2, stop=2)
+    model.blocks[1].norm1 = Failing(model.blocks[1].norm1, 5, RuntimeError("not enough memory"))
+    result = ix.MoXI(model).explain(picture(), 2, stop=2)
+    assert result.ranking.tolist() == expected.ranking.tolist()
+    assert result.provenance["batch_size_reduced_to"] <= 5
+
+
+def test_a_layer_that_fails_in_windows_is_the_models_error():
+    model = convolutions().eval()
+    labels = np.arange(4).repeat(HEIGHT * WIDTH // 4).reshape(1, HEIGHT, WIDTH)
+    scorer = as_classifier(model).scorer(picture(count=1), labels, ix.Fill())
+    assert isinstance(scorer, WindowScorer)
+    model[-1].to("meta")  # another device
+    masks = ~np.eye(4, dtype=bool)
+    flip = np.arange(4)
+    for some in (flip, np.full(4, -1)):
+        with pytest.raises(ix.ModelError, match=r"model `Sequential` raised \w+ for (a batch|the picture)"):
+            scorer.score(Coalitions(np.zeros(4, np.int64), masks, some, np.zeros((4, 1), np.int64)))
+
+
 def test_a_failure_on_the_way_keeps_what_was_found():
     calls = []
 

@@ -19,7 +19,7 @@ from interpix.arrays import IntArray
 from interpix.classifiers.base import Scorer, check_logits, make_fill, torch_module
 from interpix.classifiers.sources import describe_source, find_class_names, find_preprocessing, read_preprocessing
 from interpix.classifiers.tokens import TokenModel, evaluating, find_token_model, is_hooked
-from interpix.classifiers.torch_scorers import Chunks, TokenScorer, TorchPictureScorer, WindowScorer
+from interpix.classifiers.torch_scorers import Chunks, TokenScorer, TorchPictureScorer, WindowScorer, errors_of
 from interpix.classifiers.windows import WindowModel, find_window_model
 from interpix.errors import ArgumentError, ModelError, bad_type, bad_value
 from interpix.images import to_display
@@ -139,14 +139,8 @@ class TorchClassifier:
 
     def forward(self, batch: Tensor) -> Tensor:
         """The module's logits (B, classes) for a batch on its device, unwrapped and of the right shape."""
-        try:
+        with errors_of(self.name, f"a batch {tuple(batch.shape)}"):
             answer = self.module(batch)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:
-            shape = tuple(batch.shape)
-            message = f"model `{self.name}` raised {type(error).__name__} for a batch {shape}: {error}"
-            raise ModelError(message) from error
         logits = _unwrap(answer)
         if not isinstance(logits, Tensor):
             message = f"model `{self.name}`: expected logits, got {type(answer).__name__}; return a tensor (B, classes)"
