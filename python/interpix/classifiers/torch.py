@@ -130,12 +130,14 @@ class TorchClassifier:
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Logits (B, classes) of preprocessed images (B, 3, H', W')."""
-        rows = torch.from_numpy(np.ascontiguousarray(batch, np.float32))
-        chunks = Chunks(self.name, self.pictures_at_once(*rows.shape[2:]))
+        return self.tensor_logits(torch.from_numpy(np.ascontiguousarray(batch, np.float32))).astype(np.float32)
+
+    def tensor_logits(self, batch: Tensor) -> npt.NDArray[np.float64]:
+        """The same for pictures (B, 3, H', W') on any device; fewer go at once where memory runs out."""
+        chunks = Chunks(self.name, self.pictures_at_once(*batch.shape[2:]))
         with self.evaluating():
-            parts = chunks.run(len(rows), lambda part: self.forward(rows[part].to(self.device, self.dtype)).float())
-            logits = torch.cat(parts).cpu().numpy()
-        return check_logits(logits, len(batch), self.name).astype(np.float32)
+            parts = chunks.run(len(batch), lambda part: self.forward(batch[part].to(self.device, self.dtype)).float())
+            return check_logits(torch.cat(parts).cpu().numpy(), len(batch), self.name)
 
     def forward(self, batch: Tensor) -> Tensor:
         """The module's logits (B, classes) for a batch on its device, unwrapped and of the right shape."""
