@@ -1,7 +1,8 @@
 """The anatomy of the Vision Transformers of timm, torchvision and transformers, read from their structure.
 
 A part is known by the full name of its class. A subclass may do anything, so it is unknown, and so is the whole model
-then. None of the three packages is imported.
+then; only the patch embedding of timm's may be of any class, as it is run as it is. None of the three packages is
+imported.
 """
 
 from collections.abc import Callable
