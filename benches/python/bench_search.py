@@ -47,10 +47,8 @@ def measure(label, model, image, **options):
     try:
         shares = []
         for _ in range(3):
-            result, run = None, None
-            games, _ = moxi._begin(image, None, "insertion", {})
             start = time.process_time()
-            moxi._begin(image, None, "insertion", {})
+            games, _ = moxi._begin(image, None, "insertion", {})
             preparation = time.process_time() - start
             start = time.process_time()
             result = moxi.explain(image, **options)

@@ -47,8 +47,9 @@ class Fill:
         value = self.value
         if isinstance(value, str):
             if value not in _NAMES:
-                names = ", ".join(f'"{name}"' for name in (*_NAMES, *_TOKEN_NAMES))
-                raise bad_value("absence", f"one of {names}, a number or an array", repr(value), "pick one")
+                names = ", ".join(f'"{name}"' for name in _NAMES)
+                cure = "pick one; what is no fill is a class of its own: DropTokens, MaskAttention"
+                raise bad_value("absence", f"a fill: {names}, a number or an array", repr(value), cure)
         elif not (is_array(value) or isinstance(value, int | float)):
             raise bad_type("absence", "a name, a number or an array", value, 'use "black", for example')
 

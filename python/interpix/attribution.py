@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from interpix.arrays import describe, read_only
 from interpix.errors import bad_value
-from interpix.storage import read_arrays, write_arrays
+from interpix.storage import read_arrays, require_arrays, write_arrays
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,6 +100,7 @@ def load_attribution(path: str | os.PathLike[str]) -> Attribution:
     if metadata.get("attribution_format") != _FORMAT:
         got = metadata.get("attribution_format", f"another result of interpix in '{os.fspath(path)}'")
         raise bad_value("path", f"an attribution of format {_FORMAT}", got, "use interpix.load for an explanation")
+    require_arrays(arrays, _ARRAYS, path)
     fields: dict[str, Any] = {**metadata["attribution"], **arrays}
     names = fields.pop("class_names")
     return Attribution(**fields, class_names=None if names is None else tuple(names))

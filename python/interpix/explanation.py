@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from interpix.arrays import IntArray, read_only
 from interpix.errors import bad_value
-from interpix.storage import read_arrays, write_arrays
+from interpix.storage import read_arrays, require_arrays, write_arrays
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Direction", "Explanation", "Score", "load", "load_all", "save_all"]
+__all__ = ["Direction", "Explanation", "PlotKind", "Score", "load", "load_all", "save_all"]
 
 Direction: TypeAlias = Literal["insertion", "deletion"]
 """Grow from nothing, or shrink from the whole image."""
@@ -219,9 +219,11 @@ def load_all(path: str | os.PathLike[str]) -> list[Explanation]:
     if metadata.get("format") != _FORMAT:
         cure = "read it with the version of interpix that wrote it"
         raise bad_value("path", f"a result of format {_FORMAT}", metadata.get("format"), cure)
+    saved = metadata["explanations"]
+    require_arrays(arrays, (f"{index}.{name}" for index in range(len(saved)) for name in _ARRAYS), path)
     return [
         _restore(scalars, {name: arrays.get(f"{index}.{name}") for name in (*_ARRAYS, *_OPTIONAL_ARRAYS)})
-        for index, scalars in enumerate(metadata["explanations"])
+        for index, scalars in enumerate(saved)
     ]
 
 

@@ -15,10 +15,11 @@ import numpy as np
 from interpix import _core
 from interpix.absence import AbsenceInput, Fill, read_absence
 from interpix.arrays import AnyArray, BoolArray, from_numpy, to_numpy
+from interpix.checks import check_choice, check_positive
 from interpix.classifiers import as_classifier
 from interpix.classifiers.base import Classifier, Precision
 from interpix.contrast import search_contrast
-from interpix.errors import InterpixError, bad_type, bad_value
+from interpix.errors import InterpixError, bad_value
 from interpix.explanation import Direction, Explanation
 from interpix.games import Found, Games, ImageGame, prepare_games, score_list
 from interpix.images import ImageInput, read_images
@@ -26,7 +27,7 @@ from interpix.progress import ProgressCounter
 from interpix.regions import RegionsInput, read_regions, regions_name
 from interpix.rewards import Scores, check_reward
 
-__all__ = ["MoXI", "Sampler", "Stop", "Target"]
+__all__ = ["MoXI", "Sampler", "Stop", "Target", "check_stop"]
 
 Stop: TypeAlias = Literal["flip", "all"] | int
 """At the flip of the answer, after all patches, or after k."""
@@ -84,13 +85,14 @@ class MoXI:
         """
         self._classifier: Classifier = as_classifier(model)
         self._reward = check_reward(reward)
-        if precision not in ("exact", "mixed"):
-            raise bad_value("precision", '"exact" or "mixed"', repr(precision), "pick one")
+        check_choice("precision", precision, ("exact", "mixed"))
         self._precision: Precision = precision
         self._absence = read_absence(absence, self._classifier.token_grid)
         automatic = isinstance(regions, str) and regions == "auto" and isinstance(self._absence, Fill)
         self._regions = read_regions(regions, None if automatic else self._classifier.token_grid)
-        self._given_batch_size = None if batch_size == "auto" else _positive("batch_size", batch_size)
+        if batch_size != "auto":
+            check_positive("batch_size", batch_size)
+        self._given_batch_size = None if batch_size == "auto" else batch_size
 
     def _batch_size(self, games: Games) -> int:
         return self._given_batch_size or games.scorer.batch_size
@@ -162,9 +164,9 @@ class MoXI:
     ) -> Any:
         """MoXI(-), for comparison: ranks every patch once by what it does alone, without interactions.
 
-        Takes 2 n evaluations for n patches: n for the ranking, n for the curve along it. Arguments and
-        result as in `explain`, with all patches ranked; the patches' `values` are f(a) - f({}) (insertion) or
-        (f(N) - f(N - a)) / n (deletion).
+        Takes 2 n + 3 evaluations for n patches: n + 1 for the ranking, n + 1 for the curve along it, and the whole
+        image. Arguments and result as in `explain`, with all patches ranked; the patches' `values` are f(a) - f({})
+        (insertion) or (f(N) - f(N - a)) / n (deletion).
         """
 
         def assign(game: Callable[[BoolArray], Any], players: int, batch_size: int) -> tuple[Any, int]:
@@ -345,7 +347,7 @@ class MoXI:
             gaps=np.append(-np.diff(values[ranking]), np.inf),
             stopped_at=int(done.argmax()) if done.any() else None,
             empty=ends[0] if insertion else ends[-1],
-            evaluations=players,
+            evaluations=len(steps),
             image=index,
             values=values,
         )
@@ -431,20 +433,17 @@ def _slice(value: Any, index: int, count: int) -> Any:
     return value
 
 
-def _positive(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise bad_type(name, "a positive integer", value, "or leave it out")
-    if value < 1:
-        raise bad_value(name, "a positive integer", value, "or leave it out")
-    return value
-
-
 def _check_search(direction: object, stop: object, min_confidence: float) -> None:
-    if direction not in ("insertion", "deletion"):
-        raise bad_value("direction", '"insertion" or "deletion"', repr(direction), "pick one")
-    if stop not in ("flip", "all"):
-        if isinstance(stop, str):
-            raise bad_value("stop", '"flip", "all" or a number of patches', repr(stop), "pick one")
-        _positive("stop", stop)
+    check_choice("direction", direction, ("insertion", "deletion"))
+    check_stop(stop)
     if not 0 <= min_confidence <= 1:
         raise bad_value("min_confidence", "a probability in 0 ... 1", min_confidence, "0 asks for none")
+
+
+def check_stop(stop: object) -> None:
+    """Refuses what is no `Stop`."""
+    if stop in ("flip", "all"):
+        return
+    if isinstance(stop, str):
+        raise bad_value("stop", '"flip", "all" or a number of patches', repr(stop), "pick one")
+    check_positive("stop", stop)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from interpix.arrays import FloatArray
 from interpix.errors import MissingDependencyError, bad_value
 from interpix.explanation import Explanation
+from interpix.metrics.base import arrow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -235,7 +236,7 @@ def _plot_row(row: Any, entry: "Entry", spread: "Entry | None") -> None:
         _show_map(row[2], _kept(spread).map)
         _plain_title(row[2], spread.method)
     row[3].set_axis_off()
-    labels = [f"{_shortened(name)} {'↑' if score.higher_is_better else '↓'}" for name, score in entry.scores.items()]
+    labels = [f"{_shortened(name)} {arrow(score)}" for name, score in entry.scores.items()]
     width = max(map(len, labels)) + 1
     lines = [f"{'':{width}}{'map':>7}{'' if spread is None else 'IProp':>7}"]
     for label, (name, score) in zip(labels, entry.scores.items(), strict=True):

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import IntArray, describe, is_array, to_numpy
+from interpix.checks import check_positive
 from interpix.errors import MissingDependencyError, bad_type, bad_value
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Regions",
     "RegionsInput",
     "Superpixels",
+    "check_regions",
     "grid_regions",
     "label_regions",
     "read_regions",
@@ -50,9 +52,10 @@ class Superpixels:
 
     def __post_init__(self) -> None:
         """Refuses what SLIC cannot do."""
-        if self.count < 1:
-            raise bad_value("count", "1 or more superpixels", self.count, "50 is the default")
-        if not self.compactness > 0:
+        check_positive("count", self.count)
+        if isinstance(self.compactness, bool) or not isinstance(self.compactness, int | float):
+            raise bad_type("compactness", "a positive number", self.compactness, "10 is the default")
+        if not 0 < self.compactness < float("inf"):
             raise bad_value("compactness", "a positive number", self.compactness, "10 is the default")
 
     def label(self, image: npt.NDArray[np.uint8]) -> IntArray:
@@ -103,6 +106,11 @@ def read_regions(regions: RegionsInput, token_grid: tuple[int, int] | None = Non
     if rows < 1 or columns < 1:
         raise bad_value("regions", "at least one row and one column", f"{rows} x {columns}", 'use "7x7", for example')
     return rows, columns
+
+
+def check_regions(regions: RegionsInput) -> None:
+    """Refuses what no model could have as its regions."""
+    read_regions(regions, DEFAULT_GRID)
 
 
 def label_regions(regions: Regions, image: npt.NDArray[np.uint8]) -> IntArray:

@@ -6,7 +6,7 @@ The format is read by every safetensors library; writing it takes no dependency 
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from interpix.errors import bad_value
 
-__all__ = ["read_arrays", "replace_file", "write_arrays"]
+__all__ = ["read_arrays", "replace_file", "require_arrays", "write_arrays"]
 
 _DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "U8": "u1", "BOOL": "?"}
 _NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
@@ -54,6 +54,14 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, npt.NDArray[Any
         cure = "check that it was written by `save` and is complete"
         raise bad_value("path", "a result of interpix", f"'{os.fspath(path)}'", cure) from error
     return arrays, metadata
+
+
+def require_arrays(arrays: Mapping[str, Any], names: Iterable[str], path: str | os.PathLike[str]) -> None:
+    """Refuses a file that lacks one of the arrays `names`."""
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        cure = "check that it was written by `save` and is complete"
+        raise bad_value("path", f"a result with the array `{missing[0]}`", f"'{os.fspath(path)}' without it", cure)
 
 
 def replace_file(path: str | os.PathLike[str], content: bytes) -> None:

@@ -34,6 +34,9 @@ def test_black_needs_a_preprocessing(image):
 def test_bad_fills_say_what_to_do(image, classifier):
     with pytest.raises(ArgumentError, match="got 'white'"):
         read_absence("white")
+    message = 'a fill: "zero", "black", "mean", "blur", a number or an array, got \'drop_tokens\'; .*own: DropTokens'
+    with pytest.raises(ArgumentError, match=message):
+        Fill("drop_tokens")
     with pytest.raises(ArgumentTypeError, match="got NoneType"):
         read_absence(None)
     with pytest.raises(ArgumentError, match=r"broadcasts to \(3, 4, 6\)"):

@@ -6,6 +6,7 @@ import pytest
 
 import interpix as ix
 from interpix.attribution import Attribution
+from interpix.storage import read_arrays, write_arrays
 
 
 @pytest.fixture
@@ -36,6 +37,15 @@ def test_another_result_is_refused(tmp_path):
     explanation.save(tmp_path / "group.safetensors")
     with pytest.raises(ix.ArgumentError, match=r"interpix\.load for an explanation"):
         ix.load_attribution(tmp_path / "group.safetensors")
+
+
+def test_a_file_without_its_image_is_refused(attribution, tmp_path):
+    path = tmp_path / "part.safetensors"
+    attribution.save(path)
+    arrays, metadata = read_arrays(path)
+    write_arrays(path, {"map": arrays["map"]}, metadata)
+    with pytest.raises(ix.ArgumentError, match=r"the array `image`, got '.*part\.safetensors' without it"):
+        ix.load_attribution(path)
 
 
 def test_propagation_is_propagate(attribution):

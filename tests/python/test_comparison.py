@@ -8,6 +8,7 @@ from PIL import Image
 import interpix as ix
 from interpix import methods, metrics
 from interpix.cli import main
+from interpix.comparison import Comparison, Entry
 from interpix.comparison.store import fingerprint
 
 SIZE = (24, 30)
@@ -215,6 +216,21 @@ def test_patch_measures_and_randomization(photos):
     trace = metrics.trace_patches(sample, np.argsort([-mean for mean in means], kind="stable"), regions="2x3")
     assert result.table["gradient"][names[0]] == pytest.approx(np.trapezoid(trace.correct.astype(float), dx=1 / 6))
     assert 0 < result.table["IProp(gradient)"][names[1]] <= 1
+
+
+def test_the_best_randomization_is_the_one_nearest_to_0():
+    name, scores = "model_randomization", {"same": [0.9, 0.8], "opposite": [-0.9, -0.8], "near": [-0.2, 0.1]}
+    entries = [
+        Entry(image, method, {name: metrics.ImageScore(name, values[index], higher_is_better=None)}, 0.1, None)
+        for index, image in enumerate(["one", "two"])
+        for method, values in scores.items()
+    ]
+    result = Comparison(tuple(entries), {name: metrics.ModelRandomization()}, {})
+    assert result.best(name) == pytest.approx(-0.05)
+    assert [line.split()[-1] for line in str(result).splitlines()] == ["→0", "0.85", "-0.85", "-0.05*"]
+    assert result.wins("near", "opposite", name) == (2, 2)
+    assert result.wins("same", "near", name) == (0, 2)
+    assert "nearer to 0 is better" in repr(result.summary("near", name))
 
 
 def test_report(model, photos, tmp_path):

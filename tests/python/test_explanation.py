@@ -16,6 +16,7 @@ from interpix.plots import (
     plot_overview,
     plot_photo,
 )
+from interpix.storage import read_arrays, write_arrays
 
 
 @pytest.fixture
@@ -69,6 +70,15 @@ def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(ArgumentError, match="a result of interpix"):
         interpix.load(tmp_path / "x")
+
+
+def test_a_file_without_one_of_its_arrays_is_refused(results, tmp_path):
+    path = tmp_path / "part.safetensors"
+    save_all(path, results)
+    arrays, metadata = read_arrays(path)
+    write_arrays(path, {name: array for name, array in arrays.items() if name != "1.gaps"}, metadata)
+    with pytest.raises(ArgumentError, match=r"the array `1\.gaps`, got '.*part\.safetensors' without it"):
+        load_all(path)
 
 
 def test_a_failed_save_leaves_the_old_file(results, tmp_path, monkeypatch):

@@ -71,6 +71,7 @@ def test_one_image_at_a_time(classifier, image):
         (lambda: Shapley(sampler="all"), "`sampler`"),
         (lambda: Shapley(rounds=0), "`rounds`"),
         (lambda: MoXI(stop=0), "`stop`"),
+        (lambda: MoXI(stop="flop"), '"flip", "all" or a number of patches'),
         (lambda: MoXI(direction="up"), "`direction`"),
         (lambda: MoXIOneShot(reward="much"), "`reward`"),
         (lambda: MoXI(regions="no"), "`regions`"),

@@ -153,6 +153,20 @@ def test_slic_superpixels_are_the_default(method):
     json.dumps(result.provenance)
 
 
+@pytest.mark.parametrize("method", [LIME, SuperpixelRISE])
+def test_tokens_are_regions_where_a_model_has_them(method):
+    vit = {"img_size": (16, 24), "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2, "num_classes": 3}
+    models = pytest.importorskip("timm").models
+    picture = np.random.default_rng(0).normal(size=(3, 16, 24)).astype(np.float32)
+    tokens = method(20, "tokens", baseline="zero")
+    result = tokens.explain(models.vision_transformer.VisionTransformer(**vit), picture)
+    assert (result.provenance["regions"], result.provenance["superpixels"]) == ("2x3", 6)
+    np.testing.assert_array_equal(result.map[:8, :8], result.map[0, 0])
+    convolutions = nn.Sequential(nn.Conv2d(3, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(ix.ArgumentError, match="`regions`: expected a grid, as this model has no tokens"):
+        tokens.explain(convolutions, picture)
+
+
 def test_a_native_model_needs_no_torch():
     code = (
         "import sys, numpy as np, interpix as ix\n"

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 import interpix as ix
+from interpix.methods.base import Question
 from interpix.metrics import PatchTrace, Sample, accuracy_curve, trace_explanation, trace_patches
+from interpix.metrics.accuracy import sample_regions
 
 
 def trace_of(predicted, label=0, prediction=0, direction="deletion"):
@@ -89,3 +91,17 @@ def test_a_search_that_stopped_early_is_refused(classifier, image):
         trace_explanation(explanation)
     with pytest.raises(ix.ArgumentError, match="direction"):
         trace_patches(Sample.of(classifier, image), np.arange(6), regions=(2, 3), direction="sideways")
+
+
+@pytest.mark.parametrize("regions", ["2x3", ix.Superpixels(20), np.arange(24 * 36).reshape(24, 36) // 200])
+@pytest.mark.parametrize("raw", [True, False])
+def test_patches_are_those_of_a_search_and_of_a_method(classifier, regions, raw):
+    rng = np.random.default_rng(3)
+    # Of so little contrast that superpixels are nearly squares; stretched, they would follow the colors.
+    picture = rng.integers(40, 50, (6, 9, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+    image = picture if raw else classifier.preprocess(picture)
+    found = ix.MoXI(classifier, regions=regions).explain(image, direction="deletion", stop="all")
+    sample = Sample.of(classifier, image)
+    np.testing.assert_array_equal(sample_regions(sample, regions), found.regions)
+    np.testing.assert_array_equal(sample.image, Question.of(classifier, image).image)
+    np.testing.assert_array_equal(trace_patches(sample, found.ranking, regions=regions).predicted, found.predicted)

@@ -84,7 +84,7 @@ def test_by_hand():
     ]
     assert score.value == pytest.approx(np.mean(expected))
     assert score.parts == {"seed 4": pytest.approx(expected[0]), "seed 5": pytest.approx(expected[1])}
-    assert not score.higher_is_better
+    assert score.higher_is_better is None
 
 
 def test_a_map_that_ignores_the_model_is_found_out():

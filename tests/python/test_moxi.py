@@ -279,6 +279,24 @@ def test_one_shot_ranks_by_what_a_patch_does_alone(image, classifier, direction)
     assert result.provenance["method"] == "MoXI(-)"
 
 
+@pytest.mark.parametrize("direction", ["insertion", "deletion"])
+@pytest.mark.parametrize("options", [None, {"sampler": "exact"}, {"sampler": "moxi"}, {"sampler": "permutation"}])
+def test_evaluations_are_what_the_model_was_asked(image, direction, options):
+    asked = []
+
+    def counted(batch):
+        asked.append(len(batch))
+        return sum_of_pixels(batch)
+
+    moxi = MoXI(counted, regions=REGIONS)
+    if options is None:
+        result = moxi.one_shot(image, direction=direction)
+        assert result.evaluations == 2 * 6 + 3
+    else:
+        result = moxi.shapley(image, direction=direction, rounds=3, **options)
+    assert result.evaluations == sum(asked)
+
+
 def test_one_shot_cannot_see_that_two_patches_say_the_same():
     # Red needs regions 0 and 3 together; region 1 alone gives more than either of them, but adds nothing to them.
     def model(batch):

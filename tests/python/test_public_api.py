@@ -1,5 +1,7 @@
 import importlib
+import pathlib
 import pkgutil
+import re
 
 import pytest
 
@@ -31,6 +33,13 @@ def test_every_module_says_what_is_public_and_documents_it(name):
         member = getattr(module, public)
         if callable(member) and getattr(member, "__module__", "").startswith("interpix"):
             assert member.__doc__, public
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_type_alias_without_an_underscore_is_public(name):
+    source = pathlib.Path(importlib.import_module(name).__file__).read_text(encoding="utf-8")
+    aliases = re.findall(r"^([A-Z]\w*): TypeAlias", source, flags=re.MULTILINE)
+    assert set(aliases) <= set(importlib.import_module(name).__all__)
 
 
 def test_every_own_exception_has_one_base():

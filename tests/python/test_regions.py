@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interpix.errors import ArgumentError, ArgumentTypeError
-from interpix.regions import grid_regions, label_regions, read_regions, regions_name
+from interpix.regions import Superpixels, grid_regions, label_regions, read_regions, regions_name
 
 
 def label(regions, size):
@@ -65,3 +65,21 @@ def test_bad_regions_say_what_to_do(regions, message):
 def test_other_types_are_type_errors(regions):
     with pytest.raises(ArgumentTypeError, match="`regions`"):
         label(regions, (14, 14))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"count": "a"}, ArgumentTypeError, "`count`.*a positive integer, got str"),
+        ({"count": 2.5}, ArgumentTypeError, "`count`.*got float"),
+        ({"count": True}, ArgumentTypeError, "`count`.*got bool"),
+        ({"count": 0}, ArgumentError, "`count`.*got 0"),
+        ({"compactness": "a"}, ArgumentTypeError, "`compactness`.*a positive number, got str"),
+        ({"compactness": None}, ArgumentTypeError, "`compactness`.*got NoneType"),
+        ({"compactness": float("nan")}, ArgumentError, "`compactness`.*got nan"),
+        ({"compactness": float("inf")}, ArgumentError, "`compactness`.*got inf"),
+    ],
+)
+def test_superpixels_that_cannot_be_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        Superpixels(**options)

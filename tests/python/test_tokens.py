@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -31,6 +31,28 @@ def timm_vit(**options):
     return VisionTransformer(**{**TIMM, **options})
 
 
+def timm_hybrid(**options):
+    """A convolution before the embedding, whose patches are 2 x 2 of its features: 8 x 8 pixels."""
+    from timm.layers import HybridEmbed
+
+    backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 7, 4, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU())
+    return timm_vit(embed_layer=partial(HybridEmbed, backbone), patch_size=2, **options)
+
+
+def timm_own_embedding(**facts):
+    """An embedding of a class of the user's own, with `facts` of its own."""
+    from timm.layers import PatchEmbed
+
+    class Centered(PatchEmbed):
+        def forward(self, x):
+            return super().forward(x - x.mean(dim=(2, 3), keepdim=True))
+
+    module = timm_vit(embed_layer=Centered)
+    for name, value in facts.items():
+        setattr(module.patch_embed, name, value)
+    return module
+
+
 def timm_distilled():
     from timm.models.deit import VisionTransformerDistilled
 
@@ -54,6 +76,9 @@ FAMILIES = {
     "timm pre-norm": (lambda: timm_vit(pre_norm=True), 1, False),
     "timm any size": (lambda: timm_vit(dynamic_img_size=True), 1, False),
     "timm distilled": (timm_distilled, 2, False),
+    "timm hybrid": (timm_hybrid, 1, False),
+    "timm hybrid, mean, no prefix": (lambda: timm_hybrid(global_pool="avg", class_token=False), 0, True),
+    "timm own embedding": (timm_own_embedding, 1, False),
     "timm registers, scales, normed queries": (
         lambda: timm_vit(reg_tokens=4, init_values=0.1, qk_norm=True, no_embed_class=True),
         5,
@@ -453,6 +478,12 @@ def unknown_models():
         "parallel": lambda: timm_vit(block_fn=timm.models.vision_transformer.ParallelScalingBlock),
         "maximum": lambda: timm_vit(global_pool="max"),
         "gated MLP": lambda: timm_vit(mlp_layer=timm.layers.GluMlp),
+        "embedding without a grid": lambda: timm_own_embedding(grid_size=None),
+        "embedding with one number for its grid": lambda: timm_own_embedding(grid_size=24),
+        "embedding that pads": lambda: timm_own_embedding(dynamic_img_pad=True),
+        "embedding of another grid": lambda: timm_own_embedding(grid_size=(4, 4)),
+        "embedding of any size": lambda: timm_hybrid(dynamic_img_size=True),
+        "embedding without positions": lambda: timm_hybrid(pos_embed="none"),
         "linear": lambda: torch.nn.Linear(3, 4),
         "transformers flash": lambda: hf_with_attention("flash_attention_2"),
         "transformers Swin": lambda: transformers.SwinForImageClassification(
@@ -479,6 +510,12 @@ def hf_with_attention(name):
         "parallel",
         "maximum",
         "gated MLP",
+        "embedding without a grid",
+        "embedding with one number for its grid",
+        "embedding that pads",
+        "embedding of another grid",
+        "embedding of any size",
+        "embedding without positions",
         "linear",
         "transformers flash",
         "transformers Swin",

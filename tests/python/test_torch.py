@@ -264,6 +264,41 @@ def test_torchvision_weights_and_hugging_face_processors_preprocess():
     assert len(result.ranking) == 2
 
 
+class Holding:
+    """A function of numpy arrays that happens to keep a torch module as its `model`."""
+
+    model = nn.Conv2d(3, 2, 1)
+
+    def __call__(self, batch):
+        assert isinstance(batch, np.ndarray)
+        return batch.mean(axis=(2, 3))
+
+
+class Named(nn.Module):
+    """A module whose own `model` is a name."""
+
+    model = "named"
+
+    def forward(self, x):
+        return x.mean(dim=(2, 3))
+
+
+def test_only_a_pipeline_is_taken_for_the_model_that_it_holds():
+    function = Holding()
+    classifier = as_classifier(function)
+    assert isinstance(classifier, ix.CallableClassifier)
+    assert classifier.function is function
+    assert ix.MoXI(function, regions="2x3").explain(picture(), 0, stop=1).target == 0
+    with pytest.raises(ix.ArgumentTypeError, match=r"`module`.*got Holding"):
+        ix.TorchClassifier(function)
+    holder = Named()
+    assert as_classifier(holder).module is holder
+    assert ix.TorchClassifier(holder).module is holder
+    # A module is taken itself even if it has another one, and a processor, as its parts.
+    holder.model, holder.image_processor = nn.Identity(), None
+    assert as_classifier(holder).module is holder
+
+
 class Halting(nn.Module):
     """Fits `most` pictures into its memory."""
 
@@ -326,6 +361,54 @@ def test_models_that_fail_are_named(answer, message):
         ix.MoXI(Answering(answer), regions="2x3").explain(picture())
     if answer is fail:
         assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+class Failing(nn.Module):
+    """A norm that raises where more than `most` sequences come."""
+
+    def __init__(self, inner, most, error):
+        super().__init__()
+        self.inner, self.most, self.error = inner, most, error
+
+    def forward(self, x):
+        if len(x) > self.most:
+            raise self.error
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("absence", [ix.DropTokens(), ix.MaskAttention(1)])
+@pytest.mark.parametrize("part", ["first", "last"])
+def test_a_part_of_a_vision_transformer_that_fails_is_the_models_error(absence, part):
+    model = vit(global_pool="avg")
+    block = model.blocks[0 if part == "first" else 1]
+    block.norm1 = Failing(block.norm1, 0, ValueError("no norm today"))
+    tokens = np.kron(np.arange(24).reshape(1, 4, 6), np.ones((1, 8, 8), np.int64))
+    scorer = as_classifier(model).scorer(picture(count=1), tokens, absence)
+    message = r"model `VisionTransformer` raised ValueError for images with.*: no norm today"
+    with pytest.raises(ix.ModelError, match=message):
+        scorer.score(Coalitions(np.array([0]), np.arange(24)[None] > 3, np.array([-1]), np.array([[0]])))
+
+
+def test_a_vision_transformer_that_runs_out_of_memory_gets_fewer_at_once():
+    model = vit()
+    expected = ix.MoXI(model).explain(picture(), 2, stop=2)
+    model.blocks[1].norm1 = Failing(model.blocks[1].norm1, 5, RuntimeError("not enough memory"))
+    result = ix.MoXI(model).explain(picture(), 2, stop=2)
+    assert result.ranking.tolist() == expected.ranking.tolist()
+    assert result.provenance["batch_size_reduced_to"] <= 5
+
+
+def test_a_layer_that_fails_in_windows_is_the_models_error():
+    model = convolutions().eval()
+    labels = np.arange(4).repeat(HEIGHT * WIDTH // 4).reshape(1, HEIGHT, WIDTH)
+    scorer = as_classifier(model).scorer(picture(count=1), labels, ix.Fill())
+    assert isinstance(scorer, WindowScorer)
+    model[-1].to("meta")  # another device
+    masks = ~np.eye(4, dtype=bool)
+    flip = np.arange(4)
+    for some in (flip, np.full(4, -1)):
+        with pytest.raises(ix.ModelError, match=r"model `Sequential` raised \w+ for (a batch|the picture)"):
+            scorer.score(Coalitions(np.zeros(4, np.int64), masks, some, np.zeros((4, 1), np.int64)))
 
 
 def test_a_failure_on_the_way_keeps_what_was_found():

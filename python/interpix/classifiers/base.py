@@ -15,6 +15,8 @@ from interpix.errors import ArgumentError, ModelError, bad_type, bad_value
 from interpix.rewards import Readout, read_logits
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from interpix.classifiers.torch import TorchClassifier
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "make_fill",
     "picture_scorer",
     "resolve_target",
+    "torch_module",
 ]
 
 Precision: TypeAlias = Literal["exact", "mixed"]
@@ -197,6 +200,15 @@ def is_torch(classifier: Classifier) -> "TypeGuard[TorchClassifier]":
     """Whether this is a torch module; torch is not imported to find out."""
     home = sys.modules.get("interpix.classifiers.torch")
     return home is not None and isinstance(classifier, home.TorchClassifier)
+
+
+def torch_module(model: Any) -> "nn.Module | None":
+    """The torch module that `model` is, or that it holds as a Hugging Face pipeline; torch is not imported to see."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
+    held = getattr(model, "model", None) if hasattr(model, "image_processor") else None
+    return next((one for one in (model, held) if isinstance(one, torch.nn.Module)), None)
 
 
 def check_logits(logits: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[np.float64]:

@@ -1,6 +1,5 @@
 """Any function from a batch of images to logits, as a classifier."""
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy.typing as npt
 
 from interpix.absence import Absence
 from interpix.arrays import IntArray, is_array, to_numpy
-from interpix.classifiers.base import Classifier, Scorer, check_logits, picture_scorer
+from interpix.classifiers.base import Classifier, Scorer, check_logits, picture_scorer, torch_module
 from interpix.errors import ModelError, bad_type, bad_value
 
 __all__ = ["CallableClassifier", "as_classifier"]
@@ -102,8 +101,7 @@ def as_classifier(model: Any) -> Classifier:
     """`model` itself if it is a classifier, or a torch module, a Hugging Face pipeline or a callable as one."""
     if isinstance(model, Classifier):
         return model
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(getattr(model, "model", model), torch.nn.Module):
+    if torch_module(model) is not None:
         from interpix.classifiers.torch import TorchClassifier  # noqa: PLC0415 - torch only when it is used
 
         return TorchClassifier(model)

@@ -1,7 +1,8 @@
 """The anatomy of the Vision Transformers of timm, torchvision and transformers, read from their structure.
 
 A part is known by the full name of its class. A subclass may do anything, so it is unknown, and so is the whole model
-then. None of the three packages is imported.
+then; only the patch embedding of timm's may be of any class, as it is run as it is. None of the three packages is
+imported.
 """
 
 from collections.abc import Callable
@@ -76,8 +77,7 @@ def _unless_identity(part: Any) -> Any:
 
 
 def _timm(module: Any) -> Anatomy:
-    embedding = _known(module.patch_embed, "timm.layers.patch_embed.PatchEmbed")
-    _require(embedding.grid_size is not None and not embedding.dynamic_img_pad)
+    image_size, patch_size = _timm_sizes(module)
     _require(module.attn_pool is None and not getattr(module, "pool_include_prefix", False))
     _require(module.global_pool in {"token", "avg"})
     _known(module.blocks, "torch.nn.modules.container.Sequential")
@@ -97,8 +97,8 @@ def _timm(module: Any) -> Anatomy:
         return pooled
 
     return Anatomy(
-        image_size=tuple(embedding.img_size),
-        patch_size=tuple(embedding.patch_size),
+        image_size=image_size,
+        patch_size=patch_size,
         any_size=module.dynamic_img_size,
         prefix=prefix,
         read=None if module.global_pool == "avg" else 1 + distilled,
@@ -107,6 +107,24 @@ def _timm(module: Any) -> Anatomy:
         blocks=[_timm_block(layer) for layer in module.blocks],
         head=head,
     )
+
+
+def _timm_sizes(module: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Height and width of the image and of a patch; the embedding may be of any class that has a token for each patch.
+
+    One that is not timm's own may name its patches in units of its features. That it makes as many tokens as its grid
+    has cells is known from the positions that are added to them.
+    """
+    embedding = module.patch_embed
+    sizes: list[Any] = [getattr(embedding, name, None) for name in ("img_size", "grid_size")]
+    _require(all(isinstance(one, tuple) for one in sizes) and not getattr(embedding, "dynamic_img_pad", False))
+    (height, width), (rows, columns) = sizes
+    if _class_of(embedding) == "timm.layers.patch_embed.PatchEmbed":
+        return (height, width), tuple(embedding.patch_size)
+    _require(not module.dynamic_img_size and module.pos_embed is not None)
+    _require(module.pos_embed.shape[1] == rows * columns + (0 if module.no_embed_class else module.num_prefix_tokens))
+    _require(height % rows == 0 and width % columns == 0)
+    return (height, width), (height // rows, width // columns)
 
 
 def _timm_block(layer: Any) -> Block:

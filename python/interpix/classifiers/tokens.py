@@ -28,8 +28,8 @@ def find_token_model(module: torch.nn.Module) -> "TokenModel | None":
     """`module` as a model whose patches can be dropped; None if it is not a Vision Transformer that is known.
 
     Known are, of exactly these classes and made of their usual parts: timm's `VisionTransformer` (also DeiT,
-    distilled, with registers, pooled by class token or mean), torchvision's, and of transformers 5 the image
-    classifiers of ViT, DeiT, DINOv2 and DINOv2 with registers.
+    distilled, hybrid, with registers, pooled by class token or mean; its patch embedding may be of any class),
+    torchvision's, and of transformers 5 the image classifiers of ViT, DeiT, DINOv2 and DINOv2 with registers.
     """
     anatomy = read_anatomy(module)
     return None if anatomy is None else TokenModel(module, anatomy)

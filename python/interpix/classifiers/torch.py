@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from interpix.absence import Absence, Fill
 from interpix.arrays import IntArray
-from interpix.classifiers.base import Scorer, check_logits, make_fill
+from interpix.classifiers.base import Scorer, check_logits, make_fill, torch_module
 from interpix.classifiers.sources import describe_source, find_class_names, find_preprocessing, read_preprocessing
 from interpix.classifiers.tokens import TokenModel, evaluating, find_token_model, is_hooked
-from interpix.classifiers.torch_scorers import Chunks, TokenScorer, TorchPictureScorer, WindowScorer
+from interpix.classifiers.torch_scorers import Chunks, TokenScorer, TorchPictureScorer, WindowScorer, errors_of
 from interpix.classifiers.windows import WindowModel, find_window_model
 from interpix.errors import ArgumentError, ModelError, bad_type, bad_value
 from interpix.images import to_display
@@ -62,13 +62,13 @@ class TorchClassifier:
             name: For people.
             input_size: Height and width of a preprocessed image, if only one size will do.
         """
-        if not isinstance(module, nn.Module):
-            preprocess = getattr(module, "image_processor", None) if preprocess is None else preprocess
-            module = getattr(module, "model", module)
-        if not isinstance(module, nn.Module):
+        found = torch_module(module)
+        if found is None:
             cure = "pass the model itself"
             raise bad_type("module", "a torch.nn.Module or a Hugging Face pipeline", module, cure)
-        self.module = module
+        if preprocess is None and found is not module:
+            preprocess = module.image_processor
+        self.module = module = found
         self.name: str = name or describe_source(module)
         names = find_class_names(module, preprocess) if class_names is None else class_names
         self.class_names: list[str] | None = None if names is None else list(names)
@@ -130,23 +130,19 @@ class TorchClassifier:
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Logits (B, classes) of preprocessed images (B, 3, H', W')."""
-        rows = torch.from_numpy(np.ascontiguousarray(batch, np.float32))
-        chunks = Chunks(self.name, self.pictures_at_once(*rows.shape[2:]))
+        return self.tensor_logits(torch.from_numpy(np.ascontiguousarray(batch, np.float32))).astype(np.float32)
+
+    def tensor_logits(self, batch: Tensor) -> npt.NDArray[np.float64]:
+        """The same for pictures (B, 3, H', W') on any device; fewer go at once where memory runs out."""
+        chunks = Chunks(self.name, self.pictures_at_once(*batch.shape[2:]))
         with self.evaluating():
-            parts = chunks.run(len(rows), lambda part: self.forward(rows[part].to(self.device, self.dtype)).float())
-            logits = torch.cat(parts).cpu().numpy()
-        return check_logits(logits, len(batch), self.name).astype(np.float32)
+            parts = chunks.run(len(batch), lambda part: self.forward(batch[part].to(self.device, self.dtype)).float())
+            return check_logits(torch.cat(parts).cpu().numpy(), len(batch), self.name)
 
     def forward(self, batch: Tensor) -> Tensor:
         """The module's logits (B, classes) for a batch on its device, unwrapped and of the right shape."""
-        try:
+        with errors_of(self.name, f"a batch {tuple(batch.shape)}"):
             answer = self.module(batch)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:
-            shape = tuple(batch.shape)
-            message = f"model `{self.name}` raised {type(error).__name__} for a batch {shape}: {error}"
-            raise ModelError(message) from error
         logits = _unwrap(answer)
         if not isinstance(logits, Tensor):
             message = f"model `{self.name}`: expected logits, got {type(answer).__name__}; return a tensor (B, classes)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,11 +10,11 @@ import torch
 from torch import Tensor
 
 from interpix.absence import DropTokens, MaskAttention
-from interpix.errors import ModelError, bad_value
+from interpix.errors import InterpixError, ModelError, bad_value
 from interpix.rewards import Readout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from interpix.classifiers.torch import TorchClassifier
     from interpix.classifiers.windows import WindowModel, WindowState
 
-__all__ = ["Chunks", "TokenScorer", "TorchPictureScorer", "WindowScorer", "read_out", "to_readout"]
+__all__ = ["Chunks", "TokenScorer", "TorchPictureScorer", "WindowScorer", "errors_of", "read_out", "to_readout"]
 
 # Fewer candidates of one base picture than this are evaluated in full: the base's own maps cost one evaluation.
 _LEAST_CANDIDATES = 3
@@ -70,6 +71,17 @@ class Chunks:
         self.size = self.reduced_to = tried // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+@contextmanager
+def errors_of(name: str, what: str) -> Iterator[None]:
+    """Whatever is raised inside is the model's and names it; out of memory stays what `Chunks` knows."""
+    try:
+        yield
+    except (InterpixError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise ModelError(f"model `{name}` raised {type(error).__name__} for {what}: {error}") from error
 
 
 class TorchPictureScorer:
@@ -157,11 +169,13 @@ class WindowScorer(TorchPictureScorer):
             return to_readout(parts, self._classifier.name, np.concatenate(order))
 
     def _candidates(self, state: WindowState, candidates: Coalitions, precision: Precision) -> Tensor:
-        logits = self._windows.logits(state, candidates.flip, precision=precision)
+        with errors_of(self._classifier.name, "windows of pictures"):
+            logits = self._windows.logits(state, candidates.flip, precision=precision)
         return read_out(logits, _tensor(candidates.targets, logits.device))
 
     def _evaluate(self, pictures: Tensor, precision: Precision) -> Tensor:
-        return self._windows.plain_logits(pictures, precision=precision)
+        with errors_of(self._classifier.name, f"a batch {tuple(pictures.shape)}"):
+            return self._windows.plain_logits(pictures, precision=precision)
 
     def _state(self, image: int, candidates: Coalitions) -> WindowState | None:
         """The maps of the candidates' base picture; None where they would not pay."""
@@ -177,7 +191,8 @@ class WindowScorer(TorchPictureScorer):
         device = self._classifier.device
         picture = self._compose(torch.tensor([image], device=device), _tensor(base[None], device))[0]
         other = (self._images if added else self._fill)[image]
-        state = self._windows.prepare(picture, other, self._regions[image])
+        with errors_of(self._classifier.name, "the picture that candidates differ from"):
+            state = self._windows.prepare(picture, other, self._regions[image])
         self._states[image] = key, state
         return state
 
@@ -201,7 +216,7 @@ class TokenScorer:
         self._players = _token_players(regions, tokens.grid)
         self._chunks = Chunks(classifier.name, _TOKEN_BATCH)
         self.batch_size = _TOKEN_BATCH
-        with classifier.evaluating():
+        with classifier.evaluating(), errors_of(classifier.name, f"images {images.shape}"):
             self._state = tokens.prepare(_to_device(images, classifier))
 
     @property
@@ -234,9 +249,10 @@ class TokenScorer:
         owner, targets = _tensor(coalitions.owner, device), _tensor(coalitions.targets, device)
 
         def work(part: slice) -> Tensor:
-            logits = self._model.logits(
-                self._state, owner[part], indices[part], from_layer=from_layer, precision=precision
-            )
+            with errors_of(self._classifier.name, "images without some of their patches"):
+                logits = self._model.logits(
+                    self._state, owner[part], indices[part], from_layer=from_layer, precision=precision
+                )
             return read_out(logits, targets[part])
 
         return self._chunks.run(len(kept), work)
@@ -246,7 +262,10 @@ class TokenScorer:
         owner, masks, targets = (_tensor(a, device) for a in (coalitions.owner, kept, coalitions.targets))
 
         def work(part: slice) -> Tensor:
-            logits = self._model.masked_logits(self._state, owner[part], masks[part], from_layer, precision=precision)
+            with errors_of(self._classifier.name, "images with some of their patches masked"):
+                logits = self._model.masked_logits(
+                    self._state, owner[part], masks[part], from_layer, precision=precision
+                )
             return read_out(logits, targets[part])
 
         return self._chunks.run(len(kept), work)

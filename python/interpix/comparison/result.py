@@ -14,7 +14,7 @@ import numpy as np
 from interpix.attribution import Attribution
 from interpix.comparison.specs import Measure
 from interpix.errors import MissingDependencyError, bad_value
-from interpix.metrics.base import ImageScore, Summary
+from interpix.metrics.base import ImageScore, Summary, arrow, goodness
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,13 +87,13 @@ class Comparison:
         """On how many images a method is better than another, and how many both have different scores of."""
         self._check(method, measure)
         self._check(other, measure)
-        changes = [
-            self.entry(image, method).scores[measure].value - self.entry(image, other).scores[measure].value
+        pairs = [
+            [self.entry(image, one).scores[measure].value for one in (method, other)]
             for image in self.images
             if (image, method) in self._by_key and (image, other) in self._by_key
         ]
-        signs = np.sign(changes) * (1 if self.measures[measure].higher_is_better else -1)
-        return int((signs > 0).sum()), int((signs > 0).sum() + (signs < 0).sum())
+        mine, others = goodness(pairs, self.measures[measure]).reshape(-1, 2).T
+        return int((mine > others).sum()), int((mine > others).sum() + (mine < others).sum())
 
     def _check(self, method: str, measure: str) -> None:
         if method not in self.methods:
@@ -114,7 +114,7 @@ class Comparison:
         values = np.array([row[measure] for row in self.table.values()])
         if np.isnan(values).all():
             return float("nan")
-        return float(np.nanmax(values) if self.measures[measure].higher_is_better else np.nanmin(values))
+        return float(values[np.nanargmax(goodness(values, self.measures[measure]))])
 
     def to_pandas(self, *, per_image: bool = False) -> Any:
         """The table as a pandas DataFrame: methods in rows, measures in columns.
@@ -139,7 +139,7 @@ class Comparison:
 
     def __str__(self) -> str:
         """The table as text: arrows say which way is better, * marks the best of a column."""
-        header = ["method", *(f"{name} {_arrow(measure)}" for name, measure in self.measures.items())]
+        header = ["method", *(f"{name} {arrow(measure)}" for name, measure in self.measures.items())]
         rows = [header, *([method, *self._cells(method)] for method in self.methods)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -156,7 +156,7 @@ class Comparison:
 
     def to_html(self) -> str:
         """The table as HTML, the best of each column in bold, with a note on what was left out."""
-        head = "".join(f"<th>{html.escape(name)} {_arrow(one)}</th>" for name, one in self.measures.items())
+        head = "".join(f"<th>{html.escape(name)} {arrow(one)}</th>" for name, one in self.measures.items())
         rows = "".join(
             f"<tr><td>{html.escape(method)}</td>{''.join(map(_html_cell, self._cells(method)))}</tr>"
             for method in self.methods
@@ -234,10 +234,6 @@ class Comparison:
         from interpix.comparison.report import write_report  # noqa: PLC0415 - matplotlib only when asked for
 
         return write_report(self, Path(folder))
-
-
-def _arrow(measure: Measure) -> str:
-    return "↑" if measure.higher_is_better else "↓"
 
 
 def _html_cell(text: str) -> str:

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from interpix import _core
 from interpix.arrays import describe, is_array, to_numpy
 from interpix.attribution import Attribution
+from interpix.checks import check_choice
 from interpix.classifiers import Classifier, as_classifier
 from interpix.classifiers.base import is_torch, resolve_target
-from interpix.errors import bad_type, bad_value
+from interpix.errors import bad_value
 from interpix.games import model_display, model_input
 from interpix.images import ImageInput, read_image
 
@@ -28,9 +29,7 @@ __all__ = [
     "Method",
     "Output",
     "Question",
-    "check_choice",
     "check_output",
-    "check_positive",
     "plain",
     "torch_classifier",
 ]
@@ -167,22 +166,6 @@ def plain(value: Any) -> Any:
     return describe(to_numpy(value)) if is_array(value) else str(value)
 
 
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuses a word that is none of `choices`."""
-    if value not in choices:
-        raise bad_value(name, " or ".join(f'"{one}"' for one in choices), repr(value), "pick one")
-
-
 def check_output(output: str) -> None:
     """Refuses what is no `Output`."""
     check_choice("output", output, ("logit", "probability"))
-
-
-def check_positive(name: str, value: object, *, optional: bool = False) -> None:
-    """Refuses what is not a positive integer; None passes if the option is `optional`."""
-    if optional and value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise bad_type(name, "a positive integer", value, "or leave it out")
-    if value < 1:
-        raise bad_value(name, "a positive integer", value, "or leave it out")

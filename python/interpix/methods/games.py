@@ -6,17 +6,16 @@ from typing import Any, ClassVar, Literal
 
 from interpix.absence import AbsenceInput, read_absence
 from interpix.attribution import Attribution
+from interpix.checks import check_choice, check_positive
 from interpix.explanation import Direction, Explanation
 from interpix.images import ImageInput, read_image
-from interpix.methods.base import Method, check_choice, check_positive
+from interpix.methods.base import Method
 from interpix.moxi import MoXI as Search
-from interpix.moxi import Sampler, Stop
-from interpix.regions import RegionsInput, read_regions
+from interpix.moxi import Sampler, Stop, check_stop
+from interpix.regions import RegionsInput, check_regions
 from interpix.rewards import check_reward
 
 __all__ = ["MoXI", "MoXIOneShot", "Shapley"]
-
-_ANY_GRID = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class _Game(Method):
 
     def __post_init__(self) -> None:
         """Refuses what cannot be, before any work is done."""
-        read_regions(self.regions, _ANY_GRID)
+        check_regions(self.regions)
         read_absence(self.absence)
         check_reward(self.reward)
         check_positive("batch_size", self.batch_size, optional=True)
@@ -147,8 +146,7 @@ class MoXI(_Game):
         """Refuses what cannot be, before any work is done."""
         super().__post_init__()
         check_choice("direction", self.direction, ("insertion", "deletion"))
-        if self.stop not in ("flip", "all"):
-            check_positive("stop", self.stop)
+        check_stop(self.stop)
 
     def _play(self, search: Search, image: ImageInput, target: int | str | None) -> Explanation:
         found: Explanation = search.explain(image, target, direction=self.direction, stop=self.stop)

@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from interpix.absence import AbsenceInput, read_fill
-from interpix.methods.base import (
-    Facts,
-    Map,
-    MapMethod,
-    Output,
-    Question,
-    check_output,
-    check_positive,
-    torch_classifier,
-)
+from interpix.checks import check_positive
+from interpix.methods.base import Facts, Map, MapMethod, Output, Question, check_output, torch_classifier
 
 if TYPE_CHECKING:
     from interpix.methods.differentiable import Differentiable

@@ -8,13 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.absence import AbsenceInput, read_fill
+from interpix.checks import check_positive
 from interpix.errors import bad_value
-from interpix.methods.base import Facts, Map, MapMethod, Output, Question, check_output, check_positive
+from interpix.methods.base import Facts, Map, MapMethod, Output, Question, check_output
 from interpix.methods.gradients import differentiable
 
-__all__ = ["BlurIG", "GuidedIG", "gaussian", "guided_steps"]
+__all__ = ["Array", "BlurIG", "GuidedIG", "gaussian", "guided_steps"]
 
 Array: TypeAlias = npt.NDArray[np.float64]
+"""Pictures and their gradients, in double precision."""
 
 _CLOSE = 1e-9
 # As scipy's Gaussian filter, with which the authors blur.

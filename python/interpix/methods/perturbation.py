@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import IntArray
+from interpix.checks import check_positive
 from interpix.classifiers.base import is_torch
 from interpix.errors import bad_value
-from interpix.methods.base import Facts, Map, MapMethod, Question, check_positive
+from interpix.methods.base import Facts, Map, MapMethod, Question
 from interpix.rewards import read_logits, scores_of
 
 __all__ = ["RISE", "Masks"]
@@ -136,9 +137,12 @@ def _device(question: Question) -> tuple[Callable[[npt.NDArray[Any]], Any], Call
     classifier = question.classifier
     if not is_torch(classifier):
         return lambda array: array, lambda pictures: np.asarray(classifier.logits(pictures), np.float64)
-    from interpix.methods.on_device import device_logits, to_device  # noqa: PLC0415 - torch only when it is used
+    import torch  # noqa: PLC0415 - only when it is used
 
-    return lambda array: to_device(classifier, array), lambda pictures: device_logits(classifier, pictures)
+    def place(array: npt.NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(np.array(array, np.float32)).to(classifier.device)
+
+    return place, classifier.tensor_logits
 
 
 def check_keep(keep: float) -> None:

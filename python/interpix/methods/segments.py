@@ -5,8 +5,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from interpix.checks import check_choice, check_positive
 from interpix.errors import MissingDependencyError, bad_value
-from interpix.methods.base import Facts, Map, MapMethod, Output, Question, check_choice, check_output, check_positive
+from interpix.methods.base import Facts, Map, MapMethod, Output, Question, check_output
 from interpix.methods.gradients import differentiable
 
 __all__ = ["XRAI"]

@@ -9,11 +9,12 @@ import numpy.typing as npt
 
 from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import BoolArray
+from interpix.checks import check_positive
 from interpix.classifiers.base import Coalitions
 from interpix.errors import MissingDependencyError, bad_value
-from interpix.methods.base import Facts, Map, MapMethod, Question, check_positive
+from interpix.methods.base import Facts, Map, MapMethod, Question
 from interpix.methods.perturbation import check_keep
-from interpix.regions import RegionsInput, Superpixels, label_regions, read_regions, regions_name
+from interpix.regions import RegionsInput, Superpixels, check_regions, label_regions, read_regions, regions_name
 from interpix.rewards import scores_of
 
 __all__ = ["LIME", "SuperpixelRISE"]
@@ -28,7 +29,7 @@ class _Superpixels(MapMethod):
 
     Attributes:
         count: Number of random sets.
-        regions: `Superpixels`, a grid, or an integer label map; the provenance says how many there really are.
+        regions: As in `interpix.MoXI`, `Superpixels` by default; the provenance says how many there really are.
         keep: Probability that a superpixel is on.
         seed: Of the sets, which do not depend on the batch size.
         baseline: What superpixels that are off show: what `interpix.Fill` takes.
@@ -51,7 +52,7 @@ class _Superpixels(MapMethod):
         check_positive("count", self.count)
         check_positive("batch_size", self.batch_size, optional=True)
         check_keep(self.keep)
-        read_regions(self.regions)
+        check_regions(self.regions)
         read_fill(self.baseline)
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import IntArray, to_numpy
+from interpix.checks import check_choice
 from interpix.errors import bad_value
 from interpix.explanation import Direction, Explanation
-from interpix.images import to_display
 from interpix.metrics.base import Curve, Summary
 from interpix.metrics.sample import Sample, ranked_scores
 from interpix.regions import RegionsInput, label_regions, read_regions
@@ -63,8 +63,7 @@ def trace_patches(
             the model's input.
         direction: `"deletion"`: from the image to the replacement; `"insertion"`: back.
     """
-    if direction not in ("insertion", "deletion"):
-        raise bad_value("direction", '"insertion" or "deletion"', repr(direction), "pick one")
+    check_choice("direction", direction, ("insertion", "deletion"))
     labels = sample_regions(sample, regions)
     players = int(labels.max()) + 1
     order = to_numpy(np.asarray(ranking), "ranking")
@@ -83,7 +82,7 @@ def trace_patches(
 
 def sample_regions(sample: Sample, regions: RegionsInput) -> IntArray:
     """The patch 0 ... n-1 of each pixel (H, W)."""
-    return label_regions(read_regions(regions, sample.classifier.token_grid), to_display(sample.tensor))
+    return label_regions(read_regions(regions, sample.classifier.token_grid), sample.image)
 
 
 def rank_patches(attribution: npt.NDArray[Any], labels: IntArray) -> IntArray:

@@ -14,7 +14,20 @@ from interpix.errors import bad_value
 if TYPE_CHECKING:
     from interpix.metrics.sample import Sample
 
-__all__ = ["Average", "Curve", "ImageScore", "Metric", "Summary", "average_curve", "read_attribution", "summarize"]
+__all__ = [
+    "Average",
+    "Curve",
+    "ImageScore",
+    "Metric",
+    "Scale",
+    "Summary",
+    "arrow",
+    "average_curve",
+    "goodness",
+    "mid_ranks",
+    "read_attribution",
+    "summarize",
+]
 
 Average: TypeAlias = Literal["mean", "median"]
 
@@ -73,7 +86,7 @@ class ImageScore:
     Attributes:
         metric: The measure's name.
         value: The score; NaN if the image was skipped.
-        higher_is_better: How to read it.
+        higher_is_better: How to read it; None: the nearer to 0, the better.
         curve: The curve whose area the score is, if it is one.
         skipped: Why there is no score, or None.
         parts: Numbers that the score is made of.
@@ -83,7 +96,7 @@ class ImageScore:
 
     metric: str
     value: float
-    higher_is_better: bool
+    higher_is_better: bool | None
     curve: Curve | None = None
     skipped: str | None = None
     parts: Mapping[str, float] = field(default_factory=dict)
@@ -98,7 +111,7 @@ class Summary:
     Attributes:
         metric: The measure's name.
         value: The aggregate; NaN if every image was skipped.
-        higher_is_better: How to read it.
+        higher_is_better: How to read it; None: the nearer to 0, the better.
         count: Images that have a score.
         skipped: How many images have none, for each reason.
         scores: The scores that were aggregated, in the images' order; NaN where skipped.
@@ -109,7 +122,7 @@ class Summary:
 
     metric: str
     value: float
-    higher_is_better: bool
+    higher_is_better: bool | None
     count: int
     skipped: Mapping[str, int]
     scores: npt.NDArray[np.float64]
@@ -119,9 +132,18 @@ class Summary:
 
     def __repr__(self) -> str:
         """One line for people."""
-        arrow = "higher" if self.higher_is_better else "lower"
+        better = {True: "higher", False: "lower", None: "nearer to 0"}[self.higher_is_better]
         left_out = sum(self.skipped.values())
-        return f"<{self.metric}: {self.value:.4g} over {self.count} images, {left_out} skipped; {arrow} is better>"
+        return f"<{self.metric}: {self.value:.4g} over {self.count} images, {left_out} skipped; {better} is better>"
+
+
+class Scale(Protocol):
+    """What says how scores are read: a measure, or a score of it."""
+
+    @property
+    def higher_is_better(self) -> bool | None:
+        """None: the nearer to 0, the better."""
+        ...
 
 
 @runtime_checkable
@@ -134,8 +156,8 @@ class Metric(Protocol):
         ...
 
     @property
-    def higher_is_better(self) -> bool:
-        """How to read it."""
+    def higher_is_better(self) -> bool | None:
+        """How to read it; None: the nearer to 0, the better."""
         ...
 
     def score(self, sample: "Sample", attribution: Any) -> ImageScore:
@@ -173,6 +195,34 @@ def summarize(
         parts={} if parts is None else parts,
         options=first.options if options is None else options,
     )
+
+
+def arrow(scale: Scale) -> str:
+    """Which way is better, for tables."""
+    return {True: "↑", False: "↓", None: "→0"}[scale.higher_is_better]
+
+
+def goodness(values: npt.ArrayLike, scale: Scale) -> npt.NDArray[np.float64]:
+    """Scores so that the greatest is the best.
+
+    >>> goodness([-0.9, -0.1, 0.2], ImageScore("model_randomization", 0, higher_is_better=None))
+    array([-0.9, -0.1, -0.2])
+    """
+    scores = np.asarray(values, np.float64)
+    if scale.higher_is_better is None:
+        return -np.abs(scores)
+    return scores if scale.higher_is_better else -scores
+
+
+def mid_ranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """The rank 1 ... n of each of n values, from the lowest; equal ones share the mean of their ranks.
+
+    >>> mid_ranks([5, 7, 5, 1])
+    array([2.5, 4. , 2.5, 1. ])
+    """
+    _, group, sizes = np.unique(np.ravel(values), return_inverse=True, return_counts=True)
+    middle: npt.NDArray[np.float64] = np.cumsum(sizes) - (sizes - 1) / 2
+    return middle[group]
 
 
 def read_attribution(attribution: Any, size: tuple[int, int]) -> npt.NDArray[np.float64]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from interpix.arrays import BoolArray
 from interpix.errors import bad_type, bad_value
-from interpix.metrics.base import ImageScore, Summary, read_attribution, summarize
+from interpix.metrics.base import ImageScore, Summary, mid_ranks, read_attribution, summarize
 from interpix.metrics.sample import Sample
 
 __all__ = ["PointingGame", "RocAuc", "pointing_hit", "roc_auc"]
@@ -23,9 +23,7 @@ def roc_auc(values: Any, inside: npt.NDArray[np.bool_]) -> float:
     >>> roc_auc(np.array([3.0, 1.0, 1.0, 0.0]), np.array([True, True, False, False]))
     0.875
     """
-    _, group, sizes = np.unique(np.ravel(values), return_inverse=True, return_counts=True)
-    middle = np.cumsum(sizes) - (sizes - 1) / 2
-    ranks = middle[group.ravel()]
+    ranks = mid_ranks(values)
     positive = np.ravel(inside)
     hits = int(positive.sum())
     misses = positive.size - hits

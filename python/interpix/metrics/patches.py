@@ -21,11 +21,9 @@ from interpix.metrics.adversarial import trace_adversarial
 from interpix.metrics.base import Curve, ImageScore, Summary, read_attribution, summarize
 from interpix.metrics.corruption import CORRUPTIONS, check_corruption, trace_corruptions
 from interpix.metrics.sample import Sample
-from interpix.regions import RegionsInput, read_regions
+from interpix.regions import RegionsInput, check_regions
 
 __all__ = ["AccuracyDeletion", "AccuracyInsertion", "AdversarialAccuracy", "CorruptionAccuracy"]
-
-_ANY_GRID = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class _PatchCurve(abc.ABC):
 
     def __post_init__(self) -> None:
         """Refuses what cannot be, before any work is done."""
-        read_regions(self.regions, _ANY_GRID)
+        check_regions(self.regions)
 
     def score(self, sample: Sample, attribution: Any) -> ImageScore:
         """The area under the curve of one map (H, W) of one image; its target is taken for the right class."""

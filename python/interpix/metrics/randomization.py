@@ -15,7 +15,7 @@ import numpy.typing as npt
 from interpix.classifiers.base import is_torch
 from interpix.errors import bad_value
 from interpix.images import ImageInput
-from interpix.metrics.base import ImageScore, Summary, read_attribution, summarize
+from interpix.metrics.base import ImageScore, Summary, mid_ranks, read_attribution, summarize
 from interpix.metrics.sample import Sample
 
 if TYPE_CHECKING:
@@ -38,13 +38,9 @@ def spearman(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:
     >>> spearman(np.array([1, 2, 3]), np.array([10, 30, 20]))
     0.5
     """
-    ranks = []
-    for values in (first, second):
-        _, group, sizes = np.unique(np.ravel(values), return_inverse=True, return_counts=True)
-        middle = np.cumsum(sizes) - (sizes - 1) / 2
-        ranks.append(middle[group.ravel()] - (group.size + 1) / 2)
-    length = float(np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum()))
-    return float(ranks[0] @ ranks[1]) / length if length > 0 else float("nan")
+    mine, others = (mid_ranks(values) - (values.size + 1) / 2 for values in (first, second))
+    length = float(np.sqrt((mine**2).sum() * (others**2).sum()))
+    return float(mine @ others) / length if length > 0 else float("nan")
 
 
 def reinitialize(module: "torch.nn.Module", seed: int) -> "torch.nn.Module":
@@ -89,7 +85,7 @@ def model_randomization(
     return ImageScore(
         metric="model_randomization",
         value=float(np.mean(list(correlations.values()))),
-        higher_is_better=False,
+        higher_is_better=None,
         skipped="a map is constant" if constant else None,
         parts={f"seed {seed}": value for seed, value in correlations.items()},
         options={"seeds": tuple(seeds)},
@@ -107,7 +103,7 @@ class ModelRandomization:
     seeds: tuple[int, ...] = (0, 1, 2)
 
     name: ClassVar[str] = "model_randomization"
-    higher_is_better: ClassVar[bool] = False
+    higher_is_better: ClassVar[bool | None] = None
 
     def score_method(self, sample: Sample, method: "Explainer", image: ImageInput, attribution: Any) -> ImageScore:
         """The correlation of a map (H, W) with those that the method makes of re-initialized modules.

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import BoolArray, IntArray
+from interpix.checks import check_positive
 from interpix.classifiers import Classifier, as_classifier
 from interpix.classifiers.base import resolve_target
-from interpix.errors import bad_type, bad_value
-from interpix.games import model_input
+from interpix.games import model_display, model_input
 from interpix.images import ImageInput, read_image
 from interpix.metrics.annotation import read_annotation
 from interpix.normalization import Normalization
@@ -28,6 +28,7 @@ class Sample:
     Attributes:
         classifier: The model.
         tensor: The image as the model's input, float32 (3, H, W).
+        image: The picture that the model sees, uint8 (H, W, 3): what `interpix.MoXI` and the methods segment.
         target: The class whose probability is measured.
         prediction: The most probable class of the clean image.
         probability: The target's softmax probability on the clean image.
@@ -38,6 +39,7 @@ class Sample:
 
     classifier: Classifier
     tensor: npt.NDArray[np.float32]
+    image: npt.NDArray[np.uint8]
     target: int
     prediction: int
     probability: float
@@ -67,12 +69,11 @@ class Sample:
             batch_size: The greatest number of pictures in one call of the model.
             seed: Of the random choices of all measures of this image.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int):
-            raise bad_type("batch_size", "a positive integer", batch_size, "or leave it out")
-        if batch_size < 1:
-            raise bad_value("batch_size", "a positive integer", batch_size, "or leave it out")
+        check_positive("batch_size", batch_size)
         classifier = as_classifier(model)
-        tensor = model_input(classifier, read_image(image))
+        loaded = read_image(image)
+        tensor = model_input(classifier, loaded)
+        shown = model_display(classifier, loaded, tensor)
         # A copy: a model may write to its batch.
         logits = np.asarray(classifier.logits(tensor[None].copy()), np.float64)
         prediction = int(logits[0].argmax())
@@ -80,7 +81,7 @@ class Sample:
         _, probability, _ = scores_of(read_logits(logits, np.array([[chosen]])), "probability")
         size = (tensor.shape[1], tensor.shape[2])
         inside = None if annotation is None else read_annotation(annotation, size)
-        return cls(classifier, tensor, chosen, prediction, float(probability[0]), inside, batch_size, seed)
+        return cls(classifier, tensor, shown, chosen, prediction, float(probability[0]), inside, batch_size, seed)
 
     @property
     def size(self) -> tuple[int, int]:

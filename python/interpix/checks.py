@@ -1,0 +1,21 @@
+"""Checks of options that several parts of interpix share: each refuses what cannot be, before any work is done."""
+
+from interpix.errors import bad_type, bad_value
+
+__all__ = ["check_choice", "check_positive"]
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Refuses a word that is none of `choices`."""
+    if value not in choices:
+        raise bad_value(name, " or ".join(f'"{one}"' for one in choices), repr(value), "pick one")
+
+
+def check_positive(name: str, value: object, *, optional: bool = False) -> None:
+    """Refuses what is not a positive integer; None passes if the option is `optional`."""
+    if optional and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise bad_type(name, "a positive integer", value, "or leave it out")
+    if value < 1:
+        raise bad_value(name, "a positive integer", value, "or leave it out")
