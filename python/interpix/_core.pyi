@@ -116,6 +116,14 @@ class Batch:
     def flip(self) -> NDArray[np.int64]:
         """(c,) the player that differs from the image's base set; -1: the base set itself."""
 
+    @property
+    def bases(self) -> NDArray[np.bool_]:
+        """(b, n) the base sets of the images that have rows here, ascending by image, True = present."""
+
+    @property
+    def row(self) -> NDArray[np.int64]:
+        """(c,) the row of ``bases`` that holds each row's base set."""
+
     def masks(self, owner: int | None = None) -> NDArray[np.bool_]:
         """Return presence, (c, n), True = present.
 

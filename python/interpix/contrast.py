@@ -9,7 +9,7 @@ longer is: these patches are t's region.
 import numpy as np
 
 from interpix import _core
-from interpix.arrays import BoolArray, IntArray
+from interpix.arrays import IntArray
 from interpix.classifiers.base import Coalitions
 from interpix.games import Found, Games
 from interpix.progress import ProgressCounter
@@ -43,27 +43,19 @@ def _until_predicted(games: Games, batch_size: int, counter: ProgressCounter) ->
     answers = {np.ones(players, bool).tobytes(): games.predictions[0]}
     search = _core.Search([players], [_OTHER], direction="deletion", stop="flip", batch_size=batch_size)
     while (batch := search.ask()) is not None:
-        masks, flip = np.asarray(batch.masks()), np.asarray(batch.flip)
-        rivals = np.array([answers.get(_base(*row), games.predictions[0]) for row in zip(masks, flip, strict=True)])
-        targets = np.stack(
-            [np.where(rivals == target, games.predictions[0], rivals), np.full(len(flip), target)], axis=1
-        )
-        readout = games.scorer.score(Coalitions(np.asarray(batch.owner), masks, flip, targets))
-        answers |= {mask.tobytes(): int(answer) for mask, answer in zip(masks, readout.predicted, strict=True)}
+        rival = answers.get(batch.bases[0].tobytes(), games.predictions[0])
+        pair = [games.predictions[0] if rival == target else rival, target]
+        coalitions = Coalitions(batch.owner, batch.bases, batch.row, batch.flip, np.tile(pair, (len(batch), 1)))
+        readout = games.scorer.score(coalitions)
+        answers |= {
+            mask.tobytes(): int(answer) for mask, answer in zip(coalitions.masks, readout.predicted, strict=True)
+        }
         probability = from_log_odds(readout.log_odds[:, 1], "probability")
         answered = np.where(readout.predicted == target, _TARGET, _OTHER)
         search.tell(readout.log_odds[:, 0] - readout.log_odds[:, 1], probability, answered)
-        counter.add(len(flip))
+        counter.add(len(batch))
     outcome = search.outcomes()[0]
     return np.asarray(outcome.ranking).tolist(), outcome.evaluations
-
-
-def _base(mask: BoolArray, flip: int) -> bytes:
-    """The base set of a row, as a key."""
-    base = mask.copy()
-    if flip >= 0:
-        base[flip] = not base[flip]
-    return base.tobytes()
 
 
 def _until_no_longer(games: Games, rest: IntArray, batch_size: int, counter: ProgressCounter) -> Found:
@@ -72,10 +64,9 @@ def _until_no_longer(games: Games, rest: IntArray, batch_size: int, counter: Pro
         return Found.nothing(games.full[0])
     search = _core.Search([len(rest)], [games.targets[0]], direction="deletion", stop="flip", batch_size=batch_size)
     while (batch := search.ask()) is not None:
-        masks = np.zeros((len(batch), games.players[0]), bool)
-        masks[:, rest] = np.asarray(batch.masks())
-        flip = np.asarray(batch.flip)
-        owner = np.asarray(batch.owner)
-        search.tell(*games.score_candidates(owner, masks, np.where(flip < 0, -1, rest[flip]), "deletion"))
+        bases = np.zeros((len(batch.bases), games.players[0]), bool)
+        bases[:, rest] = batch.bases
+        flip = np.where(batch.flip < 0, -1, rest[batch.flip])
+        search.tell(*games.score_candidates(batch.owner, bases, batch.row, flip, "deletion"))
         counter.add(len(batch))
     return Found.of(search.outcomes()[0], rest)

@@ -48,26 +48,32 @@ class Games:
     precision: Precision
     mixed_first: MixedFirst = field(default_factory=MixedFirst)
 
-    def score(self, owner: IntArray, masks: BoolArray, flip: IntArray | None = None) -> Scores:
-        """Reward, probability and predicted class of coalitions, exactly."""
-        return scores_of(self.scorer.score(self.coalitions(owner, masks, flip)), self.reward)
+    def score(self, owner: IntArray, masks: BoolArray) -> Scores:
+        """Reward, probability and predicted class of any coalitions (c, n), exactly."""
+        coalitions = Coalitions.of_masks(owner, masks, self._targets(owner))
+        return scores_of(self.scorer.score(coalitions), self.reward)
 
-    def score_candidates(self, owner: IntArray, masks: BoolArray, flip: IntArray, direction: Direction) -> Scores:
+    def score_candidates(
+        self,
+        owner: IntArray,
+        bases: BoolArray,
+        row: IntArray,
+        flip: IntArray,
+        direction: Direction,
+    ) -> Scores:
         """The same for the candidates of a step: with mixed precision those that cannot be the best stay inexact."""
-        if self.precision == "exact":
-            return self.score(owner, masks, flip)
-        coalitions = self.coalitions(owner, masks, flip)
+        coalitions = Coalitions(owner, bases, row, flip, self._targets(owner))
 
-        def ask(rows: IntArray, *, mixed: bool) -> Scores:
+        def ask(rows: IntArray | slice, *, mixed: bool) -> Scores:
             precision: Precision = "mixed" if mixed else "exact"
             return scores_of(self.scorer.score(coalitions[rows], precision), self.reward)
 
+        if self.precision == "exact":
+            return ask(slice(None), mixed=False)
         return self.mixed_first.score(owner, direction, ask)
 
-    def coalitions(self, owner: IntArray, masks: BoolArray, flip: IntArray | None = None) -> Coalitions:
-        """Coalitions that are scored for their images' targets."""
-        flip = np.full(len(owner), -1) if flip is None else flip
-        return Coalitions(owner, masks, flip, np.array(self.targets, np.int64)[owner][:, None])
+    def _targets(self, owner: IntArray) -> IntArray:
+        return np.array(self.targets, np.int64)[owner][:, None]
 
 
 class ImageGame:

@@ -145,7 +145,7 @@ class MoXI:
         )
 
         def results() -> list[Explanation]:
-            return [self._result(call, Found.of(outcome)) for outcome in search.outcomes()]
+            return self._results(call, [Found.of(outcome) for outcome in search.outcomes()])
 
         try:
             _drive(search, games, direction, progress=progress)
@@ -231,7 +231,7 @@ class MoXI:
             raise bad_value("image", "one image", "several", "call contrast once for each")
         with ProgressCounter("contrast", enabled=progress) as counter:
             removed, found = search_contrast(call.games, self._batch_size(call.games), counter)
-        return self._result(call, found, removed_before=tuple(removed))
+        return self._results(call, [found], removed_before=tuple(removed))[0]
 
     def game(self, image: ImageInput, target: Target = None) -> ImageGame:
         """The game on one image for other libraries (shapiq): `n_players`, and a call from coalitions to rewards."""
@@ -317,7 +317,7 @@ class MoXI:
         _check_search(direction, "all", 0.0)
         options = {**options, "stop": "all", "min_confidence": 0.0}
         call, many = self._begin(image, target, direction, options)
-        results = []
+        ranked = []
         with ProgressCounter(str(options["method"]), enabled=progress) as counter:
             for index, players in enumerate(call.games.players):
 
@@ -328,7 +328,8 @@ class MoXI:
                 values, evaluations = assign(game, players, self._batch_size(call.games))
                 found = self._along(call, index, np.asarray(values), counter)
                 found.evaluations += evaluations
-                results.append(self._result(call, found))
+                ranked.append(found)
+        results = self._results(call, ranked)
         return results if many else results[0]
 
     def _along(self, call: _Call, index: int, values: Any, counter: ProgressCounter) -> Found:
@@ -362,7 +363,13 @@ class MoXI:
         rewards, probabilities, predicted = zip(*parts, strict=True)
         return np.concatenate(rewards), np.concatenate(probabilities), np.concatenate(predicted)
 
-    def _result(self, call: _Call, found: Found, removed_before: tuple[int, ...] = ()) -> Explanation:
+    def _results(self, call: _Call, found: Sequence[Found], removed_before: tuple[int, ...] = ()) -> list[Explanation]:
+        provenance = self._provenance(call)
+        return [self._result(call, one, dict(provenance), removed_before) for one in found]
+
+    def _result(
+        self, call: _Call, found: Found, provenance: dict[str, Any], removed_before: tuple[int, ...]
+    ) -> Explanation:
         games, image, names = call.games, found.image, self._classifier.class_names
         return Explanation(
             ranking=found.ranking.astype(np.int64),
@@ -382,7 +389,7 @@ class MoXI:
             regions=games.regions[image],
             image=games.displays[image],
             class_names=None if names is None else tuple(names),
-            provenance=self._provenance(call),
+            provenance=provenance,
             values=found.values,
             removed_before=removed_before,
         )
@@ -405,13 +412,12 @@ class MoXI:
         )
 
 
-def _drive(search: Any, games: Games, direction: Direction, *, progress: bool) -> None:
+def _drive(search: _core.Search, games: Games, direction: Direction, *, progress: bool) -> None:
     """Answers the search until it has no more questions."""
     with ProgressCounter(direction, enabled=progress) as counter:
         while (batch := search.ask()) is not None:
-            owner, flip = np.asarray(batch.owner), np.asarray(batch.flip)
-            search.tell(*games.score_candidates(owner, np.asarray(batch.masks()), flip, direction))
-            counter.add(len(owner))
+            search.tell(*games.score_candidates(batch.owner, batch.bases, batch.row, batch.flip, direction))
+            counter.add(len(batch))
 
 
 def _per_image(target: Any, count: int) -> list[Any]:

@@ -112,6 +112,16 @@ impl Batch {
         PyArray1::from_iter(py, self.inner.flip().iter().map(|flip| flip.map_or(-1, |player| player as i64)))
     }
 
+    #[getter]
+    fn bases<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray2<bool>> {
+        self.inner.bases().into_pyarray(py)
+    }
+
+    #[getter]
+    fn row<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+        PyArray1::from_iter(py, self.inner.base_of_rows().map(|number| number as i64))
+    }
+
     #[pyo3(signature = (owner = None))]
     fn masks<'py>(&self, py: Python<'py>, owner: Option<usize>) -> Bound<'py, PyArray2<bool>> {
         owner.map_or_else(|| self.inner.masks(), |owner| self.inner.masks_of_owner(owner)).into_pyarray(py)

@@ -57,6 +57,27 @@ impl Batch {
         Some(&self.bases[index].1)
     }
 
+    /// The base sets, by image, (images, players); `true` = present. An image with fewer players than others has `false`
+    /// beyond its own.
+    pub fn bases(&self) -> Array2<bool> {
+        let mut bases = Array2::from_elem((self.bases.len(), self.players()), false);
+        for (mut presence, (_, base)) in bases.rows_mut().into_iter().zip(&self.bases) {
+            base.members().for_each(|member| presence[member] = true);
+        }
+        bases
+    }
+
+    /// For each row, the number of its image's base set among `bases`.
+    pub fn base_of_rows(&self) -> impl Iterator<Item = usize> + '_ {
+        let mut number = 0;
+        self.owner.iter().map(move |&owner| {
+            while self.bases[number].0 < owner {
+                number += 1;
+            }
+            number
+        })
+    }
+
     /// The coalitions, row by row.
     pub fn coalitions(&self) -> impl Iterator<Item = Coalition> + '_ {
         (0..self.len()).map(|row| self.coalition(row))

@@ -124,15 +124,18 @@ fn check(batch: &Batch, options: &SearchOptions) {
     assert!(!batch.is_empty() && batch.len() <= options.batch_size);
     assert!(batch.owner().iter().collect::<HashSet<_>>().len() <= options.in_flight);
     assert!(batch.owner().is_sorted());
-    let (masks, kept) = (batch.masks(), batch.kept());
+    let (masks, kept, bases) = (batch.masks(), batch.kept(), batch.bases());
+    assert_eq!(batch.base_of_rows().count(), batch.len());
     assert_eq!(kept.dim(), (batch.len(), batch.size()));
-    for (row, coalition) in batch.coalitions().enumerate() {
+    for ((row, coalition), number) in batch.coalitions().enumerate().zip(batch.base_of_rows()) {
         let owner = batch.owner()[row];
         let members: Vec<usize> = coalition.members().collect();
         assert_eq!(members.len(), batch.size());
         assert_eq!(kept.row(row).iter().map(|&player| player as usize).collect::<Vec<_>>(), members);
         assert!((0..batch.players()).all(|player| masks[[row, player]] == members.contains(&player)));
         let base = batch.base(owner).unwrap();
+        let has = |player| player < base.players() && base.contains(player);
+        assert!((0..batch.players()).all(|player| bases[[number, player]] == has(player)));
         match batch.flip()[row] {
             Some(player) => assert_ne!(base.contains(player), coalition.contains(player)),
             None => assert_eq!(*base, coalition),

@@ -111,10 +111,9 @@ def test_scores_are_those_of_the_composed_pictures(model):
     fill = np.zeros_like(images)
     grid = (np.arange(64)[:, None] // 32 * 3 + np.arange(96)[None] // 32).astype(np.int64)
     regions = np.stack([grid, 5 - grid])
-    coalitions = Coalitions(
+    coalitions = Coalitions.of_masks(
         owner=np.array([0, 1, 1, 0, 1]),
         masks=rng.random((5, 6)) < 0.5,
-        flip=np.full(5, -1),
         targets=np.array([[3, 1], [967, 2], [0, 3], [999, 4], [5, 5]]),
     )
     readout = model.scorer(images, regions, Fill()).score(coalitions)
@@ -136,11 +135,11 @@ def test_bad_arrays_are_refused(model):
     with pytest.raises(ix.ArgumentError, match="`batch`: expected preprocessed images"):
         model.logits(np.zeros((1, 4, 32, 32), np.float32))
     scorer = model.scorer(np.zeros((1, 3, 32, 32), np.float32), np.zeros((1, 32, 32), np.int64), Fill())
-    one = np.array([-1]), np.ones((1, 1), bool), np.array([-1]), np.array([[0]])
+    one = np.array([-1]), np.ones((1, 1), bool), np.array([[0]])
     with pytest.raises(ix.ArgumentError, match="`owner`: expected indices from 0, got -1"):
-        scorer.score(Coalitions(*one))
+        scorer.score(Coalitions.of_masks(*one))
     with pytest.raises(ix.ArgumentError, match='`precision`: expected "exact"'):
-        scorer.score(Coalitions(*one), "mixed")
+        scorer.score(Coalitions.of_masks(*one), "mixed")
 
 
 def test_an_interrupt_is_answered(model):

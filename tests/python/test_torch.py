@@ -122,9 +122,7 @@ def test_dropped_tokens_equal_masked_attention_for_a_class_token():
     classifier = as_classifier(vit())
     rng = np.random.default_rng(3)
     regions = np.repeat(np.repeat(np.arange(24).reshape(4, 6), 8, 0), 8, 1)[None]
-    coalitions = Coalitions(
-        np.zeros(9, np.int64), rng.random((9, 24)) < 0.4, np.full(9, -1), rng.integers(0, 5, (9, 2))
-    )
+    coalitions = Coalitions.of_masks(np.zeros(9, np.int64), rng.random((9, 24)) < 0.4, rng.integers(0, 5, (9, 2)))
     dropped, masked, late = (
         classifier.scorer(picture()[None], regions, absence).score(coalitions)
         for absence in (ix.DropTokens(), ix.MaskAttention(0), ix.MaskAttention(1))
@@ -146,12 +144,11 @@ def test_windows_and_pictures_give_the_same_scores(size):
     base = np.random.default_rng(1).random(players) < 0.5
     for added in (True, False):
         flips = np.flatnonzero(base != added)
-        masks = np.repeat(base[None], len(flips) + 1, axis=0)
-        masks[np.arange(len(flips)), flips] = added
         flip = np.append(flips, -1)
-        coalitions = Coalitions(np.zeros(len(flip), np.int64), masks, flip, np.full((len(flip), 1), 3))
+        zeros = np.zeros_like(flip)
+        coalitions = Coalitions(zeros, base[None], zeros, flip, np.full((len(flip), 1), 3))
         fill = ix.Fill("mean").make(picture(), classifier)[None]
-        logits = classifier.logits(compose(picture()[None], regions, fill, coalitions.owner, masks))
+        logits = classifier.logits(compose(picture()[None], regions, fill, coalitions.owner, coalitions.masks))
         expected = read_logits(logits.astype(np.float64), coalitions.targets)
         np.testing.assert_allclose(scorer.score(coalitions).log_odds, expected.log_odds, atol=1e-5)
 
@@ -386,7 +383,7 @@ def test_a_part_of_a_vision_transformer_that_fails_is_the_models_error(absence, 
     scorer = as_classifier(model).scorer(picture(count=1), tokens, absence)
     message = r"model `VisionTransformer` raised ValueError for images with.*: no norm today"
     with pytest.raises(ix.ModelError, match=message):
-        scorer.score(Coalitions(np.array([0]), np.arange(24)[None] > 3, np.array([-1]), np.array([[0]])))
+        scorer.score(Coalitions.of_masks(np.array([0]), np.arange(24)[None] > 3, np.array([[0]])))
 
 
 def test_a_vision_transformer_that_runs_out_of_memory_gets_fewer_at_once():
@@ -404,11 +401,10 @@ def test_a_layer_that_fails_in_windows_is_the_models_error():
     scorer = as_classifier(model).scorer(picture(count=1), labels, ix.Fill())
     assert isinstance(scorer, WindowScorer)
     model[-1].to("meta")  # another device
-    masks = ~np.eye(4, dtype=bool)
-    flip = np.arange(4)
-    for some in (flip, np.full(4, -1)):
+    base, zeros = np.ones((1, 4), bool), np.zeros(4, np.int64)
+    for flip in (np.arange(4), np.full(4, -1)):
         with pytest.raises(ix.ModelError, match=r"model `Sequential` raised \w+ for (a batch|the picture)"):
-            scorer.score(Coalitions(np.zeros(4, np.int64), masks, some, np.zeros((4, 1), np.int64)))
+            scorer.score(Coalitions(zeros, base, zeros, flip, zeros[:, None]))
 
 
 def test_a_failure_on_the_way_keeps_what_was_found():

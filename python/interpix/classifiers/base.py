@@ -42,20 +42,37 @@ _MAX_NEAR_NAMES = 5
 
 @dataclass(frozen=True)
 class Coalitions:
-    """Coalitions of one or more images that are scored together.
+    """Coalitions of one or more images that are scored together: base sets with at most one player flipped in each.
+
+    A search's candidates are many flips of few sets, which is all that a model on a device need be told.
 
     Attributes:
         owner: The image of each, (c,).
-        masks: Presence (c, n), True = present; an image with fewer players than n has False beyond its own.
-        flip: The player whose presence differs from the base set, which is the same for all rows of an image in one
-            round of a search; -1 where there is no base set, (c,).
+        bases: Sets of players (b, n), True = present; an image with fewer players than n has False beyond its own.
+        row: The base set of each, (c,).
+        flip: The player whose presence differs from the base set; -1: none, (c,).
         targets: The classes that are read off for each, (c, t).
     """
 
     owner: IntArray
-    masks: BoolArray
+    bases: BoolArray
+    row: IntArray
     flip: IntArray
     targets: IntArray
+
+    @classmethod
+    def of_masks(cls, owner: IntArray, masks: BoolArray, targets: IntArray) -> "Coalitions":
+        """Any coalitions, as presence (c, n)."""
+        rows = np.arange(len(owner))
+        return cls(owner, masks, rows, np.full_like(rows, -1), targets)
+
+    @property
+    def masks(self) -> BoolArray:
+        """Presence (c, n), True = present."""
+        masks = self.bases[self.row]
+        flipped = np.flatnonzero(self.flip >= 0)
+        masks[flipped, self.flip[flipped]] ^= True
+        return masks
 
     def __len__(self) -> int:
         """The number of coalitions."""
@@ -63,7 +80,7 @@ class Coalitions:
 
     def __getitem__(self, rows: Any) -> "Coalitions":
         """The coalitions that an index array, a mask or a slice picks."""
-        return Coalitions(self.owner[rows], self.masks[rows], self.flip[rows], self.targets[rows])
+        return Coalitions(self.owner[rows], self.bases, self.row[rows], self.flip[rows], self.targets[rows])
 
 
 class Scorer(Protocol):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from interpix.absence import DropTokens, MaskAttention
+from interpix.classifiers.base import Coalitions
 from interpix.errors import InterpixError, ModelError, bad_value
 from interpix.rewards import Readout
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from interpix.arrays import BoolArray, IntArray
-    from interpix.classifiers.base import Coalitions, Precision
+    from interpix.classifiers.base import Precision
     from interpix.classifiers.tokens import TokenModel
     from interpix.classifiers.torch import TorchClassifier
     from interpix.classifiers.windows import WindowModel, WindowState
@@ -113,13 +114,13 @@ class TorchPictureScorer:
 
     def _whole(self, coalitions: Coalitions, precision: Precision) -> list[Tensor]:
         """What the whole pictures of coalitions say, in parts."""
-        owner, masks, targets = (
-            _tensor(a, self._classifier.device) for a in (coalitions.owner, coalitions.masks, coalitions.targets)
-        )
-        return self._chunks.run(
-            len(coalitions),
-            lambda part: read_out(self._evaluate(self._compose(owner[part], masks[part]), precision), targets[part]),
-        )
+        owner, bases, row, flip, targets = _tensors(coalitions, self._classifier.device)
+
+        def work(part: slice) -> Tensor:
+            pictures = self._compose(owner[part], _flipped(bases[row[part]], flip[part]))
+            return read_out(self._evaluate(pictures, precision), targets[part])
+
+        return self._chunks.run(len(coalitions), work)
 
     def _compose(self, owner: Tensor, masks: Tensor) -> Tensor:
         """The pictures (c, 3, H, W)."""
@@ -179,10 +180,8 @@ class WindowScorer(TorchPictureScorer):
 
     def _state(self, image: int, candidates: Coalitions) -> WindowState | None:
         """The maps of the candidates' base picture; None where they would not pay."""
-        flip = int(candidates.flip[0])
-        added = bool(candidates.masks[0, flip])
-        base = candidates.masks[0].copy()
-        base[flip] = not added
+        base = candidates.bases[candidates.row[0]]
+        added = not base[candidates.flip[0]]
         key = base.tobytes() + bytes([added])
         if image in self._states and self._states[image][0] == key:
             return self._states[image][1]
@@ -214,6 +213,7 @@ class TokenScorer:
             raise bad_value("from_layer", expected, absence.from_layer, "0 masks in all blocks")
         self._classifier, self._model, self._absence = classifier, tokens, absence
         self._players = _token_players(regions, tokens.grid)
+        self._token = _tokens_of_players(self._players)
         self._chunks = Chunks(classifier.name, _TOKEN_BATCH)
         self.batch_size = _TOKEN_BATCH
         with classifier.evaluating(), errors_of(classifier.name, f"images {images.shape}"):
@@ -226,40 +226,56 @@ class TokenScorer:
 
     def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
         """See `Scorer`."""
-        kept = np.take_along_axis(coalitions.masks, self._players[coalitions.owner], axis=1)
         from_layer = self._absence.from_layer if isinstance(self._absence, MaskAttention) else 0
-        # Where the head reads no patch, a token that nobody attends to need not be computed.
-        dropped = isinstance(self._absence, DropTokens) or not self._model.pools_patches
         with self._classifier.evaluating():
-            if not dropped:
-                parts = self._masked(coalitions, kept, from_layer, precision)
-                return to_readout(parts, self._classifier.name)
-            # Coalitions of one token count are a rectangular batch; with a token for each player there is one count.
-            sizes = kept.sum(axis=1)
-            order = np.argsort(sizes, kind="stable")
-            starts = np.flatnonzero(np.diff(sizes[order], prepend=-1))
-            parts = []
-            for rows in np.split(order, starts[1:]):
-                parts += self._dropped(coalitions[rows], kept[rows], from_layer, precision)
-            return to_readout(parts, self._classifier.name, order)
+            # Where the head reads no patch, a token that nobody attends to need not be computed.
+            if isinstance(self._absence, DropTokens) or not self._model.pools_patches:
+                return self._dropped(coalitions, from_layer, precision)
+            return to_readout(self._masked(coalitions, from_layer, precision), self._classifier.name)
 
-    def _dropped(self, coalitions: Coalitions, kept: BoolArray, from_layer: int, precision: Precision) -> list[Tensor]:
+    def _dropped(self, coalitions: Coalitions, from_layer: int, precision: Precision) -> Readout:
+        """Coalitions of one number of tokens are a rectangular batch; a step of a search has one."""
+        if self._token is None:  # a flip is of several tokens
+            coalitions = Coalitions.of_masks(coalitions.owner, coalitions.masks, coalitions.targets)
+        present = self._present(coalitions.owner, coalitions.row, coalitions.bases)
+        sizes = present.sum(axis=1)
+        was_there = coalitions.bases[coalitions.row, coalitions.flip]
+        change = np.where(coalitions.flip < 0, 0, np.where(was_there, -1, 1))
+        kinds = 3 * sizes[coalitions.row] + change + 1
+        parts, order = [], []
+        for kind in np.unique(kinds).tolist():
+            size, by = kind // 3, kind % 3 - 1
+            rows, alike = np.flatnonzero(kinds == kind), np.flatnonzero(sizes == size)
+            kept = np.nonzero(present[alike])[1].reshape(len(alike), size)
+            row = np.searchsorted(alike, coalitions.row[rows])
+            parts += self._rectangle(coalitions[rows], kept, row, by, from_layer, precision)
+            order.append(rows)
+        return to_readout(parts, self._classifier.name, np.concatenate(order))
+
+    def _rectangle(
+        self, coalitions: Coalitions, kept: IntArray, row: IntArray, by: int, from_layer: int, precision: Precision
+    ) -> list[Tensor]:
+        """Coalitions whose base sets are the tokens `kept` (b, m); their flips add `by` tokens."""
         device = self._classifier.device
-        indices = _tensor(np.nonzero(kept)[1].reshape(len(kept), -1), device)
-        owner, targets = _tensor(coalitions.owner, device), _tensor(coalitions.targets, device)
+        token = np.zeros_like(row) if self._token is None else self._token[coalitions.owner, coalitions.flip]
+        bases, base, tokens, owner, targets = (
+            _tensor(a, device) for a in (kept, row, token, coalitions.owner, coalitions.targets)
+        )
 
         def work(part: slice) -> Tensor:
+            indices = _with_flip(bases[base[part]], tokens[part, None], by)
             with errors_of(self._classifier.name, "images without some of their patches"):
                 logits = self._model.logits(
-                    self._state, owner[part], indices[part], from_layer=from_layer, precision=precision
+                    self._state, owner[part], indices, from_layer=from_layer, precision=precision
                 )
             return read_out(logits, targets[part])
 
-        return self._chunks.run(len(kept), work)
+        return self._chunks.run(len(coalitions), work)
 
-    def _masked(self, coalitions: Coalitions, kept: BoolArray, from_layer: int, precision: Precision) -> list[Tensor]:
+    def _masked(self, coalitions: Coalitions, from_layer: int, precision: Precision) -> list[Tensor]:
         device = self._classifier.device
-        owner, masks, targets = (_tensor(a, device) for a in (coalitions.owner, kept, coalitions.targets))
+        seen = self._present(coalitions.owner, np.arange(len(coalitions)), coalitions.masks)
+        owner, masks, targets = (_tensor(a, device) for a in (coalitions.owner, seen, coalitions.targets))
 
         def work(part: slice) -> Tensor:
             with errors_of(self._classifier.name, "images with some of their patches masked"):
@@ -268,7 +284,13 @@ class TokenScorer:
                 )
             return read_out(logits, targets[part])
 
-        return self._chunks.run(len(kept), work)
+        return self._chunks.run(len(coalitions), work)
+
+    def _present(self, owner: IntArray, row: IntArray, sets: BoolArray) -> BoolArray:
+        """Which tokens the players of `sets` (b, n) are (b, T), where coalitions of `owner` use them as `row` says."""
+        image = np.zeros(len(sets), np.int64)
+        image[row] = owner
+        return np.take_along_axis(sets, self._players[image], axis=1)
 
 
 def read_out(logits: Tensor, targets: Tensor) -> Tensor:
@@ -307,6 +329,43 @@ def _token_players(regions: IntArray, grid: tuple[int, int]) -> IntArray:
         expected = f"regions made of whole patches of the {grid[0]} x {grid[1]} token grid"
         raise bad_value("regions", expected, "regions that cut patches", 'use "tokens", or absence="zero"')
     return players.reshape(count, -1)
+
+
+def _tokens_of_players(players: IntArray) -> IntArray | None:
+    """The token of each player (K, n), if every player is one token; `players` (K, T) is the player of each token."""
+    tokens = np.argsort(players, axis=1)
+    one_each = (np.take_along_axis(players, tokens, axis=1) == np.arange(players.shape[1])).all()
+    return tokens if one_each else None
+
+
+def _with_flip(kept: Tensor, token: Tensor, by: int) -> Tensor:
+    """Ascending tokens `kept` (c, m) with one more (`by` = 1), one less (-1) or as they are (0); `token` is (c, 1).
+
+    >>> _with_flip(torch.tensor([[1, 5]]), torch.tensor([[3]]), 1)
+    tensor([[1, 3, 5]])
+    >>> _with_flip(torch.tensor([[1, 5]]), torch.tensor([[1]]), -1)
+    tensor([[5]])
+    """
+    if by == 0:
+        return kept
+    place = (kept < token).sum(dim=1, keepdim=True)
+    column = torch.arange(kept.shape[1] + by, device=kept.device)
+    if by < 0:
+        return kept.gather(1, column + (column >= place))
+    shifted = torch.nn.functional.pad(kept, (0, 1)).gather(1, column - (column > place).long())
+    return torch.where(column == place, token, shifted)
+
+
+def _flipped(sets: Tensor, flip: Tensor) -> Tensor:
+    """Presence (c, n) after one flip in each row; -1: none."""
+    column = flip.clamp(min=0)[:, None]
+    return sets.scatter(1, column, sets.gather(1, column) ^ (flip >= 0)[:, None])
+
+
+def _tensors(coalitions: Coalitions, device: torch.device) -> tuple[Tensor, ...]:
+    """Owner, bases, row, flip and targets."""
+    columns = coalitions.owner, coalitions.bases, coalitions.row, coalitions.flip, coalitions.targets
+    return tuple(_tensor(column, device) for column in columns)
 
 
 def _to_device(array: npt.NDArray[Any], classifier: TorchClassifier) -> Tensor:

@@ -122,4 +122,4 @@ class LIME(_Superpixels):
 
 def _coalitions(on: BoolArray, target: int) -> Coalitions:
     count = len(on)
-    return Coalitions(np.zeros(count, np.int64), on, np.full(count, -1), np.full((count, 1), target))
+    return Coalitions.of_masks(np.zeros(count, np.int64), on, np.full((count, 1), target))
