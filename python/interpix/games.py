@@ -14,7 +14,7 @@ from interpix.errors import ArgumentError, bad_value
 from interpix.explanation import Direction, Score
 from interpix.images import LoadedImage, to_display
 from interpix.recheck import MixedFirst
-from interpix.regions import Regions, label_regions
+from interpix.regions import Regions, Superpixels, label_regions
 from interpix.rewards import Reward, Scores, read_logits, scores_of
 
 __all__ = ["Found", "Games", "ImageGame", "model_display", "model_input", "prepare_games", "score_list"]
@@ -127,7 +127,10 @@ def prepare_games(
     """
     images = _stack([model_input(classifier, one) for one in loaded])
     displays = [model_display(classifier, one, image) for one, image in zip(loaded, images, strict=True)]
-    labels = np.stack([label_regions(regions, display) for display in displays])
+    if isinstance(regions, Superpixels):
+        labels = np.stack([label_regions(regions, display) for display in displays])
+    else:  # the same for all
+        labels = np.repeat(label_regions(regions, displays[0])[None], len(displays), axis=0)
     scorer = classifier.scorer(images, labels, absence)
     size = classifier.batch_size
     # Copies: a model may write to its batch, and these images are still needed.

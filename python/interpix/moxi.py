@@ -80,8 +80,9 @@ class MoXI:
             reward: `"log_odds"` (the paper's), `"log_probability"`, `"probability"` or `"logit"`.
             precision: `"mixed"` scores a step's candidates with bfloat16 products and then those that may be the best
                 exactly, by a statistical rule (see `interpix.recheck`); PyTorch models only.
-            batch_size: The greatest number of coalitions handed out at once; `"auto"` is the model's own choice. Where
-                memory runs out, fewer go through the model at once, and the result says so.
+            batch_size: The greatest number of coalitions handed out at once; `"auto"` is the model's own choice. How
+                many of these go through it at once follows from a CPU's cache or a CUDA device's free memory, measured
+                on the first few; where memory runs out, fewer do, and the result says so.
         """
         self._classifier: Classifier = as_classifier(model)
         self._reward = check_reward(reward)

@@ -9,6 +9,7 @@ from torch import nn
 import interpix as ix
 from interpix.classifiers import as_classifier
 from interpix.classifiers.base import Classifier, Coalitions, compose
+from interpix.classifiers.memory import memory_of
 from interpix.classifiers.torch_scorers import WindowScorer
 from interpix.rewards import read_logits
 
@@ -455,6 +456,9 @@ def test_a_gpu_gives_the_same_ranking():
     for model in (vit().eval(), convolutions().eval()):
         expected = ix.MoXI(model).explain(picture(), 1, stop=6)
         assert ix.MoXI(model.cuda()).explain(picture(), 1, stop=6).ranking.tolist() == expected.ranking.tolist()
+    memory = memory_of(torch.device("cuda"))
+    _, taken = memory.measured(lambda: torch.ones(2**20, device="cuda"))
+    assert 2**22 <= taken < memory.free()
 
 
 def test_captums_way_of_asking():

@@ -278,11 +278,12 @@ def _refuse_hooks(state: TokenState) -> None:
 @contextmanager
 def evaluating(module: torch.nn.Module) -> Iterator[None]:
     """Dropout and the like are off inside; each part's mode is as before afterwards."""
-    training = [part for part in module.modules() if part.training]
+    # By way of `vars`: torch's own assignment takes ten times as long, for hundreds of parts in every batch.
+    modes = [vars(part) for part in module.modules() if part.training]
     try:
-        for part in training:
-            part.training = False
+        for mode in modes:
+            mode["training"] = False
         yield
     finally:
-        for part in training:
-            part.training = True
+        for mode in modes:
+            mode["training"] = True

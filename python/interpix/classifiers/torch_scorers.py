@@ -11,11 +11,12 @@ from torch import Tensor
 
 from interpix.absence import DropTokens, MaskAttention
 from interpix.classifiers.base import Coalitions
+from interpix.classifiers.memory import Chunks, memory_of
 from interpix.errors import InterpixError, ModelError, bad_value
 from interpix.rewards import Readout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import numpy.typing as npt
 
@@ -25,53 +26,13 @@ if TYPE_CHECKING:
     from interpix.classifiers.torch import TorchClassifier
     from interpix.classifiers.windows import WindowModel, WindowState
 
-__all__ = ["Chunks", "TokenScorer", "TorchPictureScorer", "WindowScorer", "errors_of", "read_out", "to_readout"]
+__all__ = ["TokenScorer", "TorchPictureScorer", "WindowScorer", "errors_of", "read_out", "to_readout"]
 
 # Fewer candidates of one base picture than this are evaluated in full: the base's own maps cost one evaluation.
 _LEAST_CANDIDATES = 3
-# Tokens go through the blocks by a budget of their own; all candidates of a step together fill it best.
-_TOKEN_BATCH = 1024
-_MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")
-
-
-class Chunks:
-    """Work in parts that fit into memory: when it runs out, the part is halved, and stays so.
-
-    Attributes:
-        size: Rows of a part.
-        reduced_to: The size after memory ran out; None if it never did.
-    """
-
-    def __init__(self, name: str, size: int) -> None:
-        """Starts with `size` rows; `name` is the model's, for the error."""
-        self._name = name
-        self.size = size
-        self.reduced_to: int | None = None
-
-    def run(self, rows: int, work: Callable[[slice], Tensor]) -> list[Tensor]:
-        """The results of `work` on one part of `rows` after the other."""
-        parts, start = [], 0
-        while start < rows:
-            try:
-                parts.append(work(slice(start, min(start + self.size, rows))))
-            except RuntimeError as error:
-                if not _out_of_memory(error):
-                    raise
-                self._halve(min(self.size, rows - start), error)
-            else:
-                start += self.size
-        return parts
-
-    def _halve(self, tried: int, error: RuntimeError) -> None:
-        if tried <= 1:
-            message = (
-                f"model `{self._name}`: a batch of 1 does not fit into memory; free memory, use a smaller model, or "
-                "move it to another device"
-            )
-            raise ModelError(message) from error
-        self.size = self.reduced_to = tried // 2
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+# Tokens go through the blocks by a budget of their own; all candidates of a step together fill it best, on a GPU those
+# of the 64 images that a search has in flight.
+_TOKEN_BATCH, _TOKEN_BATCH_ON_GPU = 1024, 64 * 256
 
 
 @contextmanager
@@ -99,7 +60,9 @@ class TorchPictureScorer:
         self._classifier = classifier
         self._images, self._fill = (_to_device(array, classifier) for array in (images, fill))
         self._regions = _tensor(regions, classifier.device)
-        self._chunks = Chunks(classifier.name, classifier.pictures_at_once(*images.shape[2:]))
+        memory = memory_of(classifier.device)
+        most = classifier.pictures_at_once(*images.shape[2:]) if memory is None else classifier.batch_size
+        self._chunks = Chunks(classifier.name, most, memory)
         self.batch_size = classifier.batch_size
 
     @property
@@ -214,8 +177,8 @@ class TokenScorer:
         self._classifier, self._model, self._absence = classifier, tokens, absence
         self._players = _token_players(regions, tokens.grid)
         self._token = _tokens_of_players(self._players)
-        self._chunks = Chunks(classifier.name, _TOKEN_BATCH)
-        self.batch_size = _TOKEN_BATCH
+        self.batch_size = _TOKEN_BATCH if classifier.device.type == "cpu" else _TOKEN_BATCH_ON_GPU
+        self._chunks = Chunks(classifier.name, self.batch_size)
         with classifier.evaluating(), errors_of(classifier.name, f"images {images.shape}"):
             self._state = tokens.prepare(_to_device(images, classifier))
 
@@ -374,11 +337,3 @@ def _to_device(array: npt.NDArray[Any], classifier: TorchClassifier) -> Tensor:
 
 def _tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(device)
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """A device's own error, or the CPU allocator's, which has no class of its own."""
-    causes = (error, error.__cause__)
-    return any(isinstance(one, torch.OutOfMemoryError) for one in causes) or any(
-        isinstance(one, RuntimeError) and any(text in str(one).lower() for text in _MEMORY_MESSAGES) for one in causes
-    )
