@@ -40,34 +40,31 @@ pub fn logits(
     batch: ArrayView4<'_, f32>,
     interrupted: &dyn Fn() -> bool,
 ) -> Result<Array2<f32>> {
-    let mut parts = Vec::new();
-    in_chunks(batch.len_of(Axis(0)), interrupted, |rows| {
-        parts.push(classifier.logits(batch.slice(s![rows, .., .., ..]))?);
-        Ok(())
-    })?;
-    if parts.is_empty() {
+    let count = batch.len_of(Axis(0));
+    if count == 0 {
         return classifier.logits(batch);
     }
-    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-    Ok(ndarray::concatenate(Axis(0), &views).expect("every part has a column for each class"))
+    in_chunks(classifier, count, interrupted, |rows| classifier.logits(batch.slice(s![rows, .., .., ..])))
 }
 
-/// Runs `work` on chunks of `0..count` that take about [`CHUNK_TIME`], asking `interrupted` before each.
+/// The logits that `work` finds for `0..count`, in chunks of about [`CHUNK_TIME`], asking `interrupted` before each.
 fn in_chunks(
+    classifier: &dyn Classifier,
     count: usize,
     interrupted: &dyn Fn() -> bool,
-    mut work: impl FnMut(Range<usize>) -> Result<()>,
-) -> Result<()> {
+    work: impl Fn(Range<usize>) -> Result<Array2<f32>>,
+) -> Result<Array2<f32>> {
+    let mut logits = Array2::zeros((count, classifier.class_names().len()));
     let mut rows = 0..1.min(count);
     while !rows.is_empty() {
         if interrupted() {
             return Err(Error::Interrupted);
         }
         let began = Instant::now();
-        work(rows.clone())?;
+        logits.slice_mut(s![rows.clone(), ..]).assign(&work(rows.clone())?);
         rows = rows.end..(rows.end + next_chunk(began.elapsed(), rows.len())).min(count);
     }
-    Ok(())
+    Ok(logits)
 }
 
 impl MaskedImages<'_> {
@@ -88,6 +85,11 @@ impl MaskedImages<'_> {
             let expected = format!("{} targets, as owners", owner.len());
             return Err(Error::argument("target", expected, target.len(), "pass one for each mask"));
         }
+        let classes = classifier.class_names().len();
+        if let Some(&target) = target.iter().find(|&&target| target >= classes) {
+            let expected = format!("a class below {classes}");
+            return Err(Error::argument("target", expected, target, "pass one of the model's classes"));
+        }
         let logits = self.logits(classifier, owner, masks, interrupted)?;
         let answers = logits.outer_iter().zip(target);
         answers.map(|(logits, &target)| score(classifier.name(), logits, target)).collect()
@@ -106,18 +108,9 @@ impl MaskedImages<'_> {
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Array2<f32>> {
         self.check(owner, masks)?;
-        let mut parts = Vec::new();
-        in_chunks(owner.len(), interrupted, |rows| {
-            let batch = self.compose(&owner[rows.clone()], masks.slice(s![rows, ..]));
-            parts.push(classifier.logits(batch.view())?);
-            Ok(())
-        })?;
-        let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-        let classes = classifier.class_names().len();
-        if views.is_empty() {
-            return Ok(Array2::zeros((0, classes)));
-        }
-        Ok(ndarray::concatenate(Axis(0), &views).expect("every part has a column for each class"))
+        in_chunks(classifier, owner.len(), interrupted, |rows| {
+            classifier.logits(self.compose(&owner[rows.clone()], masks.slice(s![rows, ..])).view())
+        })
     }
 
     /// The images that the network sees.
@@ -188,10 +181,6 @@ fn next_chunk(elapsed: Duration, images: usize) -> usize {
 /// What `logits` say about the class `target`.
 fn score(model: &str, logits: ArrayView1<'_, f32>, target: usize) -> Result<Score> {
     let fail = |message: &str| Error::Model { model: model.to_owned(), message: message.to_owned() };
-    if target >= logits.len() {
-        let expected = format!("a class below {}", logits.len());
-        return Err(Error::argument("target", expected, target, "pass one of the model's classes"));
-    }
     if logits.len() < 2 {
         return Err(fail("log-odds need at least two classes"));
     }
