@@ -17,6 +17,7 @@ pub mod interpolation;
 pub mod models;
 pub mod parallel;
 pub mod search;
+pub mod windows;
 
 #[cfg(feature = "python")]
 mod python;
