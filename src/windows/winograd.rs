@@ -87,7 +87,10 @@ pub fn transform_products<T: Number>(
     if !all_fit || start.dim().2 != channels || start.strides()[2] != 1 {
         return Err(mismatch("start", &"the base map's outputs", start.shape()));
     }
-    let Some(out) = out.into_slice().filter(|out| !out.is_empty()) else {
+    if out.is_empty() {
+        return Ok(());
+    }
+    let Some(out) = out.into_slice() else {
         return Err(mismatch("out", &"outputs that follow each other", &[count, height, width, channels]));
     };
     let areas = out.chunks_exact_mut(height * width * channels).zip(corners).enumerate();

@@ -16,7 +16,7 @@ from torch import nn  # noqa: E402 - only where torch is
 from interpix.classifiers.layers import Reach  # noqa: E402
 from interpix.classifiers.window_maps import Layout, spread  # noqa: E402
 from interpix.classifiers.windows import find_window_model  # noqa: E402
-from interpix.classifiers.winograd import Winograd, WinogradInputs, winograd_pays  # noqa: E402
+from interpix.classifiers.winograd import Winograd, WinogradInputs, suits_winograd, winograd_pays  # noqa: E402
 
 SIZE = (61, 83)
 
@@ -289,12 +289,15 @@ def test_products_are_counted_by_hand():
     assert model.count_products(grid_regions((6, 9), 1, 3)) == (3 * 54 * 280, (24 + 30 + 24) * 280)
 
 
-def test_winograd_pays_for_wide_layers_and_large_maps():
-    assert winograd_pays((7, 12), (192, 200), torch.float32)
-    assert winograd_pays((7, 12), (192, 200), torch.bfloat16)
-    assert not winograd_pays((5, 5), (192, 200), torch.float32)
-    assert not winograd_pays((7, 12), (64, 200), torch.float32)
-    assert not winograd_pays((7, 12), (192, 200), torch.float64)
+def test_winograd_is_for_wide_layers_and_large_maps():
+    assert suits_winograd(nn.Conv2d(192, 200, 3, padding=1))
+    for other in [(64, 200, 3), (200, 64, 3), (192, 192, 1), (192, 192, 3, 2), (192, 192, 3, 1, 1, 2), (384, 384, 3)]:
+        assert not suits_winograd(nn.Conv2d(*other, groups=2 if other[0] == 384 else 1))
+    assert winograd_pays(3, (7, 12), torch.float32)
+    assert winograd_pays(3, (7, 12), torch.bfloat16)
+    assert not winograd_pays(2, (7, 12), torch.float32)
+    assert not winograd_pays(9, (5, 5), torch.float32)
+    assert not winograd_pays(3, (7, 12), torch.float64)
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 3e-5), (torch.bfloat16, 0.1)])
@@ -432,6 +435,15 @@ class Branching(nn.Module):
 def test_what_is_no_plain_stack_is_left_alone(part):
     module = nn.Sequential(nn.Conv2d(3, 4, 3), part, nn.Conv2d(4, 4, 3), *head(4))
     assert find_window_model(module, (20, 30)) is None
+
+
+def test_another_device_is_left_alone():
+    module = STACKS["residual"]()
+    model = find_window_model(module, SIZE)
+    module.to("meta")
+    assert find_window_model(module, SIZE) is None
+    with pytest.raises(ModelError, match="on meta"):
+        model.plain_logits(torch.zeros(1, 3, *SIZE))
 
 
 def test_other_answers_than_logits_of_color_pictures_are_left_alone():

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import nn
 
-from interpix.classifiers.winograd import Winograd, WinogradInputs, winograd_pays
+from interpix.classifiers.winograd import Winograd, WinogradInputs, suits_winograd, winograd_pays
 
 __all__ = ["Convolution", "Layer", "Network", "Operation", "Reach", "Size"]
 
@@ -46,8 +46,7 @@ class Convolution:
         self._options: tuple[Any, ...] = (module.dilation, module.groups)
         self._stride = module.stride
         self._cast: dict[torch.dtype, tuple[torch.Tensor, torch.Tensor]] = {}
-        kind = module.kernel_size, module.stride, module.dilation, module.groups
-        self._is_simple = kind == ((3, 3), (1, 1), (1, 1), 1)
+        self.suits_winograd = suits_winograd(module)
         self._winograd: dict[torch.dtype, Winograd] = {}
         self.products = self._weight.numel()  # for each output pixel
 
@@ -61,18 +60,16 @@ class Convolution:
         """The convolution of `x`, in the precision of `x`."""
         if x.dtype == torch.float32:
             height, width = (size + 2 * more - 2 for size, more in zip(x.shape[2:], padding, strict=True))
-            if winograd := self.winograd((height, width), x.dtype):
+            if winograd := self.winograd(len(x), (height, width), x.dtype):
                 return self._by_winograd(winograd, x, padding)
         if x.dtype not in self._cast:
             weight = self._weight.to(x.dtype, memory_format=torch.channels_last)
             self._cast[x.dtype] = weight, self._bias.to(x.dtype)
         return F.conv2d(x, *self._cast[x.dtype], self._stride, padding, *self._options)
 
-    def winograd(self, size: Size, dtype: torch.dtype) -> Winograd | None:
-        """Winograd's algorithm, where it is faster for outputs of `size`; in bfloat16 only for differences."""
-        if not self._is_simple or self._weight.device.type != "cpu":
-            return None
-        if not winograd_pays(size, self._weight.shape[:2], dtype):
+    def winograd(self, count: int, size: Size, dtype: torch.dtype) -> Winograd | None:
+        """Winograd's algorithm, where it is faster for `count` outputs of `size`; in bfloat16 for differences only."""
+        if not self.suits_winograd or not winograd_pays(count, size, dtype):
             return None
         if dtype not in self._winograd:
             self._winograd[dtype] = Winograd(self._weight, dtype)

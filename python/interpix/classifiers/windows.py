@@ -33,8 +33,8 @@ def find_window_model(module: nn.Module, size: Size) -> "WindowModel | None":
 
     Known are convolutions, batch norms, pools, pointwise activations, sums, products and concatenations, and after the
     last map a head of pools and linear layers. None for everything else (squeeze-and-excite, attention, norms over the
-    map, hooks, a forward that cannot be traced): evaluate that in full. The module itself is not changed; it is meant
-    as in `module.eval()`.
+    map, hooks, a forward that cannot be traced) and on another device than the CPU: evaluate that in full. The module
+    itself is not changed; it is meant as in `module.eval()`.
 
     >>> from torch import nn
     >>> find_window_model(nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), (8, 9)) is None
@@ -194,7 +194,7 @@ class WindowModel:
                     maps[layer] = layer.finish(layer.sums([x.to(self._dtype) for x in inputs]))
                 else:
                     result = layer.sums(inputs)
-                    if base_maps is not None and isinstance(layer.apply, Convolution):
+                    if base_maps is not None and isinstance(layer.apply, Convolution) and layer.apply.suits_winograd:
                         sums = result[0].permute(1, 2, 0).to(torch.float32, copy=True).contiguous()
                     maps[layer] = layer.finish(result, None if layer.shortcut is None else maps[layer.shortcut])
                 if base_maps is not None and layer.reach is not None:
@@ -288,7 +288,7 @@ def _convolve(
     if not isinstance(layer.apply, Convolution):
         return None
     source, start = maps[layer.inputs[0]], state.maps[layer].sums
-    winograd = layer.apply.winograd(group.size, source.table.dtype)
+    winograd = layer.apply.winograd(len(group.members), group.size, source.table.dtype)
     if winograd is None or start is None:
         return None
     return source.convolve(winograd, maps[layer].layout, group, reach, start)

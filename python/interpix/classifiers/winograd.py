@@ -9,14 +9,14 @@ error of the plain sum; in bfloat16 it is for differences from a base map only, 
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from interpix import _core
 from interpix.arrays import IntArray
 
-__all__ = ["Winograd", "WinogradInputs", "winograd_pays"]
+__all__ = ["Winograd", "WinogradInputs", "suits_winograd", "winograd_pays"]
 
 _TILE, _PLACES = 4, 36
 _KERNEL = (
@@ -27,15 +27,25 @@ _KERNEL = (
     (1 / 24, -1 / 12, 1 / 6),
     (0.0, 0.0, 1.0),
 )
-_CHANNELS = {torch.float32: 192, torch.bfloat16: 192}  # with fewer, the transforms cost more than they save
+_NUMBERS = torch.float32, torch.bfloat16
+_CHANNELS = 192  # with fewer, the transforms cost about what they save
 _SAVING = 2.0  # what is left of the factor 4 at the ragged end of a small map must pay for the transforms
-_BYTES = 16 << 20  # of transformed tiles, so that they stay in the cache
+_LEAST = 16  # tiles in all, for the transformed kernels are read anew
+_TILES = 256  # of one product: many, for the kernels are read for each; few, so that they stay in the cache
 
 
-def winograd_pays(size: tuple[int, int], channels: tuple[int, int], dtype: torch.dtype) -> bool:
-    """Whether to use it for outputs of this height and width, with so many inputs and outputs."""
+def suits_winograd(module: nn.Conv2d) -> bool:
+    """Whether it computes what `Winograd` does, is wide enough, and on a CPU."""
+    kind = module.kernel_size, module.stride, module.dilation, module.groups
+    is_wide = min(module.in_channels, module.out_channels) >= _CHANNELS
+    return kind == ((3, 3), (1, 1), (1, 1), 1) and is_wide and module.weight.device.type == "cpu"
+
+
+def winograd_pays(count: int, size: tuple[int, int], dtype: torch.dtype) -> bool:
+    """Whether a convolution that suits is faster so for `count` outputs of this height and width."""
     tiles = -(-size[0] // _TILE) * -(-size[1] // _TILE)
-    return min(channels) >= _CHANNELS.get(dtype, np.inf) and 9 * size[0] * size[1] >= _SAVING * _PLACES * tiles
+    saves = 9 * size[0] * size[1] >= _SAVING * _PLACES * tiles
+    return dtype in _NUMBERS and count * tiles >= _LEAST and saves
 
 
 @dataclass(frozen=True)
@@ -91,9 +101,9 @@ class Winograd:
         down, across = -(-size[0] // _TILE), -(-size[1] // _TILE)
         count, channels = origins.shape[1], self._kernel.shape[2]
         result = inputs.table.new_empty(count, *size, channels)
-        step = max(1, _BYTES // (inputs.table.element_size() * _PLACES * inputs.table.shape[1] * down * across))
-        for first in range(0, count, step):
-            part = slice(first, first + step)
+        parts = min(count, -(-count * down * across // _TILES))
+        for number in range(parts):
+            part = slice(number * count // parts, (number + 1) * count // parts)
             products = torch.bmm(inputs.tiles(part, (down, across)), self._kernel)
             _core.transform_products(_numbers(products), start.numpy(), origins[:, part], _numbers(result[part]))
         return result.permute(0, 3, 1, 2)
