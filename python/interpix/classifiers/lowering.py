@@ -62,9 +62,8 @@ def derive_layers(module: nn.Module, size: Size) -> Network:
         UnsupportedModule: It is more than a plain stack of convolutions, or not on a CPU.
     """
     tensors = [*module.parameters(), *module.buffers()]
-    for device in {tensor.device for tensor in tensors}:
-        if device.type != "cpu":
-            raise UnsupportedModule(f"it is on {device}")
+    if tensors and tensors[0].device.type != "cpu":
+        raise UnsupportedModule(f"it is on {tensors[0].device}")
     for part in module.modules():
         if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part):  # noqa: SLF001 - no public way to ask
             raise UnsupportedModule(f"{type(part).__name__} has hooks or a forward of its own")
