@@ -7,6 +7,8 @@
 //!                       ▲
 //! image ──► regions ─► search ◄──► model with absence ──► group  (MoXI)
 //! ```
+//!
+//! [`windows`] has what a convolutional network needs to see only where candidates differ; its products are the caller's.
 
 pub mod color;
 pub mod error;
@@ -17,6 +19,7 @@ pub mod interpolation;
 pub mod models;
 pub mod parallel;
 pub mod search;
+pub mod windows;
 
 #[cfg(feature = "python")]
 mod python;

@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 static POOL: Mutex<Option<Arc<ThreadPool>>> = Mutex::new(None);
@@ -13,6 +14,15 @@ static POOL: Mutex<Option<Arc<ThreadPool>>> = Mutex::new(None);
 /// Runs `work` so that rayon's parallel iterators inside of it use this crate's pool.
 pub fn install<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     pool().install(work)
+}
+
+/// Does many short tasks; with a single thread on the caller's, whose caches hold what it has just computed.
+pub(crate) fn for_each<T: Send>(tasks: Vec<T>, work: impl Fn(T) + Sync + Send) {
+    if tasks.len() < 2 || threads() < 2 {
+        tasks.into_iter().for_each(work);
+    } else {
+        install(|| tasks.into_par_iter().for_each(work));
+    }
 }
 
 /// Number of threads that parallel work uses.

@@ -14,7 +14,7 @@ Winograd's convolution does with fewer products and may come below it.
 
 import os
 
-os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = "1"
 
 import statistics
 import sys

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from os import PathLike
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ __all__ = [
     "Search",
     "__version__",
     "convert_weights",
+    "gather_windows",
     "interpolate",
     "one_shot",
     "reset_threads",
@@ -22,6 +23,8 @@ __all__ = [
     "set_threads",
     "shapley_interactions",
     "shapley_values",
+    "transform_products",
+    "transform_tiles",
 ]
 
 __version__: str
@@ -350,3 +353,73 @@ class NativeModel:
 
 def convert_weights(name: str, source: str | PathLike[str], destination: str | PathLike[str]) -> None:
     """Convert a checkpoint in torch's old pickle format into a safetensors file, written aside and renamed."""
+
+# ---- windows -------------------------------------------------------------------------------------
+
+def gather_windows(
+    table: NDArray[np.uint8],
+    base: NDArray[np.uint8],
+    *,
+    size: tuple[int, int],
+    windows: NDArray[np.int64],
+    fill: NDArray[np.uint8],
+    origins: NDArray[np.int64],
+    out: NDArray[np.uint8],
+) -> None:
+    """Copy an area of each candidate's map into `out`: its window where that reaches, else the base map, else `fill`.
+
+    Args:
+        table: The pixels (rows, bytes) of all windows, whatever their numbers are.
+        base: The base map (height * width, bytes).
+        size: Height and width of the map.
+        windows: Top, left, height, width and first row of each candidate's window, (5, candidates).
+        fill: The pixel (bytes) outside of the map.
+        origins: Top and left of each area, (2, candidates), which may lie outside of the map.
+        out: Receives the areas (candidates, h, w, bytes).
+
+    Raises:
+        interpix.errors.ArgumentError: The arrays do not belong together.
+    """
+
+def transform_tiles(
+    table: NDArray[Any],
+    base: NDArray[Any] | None,
+    *,
+    size: tuple[int, int],
+    windows: NDArray[np.int64],
+    origins: NDArray[np.int64],
+    tiles: tuple[int, int],
+    out: NDArray[Any],
+) -> None:
+    """Transform the inputs of a 3 x 3 convolution by Winograd's F(4 x 4, 3 x 3): the left factors of 36 products.
+
+    Args:
+        table: The pixels (rows, C) of all windows, float32, or the bits of bfloat16 as uint16.
+        base: The base map (height * width, C), which is taken away; None for zero.
+        size: Height and width of the map.
+        windows: Top, left, height, width and first row of each candidate's window, (5, candidates).
+        origins: Top and left of each candidate's first input, (2, candidates), which may lie outside of the map.
+        tiles: Tiles of 4 x 4 outputs down and across.
+        out: Receives the transformed tiles (36, candidates * tiles, C), in the table's numbers.
+
+    Raises:
+        interpix.errors.ArgumentError: The arrays do not belong together.
+    """
+
+def transform_products(
+    products: NDArray[Any],
+    start: NDArray[np.float32],
+    origins: NDArray[np.int64],
+    out: NDArray[Any],
+) -> None:
+    """Transform the 36 products of `transform_tiles`' result with transformed kernels back.
+
+    Args:
+        products: The products (36, candidates * tiles, O), float32, or the bits of bfloat16 as uint16.
+        start: What the outputs are added to, (H, W, O).
+        origins: Top and left of each candidate's outputs in `start`, (2, candidates).
+        out: Receives the outputs (candidates, h, w, O), in the products' numbers.
+
+    Raises:
+        interpix.errors.ArgumentError: The arrays do not belong together.
+    """

@@ -7,6 +7,7 @@ mod interpolation;
 #[cfg(feature = "models")]
 mod models;
 mod search;
+mod windows;
 
 /// The compiled half of interpix.
 #[pyo3::pymodule(gil_used = false)]
@@ -24,6 +25,8 @@ mod _core {
     use super::models::{NativeModel, convert_weights};
     #[pymodule_export]
     use super::search::{Batch, Outcome, Search};
+    #[pymodule_export]
+    use super::windows::{gather_windows, transform_products, transform_tiles};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

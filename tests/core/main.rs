@@ -7,3 +7,4 @@ mod interpolation;
 #[cfg(feature = "models")]
 mod models;
 mod search;
+mod windows;

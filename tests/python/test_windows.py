@@ -16,7 +16,7 @@ from torch import nn  # noqa: E402 - only where torch is
 from interpix.classifiers.layers import Reach  # noqa: E402
 from interpix.classifiers.window_maps import Layout, spread  # noqa: E402
 from interpix.classifiers.windows import find_window_model  # noqa: E402
-from interpix.classifiers.winograd import Winograd, winograd_pays  # noqa: E402
+from interpix.classifiers.winograd import Winograd, WinogradInputs, suits_winograd, winograd_pays  # noqa: E402
 
 SIZE = (61, 83)
 
@@ -289,23 +289,53 @@ def test_products_are_counted_by_hand():
     assert model.count_products(grid_regions((6, 9), 1, 3)) == (3 * 54 * 280, (24 + 30 + 24) * 280)
 
 
-def test_winograd_is_the_convolution():
+def test_winograd_is_for_wide_layers_and_large_maps():
+    assert suits_winograd(nn.Conv2d(192, 200, 3, padding=1))
+    for other in [(64, 200, 3), (200, 64, 3), (192, 192, 1), (192, 192, 3, 2), (192, 192, 3, 1, 1, 2), (384, 384, 3)]:
+        assert not suits_winograd(nn.Conv2d(*other, groups=2 if other[0] == 384 else 1))
+    assert winograd_pays(3, (7, 12), torch.float32)
+    assert winograd_pays(3, (7, 12), torch.bfloat16)
+    assert not winograd_pays(2, (7, 12), torch.float32)
+    assert not winograd_pays(9, (5, 5), torch.float32)
+    assert not winograd_pays(3, (7, 12), torch.float64)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 3e-5), (torch.bfloat16, 0.1)])
+def test_winograd_is_the_convolution(dtype, bound):
+    """Of the difference from a base map; the maps are many enough to be done in several parts."""
     torch.manual_seed(0)
-    kernel, bias = torch.randn(200, 192, 3, 3) / 40, torch.randn(200)
-    x = torch.randn(3, 192, 9, 14).contiguous(memory_format=torch.channels_last)
-    assert winograd_pays(7, 12, kernel)
-    assert not winograd_pays(5, 5, kernel)
-    assert not winograd_pays(7, 12, kernel[:64])
-    assert not winograd_pays(7, 12, kernel.double())
-    expected = nn.functional.conv2d(x.double(), kernel.double(), bias.double())
-    got = Winograd(kernel, bias)(x)
+    kernel, count, size = torch.randn(200, 192, 3, 3) / 40, 50, (9, 14)
+    maps, base = torch.randn(count, *size, 192).to(dtype), torch.randn(*size, 192).to(dtype)
+    windows = np.array([[0, 0, *size, i * 9 * 14] for i in range(count)]).T
+    start = torch.randn(7, 12, 200)
+    inputs = WinogradInputs(maps.flatten(0, 2), base.flatten(0, 1), size, windows, np.zeros((2, count), np.int64))
+    got = Winograd(kernel, dtype)(inputs, (7, 12), start, np.zeros((2, count), np.int64))
+    difference = (maps.double() - base.double()).permute(0, 3, 1, 2)
+    expected = nn.functional.conv2d(difference, kernel.double()) + start.permute(2, 0, 1)
     assert got.shape == expected.shape
-    assert (got - expected).abs().max() < 3e-5 * expected.abs().max()
+    assert got.dtype == dtype
+    assert (got - expected).abs().max() < bound * expected.abs().max()
 
 
 def test_wide_layers_equal_the_module_to_float32():
     module = net(nn.Conv2d(3, 192, 5, 4), nn.ReLU(), nn.Conv2d(192, 192, 3, 1, 1), nn.BatchNorm2d(192), channels=192)
-    check(module, grid_regions(SIZE, 2, 3))
+    regions = grid_regions(SIZE, 2, 3)
+    model, state, expected = check(module, regions)
+    mixed = model.logits(state, np.arange(6), precision="mixed")
+    assert 1e-6 < (mixed - expected).abs().max() / expected.abs().max() < 2e-2
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_modules_of_other_numbers(dtype):
+    module = net(nn.Conv2d(3, 192, 5, 4), nn.ReLU(), nn.Conv2d(192, 192, 3, 1, 1), channels=192).to(dtype)
+    regions, tolerance = grid_regions(SIZE, 2, 3), 20 * torch.finfo(dtype).eps
+    base, other = (picture.to(dtype) for picture in pictures(SIZE))
+    with torch.no_grad():
+        expected = module(candidates(base, other, regions, range(6)))
+    model = find_window_model(module, SIZE)
+    got = model.logits(model.prepare(base, other, regions), range(6))
+    assert got.dtype == dtype
+    assert (got - expected).abs().max() <= max(tolerance, 1e-12) * expected.abs().max()
 
 
 def test_mixed_precision_is_near_and_keeps_the_dtype():
@@ -405,6 +435,15 @@ class Branching(nn.Module):
 def test_what_is_no_plain_stack_is_left_alone(part):
     module = nn.Sequential(nn.Conv2d(3, 4, 3), part, nn.Conv2d(4, 4, 3), *head(4))
     assert find_window_model(module, (20, 30)) is None
+
+
+def test_another_device_is_left_alone():
+    module = STACKS["residual"]()
+    model = find_window_model(module, SIZE)
+    module.to("meta")
+    assert find_window_model(module, SIZE) is None
+    with pytest.raises(ModelError, match="on meta"):
+        model.plain_logits(torch.zeros(1, 3, *SIZE))
 
 
 def test_other_answers_than_logits_of_color_pictures_are_left_alone():

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import nn
 
-from interpix.classifiers.winograd import Winograd, winograd_pays
+from interpix.classifiers.winograd import Winograd, WinogradInputs, suits_winograd, winograd_pays
 
 __all__ = ["Convolution", "Layer", "Network", "Operation", "Reach", "Size"]
 
@@ -45,8 +46,8 @@ class Convolution:
         self._options: tuple[Any, ...] = (module.dilation, module.groups)
         self._stride = module.stride
         self._cast: dict[torch.dtype, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._is_simple = module.stride == module.dilation == (1, 1) and module.groups == 1
-        self._winograd: Winograd | None = None
+        self.suits_winograd = suits_winograd(module)
+        self._winograd: dict[torch.dtype, Winograd] = {}
         self.products = self._weight.numel()  # for each output pixel
 
     def fold(self, scale: torch.Tensor, shift: torch.Tensor) -> None:
@@ -57,16 +58,31 @@ class Convolution:
 
     def __call__(self, x: torch.Tensor, padding: Size = (0, 0)) -> torch.Tensor:
         """The convolution of `x`, in the precision of `x`."""
+        if x.dtype == torch.float32:
+            height, width = (size + 2 * more - 2 for size, more in zip(x.shape[2:], padding, strict=True))
+            if winograd := self.winograd(len(x), (height, width), x.dtype):
+                return self._by_winograd(winograd, x, padding)
         if x.dtype not in self._cast:
             weight = self._weight.to(x.dtype, memory_format=torch.channels_last)
             self._cast[x.dtype] = weight, self._bias.to(x.dtype)
-        weight, bias = self._cast[x.dtype]
-        if self._is_simple and weight.shape[2:] == (3, 3):
-            height, width = (size + 2 * more - 2 for size, more in zip(x.shape[2:], padding, strict=True))
-            if winograd_pays(height, width, weight):
-                self._winograd = self._winograd or Winograd(weight, bias)
-                return self._winograd(F.pad(x, (padding[1], padding[1], padding[0], padding[0])))
-        return F.conv2d(x, weight, bias, self._stride, padding, *self._options)
+        return F.conv2d(x, *self._cast[x.dtype], self._stride, padding, *self._options)
+
+    def winograd(self, count: int, size: Size, dtype: torch.dtype) -> Winograd | None:
+        """Winograd's algorithm, where it is faster for `count` outputs of `size`; in bfloat16 for differences only."""
+        if not self.suits_winograd or not winograd_pays(count, size, dtype):
+            return None
+        if dtype not in self._winograd:
+            self._winograd[dtype] = Winograd(self._weight, dtype)
+        return self._winograd[dtype]
+
+    def _by_winograd(self, winograd: Winograd, x: torch.Tensor, padding: Size) -> torch.Tensor:
+        count, channels, height, width = x.shape
+        table = x.permute(0, 2, 3, 1).reshape(-1, channels)
+        windows = np.array([[0, 0, height, width, i * height * width] for i in range(count)]).T
+        origins = np.tile(-np.array([padding]).T, count)
+        size = height + 2 * padding[0] - 2, width + 2 * padding[1] - 2
+        inputs = WinogradInputs(table, None, (height, width), windows, origins)
+        return winograd(inputs, size, self._bias.expand(*size, -1), np.zeros((2, count), np.int64))
 
 
 @dataclass(eq=False)
@@ -99,7 +115,7 @@ class Layer:
         """Multiplications for each output pixel."""
         return self.apply.products if isinstance(self.apply, Convolution) else 0
 
-    def finish(self, x: torch.Tensor, shortcut: torch.Tensor | None) -> torch.Tensor:
+    def finish(self, x: torch.Tensor, shortcut: torch.Tensor | None = None) -> torch.Tensor:
         """Shortcut and activations upon `x`, which may be overwritten."""
         if shortcut is not None:
             x += shortcut
@@ -107,17 +123,15 @@ class Layer:
             x = function(x)
         return x
 
-    def full(self, inputs: list[torch.Tensor], shortcut: torch.Tensor | None) -> torch.Tensor:
-        """The layer on whole maps (n, C, H, W)."""
+    def sums(self, inputs: list[torch.Tensor]) -> torch.Tensor:
+        """What `apply` gives on whole maps (n, C, H, W)."""
         reach = self.reach
         if reach is None or (reach.before == reach.after == (0, 0)):
-            result = self.apply(*inputs)
-        elif isinstance(self.apply, Convolution) and reach.before == reach.after:
-            result = self.apply(inputs[0], reach.before)
-        else:
-            sides = (reach.before[1], reach.after[1], reach.before[0], reach.after[0])
-            result = self.apply(*(F.pad(x, sides, value=reach.fill) for x in inputs))
-        return self.finish(result, shortcut)
+            return self.apply(*inputs)
+        if isinstance(self.apply, Convolution) and reach.before == reach.after:
+            return self.apply(inputs[0], reach.before)
+        sides = (reach.before[1], reach.after[1], reach.before[0], reach.after[0])
+        return self.apply(*(F.pad(x, sides, value=reach.fill) for x in inputs))
 
 
 class Network:

@@ -59,13 +59,15 @@ def derive_layers(module: nn.Module, size: Size) -> Network:
     """The layers of `module` for pictures of `size` (H, W).
 
     Raises:
-        UnsupportedModule: It is more than a plain stack of convolutions.
+        UnsupportedModule: It is more than a plain stack of convolutions, or not on a CPU.
     """
+    tensors = [*module.parameters(), *module.buffers()]
+    if tensors and tensors[0].device.type != "cpu":
+        raise UnsupportedModule(f"it is on {tensors[0].device}")
     for part in module.modules():
         if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part):  # noqa: SLF001 - no public way to ask
             raise UnsupportedModule(f"{type(part).__name__} has hooks or a forward of its own")
     # The structure is copied, the tensors are shared: the copy can be set to `eval` while the original stays as it is.
-    tensors = [*module.parameters(), *module.buffers()]
     shadow = copy.deepcopy(module, {id(tensor): tensor for tensor in tensors}).eval()
     tracer = _Tracer()
     try:

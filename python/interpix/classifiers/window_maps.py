@@ -1,7 +1,7 @@
 """Windows on maps: where they lie, and the rows of a table that hold them.
 
 The table of a layer has one row, the channels of a pixel, for each of [zeros | -inf | the base map | the windows of all
-candidates]. So any window of any candidate, padding included, is a gather of rows.
+candidates]. So any window of any candidate, padding included, is put together from rows.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from interpix import _core
 from interpix.arrays import IntArray
 from interpix.classifiers.layers import Reach, Size
+from interpix.classifiers.winograd import Winograd, WinogradInputs
 
-__all__ = ["Group", "Layout", "WindowMaps", "base_table", "spread"]
+__all__ = ["BaseMap", "Group", "Layout", "WindowMaps", "base_table", "spread"]
 
 _FIRST = 2  # rows of padding before a table's base map
 _CALL = 100  # pixels: what a call of its own costs a batch, mostly in arranging the weights
@@ -67,6 +69,19 @@ class Layout:
         self.places = np.concatenate([corner.T, extents.T, first[None]])
 
 
+@dataclass(frozen=True)
+class BaseMap:
+    """A layer's map of the base picture.
+
+    Attributes:
+        table: Rows (2 + H * W, C): zeros, -inf, then the pixels.
+        sums: What a convolution gave before shortcut and activation (H, W, C), float32; None for other layers.
+    """
+
+    table: torch.Tensor
+    sums: torch.Tensor | None
+
+
 class WindowMaps:
     """The maps of one layer for many candidates.
 
@@ -80,6 +95,7 @@ class WindowMaps:
         self.layout = layout
         self.table = base.new_empty(layout.rows, base.shape[1], dtype=dtype)
         self.table[: len(base)] = base
+        self._base = self.table[_FIRST : len(base)]
 
     def put(self, group: Group, windows: torch.Tensor) -> None:
         """Stores the windows (members, C, h, w) of one group."""
@@ -88,32 +104,33 @@ class WindowMaps:
     def window(self, layout: Layout, group: Group, reach: Reach) -> torch.Tensor:
         """What `reach` needs (members, C, ...) to compute the windows of a group of `layout`."""
         if layout is self.layout and reach.is_pointwise:
-            rows, size = self.table[group.rows], group.size
-        else:
-            origin = layout.places[:2, group.members] * np.array([reach.stride]).T - np.array([reach.before]).T
-            height, width = ((n - 1) * s + e for n, s, e in zip(group.size, reach.stride, reach.extent, strict=True))
-            size = height, width
-            padding = 0 if reach.fill == 0 else 1
-            rows = self._rows(group.members, origin, size, padding)
-        return rows.view(len(group.members), *size, -1).permute(0, 3, 1, 2)
+            rows = self.table[group.rows]
+            return rows.view(len(group.members), *group.size, -1).permute(0, 3, 1, 2)
+        height, width = ((n - 1) * s + e for n, s, e in zip(group.size, reach.stride, reach.extent, strict=True))
+        fill = self.table[0 if reach.fill == 0 else 1]
+        return self._area(group.members, _origins(layout, group, reach), (height, width), fill)
 
     def full(self, count: int) -> torch.Tensor:
         """Whole maps (candidates, C, H, W)."""
-        rows = self._rows(np.arange(count), np.zeros((2, count), np.int64), self.layout.size, 0)
-        return rows.view(count, *self.layout.size, -1).permute(0, 3, 1, 2)
+        return self._area(np.arange(count), np.zeros((2, count), np.int64), self.layout.size, self.table[0])
 
-    def _rows(self, members: IntArray, origin: IntArray, size: Size, padding: int) -> torch.Tensor:
-        """Pixels (members * h * w, C) at `origin` (2, members): a window's, else the base's, else padding."""
-        device, (height, width) = self.table.device, self.layout.size
-        places = torch.from_numpy(np.concatenate([self.layout.places[:, members], origin])).to(device)
-        top, left, rows, columns, first, y, x = places[:, :, None]
-        y, x = y + torch.arange(size[0], device=device), x + torch.arange(size[1], device=device)
-        inside = ((y >= top) & (y < top + rows))[:, :, None] & ((x >= left) & (x < left + columns))[:, None]
-        on_map = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None]
-        window = (first + (y - top) * columns)[:, :, None] + (x - left)[:, None]
-        base = (_FIRST + y * width)[:, :, None] + x[:, None]
-        index = torch.where(inside, window, torch.where(on_map, base, padding))
-        return self.table.index_select(0, index.flatten())
+    def convolve(
+        self, winograd: Winograd, layout: Layout, group: Group, reach: Reach, sums: torch.Tensor
+    ) -> torch.Tensor:
+        """A 3 x 3 convolution (members, O, h, w) on the windows of a group of `layout`; `sums` has the base map's."""
+        windows, origins = self.layout.places[:, group.members], _origins(layout, group, reach)
+        inputs = WinogradInputs(self.table, self._base, self.layout.size, windows, origins)
+        return winograd(inputs, group.size, sums, layout.places[:2, group.members])
+
+    def _area(self, members: IntArray, origins: IntArray, size: Size, fill: torch.Tensor) -> torch.Tensor:
+        """Pixels (members, C, h, w) from `origins` (2, members) on: a window's, else the base's, else `fill`."""
+        out = self.table.new_empty(len(members), *size, self.table.shape[1])
+        windows = self.layout.places[:, members]
+        table, base, padding, area = (x.view(torch.uint8).numpy() for x in (self.table, self._base, fill, out))
+        _core.gather_windows(
+            table, base, size=self.layout.size, windows=windows, fill=padding, origins=origins, out=area
+        )
+        return out.permute(0, 3, 1, 2)
 
 
 def base_table(maps: torch.Tensor) -> torch.Tensor:
@@ -123,6 +140,12 @@ def base_table(maps: torch.Tensor) -> torch.Tensor:
     table[1] = -torch.inf
     table[_FIRST:] = pixels
     return table
+
+
+def _origins(layout: Layout, group: Group, reach: Reach) -> IntArray:
+    """Top and left (2, members) of what `reach` reads, outside of the map for padding."""
+    origins: IntArray = layout.places[:2, group.members] * np.array([reach.stride]).T - np.array([reach.before]).T
+    return origins
 
 
 def spread(changed: IntArray, reach: Reach, size: Size) -> IntArray:

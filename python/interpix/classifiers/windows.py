@@ -16,9 +16,9 @@ from torch import nn
 
 from interpix.arrays import IntArray
 from interpix.classifiers.base import Precision
-from interpix.classifiers.layers import Layer, Network, Reach, Size
+from interpix.classifiers.layers import Convolution, Layer, Network, Reach, Size
 from interpix.classifiers.lowering import UnsupportedModule, derive_layers
-from interpix.classifiers.window_maps import Group, Layout, WindowMaps, base_table, spread
+from interpix.classifiers.window_maps import BaseMap, Group, Layout, WindowMaps, base_table, spread
 from interpix.errors import ModelError, bad_value
 
 __all__ = ["WindowModel", "WindowState", "find_window_model"]
@@ -33,8 +33,8 @@ def find_window_model(module: nn.Module, size: Size) -> "WindowModel | None":
 
     Known are convolutions, batch norms, pools, pointwise activations, sums, products and concatenations, and after the
     last map a head of pools and linear layers. None for everything else (squeeze-and-excite, attention, norms over the
-    map, hooks, a forward that cannot be traced): evaluate that in full. The module itself is not changed; it is meant
-    as in `module.eval()`.
+    map, hooks, a forward that cannot be traced) and on another device than the CPU: evaluate that in full. The module
+    itself is not changed; it is meant as in `module.eval()`.
 
     >>> from torch import nn
     >>> find_window_model(nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), (8, 9)) is None
@@ -60,7 +60,7 @@ class WindowState:
         boxes: Top, left, bottom and right (exclusive) of each region (regions, 4).
         logits: Logits (classes,) of the base picture.
         network: The layers.
-        tables: Rows (2 + H * W, C) of the base map of each layer that has windows.
+        maps: The base map of each layer that has windows.
     """
 
     base: torch.Tensor
@@ -69,7 +69,7 @@ class WindowState:
     boxes: IntArray
     logits: torch.Tensor
     network: Network
-    tables: dict[Layer, torch.Tensor]
+    maps: dict[Layer, BaseMap]
 
 
 class WindowModel:
@@ -113,9 +113,9 @@ class WindowModel:
         if base.shape != (3, *self.size) or other.shape != base.shape or labels.shape != self.size:
             got = f"{tuple(base.shape)}, {tuple(other.shape)} and {tuple(labels.shape)}"
             raise bad_value("base", f"two pictures {(3, *self.size)} and labels {self.size}", got, "resize them")
-        tables: dict[Layer, torch.Tensor] = {}
-        logits = self._full(base[None], tables)
-        return WindowState(base, other, labels, _boxes(labels.cpu().numpy()), logits[0], self._network, tables)
+        maps: dict[Layer, BaseMap] = {}
+        logits = self._full(base[None], maps)
+        return WindowState(base, other, labels, _boxes(labels.cpu().numpy()), logits[0], self._network, maps)
 
     def logits(self, state: WindowState, flipped: Any, *, precision: Precision = "exact") -> torch.Tensor:
         """Logits (candidates, classes): the base picture with one region of the other picture each.
@@ -181,20 +181,24 @@ class WindowModel:
         """Pictures whose largest map fits the cache."""
         return max(1, _BYTES // (4 * max(_area(layer) * _channels(layer) for layer in self._network.layers)))
 
-    def _full(self, batch: torch.Tensor, tables: dict[Layer, torch.Tensor] | None = None) -> torch.Tensor:
-        """Logits of whole pictures; `tables` receives the maps of a single one."""
+    def _full(self, batch: torch.Tensor, base_maps: dict[Layer, BaseMap] | None = None) -> torch.Tensor:
+        """Logits of whole pictures; `base_maps` receives the maps of a single one."""
         maps: dict[Layer, torch.Tensor] = {}
         with torch.no_grad():
             for layer in self._network.layers:
                 inputs = [maps[source] for source in layer.inputs]
+                sums = None
                 if not inputs:
                     maps[layer] = batch.contiguous(memory_format=torch.channels_last)
                 elif layer.reach is None:
-                    maps[layer] = layer.full([x.to(self._dtype) for x in inputs], None)
+                    maps[layer] = layer.finish(layer.sums([x.to(self._dtype) for x in inputs]))
                 else:
-                    maps[layer] = layer.full(inputs, None if layer.shortcut is None else maps[layer.shortcut])
-                if tables is not None and layer.reach is not None:
-                    tables[layer] = base_table(maps[layer])
+                    result = layer.sums(inputs)
+                    if base_maps is not None and isinstance(layer.apply, Convolution) and layer.apply.suits_winograd:
+                        sums = result[0].permute(1, 2, 0).to(torch.float32, copy=True).contiguous()
+                    maps[layer] = layer.finish(result, None if layer.shortcut is None else maps[layer.shortcut])
+                if base_maps is not None and layer.reach is not None:
+                    base_maps[layer] = BaseMap(base_table(maps[layer]), sums)
                 for source in self._network.done[layer]:
                     del maps[source]
         return maps[self._network.result]
@@ -239,11 +243,11 @@ class WindowModel:
             for layer in self._network.layers:
                 if layer.reach is not None:
                     layout = _layout(layer, layer.reach, changed[layer], maps)
-                    maps[layer] = WindowMaps(layout, state.tables[layer], dtype)
+                    maps[layer] = WindowMaps(layout, state.maps[layer].table, dtype)
                     _fill_windows(layer, layer.reach, maps, state, flipped)
                 else:
                     inputs = [whole[x] if x in whole else maps[x].full(len(flipped)) for x in layer.inputs]
-                    whole[layer] = layer.full([x.to(self._dtype) for x in inputs], None)
+                    whole[layer] = layer.finish(layer.sums([x.to(self._dtype) for x in inputs]))
                 for source in self._network.done[layer]:
                     maps.pop(source, None)
         return whole[self._network.result]
@@ -267,12 +271,27 @@ def _fill_windows(
         if not layer.inputs:
             result = _compose(state, flipped, layout, group)
         else:
-            inputs = [maps[source].window(layout, group, reach) for source in layer.inputs]
             shortcut = None
             if layer.shortcut is not None:
                 shortcut = maps[layer.shortcut].window(layout, group, Reach())
-            result = layer.finish(layer.apply(*inputs), shortcut)
+            sums = _convolve(layer, reach, maps, state, group)
+            if sums is None:
+                sums = layer.apply(*(maps[source].window(layout, group, reach) for source in layer.inputs))
+            result = layer.finish(sums, shortcut)
         maps[layer].put(group, result)
+
+
+def _convolve(
+    layer: Layer, reach: Reach, maps: dict[Layer, WindowMaps], state: WindowState, group: Group
+) -> torch.Tensor | None:
+    """What the layer gives for the windows of a group, by Winograd's algorithm; None where that does not pay."""
+    if not isinstance(layer.apply, Convolution):
+        return None
+    source, start = maps[layer.inputs[0]], state.maps[layer].sums
+    winograd = layer.apply.winograd(len(group.members), group.size, source.table.dtype)
+    if winograd is None or start is None:
+        return None
+    return source.convolve(winograd, maps[layer].layout, group, reach, start)
 
 
 def _compose(state: WindowState, flipped: IntArray, layout: Layout, group: Group) -> torch.Tensor:
