@@ -187,6 +187,38 @@ def test_the_model_leaves_as_it_came():
         hook.remove()
 
 
+class Remembering(nn.Module):
+    """Makes a table when it first sees the width of a picture, and keeps it."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.table = convolutions(), None
+
+    def forward(self, x):
+        if self.table is None:
+            self.table = torch.linspace(0, 1, x.shape[3])
+        return self.inner(x * self.inner[0].weight.mean() * self.table)
+
+
+def test_a_model_that_was_asked_can_be_trained():
+    model = Remembering().train()
+    ix.MoXI(model, regions="2x3").explain(picture(), stop=1)
+    model(torch.from_numpy(picture(count=2))).sum().backward()
+    assert model.inner[0].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("make", [convolutions, vit, Remembering])
+def test_a_callers_context_changes_nothing(make):
+    torch.manual_seed(0)
+    moxi = ix.MoXI(make().eval(), regions="2x3")
+    expected = moxi.explain(picture(), 2, stop="all")
+    for context in (torch.autocast("cpu", torch.bfloat16), torch.inference_mode(), torch.enable_grad()):
+        with context:
+            result = moxi.explain(picture(), 2, stop="all")
+        np.testing.assert_array_equal(result.rewards, expected.rewards)
+        assert result.full == expected.full
+
+
 def test_nothing_piles_up():
     import gc
 

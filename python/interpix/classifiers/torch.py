@@ -156,8 +156,12 @@ class TorchClassifier:
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Evaluation mode without gradients; afterwards every submodule is in the mode that it was in."""
-        with evaluating(self.module), torch.inference_mode():
+        """Evaluation mode without gradients; afterwards every submodule is in the mode that it was in.
+
+        A tensor that the module makes for itself and keeps, as a table of positions, can be trained with afterwards.
+        The caller's autocast is off: the precision is what was asked for here.
+        """
+        with evaluating(self.module), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             yield
 
     def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
