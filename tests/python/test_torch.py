@@ -187,6 +187,35 @@ def test_the_model_leaves_as_it_came():
         hook.remove()
 
 
+class Training(nn.Module):
+    """Calls `train` in its forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = convolutions()
+
+    def forward(self, x):
+        self.inner[1].train()
+        return self.inner(x)
+
+
+def test_a_model_that_changes_its_own_mode_leaves_as_it_came():
+    model = Training().eval()
+    ix.MoXI(model, regions="2x3").explain(picture(), stop=1)
+    assert not any(part.training for part in model.modules())
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.*deprecated")
+def test_torchscript_in_training_mode_is_evaluated_and_leaves_as_it_came():
+    model = torch.jit.script(convolutions().train())
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    result = ix.MoXI(model, regions="2x3").explain(picture(), 2, stop="all")
+    expected = ix.MoXI(convolutions().eval(), regions="2x3").explain(picture(), 2, stop="all")
+    np.testing.assert_allclose(result.rewards, expected.rewards, atol=1e-4)
+    assert all(part.training for part in model.modules())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
 class Remembering(nn.Module):
     """Makes a table when it first sees the width of a picture, and keeps it."""
 
