@@ -277,6 +277,18 @@ def test_weights_that_change_are_seen():
     assert first.provenance["weights_sha256"] != second.provenance["weights_sha256"]
 
 
+@pytest.mark.filterwarnings("ignore")  # torch announces the next way to quantize
+def test_quantized_models_are_explained():
+    def quantized(seed):
+        return torch.ao.quantization.quantize_dynamic(convolutions(seed=seed).eval(), {nn.Linear})
+
+    results = [ix.MoXI(quantized(seed), regions="2x3").explain(picture(), 2, stop="all") for seed in (0, 0, 1)]
+    expected = ix.MoXI(convolutions().eval(), regions="2x3").explain(picture(), 2, stop="all")
+    assert np.abs(results[0].rewards - expected.rewards).max() < 0.05 * np.abs(expected.rewards).max()
+    hashes = [result.provenance["weights_sha256"] for result in results]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
 def test_timm_brings_its_preprocessing_and_class_names():
     model = timm.create_model("test_vit", pretrained=False)
     classifier = as_classifier(model)

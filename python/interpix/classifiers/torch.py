@@ -207,14 +207,29 @@ class TorchClassifier:
     def _weights_hash(self) -> str:
         """The hash of all parameters and buffers, computed again when one of them has changed."""
         state = self.module.state_dict()
-        key = tuple((tensor.data_ptr(), tensor._version) for tensor in state.values() if not tensor.is_inference())  # noqa: SLF001 - torch's own counter of changes
+        key = tuple(_version(value) for value in state.values())
         if self._hashed is None or self._hashed[0] != key:
             digest = hashlib.sha256()
-            for name, tensor in sorted(state.items()):
+            for name, value in sorted(state.items()):
                 digest.update(name.encode())
-                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+                digest.update(_content(value))
             self._hashed = key, digest.hexdigest()
         return self._hashed[1]
+
+
+def _version(value: Any) -> Any:
+    """What differs once a value of a state has changed, as far as torch can tell."""
+    if isinstance(value, Tensor):
+        return None if value.is_inference() else (value.data_ptr(), value._version)  # noqa: SLF001 - torch's own counter
+    return tuple(map(_version, value)) if isinstance(value, tuple | list) else repr(value)
+
+
+def _content(value: Any) -> bytes:
+    """The bytes of a value of a state: a tensor, or what quantized modules keep beside them."""
+    if isinstance(value, Tensor):
+        plain = value.detach().dequantize() if value.is_quantized else value.detach()
+        return plain.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    return b"".join(map(_content, value)) if isinstance(value, tuple | list) else repr(value).encode()
 
 
 def _unwrap(answer: Any) -> Any:
