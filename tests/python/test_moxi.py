@@ -166,8 +166,8 @@ def test_bad_models_and_options():
     [
         (lambda batch: np.full((len(batch), 3), np.nan), "NaN or infinity"),
         (lambda batch: np.zeros((len(batch) + 1, 3)), r"logits \(1, classes\).*got shape \(2, 3\)"),
-        (lambda batch: np.zeros(len(batch)), r"got shape \(1,\)"),
-        (lambda batch: np.zeros((len(batch), 1)), "at least 2 classes"),
+        (lambda batch: np.zeros(len(batch)), r"got shape \(1,\); make the logit z of a yes/no model two: \[0, z\]"),
+        (lambda batch: np.zeros((len(batch), 1)), r"at least 2 classes.*: \[0, z\]"),
         (lambda batch: "cat", "got str"),
     ],
 )

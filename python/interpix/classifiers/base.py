@@ -231,9 +231,13 @@ def torch_module(model: Any) -> "nn.Module | None":
 def check_logits(logits: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[np.float64]:
     """Logits as float64, if they are one finite row for each of `count` images."""
     if logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2:  # noqa: PLR2004
+        one_each = logits.shape in {(count,), (count, 1)}
+        cure = (
+            "make the logit z of a yes/no model two: [0, z]" if one_each else "return one row of logits for each image"
+        )
         message = (
             f"model `{name}`: expected logits ({count}, classes) with at least 2 classes for a batch of "
-            f"{count}, got shape {logits.shape}; return one row of logits for each image"
+            f"{count}, got shape {logits.shape}; {cure}"
         )
         raise ModelError(message)
     values = logits.astype(np.float64)
