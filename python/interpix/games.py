@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from interpix.absence import Absence
 from interpix.arrays import BoolArray, IntArray
-from interpix.classifiers.base import Classifier, Coalitions, Precision, Scorer, resolve_target
+from interpix.classifiers.base import Classifier, Coalitions, Precision, Scorer, read_target
 from interpix.errors import ArgumentError, bad_value
 from interpix.explanation import Direction, Score
 from interpix.images import LoadedImage, to_display
@@ -138,7 +138,7 @@ def prepare_games(
     logits = np.concatenate(parts).astype(np.float64)
     predictions = logits.argmax(axis=1).tolist()
     classes = [
-        prediction if target is None else resolve_target(target, classifier.class_names, logits.shape[1])
+        read_target(target, prediction, classifier.class_names, logits.shape[1])
         for target, prediction in zip(targets, predictions, strict=True)
     ]
     full = score_list(scores_of(read_logits(logits, np.array(classes, np.int64)[:, None]), reward))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from interpix.absence import Absence, Fill
 from interpix.arrays import IntArray
-from interpix.classifiers.base import Scorer, check_logits, make_fill, torch_module
+from interpix.classifiers.base import Scorer, check_logits, make_fill, read_class_names, torch_module
 from interpix.classifiers.memory import Chunks
 from interpix.classifiers.sources import describe_source, find_class_names, find_preprocessing, read_preprocessing
 from interpix.classifiers.tokens import TokenModel, evaluating, find_token_model, is_hooked
@@ -74,7 +74,7 @@ class TorchClassifier:
         self.module = module = found
         self.name: str = name or describe_source(module)
         names = find_class_names(module, preprocess) if class_names is None else class_names
-        self.class_names: list[str] | None = None if names is None else list(names)
+        self.class_names: list[str] | None = None if names is None else read_class_names(names)
         self._preprocess = find_preprocessing(module) if preprocess is None else read_preprocessing(preprocess)
         self._tokens: TokenModel | None = find_token_model(module)
         self.input_size = input_size if self._tokens is None else self._tokens.image_size
