@@ -308,6 +308,25 @@ def test_timm_brings_its_preprocessing_and_class_names():
     assert result.target == int(model.eval()(expected[None]).argmax())
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("test_vit", {}),
+        ("swin_tiny_patch4_window7_224", {"embed_dim": 16, "depths": (1, 1), "num_heads": (2, 2), "window_size": 4}),
+    ],
+)
+def test_timm_models_made_for_another_size_are_preprocessed_for_it(name, options):
+    model = timm.create_model(name, img_size=(64, 96), **options)
+    result = ix.MoXI(model).explain(np.zeros((90, 80, 3), np.uint8), stop=1)
+    assert result.image.shape == (64, 96, 3)
+
+
+def test_preprocessing_to_a_size_that_the_model_does_not_take_is_refused():
+    model = ix.TorchClassifier(vit(), preprocess=lambda image: np.zeros((3, 24, 40), np.float32))
+    with pytest.raises(ix.ArgumentError, match=r"`preprocess`: expected \(32, 48\) pixels.*got 24 x 40; make the preproc"):
+        ix.MoXI(model).explain(np.zeros((30, 40, 3), np.uint8))
+
+
 def test_torchvision_weights_and_hugging_face_processors_preprocess():
     models = pytest.importorskip("torchvision.models")
     transformers = pytest.importorskip("transformers")

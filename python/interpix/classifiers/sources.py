@@ -46,7 +46,10 @@ def find_preprocessing(module: nn.Module) -> Preprocessing | None:
         return None
     from timm.data import create_transform, resolve_model_data_config  # noqa: PLC0415 - its model brought it
 
-    transform = create_transform(**resolve_model_data_config(module), is_training=False)
+    # The configuration is the pretrained weights'; a model may have been made for another size.
+    size = getattr(getattr(module, "patch_embed", None), "img_size", None)
+    made_for = {"input_size": (_CHW, *size)} if isinstance(size, tuple) else None
+    transform = create_transform(**resolve_model_data_config(module, made_for), is_training=False)
     return Preprocessing(transform, " ".join(str(transform).split()))
 
 

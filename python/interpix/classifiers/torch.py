@@ -228,7 +228,7 @@ def _content(value: Any) -> bytes:
     """The bytes of a value of a state: a tensor, or what quantized modules keep beside them."""
     if isinstance(value, Tensor):
         plain = value.detach().dequantize() if value.is_quantized else value.detach()
-        return plain.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        return bytes(plain.cpu().contiguous().flatten().view(torch.uint8).numpy())
     return b"".join(map(_content, value)) if isinstance(value, tuple | list) else repr(value).encode()
 
 
