@@ -323,7 +323,9 @@ def test_timm_models_made_for_another_size_are_preprocessed_for_it(name, options
 
 def test_preprocessing_to_a_size_that_the_model_does_not_take_is_refused():
     model = ix.TorchClassifier(vit(), preprocess=lambda image: np.zeros((3, 24, 40), np.float32))
-    with pytest.raises(ix.ArgumentError, match=r"`preprocess`: expected \(32, 48\) pixels.*got 24 x 40; make the preproc"):
+    with pytest.raises(
+        ix.ArgumentError, match=r"`preprocess`: expected \(32, 48\) pixels.*got 24 x 40; make the preproc"
+    ):
         ix.MoXI(model).explain(np.zeros((30, 40, 3), np.uint8))
 
 
