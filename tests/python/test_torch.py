@@ -1,5 +1,7 @@
 """PyTorch models: what is read of them, what is never changed, and every kind of absence against brute force."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -263,6 +265,14 @@ def test_nothing_piles_up():
     assert sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects()) == before
 
 
+@pytest.mark.parametrize("make", [convolutions, vit])
+def test_a_used_explainer_can_be_pickled(make):
+    moxi = ix.MoXI(make(), regions="2x3")
+    result = moxi.explain(picture(), stop="all")
+    again = pickle.loads(pickle.dumps(moxi))
+    assert again.explain(picture(), stop="all").ranking.tolist() == result.ranking.tolist()
+
+
 def test_weights_that_change_are_seen():
     model = convolutions()
     moxi = ix.MoXI(model, regions="2x3")
@@ -351,7 +361,7 @@ def test_torchvision_weights_and_hugging_face_processors_preprocess():
     assert classifier.token_grid == (4, 4)
     expected = processor(images=Image.fromarray(raw), return_tensors="pt")["pixel_values"][0]
     np.testing.assert_array_equal(classifier.preprocess(raw), expected.numpy())
-    result = ix.MoXI(pipeline).explain(raw, "dog", stop=2)
+    result = pickle.loads(pickle.dumps(ix.MoXI(pipeline))).explain(raw, "dog", stop=2)
     assert result.provenance["absence"] == "drop_tokens"
     assert len(result.ranking) == 2
 

@@ -85,6 +85,10 @@ class TorchClassifier:
         """One line for people."""
         return f"TorchClassifier({self.name!r}, {self.device})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process, or into a copy: all but what is derived from the module when it is asked."""
+        return self.__dict__ | {"_windows": {}, "_hashed": None}
+
     @property
     def device(self) -> torch.device:
         """Where the module's parameters are."""
