@@ -12,6 +12,7 @@ import interpix as ix
 from interpix.classifiers import as_classifier
 from interpix.classifiers.base import Classifier, Coalitions, compose
 from interpix.classifiers.memory import memory_of
+from interpix.classifiers.tokens import evaluating
 from interpix.classifiers.torch_scorers import WindowScorer
 from interpix.rewards import read_logits
 
@@ -205,6 +206,17 @@ def test_a_model_that_changes_its_own_mode_leaves_as_it_came():
     model = Training().eval()
     ix.MoXI(model, regions="2x3").explain(picture(), stop=1)
     assert not any(part.training for part in model.modules())
+
+
+def test_threads_that_ask_one_model_share_its_mode():
+    model = convolutions().train()
+    first, second = evaluating(model), evaluating(model)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not any(part.training for part in model.modules()), "the second one is still at it"
+    second.__exit__(None, None, None)
+    assert all(part.training for part in model.modules())
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.*deprecated")

@@ -5,6 +5,7 @@ distillation, registers).
 """
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -275,19 +276,35 @@ def _refuse_hooks(state: TokenState) -> None:
         raise ModelError(message)
 
 
+# The modules that are being asked now, by identity: how often they are, and each part's mode before.
+_asked: dict[int, tuple[int, list[tuple[torch.nn.Module, bool]]]] = {}
+_asking = threading.Lock()
+
+
 @contextmanager
 def evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """Dropout and the like are off inside; each part's mode is as before afterwards."""
-    modes = [(part, part.training) for part in module.modules()]
+    """Dropout and the like are off inside; each part's mode is as before afterwards.
+
+    Threads that ask the same module at once share this: the modes come back when the last one is done.
+    """
+    with _asking:
+        count, modes = _asked.get(id(module)) or (0, [(part, part.training) for part in module.modules()])
+        _asked[id(module)] = count + 1, modes
+        if count == 0:
+            for part, training in modes:
+                if training:
+                    _set_training(part, training=False)
     try:
-        for part, training in modes:
-            if training:
-                _set_training(part, training=False)
         yield
     finally:
-        for part, training in modes:
-            if part.training != training:  # a forward may call `train()` or `eval()` itself
-                _set_training(part, training=training)
+        with _asking:
+            count, _ = _asked.pop(id(module))
+            if count > 1:
+                _asked[id(module)] = count - 1, modes
+            else:
+                for part, training in modes:
+                    if part.training != training:  # a forward may call `train()` or `eval()` itself
+                        _set_training(part, training=training)
 
 
 def _set_training(part: torch.nn.Module, *, training: bool) -> None:
