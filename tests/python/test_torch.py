@@ -299,6 +299,31 @@ def test_weights_that_change_are_seen():
     assert first.provenance["weights_sha256"] != second.provenance["weights_sha256"]
 
 
+def negate_data(model):
+    model[0].weight.data.mul_(-1)
+
+
+def negate_in_numpy(model):
+    model[0].weight.detach().numpy()[:] *= -1
+
+
+def widen(model):
+    model[1].eps = 1.0
+
+
+@pytest.mark.parametrize("change", [negate_data, negate_in_numpy, widen])
+def test_changes_that_torch_does_not_count_are_seen(change):
+    model = convolutions()
+    moxi = ix.MoXI(model, regions="2x3")
+    first = moxi.explain(picture(), 0, stop="all")
+    change(model)
+    second = moxi.explain(picture(), 0, stop="all")
+    fresh = ix.MoXI(model, regions="2x3").explain(picture(), 0, stop="all")
+    np.testing.assert_array_equal(second.rewards, fresh.rewards)
+    assert np.abs(second.rewards - first.rewards).max() > 0.1
+    assert second.provenance["weights_sha256"] == fresh.provenance["weights_sha256"]
+
+
 @pytest.mark.filterwarnings("ignore")  # torch announces the next way to quantize
 def test_quantized_models_are_explained():
     def quantized(seed):
