@@ -287,18 +287,18 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
 
     Threads that ask the same module at once share this: the modes come back when the last one is done.
     """
-    with _asking:
-        count, modes = _asked.get(id(module)) or (0, [(part, part.training) for part in module.modules()])
-        _asked[id(module)] = count + 1, modes
-        if count == 0:
-            for part, training in modes:
-                if training:
-                    _set_training(part, training=False)
     try:
+        with _asking:
+            count, modes = _asked.get(id(module)) or (0, [(part, part.training) for part in module.modules()])
+            _asked[id(module)] = count + 1, modes
+            if count == 0:
+                for part, training in modes:
+                    if training:
+                        _set_training(part, training=False)
         yield
     finally:
         with _asking:
-            count, _ = _asked.pop(id(module))
+            count, modes = _asked.pop(id(module), (0, []))  # none: Ctrl-C came first
             if count > 1:
                 _asked[id(module)] = count - 1, modes
             else:
