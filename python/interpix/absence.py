@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import describe, is_array, to_numpy
+from interpix.checks import plain
 from interpix.errors import bad_type, bad_value
 from interpix.normalization import preprocess_color
 
@@ -50,7 +51,7 @@ class Fill:
                 names = ", ".join(f'"{name}"' for name in _NAMES)
                 cure = "pick one; what is no fill is a class of its own: DropTokens, MaskAttention"
                 raise bad_value("absence", f"a fill: {names}, a number or an array", repr(value), cure)
-        elif not (is_array(value) or isinstance(value, int | float)):
+        elif not (is_array(value) or isinstance(value, int | float | np.number)):
             raise bad_type("absence", "a name, a number or an array", value, 'use "black", for example')
 
     @property
@@ -58,7 +59,7 @@ class Fill:
         """How a result remembers this fill."""
         if isinstance(self.value, str):
             return self.value
-        return "array" if is_array(self.value) else repr(self.value)
+        return "array" if is_array(self.value) else repr(plain(self.value))
 
     def make(self, image: npt.NDArray[np.float32], classifier: "Classifier") -> npt.NDArray[np.float32]:
         """The picture (3, H, W) of nothing, for one preprocessed `image` (3, H, W)."""

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from interpix.absence import Absence
 from interpix.arrays import BoolArray, IntArray
-from interpix.classifiers.base import Classifier, Coalitions, Precision, Scorer, resolve_target
+from interpix.classifiers.base import Classifier, Coalitions, Precision, Scorer, read_target
 from interpix.errors import ArgumentError, bad_value
 from interpix.explanation import Direction, Score
 from interpix.images import LoadedImage, to_display
@@ -138,7 +138,7 @@ def prepare_games(
     logits = np.concatenate(parts).astype(np.float64)
     predictions = logits.argmax(axis=1).tolist()
     classes = [
-        prediction if target is None else resolve_target(target, classifier.class_names, logits.shape[1])
+        read_target(target, prediction, classifier.class_names, logits.shape[1])
         for target, prediction in zip(targets, predictions, strict=True)
     ]
     full = score_list(scores_of(read_logits(logits, np.array(classes, np.int64)[:, None]), reward))
@@ -152,16 +152,19 @@ def score_list(scores: Scores) -> list[Score]:
 
 
 def model_input(classifier: Classifier, image: LoadedImage) -> npt.NDArray[np.float32]:
-    """What the model takes (3, H, W): a raw image preprocessed, another one if its size is right."""
+    """What the model takes (3, H, W): a raw image preprocessed, or a preprocessed one; if its size is right."""
     if image.raw is not None:
-        return np.asarray(classifier.preprocess(image.raw))
-    size, tensor = classifier.input_size, image.tensor
-    if tensor is None:
-        raise ArgumentError("`image`: expected pixels, got none; pass an image")
-    if size is not None and tensor.shape[1:] != tuple(size):
+        name, tensor = "preprocess", np.asarray(classifier.preprocess(image.raw))
+        cure = "make the preprocessing resize and crop to it"
+    elif image.tensor is not None:
+        name, tensor = "image", image.tensor
         cure = "resize it, or pass the raw image and the model preprocesses it"
+    else:
+        raise ArgumentError("`image`: expected pixels, got none; pass an image")
+    size = classifier.input_size
+    if size is not None and tensor.shape[1:] != tuple(size):
         got = f"{tensor.shape[1]} x {tensor.shape[2]}"
-        raise bad_value("image", f"{size} pixels for model `{classifier.name}`", got, cure)
+        raise bad_value(name, f"{size} pixels for model `{classifier.name}`", got, cure)
     return tensor
 
 

@@ -122,6 +122,9 @@ def _open(path: Path) -> npt.NDArray[np.uint8]:
 def _from_pil(image: Image.Image) -> npt.NDArray[np.uint8]:
     if 0 in image.size:
         raise bad_value("image", "an image with pixels", f"size {image.size}", "check its crop")
+    if image.mode == "F" or image.mode.startswith("I"):  # Pillow would clip them at 255
+        cure = "scale it to 0 ... 255 first: which of its values is white is not known"
+        raise bad_value("image", "8 bits for each channel", f"a picture of mode {image.mode!r}", cure)
     # Cameras store "this side up" as a tag; the model must see the photo as people do.
     upright = ImageOps.exif_transpose(image)
     return np.array(upright.convert("RGB"), dtype=np.uint8)

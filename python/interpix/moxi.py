@@ -15,11 +15,11 @@ import numpy as np
 from interpix import _core
 from interpix.absence import AbsenceInput, Fill, read_absence
 from interpix.arrays import AnyArray, BoolArray, from_numpy, to_numpy
-from interpix.checks import check_choice, check_positive
+from interpix.checks import check_choice, check_positive, plain
 from interpix.classifiers import as_classifier
 from interpix.classifiers.base import Classifier, Precision
 from interpix.contrast import search_contrast
-from interpix.errors import InterpixError, bad_value
+from interpix.errors import InterpixError, bad_type, bad_value
 from interpix.explanation import Direction, Explanation
 from interpix.games import Found, Games, ImageGame, prepare_games, score_list
 from interpix.images import ImageInput, read_images
@@ -91,6 +91,7 @@ class MoXI:
         self._absence = read_absence(absence, self._classifier.token_grid)
         automatic = isinstance(regions, str) and regions == "auto" and isinstance(self._absence, Fill)
         self._regions = read_regions(regions, None if automatic else self._classifier.token_grid)
+        batch_size = plain(batch_size)
         if batch_size != "auto":
             check_positive("batch_size", batch_size)
         self._given_batch_size = None if batch_size == "auto" else batch_size
@@ -130,6 +131,7 @@ class MoXI:
             KeyboardInterrupt: After Ctrl-C; its attribute `explanations` holds what was found until then.
             ModelError: The model failed; its attribute `explanations` holds what was found until then.
         """
+        stop, min_confidence = plain(stop), plain(min_confidence)
         _check_search(direction, stop, min_confidence)
         options = {"method": "MoXI", "stop": stop, "min_confidence": min_confidence}
         call, many = self._begin(image, target, direction, options)
@@ -202,6 +204,8 @@ class MoXI:
         Returns:
             An `Explanation` with `values`, or a list of them if many images were given.
         """
+        rounds, seed = plain(rounds), plain(seed)
+        check_positive("rounds", rounds)
 
         def assign(game: Callable[[BoolArray], Any], players: int, batch_size: int) -> tuple[Any, int]:
             values, _, evaluations = _core.shapley_values(
@@ -440,9 +444,11 @@ def _slice(value: Any, index: int, count: int) -> Any:
     return value
 
 
-def _check_search(direction: object, stop: object, min_confidence: float) -> None:
+def _check_search(direction: object, stop: object, min_confidence: object) -> None:
     check_choice("direction", direction, ("insertion", "deletion"))
     check_stop(stop)
+    if isinstance(min_confidence, bool) or not isinstance(min_confidence, int | float):
+        raise bad_type("min_confidence", "a probability in 0 ... 1", min_confidence, "0 asks for none")
     if not 0 <= min_confidence <= 1:
         raise bad_value("min_confidence", "a probability in 0 ... 1", min_confidence, "0 asks for none")
 

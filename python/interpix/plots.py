@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import FloatArray
-from interpix.errors import MissingDependencyError, bad_value
+from interpix.errors import MissingDependencyError, bad_type, bad_value
 from interpix.explanation import Explanation
 from interpix.metrics.base import arrow
 
@@ -186,6 +186,9 @@ def plot_comparison(*results: Explanation, figure: "Figure | None" = None) -> "F
     """
     if not results:
         raise bad_value("results", "at least one result", "none", "pass what explain() returned")
+    for result in results:
+        if not isinstance(result, Explanation):
+            raise bad_type("results", "Explanations", result, "put a star before a list of them: *results")
     figure = _new_figure((15.5, 5.0 * len(results))) if figure is None else figure
     axes = figure.subplots(len(results), 3, squeeze=False)
     for row, result in zip(axes, results, strict=True):

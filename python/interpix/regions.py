@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import IntArray, describe, is_array, to_numpy
-from interpix.checks import check_positive
+from interpix.checks import check_positive, plain
 from interpix.errors import MissingDependencyError, bad_type, bad_value
 
 __all__ = [
@@ -102,7 +102,7 @@ def read_regions(regions: RegionsInput, token_grid: tuple[int, int] | None = Non
         if regions == "tokens" and token_grid is None:
             raise bad_value("regions", "a grid, as this model has no tokens", '"tokens"', 'use "14x14", for example')
         return token_grid or DEFAULT_GRID
-    rows, columns = _grid_shape(regions)
+    rows, columns = _grid_shape(tuple(map(plain, regions)) if isinstance(regions, tuple) else plain(regions))
     if rows < 1 or columns < 1:
         raise bad_value("regions", "at least one row and one column", f"{rows} x {columns}", 'use "7x7", for example')
     return rows, columns

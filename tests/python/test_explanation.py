@@ -160,3 +160,5 @@ def test_results_are_compared_side_by_side(image, classifier):
     assert len(figure.axes) == 12
     with pytest.raises(ArgumentError, match="at least one result"):
         plot_comparison()
+    with pytest.raises(TypeError, match=r"expected Explanations, got list; .*\*results"):
+        plot_comparison([moxi.one_shot(image)])

@@ -29,6 +29,15 @@ def test_other_modes_become_rgb(mode):
     assert read_image(Image.new(mode, (6, 4))).raw.shape == (4, 6, 3)
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_deep_images_are_not_clipped(mode, tmp_path):
+    deep = Image.new(mode, (6, 4))
+    deep.save(tmp_path / "deep.tiff")
+    for image in (deep, tmp_path / "deep.tiff"):
+        with pytest.raises(ArgumentError, match=rf"expected 8 bits for each channel, got a picture of mode '{mode}'"):
+            read_image(image)
+
+
 def test_float_is_preprocessed_whatever_its_values():
     # Values of 0 ... 255 in a float tensor are still the model's input: nothing is guessed.
     for scale in (1, 255):

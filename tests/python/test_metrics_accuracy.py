@@ -73,6 +73,8 @@ def test_no_image_right_is_no_curve():
 def test_what_does_not_belong_together_is_refused():
     with pytest.raises(ix.ArgumentError, match="at least one trace"):
         accuracy_curve([])
+    with pytest.raises(ix.ArgumentTypeError, match=r"expected PatchTraces, got str; .*trace_explanation"):
+        accuracy_curve(["an explanation, say"])
     with pytest.raises(ix.ArgumentError, match="one number of patches"):
         accuracy_curve([trace_of([0, 0]), trace_of([0, 0, 0])])
     with pytest.raises(ix.ArgumentError, match="one direction"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from conftest import HEIGHT, WIDTH, sum_of_pixels
-from interpix import CallableClassifier, Fill, MoXI
+from interpix import CallableClassifier, Fill, MoXI, load
 from interpix.errors import ArgumentError, ArgumentTypeError, ModelError
 from interpix.rewards import log_odds
 
@@ -145,11 +145,31 @@ def test_stop_rules(image, classifier):
         ({"stop": 0}, "positive integer, got 0"),
         ({"min_confidence": 2}, "probability in 0 ... 1, got 2"),
         ({"min_confidence": float("nan")}, "probability"),
+        ({"min_confidence": None}, "probability in 0 ... 1, got NoneType"),
+        ({"min_confidence": "half"}, "probability in 0 ... 1, got str"),
     ],
 )
 def test_bad_search_options(image, classifier, options, message):
-    with pytest.raises(ArgumentError, match=message):
+    with pytest.raises((ArgumentError, ArgumentTypeError), match=message):
         MoXI(classifier, regions=REGIONS).explain(image, **options)
+
+
+def test_numbers_of_numpy_are_numbers(image, classifier, tmp_path):
+    ours = MoXI(classifier, regions=(2, 3), absence=0.5, batch_size=4)
+    theirs = MoXI(classifier, regions=(np.int64(2), np.int64(3)), absence=np.float32(0.5), batch_size=np.int32(4))
+    assert repr(MoXI(classifier, regions=np.int64(2))) == repr(MoXI(classifier, regions=2))
+    pairs = [
+        (ours.explain(image, stop=2), theirs.explain(image, stop=np.int64(2))),
+        (ours.explain(image, min_confidence=0.5), theirs.explain(image, min_confidence=np.float32(0.5))),
+        (ours.shapley(image, rounds=2, seed=1), theirs.shapley(image, rounds=np.int64(2), seed=np.int64(1))),
+    ]
+    for expected, result in pairs:
+        assert result.provenance == expected.provenance
+        assert result.ranking.tolist() == expected.ranking.tolist()
+        result.save(tmp_path / "result.safetensors")
+        assert load(tmp_path / "result.safetensors").provenance == expected.provenance
+    with pytest.raises(ArgumentTypeError, match="`rounds`: expected a positive integer, got float"):
+        ours.shapley(image, rounds=2.5)
 
 
 def test_bad_models_and_options():
@@ -166,8 +186,8 @@ def test_bad_models_and_options():
     [
         (lambda batch: np.full((len(batch), 3), np.nan), "NaN or infinity"),
         (lambda batch: np.zeros((len(batch) + 1, 3)), r"logits \(1, classes\).*got shape \(2, 3\)"),
-        (lambda batch: np.zeros(len(batch)), r"got shape \(1,\)"),
-        (lambda batch: np.zeros((len(batch), 1)), "at least 2 classes"),
+        (lambda batch: np.zeros(len(batch)), r"got shape \(1,\); make the logit z of a yes/no model two: \[0, z\]"),
+        (lambda batch: np.zeros((len(batch), 1)), r"at least 2 classes.*: \[0, z\]"),
         (lambda batch: "cat", "got str"),
     ],
 )

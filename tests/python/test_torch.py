@@ -1,5 +1,7 @@
 """PyTorch models: what is read of them, what is never changed, and every kind of absence against brute force."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ import interpix as ix
 from interpix.classifiers import as_classifier
 from interpix.classifiers.base import Classifier, Coalitions, compose
 from interpix.classifiers.memory import memory_of
+from interpix.classifiers.tokens import evaluating
 from interpix.classifiers.torch_scorers import WindowScorer
 from interpix.rewards import read_logits
 
@@ -187,6 +190,78 @@ def test_the_model_leaves_as_it_came():
         hook.remove()
 
 
+class Training(nn.Module):
+    """Calls `train` in its forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = convolutions()
+
+    def forward(self, x):
+        self.inner[1].train()
+        return self.inner(x)
+
+
+def test_a_model_that_changes_its_own_mode_leaves_as_it_came():
+    model = Training().eval()
+    ix.MoXI(model, regions="2x3").explain(picture(), stop=1)
+    assert not any(part.training for part in model.modules())
+
+
+def test_threads_that_ask_one_model_share_its_mode():
+    model = convolutions().train()
+    first, second = evaluating(model), evaluating(model)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not any(part.training for part in model.modules()), "the second one is still at it"
+    second.__exit__(None, None, None)
+    assert all(part.training for part in model.modules())
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.*deprecated")
+def test_torchscript_in_training_mode_is_evaluated_and_leaves_as_it_came():
+    model = torch.jit.script(convolutions().train())
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    result = ix.MoXI(model, regions="2x3").explain(picture(), 2, stop="all")
+    expected = ix.MoXI(convolutions().eval(), regions="2x3").explain(picture(), 2, stop="all")
+    np.testing.assert_allclose(result.rewards, expected.rewards, atol=1e-4)
+    assert all(part.training for part in model.modules())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+class Remembering(nn.Module):
+    """Makes a table when it first sees the width of a picture, and keeps it."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.table = convolutions(), None
+
+    def forward(self, x):
+        if self.table is None:
+            self.table = torch.linspace(0, 1, x.shape[3])
+        return self.inner(x * self.inner[0].weight.mean() * self.table)
+
+
+def test_a_model_that_was_asked_can_be_trained():
+    model = Remembering().train()
+    ix.MoXI(model, regions="2x3").explain(picture(), stop=1)
+    model(torch.from_numpy(picture(count=2))).sum().backward()
+    assert model.inner[0].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("make", [convolutions, vit, Remembering])
+def test_a_callers_context_changes_nothing(make):
+    torch.manual_seed(0)
+    moxi = ix.MoXI(make().eval(), regions="2x3")
+    expected = moxi.explain(picture(), 2, stop="all")
+    for context in (torch.autocast("cpu", torch.bfloat16), torch.inference_mode(), torch.enable_grad()):
+        with context:
+            result = moxi.explain(picture(), 2, stop="all")
+        np.testing.assert_array_equal(result.rewards, expected.rewards)
+        assert result.full == expected.full
+
+
 def test_nothing_piles_up():
     import gc
 
@@ -202,6 +277,14 @@ def test_nothing_piles_up():
     assert sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects()) == before
 
 
+@pytest.mark.parametrize("make", [convolutions, vit])
+def test_a_used_explainer_can_be_pickled(make):
+    moxi = ix.MoXI(make(), regions="2x3")
+    result = moxi.explain(picture(), stop="all")
+    again = pickle.loads(pickle.dumps(moxi))
+    assert again.explain(picture(), stop="all").ranking.tolist() == result.ranking.tolist()
+
+
 def test_weights_that_change_are_seen():
     model = convolutions()
     moxi = ix.MoXI(model, regions="2x3")
@@ -214,6 +297,43 @@ def test_weights_that_change_are_seen():
     np.testing.assert_array_equal(second.rewards, fresh.rewards)
     assert np.abs(second.rewards - first.rewards).max() > 0.1
     assert first.provenance["weights_sha256"] != second.provenance["weights_sha256"]
+
+
+def negate_data(model):
+    model[0].weight.data.mul_(-1)
+
+
+def negate_in_numpy(model):
+    model[0].weight.detach().numpy()[:] *= -1
+
+
+def widen(model):
+    model[1].eps = 1.0
+
+
+@pytest.mark.parametrize("change", [negate_data, negate_in_numpy, widen])
+def test_changes_that_torch_does_not_count_are_seen(change):
+    model = convolutions()
+    moxi = ix.MoXI(model, regions="2x3")
+    first = moxi.explain(picture(), 0, stop="all")
+    change(model)
+    second = moxi.explain(picture(), 0, stop="all")
+    fresh = ix.MoXI(model, regions="2x3").explain(picture(), 0, stop="all")
+    np.testing.assert_array_equal(second.rewards, fresh.rewards)
+    assert np.abs(second.rewards - first.rewards).max() > 0.1
+    assert second.provenance["weights_sha256"] == fresh.provenance["weights_sha256"]
+
+
+@pytest.mark.filterwarnings("ignore")  # torch announces the next way to quantize
+def test_quantized_models_are_explained():
+    def quantized(seed):
+        return torch.ao.quantization.quantize_dynamic(convolutions(seed=seed).eval(), {nn.Linear})
+
+    results = [ix.MoXI(quantized(seed), regions="2x3").explain(picture(), 2, stop="all") for seed in (0, 0, 1)]
+    expected = ix.MoXI(convolutions().eval(), regions="2x3").explain(picture(), 2, stop="all")
+    assert np.abs(results[0].rewards - expected.rewards).max() < 0.05 * np.abs(expected.rewards).max()
+    hashes = [result.provenance["weights_sha256"] for result in results]
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_timm_brings_its_preprocessing_and_class_names():
@@ -233,6 +353,27 @@ def test_timm_brings_its_preprocessing_and_class_names():
     result = ix.MoXI(model, regions="2x2").explain(photo, stop=1)
     assert "Normalize" in result.provenance["preprocessing"]
     assert result.target == int(model.eval()(expected[None]).argmax())
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("test_vit", {}),
+        ("swin_tiny_patch4_window7_224", {"embed_dim": 16, "depths": (1, 1), "num_heads": (2, 2), "window_size": 4}),
+    ],
+)
+def test_timm_models_made_for_another_size_are_preprocessed_for_it(name, options):
+    model = timm.create_model(name, img_size=(64, 96), **options)
+    result = ix.MoXI(model).explain(np.zeros((90, 80, 3), np.uint8), stop=1)
+    assert result.image.shape == (64, 96, 3)
+
+
+def test_preprocessing_to_a_size_that_the_model_does_not_take_is_refused():
+    model = ix.TorchClassifier(vit(), preprocess=lambda image: np.zeros((3, 24, 40), np.float32))
+    with pytest.raises(
+        ix.ArgumentError, match=r"`preprocess`: expected \(32, 48\) pixels.*got 24 x 40; make the preproc"
+    ):
+        ix.MoXI(model).explain(np.zeros((30, 40, 3), np.uint8))
 
 
 def test_torchvision_weights_and_hugging_face_processors_preprocess():
@@ -257,9 +398,23 @@ def test_torchvision_weights_and_hugging_face_processors_preprocess():
     assert classifier.token_grid == (4, 4)
     expected = processor(images=Image.fromarray(raw), return_tensors="pt")["pixel_values"][0]
     np.testing.assert_array_equal(classifier.preprocess(raw), expected.numpy())
-    result = ix.MoXI(pipeline).explain(raw, "dog", stop=2)
+    result = pickle.loads(pickle.dumps(ix.MoXI(pipeline))).explain(raw, "dog", stop=2)
     assert result.provenance["absence"] == "drop_tokens"
     assert len(result.ranking) == 2
+
+
+def test_names_of_other_classes_are_refused():
+    weights = pytest.importorskip("torchvision.models").ResNet18_Weights.DEFAULT
+    model = convolutions(5)  # as after the last layer of a pretrained model was replaced
+    wrong = ix.TorchClassifier(model, preprocess=weights)
+    message = r"`class_names`: expected a name for each of the model's 5 classes, got 1000; .*class_names=\[...\]"
+    with pytest.raises(ix.ArgumentError, match=message):
+        ix.MoXI(wrong).explain(picture())
+    right = ix.TorchClassifier(model, preprocess=weights, class_names=list("abcde"))
+    assert ix.MoXI(right, regions="2x3").explain(picture(), "E", stop=1).target == 4
+    for names in ("abcde", {0: "a", 1: "b"}, range(5)):
+        with pytest.raises(ix.ArgumentTypeError, match="`class_names`: expected a list of names"):
+            ix.TorchClassifier(model, class_names=names)
 
 
 class Holding:

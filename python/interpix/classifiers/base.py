@@ -2,7 +2,7 @@
 
 import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
@@ -30,6 +30,8 @@ __all__ = [
     "is_torch",
     "make_fill",
     "picture_scorer",
+    "read_class_names",
+    "read_target",
     "resolve_target",
     "torch_module",
 ]
@@ -231,9 +233,13 @@ def torch_module(model: Any) -> "nn.Module | None":
 def check_logits(logits: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[np.float64]:
     """Logits as float64, if they are one finite row for each of `count` images."""
     if logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2:  # noqa: PLR2004
+        one_each = logits.shape in {(count,), (count, 1)}
+        cure = (
+            "make the logit z of a yes/no model two: [0, z]" if one_each else "return one row of logits for each image"
+        )
         message = (
             f"model `{name}`: expected logits ({count}, classes) with at least 2 classes for a batch of "
-            f"{count}, got shape {logits.shape}; return one row of logits for each image"
+            f"{count}, got shape {logits.shape}; {cure}"
         )
         raise ModelError(message)
     values = logits.astype(np.float64)
@@ -241,6 +247,26 @@ def check_logits(logits: npt.NDArray[Any], count: int, name: str) -> npt.NDArray
         message = f"model `{name}`: its logits hold NaN or infinity; check its weights and its input's range"
         raise ModelError(message)
     return values
+
+
+def read_class_names(names: object) -> list[str]:
+    """`names` as a list, if each is a word."""
+    words = None if isinstance(names, str | dict) or not isinstance(names, Iterable) else list(names)
+    if words is None or not all(isinstance(word, str) for word in words):
+        raise bad_type("class_names", "a list of names, one for each class", names, "for example ['cat', 'dog']")
+    return words
+
+
+def read_target(target: object, prediction: int, class_names: list[str] | None, count: int) -> int:
+    """The class that `target` means to a model of `count` classes; None is its `prediction`.
+
+    Raises:
+        ArgumentError: There is no such class, or the names are not those of the model's classes.
+    """
+    if class_names is not None and len(class_names) != count:
+        cure = "give the model's own, as interpix.TorchClassifier(model, class_names=[...])"
+        raise bad_value("class_names", f"a name for each of the model's {count} classes", len(class_names), cure)
+    return prediction if target is None else resolve_target(target, class_names, count)
 
 
 def resolve_target(target: object, class_names: list[str] | None, count: int) -> int:

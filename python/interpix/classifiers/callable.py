@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from interpix.absence import Absence
 from interpix.arrays import IntArray, is_array, to_numpy
-from interpix.classifiers.base import Classifier, Scorer, check_logits, picture_scorer, torch_module
+from interpix.classifiers.base import Classifier, Scorer, check_logits, picture_scorer, read_class_names, torch_module
 from interpix.errors import ModelError, bad_type, bad_value
 
 __all__ = ["CallableClassifier", "as_classifier"]
@@ -55,7 +55,7 @@ class CallableClassifier:
         self.function = function
         self._preprocess = preprocess
         self.name: str = name or str(getattr(function, "__name__", type(function).__name__))
-        self.class_names = None if class_names is None else list(class_names)
+        self.class_names = None if class_names is None else read_class_names(class_names)
         self.input_size = input_size
 
     def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,10 @@ def find_preprocessing(module: nn.Module) -> Preprocessing | None:
         return None
     from timm.data import create_transform, resolve_model_data_config  # noqa: PLC0415 - its model brought it
 
-    transform = create_transform(**resolve_model_data_config(module), is_training=False)
+    # The configuration is the pretrained weights'; a model may have been made for another size.
+    size = getattr(getattr(module, "patch_embed", None), "img_size", None)
+    made_for = {"input_size": (_CHW, *size)} if isinstance(size, tuple) else None
+    transform = create_transform(**resolve_model_data_config(module, made_for), is_training=False)
     return Preprocessing(transform, " ".join(str(transform).split()))
 
 
@@ -58,15 +62,15 @@ def read_preprocessing(preprocess: Any) -> Preprocessing:
         transform = preprocess.transforms()
         return Preprocessing(transform, " ".join(str(transform).split()))
     if hasattr(preprocess, "image_mean") and callable(preprocess):
-
-        def transform(image: Image.Image) -> Any:
-            return preprocess(images=image, return_tensors="pt")["pixel_values"]
-
-        return Preprocessing(transform, type(preprocess).__name__)
+        return Preprocessing(partial(_process, preprocess), type(preprocess).__name__)
     if not callable(preprocess):
         kinds = "torchvision weights, an image processor, or a function of a PIL image"
         raise bad_type("preprocess", kinds, preprocess, "leave it out for timm models")
     return Preprocessing(preprocess, getattr(preprocess, "__name__", type(preprocess).__name__))
+
+
+def _process(processor: Callable[..., Any], image: Image.Image) -> Any:
+    return processor(images=image, return_tensors="pt")["pixel_values"]
 
 
 def find_class_names(module: nn.Module, preprocess: Any = None) -> Sequence[str] | None:

@@ -5,6 +5,7 @@ distillation, registers).
 """
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -275,15 +276,41 @@ def _refuse_hooks(state: TokenState) -> None:
         raise ModelError(message)
 
 
+# The modules that are being asked now, by identity: how often they are, and each part's mode before.
+_asked: dict[int, tuple[int, list[tuple[torch.nn.Module, bool]]]] = {}
+_asking = threading.Lock()
+
+
 @contextmanager
 def evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """Dropout and the like are off inside; each part's mode is as before afterwards."""
-    # By way of `vars`: torch's own assignment takes ten times as long, for hundreds of parts in every batch.
-    modes = [vars(part) for part in module.modules() if part.training]
+    """Dropout and the like are off inside; each part's mode is as before afterwards.
+
+    Threads that ask the same module at once share this: the modes come back when the last one is done.
+    """
     try:
-        for mode in modes:
-            mode["training"] = False
+        with _asking:
+            count, modes = _asked.get(id(module)) or (0, [(part, part.training) for part in module.modules()])
+            _asked[id(module)] = count + 1, modes
+            if count == 0:
+                for part, training in modes:
+                    if training:
+                        _set_training(part, training=False)
         yield
     finally:
-        for mode in modes:
-            mode["training"] = True
+        with _asking:
+            count, modes = _asked.pop(id(module), (0, []))  # none: Ctrl-C came first
+            if count > 1:
+                _asked[id(module)] = count - 1, modes
+            else:
+                for part, training in modes:
+                    if part.training != training:  # a forward may call `train()` or `eval()` itself
+                        _set_training(part, training=training)
+
+
+def _set_training(part: torch.nn.Module, *, training: bool) -> None:
+    # By way of `vars`: torch's own assignment takes ten times as long, for hundreds of parts in every batch.
+    own = vars(part)
+    if "training" in own:
+        own["training"] = training
+    else:  # TorchScript keeps it elsewhere
+        part.training = training

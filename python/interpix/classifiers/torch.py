@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from interpix.absence import Absence, Fill
 from interpix.arrays import IntArray
-from interpix.classifiers.base import Scorer, check_logits, make_fill, torch_module
+from interpix.classifiers.base import Scorer, check_logits, make_fill, read_class_names, torch_module
 from interpix.classifiers.memory import Chunks
 from interpix.classifiers.sources import describe_source, find_class_names, find_preprocessing, read_preprocessing
 from interpix.classifiers.tokens import TokenModel, evaluating, find_token_model, is_hooked
@@ -56,8 +56,8 @@ class TorchClassifier:
         """Wraps a module; nothing is run yet.
 
         Args:
-            module: A `torch.nn.Module` from float (B, 3, H, W) to logits (B, classes), or to an object with `logits`;
-                or a Hugging Face image classification pipeline.
+            module: A `torch.nn.Module` from float (B, 3, H, W) to logits (B, classes), to an object or dict with
+                `logits`, or to a tuple that starts with them; or a Hugging Face image classification pipeline.
             preprocess: How a raw image becomes the module's input: a torchvision weights entry (its class names are
                 taken, too), a Hugging Face image processor, or a function from a PIL image to (3, H', W'). By default
                 what the module's own configuration says (timm), or the pipeline's.
@@ -74,16 +74,21 @@ class TorchClassifier:
         self.module = module = found
         self.name: str = name or describe_source(module)
         names = find_class_names(module, preprocess) if class_names is None else class_names
-        self.class_names: list[str] | None = None if names is None else list(names)
+        self.class_names: list[str] | None = None if names is None else read_class_names(names)
         self._preprocess = find_preprocessing(module) if preprocess is None else read_preprocessing(preprocess)
         self._tokens: TokenModel | None = find_token_model(module)
         self.input_size = input_size if self._tokens is None else self._tokens.image_size
         self._windows: dict[tuple[int, int], WindowModel | None] = {}
+        self._windows_of: Any = None
         self._hashed: tuple[Any, str] | None = None
 
     def __repr__(self) -> str:
         """One line for people."""
         return f"TorchClassifier({self.name!r}, {self.device})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process, or into a copy: all but what is derived from the module when it is asked."""
+        return self.__dict__ | {"_windows": {}, "_windows_of": None, "_hashed": None}
 
     @property
     def device(self) -> torch.device:
@@ -156,8 +161,12 @@ class TorchClassifier:
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Evaluation mode without gradients; afterwards every submodule is in the mode that it was in."""
-        with evaluating(self.module), torch.inference_mode():
+        """Evaluation mode without gradients; afterwards every submodule is in the mode that it was in.
+
+        A tensor that the module makes for itself and keeps, as a table of positions, can be trained with afterwards.
+        The caller's autocast is off: the precision is what was asked for here.
+        """
+        with evaluating(self.module), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             yield
 
     def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
@@ -174,6 +183,9 @@ class TorchClassifier:
         """The module in windows, on a CPU: a GPU is faster with few large operations than with many small ones."""
         if self.device.type != "cpu" or is_hooked(self.module):
             return None
+        content = self._content()
+        if content != self._windows_of:
+            self._windows, self._windows_of = {}, content
         if size not in self._windows:
             self._windows[size] = find_window_model(self.module, size)
         return self._windows[size]
@@ -202,15 +214,38 @@ class TorchClassifier:
 
     def _weights_hash(self) -> str:
         """The hash of all parameters and buffers, computed again when one of them has changed."""
-        state = self.module.state_dict()
-        key = tuple((tensor.data_ptr(), tensor._version) for tensor in state.values() if not tensor.is_inference())  # noqa: SLF001 - torch's own counter of changes
-        if self._hashed is None or self._hashed[0] != key:
+        state, content = self.module.state_dict(), self._content()
+        if self._hashed is None or self._hashed[0] != content:
             digest = hashlib.sha256()
-            for name, tensor in sorted(state.items()):
+            for name, value in sorted(state.items()):
                 digest.update(name.encode())
-                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-            self._hashed = key, digest.hexdigest()
+                digest.update(_bytes(value))
+            self._hashed = content, digest.hexdigest()
         return self._hashed[1]
+
+    def _content(self) -> Any:
+        """What differs once a part, a parameter or a buffer has changed.
+
+        On a CPU with the sum of each tensor, as torch does not count changes by way of `.data`, of numpy or in
+        inference mode; on another device each sum would have to be waited for.
+        """
+        tensors = [value for value in self.module.state_dict().values() if isinstance(value, Tensor)]
+        versions = [None if one.is_inference() else (one.data_ptr(), one._version) for one in tensors]  # noqa: SLF001 - torch's own counter
+        sums = [_plain(one).sum().item() for one in tensors if one.device.type == "cpu"]
+        # As text, as NaN is not equal to itself.
+        return repr(self.module), versions, str(sums)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach()
+    return tensor.dequantize() if tensor.is_quantized else tensor
+
+
+def _bytes(value: Any) -> bytes:
+    """The bytes of a value of a state: a tensor, or what quantized modules keep beside them."""
+    if isinstance(value, Tensor):
+        return bytes(_plain(value).cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return b"".join(map(_bytes, value)) if isinstance(value, tuple | list) else repr(value).encode()
 
 
 def _unwrap(answer: Any) -> Any:

@@ -14,7 +14,7 @@ from interpix.arrays import describe, is_array, to_numpy
 from interpix.attribution import Attribution
 from interpix.checks import check_choice
 from interpix.classifiers import Classifier, as_classifier
-from interpix.classifiers.base import is_torch, resolve_target
+from interpix.classifiers.base import is_torch, read_target
 from interpix.errors import bad_value
 from interpix.games import model_display, model_input
 from interpix.images import ImageInput, read_image
@@ -71,7 +71,7 @@ class Question:
         # A copy: a model may write to its batch.
         logits = np.asarray(classifier.logits(tensor[None].copy()))
         prediction = int(logits[0].argmax())
-        chosen = prediction if target is None else resolve_target(target, classifier.class_names, logits.shape[1])
+        chosen = read_target(target, prediction, classifier.class_names, logits.shape[1])
         return cls(classifier, tensor, model_display(classifier, loaded, tensor), chosen, prediction)
 
     @property

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import IntArray, to_numpy
 from interpix.checks import check_choice
-from interpix.errors import bad_value
+from interpix.errors import bad_type, bad_value
 from interpix.explanation import Direction, Explanation
 from interpix.metrics.base import Curve, Summary
 from interpix.metrics.sample import Sample, ranked_scores
@@ -123,6 +123,10 @@ def accuracy_curve(traces: Sequence[PatchTrace]) -> Summary:
     """
     if not traces:
         raise bad_value("traces", "at least one trace", "none", "trace an image first")
+    for trace in traces:
+        if not isinstance(trace, PatchTrace):
+            cure = 'make one of each explanation of all patches (stop="all") with trace_explanation'
+            raise bad_type("traces", "PatchTraces", trace, cure)
     lengths = sorted({len(trace.predicted) for trace in traces})
     directions = {trace.options.get("direction") for trace in traces}
     if len(lengths) > 1 or len(directions) > 1:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from interpix.arrays import BoolArray, IntArray
 from interpix.checks import check_positive
 from interpix.classifiers import Classifier, as_classifier
-from interpix.classifiers.base import resolve_target
+from interpix.classifiers.base import read_target
 from interpix.games import model_display, model_input
 from interpix.images import ImageInput, read_image
 from interpix.metrics.annotation import read_annotation
@@ -77,7 +77,7 @@ class Sample:
         # A copy: a model may write to its batch.
         logits = np.asarray(classifier.logits(tensor[None].copy()), np.float64)
         prediction = int(logits[0].argmax())
-        chosen = prediction if target is None else resolve_target(target, classifier.class_names, logits.shape[1])
+        chosen = read_target(target, prediction, classifier.class_names, logits.shape[1])
         _, probability, _ = scores_of(read_logits(logits, np.array([[chosen]])), "probability")
         size = (tensor.shape[1], tensor.shape[2])
         inside = None if annotation is None else read_annotation(annotation, size)
