@@ -599,6 +599,28 @@ def test_a_raw_image_needs_preprocessing():
         ix.MoXI(vit()).explain(picture()[:, :, :40])
 
 
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda model: torch.compile(model, backend="eager")])
+def test_torchs_own_wrappers_are_looked_into(wrap):
+    model = vit()
+    wrapped = ix.TorchClassifier(wrap(model))
+    plain = ix.TorchClassifier(model)
+    assert (wrapped.name, wrapped.token_grid) == (plain.name, (4, 6))
+    mine, theirs = (ix.MoXI(one).explain(picture(), 1, stop=3) for one in (plain, wrapped))
+    assert mine.ranking.tolist() == theirs.ranking.tolist()
+    assert mine.provenance == theirs.provenance
+
+
+@pytest.mark.parametrize("precision", ["exact", "mixed"])
+def test_another_default_device_changes_nothing(precision):
+    for model in (vit().eval(), convolutions().eval()):
+        moxi = ix.MoXI(model, precision=precision)
+        expected = moxi.explain(picture(), 1, stop=3)
+        with torch.device("meta"):
+            assert ix.MoXI(model, precision=precision).explain(picture(), 1, stop=3).ranking.tolist() == (
+                expected.ranking.tolist()
+            )
+
+
 def test_bfloat16_models_are_followed():
     model = vit().to(torch.bfloat16)
     result = ix.MoXI(model).explain(picture(), stop=2)

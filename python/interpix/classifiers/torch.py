@@ -18,7 +18,13 @@ from interpix.absence import Absence, Fill
 from interpix.arrays import IntArray
 from interpix.classifiers.base import Scorer, check_logits, make_fill, read_class_names, torch_module
 from interpix.classifiers.memory import Chunks
-from interpix.classifiers.sources import describe_source, find_class_names, find_preprocessing, read_preprocessing
+from interpix.classifiers.sources import (
+    describe_source,
+    find_class_names,
+    find_preprocessing,
+    read_preprocessing,
+    unwrap,
+)
 from interpix.classifiers.tokens import TokenModel, evaluating, find_token_model, is_hooked
 from interpix.classifiers.torch_scorers import TokenScorer, TorchPictureScorer, WindowScorer, errors_of
 from interpix.classifiers.windows import WindowModel, find_window_model
@@ -71,12 +77,13 @@ class TorchClassifier:
             raise bad_type("module", "a torch.nn.Module or a Hugging Face pipeline", module, cure)
         if preprocess is None and found is not module:
             preprocess = module.image_processor
-        self.module = module = found
-        self.name: str = name or describe_source(module)
-        names = find_class_names(module, preprocess) if class_names is None else class_names
+        self.module: nn.Module = found
+        self._inner = unwrap(found)
+        self.name: str = name or describe_source(self._inner)
+        names = find_class_names(self._inner, preprocess) if class_names is None else class_names
         self.class_names: list[str] | None = None if names is None else read_class_names(names)
-        self._preprocess = find_preprocessing(module) if preprocess is None else read_preprocessing(preprocess)
-        self._tokens: TokenModel | None = find_token_model(module)
+        self._preprocess = find_preprocessing(self._inner) if preprocess is None else read_preprocessing(preprocess)
+        self._tokens: TokenModel | None = find_token_model(self._inner)
         self.input_size = input_size if self._tokens is None else self._tokens.image_size
         self._windows: dict[tuple[int, int], WindowModel | None] = {}
         self._windows_of: Any = None
@@ -187,7 +194,7 @@ class TorchClassifier:
         if content != self._windows_of:
             self._windows, self._windows_of = {}, content
         if size not in self._windows:
-            self._windows[size] = find_window_model(self.module, size)
+            self._windows[size] = find_window_model(self._inner, size)
         return self._windows[size]
 
     def with_module(self, module: nn.Module) -> "TorchClassifier":
@@ -214,7 +221,7 @@ class TorchClassifier:
 
     def _weights_hash(self) -> str:
         """The hash of all parameters and buffers, computed again when one of them has changed."""
-        state, content = self.module.state_dict(), self._content()
+        state, content = self._inner.state_dict(), self._content()
         if self._hashed is None or self._hashed[0] != content:
             digest = hashlib.sha256()
             for name, value in sorted(state.items()):
@@ -229,7 +236,7 @@ class TorchClassifier:
         On a CPU with the sum of each tensor, as torch does not count changes by way of `.data`, of numpy or in
         inference mode; on another device each sum would have to be waited for.
         """
-        tensors = [value for value in self.module.state_dict().values() if isinstance(value, Tensor)]
+        tensors = [value for value in self._inner.state_dict().values() if isinstance(value, Tensor)]
         versions = [None if one.is_inference() else (one.data_ptr(), one._version) for one in tensors]  # noqa: SLF001 - torch's own counter
         sums = [_plain(one).sum().item() for one in tensors if one.device.type == "cpu"]
         # As text, as NaN is not equal to itself.

@@ -130,7 +130,7 @@ class WindowModel:
             raise bad_value(
                 "state", "one of this model as it is", "one from before its weights changed", "prepare anew"
             )
-        flipped = torch.as_tensor(flipped).cpu().numpy().astype(np.int64)
+        flipped = np.asarray(flipped, np.int64)
         changed = self._changed(state.boxes[flipped])
         result = state.logits.new_empty(len(flipped), *state.logits.shape)
         small = self._window_products(changed) * _GATHER < self._products

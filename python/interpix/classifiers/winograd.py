@@ -83,7 +83,7 @@ class Winograd:
 
     def __init__(self, kernel: torch.Tensor, dtype: torch.dtype) -> None:
         """Transforms `kernel` (O, C, 3, 3), which takes four times its memory."""
-        transform = torch.tensor(_KERNEL, dtype=torch.float64)
+        transform = torch.tensor(_KERNEL, dtype=torch.float64, device=kernel.device)
         transformed = torch.einsum("ia,jb,ocab->ijco", transform, transform, kernel.double())
         self._kernel = transformed.flatten(0, 1).to(dtype).contiguous()
 

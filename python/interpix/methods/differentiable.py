@@ -79,7 +79,7 @@ class Differentiable:
         """The integral of the gradient along the straight way between two pictures (3, H, W), by midpoints."""
         first, last = self.tensor(start), self.tensor(end)
         total = torch.zeros(first.shape, dtype=torch.float64, device=first.device)
-        midpoints = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
-        for share in midpoints.to(first.device, first.dtype).split(self.batch_size):
+        midpoints = (torch.arange(steps, dtype=torch.float64, device=first.device) + 0.5) / steps
+        for share in midpoints.to(first.dtype).split(self.batch_size):
             total += self.gradients(first + share[:, None, None, None] * (last - first))[1].sum(0)
         return np.asarray(((last - first).double() * total / steps).cpu())
