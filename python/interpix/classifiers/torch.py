@@ -173,7 +173,10 @@ class TorchClassifier:
         A tensor that the module makes for itself and keeps, as a table of positions, can be trained with afterwards.
         The caller's autocast is off: the precision is what was asked for here.
         """
-        with evaluating(self.module), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+        kind = self.device.type
+        can_cast = torch.amp.is_autocast_available(kind)
+        uncast = torch.autocast(kind, enabled=False) if can_cast else contextlib.nullcontext()
+        with evaluating(self.module), torch.no_grad(), uncast:
             yield
 
     def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:

@@ -91,7 +91,9 @@ class TorchPictureScorer:
         return torch.where(present, self._images[owner], self._fill[owner])
 
     def _evaluate(self, pictures: Tensor, precision: Precision) -> Tensor:
-        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=precision == "mixed"):
+        if precision == "exact":
+            return self._classifier.forward(pictures)
+        with torch.autocast(pictures.device.type, torch.bfloat16):
             return self._classifier.forward(pictures)
 
 
