@@ -140,6 +140,8 @@ def _raw_array(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 def _preprocessed(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     if array.ndim != _IMAGE_DIMENSIONS or array.shape[0] != _CHANNELS:
         cure = "a raw image must be uint8 (H, W, 3), a preprocessed one float (3, H, W)"
+        if array.ndim == _IMAGE_DIMENSIONS and array.shape[0] == 1:
+            cure = "repeat its channel, and give MoXI the function `lambda batch: model(batch[:, :1])`"
         raise bad_value("image", "a preprocessed float image (3, H, W)", describe(array), cure)
     if not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())

@@ -6,7 +6,8 @@ The search itself is in Rust; here the model is asked.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -150,11 +151,8 @@ class MoXI:
         def results() -> list[Explanation]:
             return self._results(call, [Found.of(outcome) for outcome in search.outcomes()])
 
-        try:
+        with _keeping(results):
             _drive(search, games, direction, progress=progress)
-        except (KeyboardInterrupt, InterpixError) as error:
-            error.explanations = results()  # type: ignore[union-attr]
-            raise
         return results() if many else results()[0]
 
     def one_shot(
@@ -202,7 +200,8 @@ class MoXI:
             progress: Show the number of evaluations on stderr.
 
         Returns:
-            An `Explanation` with `values`, or a list of them if many images were given.
+            An `Explanation` with `values`, or a list of them if many images were given. After Ctrl-C, or if the model
+            failed, the exception's attribute `explanations` holds those of the images that were done.
         """
         rounds, seed = plain(rounds), plain(seed)
         check_positive("rounds", rounds)
@@ -322,8 +321,12 @@ class MoXI:
         _check_search(direction, "all", 0.0)
         options = {**options, "stop": "all", "min_confidence": 0.0}
         call, many = self._begin(image, target, direction, options)
-        ranked = []
-        with ProgressCounter(str(options["method"]), enabled=progress) as counter:
+        ranked: list[Found] = []
+
+        def results() -> list[Explanation]:
+            return self._results(call, ranked)
+
+        with _keeping(results), ProgressCounter(str(options["method"]), enabled=progress) as counter:
             for index, players in enumerate(call.games.players):
 
                 def game(masks: BoolArray, index: int = index) -> Any:
@@ -334,8 +337,7 @@ class MoXI:
                 found = self._along(call, index, np.asarray(values), counter)
                 found.evaluations += evaluations
                 ranked.append(found)
-        results = self._results(call, ranked)
-        return results if many else results[0]
+        return results() if many else results()[0]
 
     def _along(self, call: _Call, index: int, values: Any, counter: ProgressCounter) -> Found:
         """The curve along the ranking by `values`, greatest first."""
@@ -415,6 +417,16 @@ class MoXI:
             | ({} if reduced is None else {"batch_size_reduced_to": reduced})
             | self._classifier.provenance()
         )
+
+
+@contextmanager
+def _keeping(results: Callable[[], list[Explanation]]) -> Iterator[None]:
+    """Ctrl-C and errors that are raised inside carry what was found until then."""
+    try:
+        yield
+    except (KeyboardInterrupt, InterpixError) as error:
+        error.explanations = results()  # type: ignore[union-attr]
+        raise
 
 
 def _drive(search: _core.Search, games: Games, direction: Direction, *, progress: bool) -> None:

@@ -248,6 +248,40 @@ def test_ctrl_c_keeps_what_was_found(image):
     assert partial.stopped_at == 2
 
 
+@pytest.mark.parametrize("method", ["one_shot", "shapley"])
+def test_a_failure_keeps_the_images_that_are_ranked(image, method):
+    def model(batch):
+        if (batch[0] == 7).any():
+            raise KeyboardInterrupt
+        return sum_of_pixels(batch)
+
+    moxi = MoXI(model, regions=REGIONS, batch_size=1)
+    rank = getattr(moxi, method)
+    options = {"rounds": 2} if method == "shapley" else {}
+    expected = rank(image, 0, **options)
+    # The second image's prediction is asked for with the first one's, before the search.
+    spoiled = image.copy()
+    spoiled[0, 0, 0] = 7.0
+    with pytest.raises(KeyboardInterrupt) as caught:
+        rank([image, spoiled], 0, **options)
+    (done,) = caught.value.explanations
+    assert done.ranking.tolist() == expected.ranking.tolist()
+
+
+def test_probabilities_instead_of_logits_are_told(image):
+    def model(batch):
+        odds = np.exp(sum_of_pixels(batch) / 100)
+        return odds / odds.sum(axis=1, keepdims=True)
+
+    with pytest.warns(UserWarning, match="model `model`: its logits look like probabilities"):
+        MoXI(model, regions=REGIONS).explain(image, stop=1)
+
+
+def test_a_gray_image_is_told_how_to_become_three_channels(image):
+    with pytest.raises(ArgumentError, match=r"repeat its channel, .* `lambda batch: model\(batch\[:, :1\]\)`"):
+        MoXI(sum_of_pixels, regions=REGIONS).explain(image[:1])
+
+
 def test_ctrl_c_is_answered_at_once(image):
     def model(batch):
         time.sleep(0.01)

@@ -2,6 +2,7 @@
 
 import difflib
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeGuard, runtime_checkable
@@ -40,6 +41,7 @@ Precision: TypeAlias = Literal["exact", "mixed"]
 """All in the model's own number type, or matrix products in bfloat16."""
 
 _MAX_NEAR_NAMES = 5
+_PROBABILITY_ERROR = 1e-3  # a sum of probabilities in half precision is 1 to this
 
 
 @dataclass(frozen=True)
@@ -231,7 +233,7 @@ def torch_module(model: Any) -> "nn.Module | None":
 
 
 def check_logits(logits: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[np.float64]:
-    """Logits as float64, if they are one finite row for each of `count` images."""
+    """Logits as float64, if they are one finite row for each of `count` images; warns of probabilities."""
     if logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2:  # noqa: PLR2004
         one_each = logits.shape in {(count,), (count, 1)}
         cure = (
@@ -246,6 +248,9 @@ def check_logits(logits: npt.NDArray[Any], count: int, name: str) -> npt.NDArray
     if not np.isfinite(values).all():
         message = f"model `{name}`: its logits hold NaN or infinity; check its weights and its input's range"
         raise ModelError(message)
+    if count and (values > 0).all() and (np.abs(values.sum(axis=1) - 1) < _PROBABILITY_ERROR).all():
+        message = f"model `{name}`: its logits look like probabilities; let it return what goes into the softmax"
+        warnings.warn(message, stacklevel=2)
     return values
 
 
