@@ -1,6 +1,7 @@
 """PyTorch models: what is read of them, what is never changed, and every kind of absence against brute force."""
 
 import pickle
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 import interpix as ix
-from interpix.classifiers import as_classifier
+from interpix.classifiers import as_classifier, tokens
 from interpix.classifiers.base import Classifier, Coalitions, compose
 from interpix.classifiers.memory import memory_of
 from interpix.classifiers.tokens import evaluating
@@ -215,6 +216,63 @@ def test_threads_that_ask_one_model_share_its_mode():
     second.__enter__()
     first.__exit__(None, None, None)
     assert not any(part.training for part in model.modules()), "the second one is still at it"
+    second.__exit__(None, None, None)
+    assert all(part.training for part in model.modules())
+
+
+@pytest.mark.parametrize("whole_first", [True, False])
+def test_threads_that_ask_modules_with_common_parts_share_their_modes(whole_first):
+    model = convolutions().train()
+    model[1].eval()
+    before = [part.training for part in model.modules()]
+    first, second = map(evaluating, (model, model[0]) if whole_first else (model[0], model))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not model[0].training, "the second one is still at it"
+    second.__exit__(None, None, None)
+    assert [part.training for part in model.modules()] == before
+
+
+class Interrupted:
+    """A lock at whose first use Ctrl-C comes."""
+
+    def __init__(self):
+        self.used = 0
+
+    def __enter__(self):
+        self.used += 1
+        if self.used == 1:
+            raise KeyboardInterrupt
+
+    def __exit__(self, *_):
+        pass
+
+
+def test_an_interrupt_leaves_what_another_thread_asks_as_it_is(monkeypatch):
+    model = convolutions().train()
+    with evaluating(model):
+        monkeypatch.setattr(tokens, "_asking", Interrupted())
+        with pytest.raises(KeyboardInterrupt), evaluating(model):
+            pass
+        assert not any(part.training for part in model.modules())
+    assert all(part.training for part in model.modules())
+
+
+def test_who_comes_between_an_interrupt_and_its_cleaning_up_finds_all_parts_evaluated(monkeypatch):
+    model = convolutions().train()
+    second = evaluating(model)
+
+    def interrupt(*_, **__):
+        monkeypatch.undo()
+        second.__enter__()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tokens, "_asking", nullcontext())
+    monkeypatch.setattr(tokens, "_set_training", interrupt)
+    with pytest.raises(KeyboardInterrupt), evaluating(model):
+        pass
+    assert not any(part.training for part in model.modules())
     second.__exit__(None, None, None)
     assert all(part.training for part in model.modules())
 
