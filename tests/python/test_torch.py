@@ -382,6 +382,15 @@ def test_changes_that_torch_does_not_count_are_seen(change):
     assert second.provenance["weights_sha256"] == fresh.provenance["weights_sha256"]
 
 
+def test_small_changes_of_short_numbers_are_seen():
+    classifier = as_classifier(convolutions().to(torch.bfloat16))
+    weight = classifier.module[0].weight
+    weight.data.fill_(2)
+    before = classifier.provenance()["weights_sha256"]
+    weight.data[0, 0, 0, 0] += 2**-4
+    assert classifier.provenance()["weights_sha256"] != before
+
+
 @pytest.mark.filterwarnings("ignore")  # torch announces the next way to quantize
 def test_quantized_models_are_explained():
     def quantized(seed):
