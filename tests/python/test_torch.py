@@ -10,6 +10,7 @@ from PIL import Image
 from torch import nn
 
 import interpix as ix
+from interpix.absence import read_absence
 from interpix.classifiers import as_classifier, tokens
 from interpix.classifiers.base import Classifier, Coalitions, compose
 from interpix.classifiers.memory import memory_of
@@ -169,6 +170,22 @@ def test_superpixels_differ_from_image_to_image():
     for result, image in zip(results, images, strict=True):
         np.testing.assert_array_equal(result.image, image)
         assert sorted(result.ranking) == list(range(result.players))
+
+
+@pytest.mark.parametrize("make", [convolutions, vit])
+def test_flips_of_any_sets_in_any_order_give_the_scores_of_their_masks(make):
+    classifier, rng = as_classifier(make().eval()), np.random.default_rng(6)
+    tokens = np.kron(np.arange(24).reshape(1, 4, 6), np.ones((1, 8, 8), np.int64))
+    scorer = classifier.scorer(
+        picture(count=2), np.concatenate([tokens, 23 - tokens]), read_absence("auto", classifier.token_grid)
+    )
+    row, flip, targets = rng.integers(0, 5, 70), rng.integers(-1, 24, 70), rng.integers(0, 5, (70, 2))
+    owner = np.array([0, 1, 1, 0, 1])[row]
+    coalitions = Coalitions(owner, rng.random((5, 24)) < 0.5, row, flip, targets)
+    expected = scorer.score(Coalitions.of_masks(owner, coalitions.masks, targets))
+    got = scorer.score(coalitions)
+    np.testing.assert_allclose(got.log_odds, expected.log_odds, atol=1e-5)
+    np.testing.assert_array_equal(got.predicted, expected.predicted)
 
 
 def test_the_model_leaves_as_it_came():
