@@ -193,9 +193,10 @@ class TorchClassifier:
         content = self._content()
         if content != self._windows_of:
             self._windows, self._windows_of = {}, content
-        if size not in self._windows:
-            self._windows[size] = find_window_model(self._inner, size)
-        return self._windows[size]
+        windows = self._windows  # another thread may begin anew
+        if size not in windows:
+            windows[size] = find_window_model(self._inner, size)
+        return windows[size]
 
     def with_module(self, module: nn.Module) -> "TorchClassifier":
         """The same preprocessing and class names for another module of the same kind: a re-initialized copy, say."""
