@@ -5,8 +5,8 @@ one step. So those that were scored exactly tell how far the others can be off: 
 score, plus the mean error seen, plus `kappa` times the largest deviation from that mean, could still be the best. This
 is a statistical bound, not a proof.
 
-Where nearly all could be the best, low precision only costs. A few candidates of an image's first step, scored both
-ways, tell; and so does each step for the next.
+Where nearly all could be the best, low precision only costs. A step that used it tells whether the next one shall; a
+few candidates, scored both ways, tell at an image's first step, and after each that did not use it or should not have.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from interpix.errors import bad_value
 from interpix.explanation import Direction
 from interpix.rewards import Scores
 
-__all__ = ["KAPPA", "MixedFirst", "Recheck", "recheck"]
+__all__ = ["KAPPA", "Ask", "MixedFirst", "Recheck", "recheck"]
 
 KAPPA = 2.0
 """No order of any trial differed from the exact one with this value: docs/performance.md."""

@@ -52,6 +52,8 @@ class Superpixels:
 
     def __post_init__(self) -> None:
         """Refuses what SLIC cannot do."""
+        for name in ("count", "compactness"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
         check_positive("count", self.count)
         if isinstance(self.compactness, bool) or not isinstance(self.compactness, int | float):
             raise bad_type("compactness", "a positive number", self.compactness, "10 is the default")

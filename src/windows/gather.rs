@@ -8,7 +8,7 @@ use crate::parallel;
 
 /// Copies an area of each candidate's map to `out` (candidates, h, w, C); `origins` (2, candidates) has tops and lefts.
 ///
-/// Outside of the map there is `fill` (C).
+/// Outside of the map, and beside the windows where there is no base map, there is `fill` (C).
 ///
 /// ```
 /// use interpix::windows::{WindowMaps, gather};
@@ -38,9 +38,11 @@ pub fn gather<T: Copy + Send + Sync>(
         return Err(bad("out", expected, format!("{:?}", out.dim())));
     }
     let corners = corners(origins, count)?;
-    let (Some(fill), Some(out)) = (fill.to_slice().filter(|fill| fill.len() == channels), out.into_slice())
-    else {
-        return Err(bad("fill", format!("{channels} numbers"), "others, or an `out` with gaps".into()));
+    let Some(fill) = fill.to_slice().filter(|fill| fill.len() == channels) else {
+        return Err(bad("fill", format!("{channels} numbers side by side"), "others".into()));
+    };
+    let Some(out) = out.into_slice() else {
+        return Err(bad("out", "areas that follow each other".into(), "gaps".into()));
     };
     if out.is_empty() {
         return Ok(());

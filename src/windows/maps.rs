@@ -30,7 +30,7 @@ impl<'a, T> WindowMaps<'a, T> {
     /// Borrows maps of `size` (height, width).
     ///
     /// `table` has the pixels (rows, C) of all windows, row by row; `windows` (5, candidates) has top, left, height, width
-    /// and the first row of each. `base` has the base map (height * width, C); where there is none, its pixels are zero.
+    /// and the first row of each. `base` has the base map (height * width, C), if there is one.
     ///
     /// # Errors
     /// [`Error::Argument`] if a window is not on the map or not in the table.

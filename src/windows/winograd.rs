@@ -10,7 +10,8 @@ use crate::parallel;
 /// Tiles of one task.
 const TASK: usize = 32;
 
-/// Transforms the inputs of a 3 x 3 convolution: the difference of each candidate's map from the base map.
+/// Transforms the inputs of a 3 x 3 convolution: the difference of each candidate's map from the base map, or from zero
+/// where there is none.
 ///
 /// `origins` (2, candidates) has top and left of the first input of each candidate, which has `tiles` (down, across) of
 /// 4 x 4 outputs. `out` (36, candidates * tiles, C) is the left factor of 36 matrix products, the right ones being the

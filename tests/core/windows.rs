@@ -3,7 +3,7 @@
 use interpix::Error;
 use interpix::parallel::set_threads;
 use interpix::windows::{Number, PLACES, WindowMaps, gather, transform_products, transform_tiles};
-use ndarray::{Array1, Array2, Array3, Array4, ArrayView2, array};
+use ndarray::{Array1, Array2, Array3, Array4, ArrayView2, array, s};
 use proptest::prelude::*;
 
 const FILL: f32 = -7.0;
@@ -124,7 +124,7 @@ fn multiply(inputs: &Array3<f32>, kernel: &Array2<f32>) -> Array3<f64> {
     let kernels: Vec<Array2<f64>> = kernel
         .rows()
         .into_iter()
-        .flat_map(|row| (0..channels).map(move |c| row.slice_move(ndarray::s![c * 9..(c + 1) * 9])))
+        .flat_map(|row| (0..channels).map(move |c| row.slice_move(s![c * 9..(c + 1) * 9])))
         .map(|nine| {
             let nine = nine.to_shape((3, 3)).unwrap().mapv(f64::from);
             g.dot(&nine).dot(&g.t())
@@ -267,7 +267,13 @@ fn what_does_not_belong_together_is_an_error() {
     let fill = array![0.0, 0.0];
     let mut area = Array4::zeros((1, 2, 3, 2));
     assert!(gather(&maps, fill.view(), two.view(), area.view_mut()).is_err());
-    assert!(gather(&maps, array![0.0].view(), one.view(), area.view_mut()).is_err());
+    assert!(matches!(
+        gather(&maps, array![0.0].view(), one.view(), area.view_mut()),
+        Err(Error::Argument { name: "fill", .. })
+    ));
+    let mut wide = Array4::zeros((1, 2, 6, 2));
+    let gaps = gather(&maps, fill.view(), one.view(), wide.slice_mut(s![.., .., ..3, ..]));
+    assert!(matches!(gaps, Err(Error::Argument { name: "out", .. })));
     assert!(gather(&maps, fill.view(), one.view(), Array4::zeros((1, 2, 3, 1)).view_mut()).is_err());
     let mut tiles = Array3::zeros((PLACES, 2, 2));
     assert!(transform_tiles(&maps, one.view(), (1, 1), tiles.view_mut()).is_err());

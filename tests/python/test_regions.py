@@ -67,6 +67,12 @@ def test_other_types_are_type_errors(regions):
         label(regions, (14, 14))
 
 
+def test_superpixels_take_numbers_of_numpy():
+    theirs = Superpixels(np.int64(20), np.float32(5))
+    assert theirs == Superpixels(20, 5.0)
+    assert regions_name(theirs) == "Superpixels(count=20, compactness=5.0)"
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -1,6 +1,7 @@
 """PyTorch models: what is read of them, what is never changed, and every kind of absence against brute force."""
 
 import pickle
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from PIL import Image
 from torch import nn
 
 import interpix as ix
-from interpix.classifiers import as_classifier
+from interpix.absence import read_absence
+from interpix.classifiers import as_classifier, tokens
 from interpix.classifiers.base import Classifier, Coalitions, compose
 from interpix.classifiers.memory import memory_of
 from interpix.classifiers.tokens import evaluating
@@ -170,6 +172,22 @@ def test_superpixels_differ_from_image_to_image():
         assert sorted(result.ranking) == list(range(result.players))
 
 
+@pytest.mark.parametrize("make", [convolutions, vit])
+def test_flips_of_any_sets_in_any_order_give_the_scores_of_their_masks(make):
+    classifier, rng = as_classifier(make().eval()), np.random.default_rng(6)
+    tokens = np.kron(np.arange(24).reshape(1, 4, 6), np.ones((1, 8, 8), np.int64))
+    scorer = classifier.scorer(
+        picture(count=2), np.concatenate([tokens, 23 - tokens]), read_absence("auto", classifier.token_grid)
+    )
+    row, flip, targets = rng.integers(0, 5, 70), rng.integers(-1, 24, 70), rng.integers(0, 5, (70, 2))
+    owner = np.array([0, 1, 1, 0, 1])[row]
+    coalitions = Coalitions(owner, rng.random((5, 24)) < 0.5, row, flip, targets)
+    expected = scorer.score(Coalitions.of_masks(owner, coalitions.masks, targets))
+    got = scorer.score(coalitions)
+    np.testing.assert_allclose(got.log_odds, expected.log_odds, atol=1e-5)
+    np.testing.assert_array_equal(got.predicted, expected.predicted)
+
+
 def test_the_model_leaves_as_it_came():
     for model in (convolutions().train(), vit().train()):
         model[-1].eval() if isinstance(model, nn.Sequential) else model.blocks[0].eval()
@@ -215,6 +233,63 @@ def test_threads_that_ask_one_model_share_its_mode():
     second.__enter__()
     first.__exit__(None, None, None)
     assert not any(part.training for part in model.modules()), "the second one is still at it"
+    second.__exit__(None, None, None)
+    assert all(part.training for part in model.modules())
+
+
+@pytest.mark.parametrize("whole_first", [True, False])
+def test_threads_that_ask_modules_with_common_parts_share_their_modes(whole_first):
+    model = convolutions().train()
+    model[1].eval()
+    before = [part.training for part in model.modules()]
+    first, second = map(evaluating, (model, model[0]) if whole_first else (model[0], model))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not model[0].training, "the second one is still at it"
+    second.__exit__(None, None, None)
+    assert [part.training for part in model.modules()] == before
+
+
+class Interrupted:
+    """A lock at whose first use Ctrl-C comes."""
+
+    def __init__(self):
+        self.used = 0
+
+    def __enter__(self):
+        self.used += 1
+        if self.used == 1:
+            raise KeyboardInterrupt
+
+    def __exit__(self, *_):
+        pass
+
+
+def test_an_interrupt_leaves_what_another_thread_asks_as_it_is(monkeypatch):
+    model = convolutions().train()
+    with evaluating(model):
+        monkeypatch.setattr(tokens, "_asking", Interrupted())
+        with pytest.raises(KeyboardInterrupt), evaluating(model):
+            pass
+        assert not any(part.training for part in model.modules())
+    assert all(part.training for part in model.modules())
+
+
+def test_who_comes_between_an_interrupt_and_its_cleaning_up_finds_all_parts_evaluated(monkeypatch):
+    model = convolutions().train()
+    second = evaluating(model)
+
+    def interrupt(*_, **__):
+        monkeypatch.undo()
+        second.__enter__()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tokens, "_asking", nullcontext())
+    monkeypatch.setattr(tokens, "_set_training", interrupt)
+    with pytest.raises(KeyboardInterrupt), evaluating(model):
+        pass
+    assert not any(part.training for part in model.modules())
     second.__exit__(None, None, None)
     assert all(part.training for part in model.modules())
 
@@ -322,6 +397,15 @@ def test_changes_that_torch_does_not_count_are_seen(change):
     np.testing.assert_array_equal(second.rewards, fresh.rewards)
     assert np.abs(second.rewards - first.rewards).max() > 0.1
     assert second.provenance["weights_sha256"] == fresh.provenance["weights_sha256"]
+
+
+def test_small_changes_of_short_numbers_are_seen():
+    classifier = as_classifier(convolutions().to(torch.bfloat16))
+    weight = classifier.module[0].weight
+    weight.data.fill_(2)
+    before = classifier.provenance()["weights_sha256"]
+    weight.data[0, 0, 0, 0] += 2**-4
+    assert classifier.provenance()["weights_sha256"] != before
 
 
 @pytest.mark.filterwarnings("ignore")  # torch announces the next way to quantize

@@ -52,7 +52,8 @@ class Coalitions:
 
     Attributes:
         owner: The image of each, (c,).
-        bases: Sets of players (b, n), True = present; an image with fewer players than n has False beyond its own.
+        bases: Sets of players (b, n), each of one image, True = present; an image with fewer players than n has False
+            beyond its own.
         row: The base set of each, (c,).
         flip: The player whose presence differs from the base set; -1: none, (c,).
         targets: The classes that are read off for each, (c, t).

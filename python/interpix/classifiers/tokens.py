@@ -276,8 +276,8 @@ def _refuse_hooks(state: TokenState) -> None:
         raise ModelError(message)
 
 
-# The modules that are being asked now, by identity: how often they are, and each part's mode before.
-_asked: dict[int, tuple[int, list[tuple[torch.nn.Module, bool]]]] = {}
+# The modules that are being asked now, by identity: each part's mode before, and who asks.
+_asked: dict[int, tuple[list[tuple[torch.nn.Module, bool]], set[object]]] = {}
 _asking = threading.Lock()
 
 
@@ -285,26 +285,37 @@ _asking = threading.Lock()
 def evaluating(module: torch.nn.Module) -> Iterator[None]:
     """Dropout and the like are off inside; each part's mode is as before afterwards.
 
-    Threads that ask the same module at once share this: the modes come back when the last one is done.
+    Threads that ask the same module, or modules with parts in common, share this: a part's mode comes back when the
+    last one that asks it is done.
     """
+    asker = object()
     try:
         with _asking:
-            count, modes = _asked.get(id(module)) or (0, [(part, part.training) for part in module.modules()])
-            _asked[id(module)] = count + 1, modes
-            if count == 0:
-                for part, training in modes:
-                    if training:
-                        _set_training(part, training=False)
+            if id(module) not in _asked:
+                before = _modes_before()
+                modes = [(part, before.get(id(part), part.training)) for part in module.modules()]
+                _asked[id(module)] = modes, set()
+            modes, askers = _asked[id(module)]
+            askers.add(asker)
+            for part, _ in modes:
+                if part.training:
+                    _set_training(part, training=False)
         yield
     finally:
         with _asking:
-            count, modes = _asked.pop(id(module), (0, []))  # none: Ctrl-C came first
-            if count > 1:
-                _asked[id(module)] = count - 1, modes
-            else:
+            modes, askers = _asked.get(id(module), ([], set()))  # none: Ctrl-C came first
+            askers.discard(asker)
+            if not askers:
+                _asked.pop(id(module), None)
+                others = _modes_before()
                 for part, training in modes:
-                    if part.training != training:  # a forward may call `train()` or `eval()` itself
+                    if id(part) not in others and part.training != training:  # a forward may call `train` itself
                         _set_training(part, training=training)
+
+
+def _modes_before() -> dict[int, bool]:
+    """The mode before of every part that is being asked now, by identity."""
+    return {id(part): training for modes, _ in _asked.values() for part, training in modes}
 
 
 def _set_training(part: torch.nn.Module, *, training: bool) -> None:

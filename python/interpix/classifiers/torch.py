@@ -196,9 +196,10 @@ class TorchClassifier:
         content = self._content()
         if content != self._windows_of:
             self._windows, self._windows_of = {}, content
-        if size not in self._windows:
-            self._windows[size] = find_window_model(self._inner, size)
-        return self._windows[size]
+        windows = self._windows  # another thread may begin anew
+        if size not in windows:
+            windows[size] = find_window_model(self._inner, size)
+        return windows[size]
 
     def with_module(self, module: nn.Module) -> "TorchClassifier":
         """The same preprocessing and class names for another module of the same kind: a re-initialized copy, say."""
@@ -237,11 +238,12 @@ class TorchClassifier:
         """What differs once a part, a parameter or a buffer has changed.
 
         On a CPU with the sum of each tensor, as torch does not count changes by way of `.data`, of numpy or in
-        inference mode; on another device each sum would have to be waited for.
+        inference mode: those that keep the sum, as of an order, are not seen. On another device each sum would have to
+        be waited for.
         """
         tensors = [value for value in self._inner.state_dict().values() if isinstance(value, Tensor)]
         versions = [None if one.is_inference() else (one.data_ptr(), one._version) for one in tensors]  # noqa: SLF001 - torch's own counter
-        sums = [_plain(one).sum().item() for one in tensors if one.device.type == "cpu"]
+        sums = [_sum(_plain(one)) for one in tensors if one.device.type == "cpu"]
         # As text, as NaN is not equal to itself.
         return repr(self.module), versions, str(sums)
 
@@ -249,6 +251,12 @@ class TorchClassifier:
 def _plain(tensor: Tensor) -> Tensor:
     tensor = tensor.detach()
     return tensor.dequantize() if tensor.is_quantized else tensor
+
+
+def _sum(tensor: Tensor) -> Any:
+    """In float32 at least: in fewer bits it would stay the same after small changes, or overflow."""
+    small = tensor.is_floating_point() and tensor.dtype.itemsize < torch.float32.itemsize
+    return tensor.sum(dtype=torch.float32 if small else None).item()
 
 
 def _bytes(value: Any) -> bytes:

@@ -116,22 +116,20 @@ class WindowScorer(TorchPictureScorer):
 
     def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
         """See `Scorer`."""
-        images = np.unique(coalitions.owner).tolist()
+        images = np.unique(coalitions.owner)
         self._states = {image: state for image, state in self._states.items() if image in images}
-        parts, order = [], []
+        parts, order, rest = [], [], [np.flatnonzero(coalitions.flip < 0)]
         with self._classifier.evaluating():
-            for image in images:
-                rows = np.flatnonzero((coalitions.owner == image) & (coalitions.flip >= 0))
-                state = self._state(image, coalitions[rows]) if len(rows) else None
-                rest = np.flatnonzero((coalitions.owner == image) & (coalitions.flip < 0))
+            for rows in _rows_alike(coalitions):
+                state = self._state(coalitions[rows])
                 if state is None:
-                    rest = np.sort(np.concatenate([rows, rest]))
+                    rest.append(rows)
                 else:
                     parts.append(self._candidates(state, coalitions[rows], precision))
                     order.append(rows)
-                if len(rest):
-                    parts += self._whole(coalitions[rest], precision)
-                    order.append(rest)
+            order.append(np.concatenate(rest))
+            if len(order[-1]):
+                parts += self._whole(coalitions[order[-1]], precision)
             return to_readout(parts, self._classifier.name, np.concatenate(order))
 
     def _candidates(self, state: WindowState, candidates: Coalitions, precision: Precision) -> Tensor:
@@ -143,8 +141,9 @@ class WindowScorer(TorchPictureScorer):
         with errors_of(self._classifier.name, f"a batch {tuple(pictures.shape)}"):
             return self._windows.plain_logits(pictures, precision=precision)
 
-    def _state(self, image: int, candidates: Coalitions) -> WindowState | None:
+    def _state(self, candidates: Coalitions) -> WindowState | None:
         """The maps of the candidates' base picture; None where they would not pay."""
+        image = int(candidates.owner[0])
         base = candidates.bases[candidates.row[0]]
         added = not base[candidates.flip[0]]
         key = base.tobytes() + bytes([added])
@@ -301,6 +300,14 @@ def _tokens_of_players(players: IntArray) -> IntArray | None:
     tokens = np.argsort(players, axis=1)
     one_each = (np.take_along_axis(players, tokens, axis=1) == np.arange(players.shape[1])).all()
     return tokens if one_each else None
+
+
+def _rows_alike(coalitions: Coalitions) -> list[IntArray]:
+    """The rows with a flip, apart by base set, and by whether the flipped player is in it."""
+    rows = np.flatnonzero(coalitions.flip >= 0)
+    row = coalitions.row[rows]
+    kinds = 2 * row + coalitions.bases[row, coalitions.flip[rows]]
+    return [rows[kinds == kind] for kind in np.unique(kinds)]
 
 
 def _with_flip(kept: Tensor, token: Tensor, by: int) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from interpix.arrays import IntArray
+from interpix.checks import check_choice
 from interpix.classifiers.base import Precision
 from interpix.classifiers.layers import Convolution, Layer, Network, Reach, Size
 from interpix.classifiers.lowering import UnsupportedModule, derive_layers
@@ -173,8 +174,7 @@ class WindowModel:
         self._device, self._dtype = example.device, example.dtype
 
     def _map_dtype(self, precision: Precision) -> torch.dtype:
-        if precision not in {"exact", "mixed"}:
-            raise bad_value("precision", '"exact" or "mixed"', repr(precision), "choose one")
+        check_choice("precision", precision, ("exact", "mixed"))
         return self._dtype if precision == "exact" else torch.bfloat16
 
     def _batch(self) -> int:

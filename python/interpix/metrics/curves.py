@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import IntArray
+from interpix.checks import check_choice
 from interpix.errors import bad_type, bad_value
 from interpix.metrics.base import Curve, ImageScore, Summary, read_attribution, summarize
 from interpix.metrics.sample import Sample, ranked_scores
@@ -49,8 +50,7 @@ class _RankedCurve:
 
     def __post_init__(self) -> None:
         """Refuses what cannot be, before any work is done."""
-        if self.preset not in self._presets:
-            raise bad_value("preset", '"iprop" or "rise"', repr(self.preset), "pick one")
+        check_choice("preset", self.preset, tuple(self._presets))
         steps = self.steps
         if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int)):
             raise bad_type("steps", "a positive integer", steps, "100 gives steps of 1 %")

@@ -18,6 +18,7 @@ from PIL import Image
 
 from interpix import _core
 from interpix.arrays import BoolArray, IntArray
+from interpix.checks import check_choice
 from interpix.errors import bad_value
 from interpix.metrics.base import Average, Curve, ImageScore, Summary, average_curve, read_attribution, summarize
 from interpix.metrics.sample import Sample
@@ -149,8 +150,7 @@ class _InformationCurve(abc.ABC):
 
     def __post_init__(self) -> None:
         """Refuses what cannot be, before any work is done."""
-        if self.aggregate_by not in ("curve", "bins"):
-            raise bad_value("aggregate_by", '"curve" or "bins"', repr(self.aggregate_by), "pick one")
+        check_choice("aggregate_by", self.aggregate_by, ("curve", "bins"))
         if self.bins < 1:
             raise bad_value("bins", "a positive integer", self.bins, "20 is the usual one")
 
