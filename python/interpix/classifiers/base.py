@@ -270,7 +270,7 @@ def read_target(target: object, prediction: int, class_names: list[str] | None, 
         ArgumentError: There is no such class, or the names are not those of the model's classes.
     """
     if class_names is not None and len(class_names) != count:
-        cure = "give the model's own, as interpix.TorchClassifier(model, class_names=[...])"
+        cure = "give one for each, or leave them out"
         raise bad_value("class_names", f"a name for each of the model's {count} classes", len(class_names), cure)
     return prediction if target is None else resolve_target(target, class_names, count)
 

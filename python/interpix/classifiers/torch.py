@@ -67,7 +67,8 @@ class TorchClassifier:
             preprocess: How a raw image becomes the module's input: a torchvision weights entry (its class names are
                 taken, too), a Hugging Face image processor, or a function from a PIL image to (3, H', W'). By default
                 what the module's own configuration says (timm), or the pipeline's.
-            class_names: One name for each class; by default those of the module's configuration.
+            class_names: One name for each class; by default those of the module's configuration, until its logits tell
+                that it has other classes.
             name: For people.
             input_size: Height and width of a preprocessed image, if only one size will do.
         """
@@ -82,6 +83,7 @@ class TorchClassifier:
         self.name: str = name or describe_source(self._inner)
         names = find_class_names(self._inner, preprocess) if class_names is None else class_names
         self.class_names: list[str] | None = None if names is None else read_class_names(names)
+        self._names_are_given = class_names is not None
         self._preprocess = find_preprocessing(self._inner) if preprocess is None else read_preprocessing(preprocess)
         self._tokens: TokenModel | None = find_token_model(self._inner)
         self.input_size = input_size if self._tokens is None else self._tokens.image_size
@@ -152,7 +154,10 @@ class TorchClassifier:
         chunks = Chunks(self.name, self.pictures_at_once(*batch.shape[2:]))
         with self.evaluating():
             parts = chunks.run(len(batch), lambda part: self.forward(batch[part].to(self.device, self.dtype)).float())
-            return check_logits(torch.cat(parts).cpu().numpy(), len(batch), self.name)
+            logits = check_logits(torch.cat(parts).cpu().numpy(), len(batch), self.name)
+        if not self._names_are_given and self.class_names and len(self.class_names) != logits.shape[1]:
+            self.class_names = None  # the pretrained model's, whose last layer was replaced
+        return logits
 
     def forward(self, batch: Tensor) -> Tensor:
         """The module's logits (B, classes) for a batch on its device, unwrapped and of the right shape."""
