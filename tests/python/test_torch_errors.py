@@ -1,0 +1,154 @@
+"""PyTorch models that fail, run out of memory, or do not fit what is asked."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import interpix as ix
+from interpix.classifiers import as_classifier
+from interpix.classifiers.base import Coalitions
+from interpix.classifiers.torch_scorers import WindowScorer
+from torch_models import HEIGHT, WIDTH, convolutions, picture, vit
+
+timm = pytest.importorskip("timm")
+
+
+class Halting(nn.Module):
+    """Fits `most` pictures into its memory."""
+
+    def __init__(self, most, error=torch.OutOfMemoryError):
+        super().__init__()
+        self.inner, self.most, self.error, self.sizes = convolutions().eval(), most, error, []
+
+    def forward(self, x):
+        if len(x) > self.most:
+            raise self.error("CUDA out of memory. Tried to allocate 2 GiB")
+        self.sizes.append(len(x))
+        return {"logits": self.inner(x)}
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_memory_that_runs_out_halves_the_batch_and_is_remembered(error):
+    result = ix.MoXI(Halting(5, error), regions="3x4").explain(picture(), 2, stop="all")
+    expected = ix.MoXI(convolutions().eval(), regions="3x4").explain(picture(), 2, stop="all")
+    assert result.ranking.tolist() == expected.ranking.tolist()
+    assert result.provenance["batch_size_reduced_to"] <= 5
+    with pytest.raises(ix.ModelError, match="a batch of 1 does not fit into memory"):
+        ix.MoXI(Halting(0, error), regions="3x4").explain(picture())
+
+
+def test_a_transformer_that_is_filled_gets_no_more_pictures_than_fit():
+    model, sizes = vit(), []
+    hook = model.register_forward_hook(lambda _, inputs, output: sizes.append(len(inputs[0])))
+    ix.MoXI(model, absence="zero", regions="4x6").explain(picture(count=5), stop=1)
+    hook.remove()
+    assert max(sizes) == ix.TorchClassifier(model).batch_size == 64
+    # Tokens have a budget of their own, so all candidates come at once.
+    assert ix.MoXI(model).explain(picture(), stop=1).provenance["batch_size"] == 1024
+
+
+class Answering(nn.Module):
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x):
+        return self.answer(x)
+
+
+def fail(_x):
+    raise ZeroDivisionError("my own bug")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (fail, r"raised ZeroDivisionError for a batch \(1, 3, 32, 48\): my own bug"),
+        (lambda x: torch.full((len(x), 4), torch.nan), "NaN or infinity"),
+        (lambda x: torch.zeros(len(x) + 1, 4), r"expected logits \(1, classes\)"),
+        (lambda x: torch.zeros(len(x), 4, 2), "expected logits"),
+        (lambda x: "cat", "expected logits, got str"),
+    ],
+)
+def test_models_that_fail_are_named(answer, message):
+    with pytest.raises(ix.ModelError, match=message) as caught:
+        ix.MoXI(Answering(answer), regions="2x3").explain(picture())
+    if answer is fail:
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+class Failing(nn.Module):
+    """A norm that raises where more than `most` sequences come."""
+
+    def __init__(self, inner, most, error):
+        super().__init__()
+        self.inner, self.most, self.error = inner, most, error
+
+    def forward(self, x):
+        if len(x) > self.most:
+            raise self.error
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("absence", [ix.DropTokens(), ix.MaskAttention(1)])
+@pytest.mark.parametrize("part", ["first", "last"])
+def test_a_part_of_a_vision_transformer_that_fails_is_the_models_error(absence, part):
+    model = vit(global_pool="avg")
+    block = model.blocks[0 if part == "first" else 1]
+    block.norm1 = Failing(block.norm1, 0, ValueError("no norm today"))
+    tokens = np.kron(np.arange(24).reshape(1, 4, 6), np.ones((1, 8, 8), np.int64))
+    scorer = as_classifier(model).scorer(picture(count=1), tokens, absence)
+    message = r"model `VisionTransformer` raised ValueError for images with.*: no norm today"
+    with pytest.raises(ix.ModelError, match=message):
+        scorer.score(Coalitions.of_masks(np.array([0]), np.arange(24)[None] > 3, np.array([[0]])))
+
+
+def test_a_vision_transformer_that_runs_out_of_memory_gets_fewer_at_once():
+    model = vit()
+    expected = ix.MoXI(model).explain(picture(), 2, stop=2)
+    model.blocks[1].norm1 = Failing(model.blocks[1].norm1, 5, RuntimeError("not enough memory"))
+    result = ix.MoXI(model).explain(picture(), 2, stop=2)
+    assert result.ranking.tolist() == expected.ranking.tolist()
+    assert result.provenance["batch_size_reduced_to"] <= 5
+
+
+def test_a_layer_that_fails_in_windows_is_the_models_error():
+    model = convolutions().eval()
+    labels = np.arange(4).repeat(HEIGHT * WIDTH // 4).reshape(1, HEIGHT, WIDTH)
+    scorer = as_classifier(model).scorer(picture(count=1), labels, ix.Fill())
+    assert isinstance(scorer, WindowScorer)
+    model[-1].to("meta")  # another device
+    base, zeros = np.ones((1, 4), bool), np.zeros(4, np.int64)
+    for flip in (np.arange(4), np.full(4, -1)):
+        with pytest.raises(ix.ModelError, match=r"model `Sequential` raised \w+ for (a batch|the picture)"):
+            scorer.score(Coalitions(zeros, base, zeros, flip, zeros[:, None]))
+
+
+def test_a_failure_on_the_way_keeps_what_was_found():
+    calls = []
+
+    def tired(x):
+        calls.append(len(x))
+        if len(calls) > 4:
+            raise ZeroDivisionError("tired")
+        return x.sum(dim=(2, 3))
+
+    with pytest.raises(ix.ModelError, match="tired") as caught:
+        ix.MoXI(Answering(tired), regions="2x3", batch_size=6).explain(picture(), stop="all")
+    assert len(caught.value.explanations[0].ranking) >= 1
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (convolutions, {"absence": "drop_tokens"}, "`absence`: expected a Fill"),
+        (convolutions, {"regions": "tokens"}, "this model has no tokens"),
+        (vit, {"regions": "3x5"}, "whole patches of the 4 x 6 token grid"),
+        (vit, {"absence": ix.MaskAttention(2)}, "`from_layer`: expected a block"),
+        (convolutions, {"precision": "half"}, '"exact" or "mixed"'),
+    ],
+)
+def test_what_does_not_fit_the_model_is_refused(model, options, message):
+    with pytest.raises(ix.ArgumentError, match=message):
+        ix.MoXI(model(), **options).explain(picture())
