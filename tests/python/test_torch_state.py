@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import interpix as ix
-from interpix.classifiers import as_classifier, tokens
-from interpix.classifiers.tokens import evaluating
+from interpix.classifiers import as_classifier, modes
+from interpix.classifiers.modes import evaluating
 from torch_models import convolutions, picture, vit
 
 timm = pytest.importorskip("timm")
@@ -97,7 +97,7 @@ class Interrupted:
 def test_an_interrupt_leaves_what_another_thread_asks_as_it_is(monkeypatch):
     model = convolutions().train()
     with evaluating(model):
-        monkeypatch.setattr(tokens, "_asking", Interrupted())
+        monkeypatch.setattr(modes, "_asking", Interrupted())
         with pytest.raises(KeyboardInterrupt), evaluating(model):
             pass
         assert not any(part.training for part in model.modules())
@@ -113,8 +113,8 @@ def test_who_comes_between_an_interrupt_and_its_cleaning_up_finds_all_parts_eval
         second.__enter__()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tokens, "_asking", nullcontext())
-    monkeypatch.setattr(tokens, "_set_training", interrupt)
+    monkeypatch.setattr(modes, "_asking", nullcontext())
+    monkeypatch.setattr(modes, "_set_training", interrupt)
     with pytest.raises(KeyboardInterrupt), evaluating(model):
         pass
     assert not any(part.training for part in model.modules())

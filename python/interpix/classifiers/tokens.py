@@ -5,19 +5,18 @@ distillation, registers).
 """
 
 import math
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 
 from interpix.classifiers.base import Precision
 from interpix.classifiers.families import read_anatomy
+from interpix.classifiers.modes import evaluating
 from interpix.classifiers.vit import Anatomy, Block, Level, level, prepare, run
 from interpix.errors import ModelError, bad_value
 
-__all__ = ["TokenModel", "TokenState", "evaluating", "find_token_model", "is_hooked"]
+__all__ = ["TokenModel", "TokenState", "find_token_model", "is_hooked"]
 
 _TOKENS_ON_CPU = 800
 _TOKENS_ON_GPU = 32768
@@ -274,54 +273,3 @@ def _refuse_hooks(state: TokenState) -> None:
             "replaced `forward` of this model; remove them, or drop tokens before the first block"
         )
         raise ModelError(message)
-
-
-# The modules that are being asked now, by identity: each part's mode before, and who asks.
-_asked: dict[int, tuple[list[tuple[torch.nn.Module, bool]], set[object]]] = {}
-_asking = threading.Lock()
-
-
-@contextmanager
-def evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """Dropout and the like are off inside; each part's mode is as before afterwards.
-
-    Threads that ask the same module, or modules with parts in common, share this: a part's mode comes back when the
-    last one that asks it is done.
-    """
-    asker = object()
-    try:
-        with _asking:
-            if id(module) not in _asked:
-                before = _modes_before()
-                modes = [(part, before.get(id(part), part.training)) for part in module.modules()]
-                _asked[id(module)] = modes, set()
-            modes, askers = _asked[id(module)]
-            askers.add(asker)
-            for part, _ in modes:
-                if part.training:
-                    _set_training(part, training=False)
-        yield
-    finally:
-        with _asking:
-            modes, askers = _asked.get(id(module), ([], set()))  # none: Ctrl-C came first
-            askers.discard(asker)
-            if not askers:
-                _asked.pop(id(module), None)
-                others = _modes_before()
-                for part, training in modes:
-                    if id(part) not in others and part.training != training:  # a forward may call `train` itself
-                        _set_training(part, training=training)
-
-
-def _modes_before() -> dict[int, bool]:
-    """The mode before of every part that is being asked now, by identity."""
-    return {id(part): training for modes, _ in _asked.values() for part, training in modes}
-
-
-def _set_training(part: torch.nn.Module, *, training: bool) -> None:
-    # By way of `vars`: torch's own assignment takes ten times as long, for hundreds of parts in every batch.
-    own = vars(part)
-    if "training" in own:
-        own["training"] = training
-    else:  # TorchScript keeps it elsewhere
-        part.training = training

@@ -18,6 +18,7 @@ from interpix.absence import Absence, Fill
 from interpix.arrays import IntArray
 from interpix.classifiers.base import Scorer, check_logits, make_fill, read_class_names, torch_module
 from interpix.classifiers.memory import Chunks
+from interpix.classifiers.modes import evaluating
 from interpix.classifiers.sources import (
     describe_source,
     find_class_names,
@@ -25,7 +26,7 @@ from interpix.classifiers.sources import (
     read_preprocessing,
     unwrap,
 )
-from interpix.classifiers.tokens import TokenModel, evaluating, find_token_model, is_hooked
+from interpix.classifiers.tokens import TokenModel, find_token_model, is_hooked
 from interpix.classifiers.torch_scorers import TokenScorer, TorchPictureScorer, WindowScorer, errors_of
 from interpix.classifiers.windows import WindowModel, find_window_model
 from interpix.errors import ArgumentError, ModelError, bad_type, bad_value

@@ -17,7 +17,7 @@ from interpix.classifiers.base import Classifier, resolve_target
 from interpix.errors import InterpixError, bad_type, bad_value
 from interpix.images import ImageInput, LoadedImage
 from interpix.methods import METHODS
-from interpix.methods.base import plain
+from interpix.methods.base import as_json
 from interpix.methods.propagated import Explainer, Propagated, as_explainer
 from interpix.metrics import METRICS
 from interpix.metrics.annotation import annotation_as_seen
@@ -176,7 +176,7 @@ def options_of(one: Any) -> Any:
     # What `as_explainer` wraps a function in has nothing to say but its name.
     if not dataclasses.is_dataclass(one) or isinstance(one, type) or hasattr(one, "ask"):
         return name
-    return {"name": name, **{field.name: plain(getattr(one, field.name)) for field in dataclasses.fields(one)}}
+    return {"name": name, **{field.name: as_json(getattr(one, field.name)) for field in dataclasses.fields(one)}}
 
 
 def read_mask(mask: Any, image: LoadedImage, classifier: Classifier) -> BoolArray | None:

@@ -29,8 +29,8 @@ __all__ = [
     "Method",
     "Output",
     "Question",
+    "as_json",
     "check_output",
-    "plain",
     "torch_classifier",
 ]
 
@@ -128,7 +128,7 @@ class Method(abc.ABC):
 
     def options(self) -> dict[str, Any]:
         """The options as plain JSON values."""
-        return {field.name: plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return {field.name: as_json(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def torch_classifier(question: Question, method: str) -> "TorchClassifier":
     raise bad_value("model", need, f"`{classifier.name}`", f"without one, use {_FORWARD_ONLY}")
 
 
-def plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """An option as a plain JSON value."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
