@@ -14,7 +14,7 @@ import timm
 import torch
 
 import interpix as ix
-from interpix.classifiers.tokens import TokenModel
+from interpix.models.tokens.model import TokenModel
 
 
 class Stopwatch:

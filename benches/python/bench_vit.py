@@ -26,8 +26,8 @@ import torch
 from PIL import Image
 from transformers import ViTConfig, ViTForImageClassification
 
-from interpix.classifiers.tokens import find_token_model
-from interpix.recheck import MixedFirst
+from interpix.models.tokens.model import find_token_model
+from interpix.search.recheck import MixedFirst
 
 PATCHES = 196
 SIZES = (1, 6, 50, 100, 150, 195)

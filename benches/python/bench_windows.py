@@ -24,7 +24,7 @@ import numpy as np
 import timm
 import torch
 
-from interpix.classifiers.windows import find_window_model
+from interpix.models.windows.model import find_window_model
 from interpix.regions import grid_regions
 
 SIZE = (224, 224)

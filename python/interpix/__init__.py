@@ -22,16 +22,16 @@ from interpix.errors import (
 if TYPE_CHECKING:
     from interpix import methods, metrics
     from interpix.absence import DropTokens, Fill, MaskAttention
-    from interpix.attribution import Attribution, load_attribution
-    from interpix.classifiers import CallableClassifier
-    from interpix.classifiers.loading import load_model
-    from interpix.classifiers.torch import TorchClassifier
     from interpix.comparison import Comparison, compare
-    from interpix.explanation import Explanation, load
     from interpix.methods.propagated import propagated
-    from interpix.moxi import MoXI
+    from interpix.models import CallableClassifier
+    from interpix.models.adapters.loading import load_model
+    from interpix.models.adapters.torch import TorchClassifier
     from interpix.propagation import PixelGraph, Propagation, propagate
     from interpix.regions import Superpixels
+    from interpix.results.attribution import Attribution, load_attribution
+    from interpix.results.explanation import Explanation, load
+    from interpix.search.moxi import MoXI
 
 __all__ = [
     "ArgumentError",
@@ -64,22 +64,22 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Attribution": "interpix.attribution",
-    "CallableClassifier": "interpix.classifiers",
+    "Attribution": "interpix.results.attribution",
+    "CallableClassifier": "interpix.models",
     "Comparison": "interpix.comparison",
     "DropTokens": "interpix.absence",
-    "Explanation": "interpix.explanation",
+    "Explanation": "interpix.results.explanation",
     "Fill": "interpix.absence",
     "MaskAttention": "interpix.absence",
-    "MoXI": "interpix.moxi",
+    "MoXI": "interpix.search.moxi",
     "PixelGraph": "interpix.propagation",
     "Propagation": "interpix.propagation",
     "Superpixels": "interpix.regions",
-    "TorchClassifier": "interpix.classifiers.torch",
+    "TorchClassifier": "interpix.models.adapters.torch",
     "compare": "interpix.comparison",
-    "load": "interpix.explanation",
-    "load_attribution": "interpix.attribution",
-    "load_model": "interpix.classifiers.loading",
+    "load": "interpix.results.explanation",
+    "load_attribution": "interpix.results.attribution",
+    "load_model": "interpix.models.adapters.loading",
     "propagate": "interpix.propagation",
     "propagated": "interpix.methods.propagated",
 }

@@ -4,7 +4,7 @@ Everywhere a mask is True where a region is **kept**.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,7 @@ import numpy.typing as npt
 from interpix.arrays import describe, is_array, to_numpy
 from interpix.checks import plain
 from interpix.errors import bad_type, bad_value
-from interpix.normalization import preprocess_color
-
-if TYPE_CHECKING:
-    from interpix.classifiers.base import Classifier
+from interpix.normalization import Preprocessor, preprocess_color
 
 __all__ = ["Absence", "AbsenceInput", "DropTokens", "Fill", "MaskAttention", "read_absence", "read_fill"]
 
@@ -61,7 +58,7 @@ class Fill:
             return self.value
         return "array" if is_array(self.value) else repr(plain(self.value))
 
-    def make(self, image: npt.NDArray[np.float32], classifier: "Classifier") -> npt.NDArray[np.float32]:
+    def make(self, image: npt.NDArray[np.float32], classifier: Preprocessor) -> npt.NDArray[np.float32]:
         """The picture (3, H, W) of nothing, for one preprocessed `image` (3, H, W)."""
         if not isinstance(self.value, str):
             return _broadcast(self.value, image.shape)

@@ -16,9 +16,10 @@ import numpy as np
 from interpix import _core
 from interpix.arrays import FloatArray
 from interpix.errors import InterpixError, bad_value
-from interpix.explanation import Direction, Explanation, save_all
 from interpix.images import read_image
+from interpix.results.explanation import Explanation, save_all
 from interpix.storage import replace_file
+from interpix.terms import Direction
 
 __all__ = ["build_parser", "main"]
 
@@ -247,7 +248,7 @@ def _mask_of(name: str, folder: Path) -> Path:
 
 
 def _models(_options: argparse.Namespace) -> None:
-    from interpix.classifiers.native import describe_models  # noqa: PLC0415
+    from interpix.models.adapters.native import describe_models  # noqa: PLC0415
 
     print(describe_models())
 

@@ -5,7 +5,7 @@ applied to it is the last step alone: input = (pixel - mean) / scale for each ch
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,7 @@ import numpy.typing as npt
 from interpix.arrays import describe
 from interpix.errors import ArgumentError, bad_value
 
-if TYPE_CHECKING:
-    from interpix.classifiers.base import Classifier
-
-__all__ = ["Normalization", "preprocess_color"]
+__all__ = ["Normalization", "Preprocessor", "preprocess_color"]
 
 _CHANNELS = 3
 _WHITE = 255
@@ -26,7 +23,25 @@ _TOLERANCE = 1e-4
 _HALF_LEVEL = 0.5
 
 
-def preprocess_color(classifier: "Classifier", picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+class Preprocessor(Protocol):
+    """What knows how a raw image becomes a model's input: every classifier."""
+
+    @property
+    def name(self) -> str:
+        """For people: in results and messages."""
+        ...
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """Height and width that the model wants; None if it takes any."""
+        ...
+
+    def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """A raw image (H, W, 3) as the model's input (3, H', W')."""
+        ...
+
+
+def preprocess_color(classifier: Preprocessor, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """A picture of one color (H, W, 3) as the model's input (3, H', W'): what black, for example, is to the model.
 
     Raises:
@@ -57,7 +72,7 @@ class Normalization:
     scale: tuple[float, float, float]
 
     @classmethod
-    def of(cls, classifier: "Classifier") -> "Normalization":
+    def of(cls, classifier: Preprocessor) -> "Normalization":
         """Recovers the normalization from what the classifier makes of images of one color.
 
         Raises:

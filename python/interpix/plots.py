@@ -9,15 +9,15 @@ import numpy.typing as npt
 
 from interpix.arrays import FloatArray
 from interpix.errors import MissingDependencyError, bad_type, bad_value
-from interpix.explanation import Explanation
 from interpix.metrics.base import arrow
+from interpix.results.explanation import Explanation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from interpix.attribution import Attribution
     from interpix.comparison import Entry
+    from interpix.results.attribution import Attribution
 
 __all__ = [
     "group_title",

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import interpix as ix
-from interpix.attribution import Attribution
+from interpix.results.attribution import Attribution
 from interpix.storage import read_arrays, write_arrays
 
 

@@ -6,7 +6,6 @@ import pytest
 import interpix
 from interpix import Fill, MoXI
 from interpix.errors import ArgumentError
-from interpix.explanation import load_all, save_all
 from interpix.plots import (
     group_title,
     plot_comparison,
@@ -16,6 +15,7 @@ from interpix.plots import (
     plot_overview,
     plot_photo,
 )
+from interpix.results.explanation import load_all, save_all
 from interpix.storage import read_arrays, write_arrays
 
 

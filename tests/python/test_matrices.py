@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from interpix.classifiers.matrices import Matrix, PackedMatrix, pack  # noqa: E402
+from interpix.models.tokens.matrices import Matrix, PackedMatrix, pack  # noqa: E402
 
 ACTIVATIONS = [None, torch.nn.GELU(), torch.nn.GELU("tanh"), torch.nn.ReLU(), torch.tanh]
 

@@ -8,7 +8,7 @@ from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 import interpix as ix  # noqa: E402
-from interpix.classifiers.memory import Chunks, memory_of  # noqa: E402
+from interpix.models.torch.memory import Chunks, memory_of  # noqa: E402
 
 
 class Device:

@@ -8,7 +8,7 @@ import pytest
 import interpix as ix
 from conftest import HEIGHT, WIDTH
 from interpix.metrics import Curve, Deletion, DeletionInsertionRatio, Insertion, Sample, average_curve, summarize
-from interpix.metrics.curves import rise_blur
+from interpix.metrics.insertion_deletion import rise_blur
 
 RAMP = np.arange(HEIGHT * WIDTH, dtype=float).reshape(HEIGHT, WIDTH)
 

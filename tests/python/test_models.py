@@ -14,11 +14,13 @@ import pytest
 from PIL import Image
 
 import interpix as ix
-from interpix import _core, weights
+from interpix import _core
 from interpix.absence import Fill
-from interpix.classifiers.base import Classifier, Coalitions, compose
-from interpix.classifiers.native import describe_models
-from interpix.rewards import read_logits
+from interpix.models.adapters import weights
+from interpix.models.adapters.native import describe_models
+from interpix.models.protocol.classifier import Classifier, Coalitions
+from interpix.models.protocol.pictures import compose
+from interpix.outputs import read_logits
 
 DATA = Path(__file__).parents[1] / "data"
 PHOTOS = Path(__file__).parents[2] / "examples"

@@ -9,7 +9,7 @@ import pytest
 from conftest import HEIGHT, WIDTH, sum_of_pixels
 from interpix import CallableClassifier, Fill, MoXI, load
 from interpix.errors import ArgumentError, ArgumentTypeError, ModelError
-from interpix.rewards import log_odds
+from interpix.outputs import log_odds
 
 REGIONS = "2x3"
 BLUE = Fill(np.array([0.0, 0.0, 1.0]))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interpix.recheck import MixedFirst, recheck
+from interpix.search.recheck import MixedFirst, recheck
 
 seeds = st.integers(0, 2**32 - 1)
 directions = st.sampled_from(["insertion", "deletion"])

@@ -9,8 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from interpix.classifiers.tokens import find_token_model  # noqa: E402
 from interpix.errors import ModelError  # noqa: E402
+from interpix.models.tokens.model import find_token_model  # noqa: E402
 
 CLASSES = 7
 TIMM = {"img_size": (32, 48), "patch_size": 8, "embed_dim": 32, "depth": 3, "num_heads": 2, "num_classes": CLASSES}

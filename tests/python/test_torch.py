@@ -6,11 +6,12 @@ import torch
 
 import interpix as ix
 from interpix.absence import read_absence
-from interpix.classifiers import as_classifier
-from interpix.classifiers.base import Coalitions, compose
-from interpix.classifiers.memory import memory_of
-from interpix.classifiers.torch_scorers import WindowScorer
-from interpix.rewards import read_logits
+from interpix.models import as_classifier
+from interpix.models.protocol.classifier import Coalitions
+from interpix.models.protocol.pictures import compose
+from interpix.models.torch.memory import memory_of
+from interpix.models.torch.scorers import WindowScorer
+from interpix.outputs import read_logits
 from torch_models import HEIGHT, WIDTH, convolutions, picture, vit
 
 timm = pytest.importorskip("timm")

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 import interpix as ix
-from interpix.classifiers import as_classifier
-from interpix.classifiers.base import Coalitions
-from interpix.classifiers.torch_scorers import WindowScorer
+from interpix.models import as_classifier
+from interpix.models.protocol.classifier import Coalitions
+from interpix.models.torch.scorers import WindowScorer
 from torch_models import HEIGHT, WIDTH, convolutions, picture, vit
 
 timm = pytest.importorskip("timm")

@@ -9,8 +9,8 @@ from PIL import Image
 from torch import nn
 
 import interpix as ix
-from interpix.classifiers import as_classifier
-from interpix.classifiers.base import Classifier
+from interpix.models import as_classifier
+from interpix.models.protocol.classifier import Classifier
 from torch_models import HEIGHT, WIDTH, convolutions, picture, vit
 
 timm = pytest.importorskip("timm")

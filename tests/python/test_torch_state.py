@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 import interpix as ix
-from interpix.classifiers import as_classifier, modes
-from interpix.classifiers.modes import evaluating
+from interpix.models import as_classifier
+from interpix.models.torch import modes
+from interpix.models.torch.modes import evaluating
 from torch_models import convolutions, picture, vit
 
 timm = pytest.importorskip("timm")

@@ -13,10 +13,10 @@ from interpix.regions import grid_regions
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402 - only where torch is
 
-from interpix.classifiers.layers import Reach  # noqa: E402
-from interpix.classifiers.window_maps import Layout, spread  # noqa: E402
-from interpix.classifiers.windows import find_window_model  # noqa: E402
-from interpix.classifiers.winograd import Winograd, WinogradInputs, suits_winograd, winograd_pays  # noqa: E402
+from interpix.models.windows.layers import Reach  # noqa: E402
+from interpix.models.windows.maps import Layout, spread  # noqa: E402
+from interpix.models.windows.model import find_window_model  # noqa: E402
+from interpix.models.windows.winograd import Winograd, WinogradInputs, suits_winograd, winograd_pays  # noqa: E402
 
 SIZE = (61, 83)
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from interpix.attribution import Attribution
 from interpix.comparison.specs import Measure
 from interpix.errors import MissingDependencyError, bad_value
 from interpix.metrics.base import ImageScore, Summary, arrow, goodness
+from interpix.results.attribution import Attribution
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -231,7 +231,7 @@ class Comparison:
         Returns:
             The path of the page.
         """
-        from interpix.comparison.report import write_report  # noqa: PLC0415 - matplotlib only when asked for
+        from interpix.report import write_report  # noqa: PLC0415 - matplotlib only when asked for
 
         return write_report(self, Path(folder))
 

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 
 from interpix import _core
-from interpix.attribution import Attribution
-from interpix.classifiers import Classifier, as_classifier
 from interpix.comparison.result import Comparison, Entry
 from interpix.comparison.specs import (
     Measure,
@@ -32,8 +30,10 @@ from interpix.methods.propagated import Explainer, Propagated
 from interpix.metrics.base import ImageScore
 from interpix.metrics.randomization import ModelRandomization
 from interpix.metrics.sample import Sample
-from interpix.metrics.together import score_map
+from interpix.metrics.shared_scores import score_map
+from interpix.models import Classifier, as_classifier
 from interpix.progress import ProgressCounter
+from interpix.results.attribution import Attribution
 
 __all__ = ["compare"]
 

@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 
 from interpix.arrays import BoolArray, describe, is_array, to_numpy
-from interpix.classifiers.base import Classifier, resolve_target
 from interpix.errors import InterpixError, bad_type, bad_value
 from interpix.images import ImageInput, LoadedImage
 from interpix.methods import METHODS
@@ -23,6 +22,8 @@ from interpix.metrics import METRICS
 from interpix.metrics.annotation import annotation_as_seen
 from interpix.metrics.base import Metric
 from interpix.metrics.randomization import ModelRandomization
+from interpix.models.protocol.classifier import Classifier
+from interpix.models.protocol.targets import resolve_target
 
 __all__ = [
     "Measure",

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import is_array, to_numpy
-from interpix.attribution import Attribution, load_attribution
 from interpix.errors import bad_value
 from interpix.metrics.base import Curve, ImageScore
+from interpix.results.attribution import Attribution, load_attribution
 from interpix.storage import read_arrays, write_arrays
 
 __all__ = ["Store", "fingerprint"]

@@ -14,14 +14,14 @@ from collections.abc import Mapping
 
 import numpy as np  # noqa: F401 - for the example
 
-from interpix.methods.activations import AttentionRollout, GradCAM, GradCAMPlusPlus
 from interpix.methods.base import Method, Question
-from interpix.methods.games import MoXI, MoXIOneShot, Shapley
+from interpix.methods.grad_cam import AttentionRollout, GradCAM, GradCAMPlusPlus
 from interpix.methods.gradients import Gradient, IntegratedGradients
+from interpix.methods.lime import LIME, SuperpixelRISE
+from interpix.methods.moxi import MoXI, MoXIOneShot, Shapley
 from interpix.methods.paths import BlurIG, GuidedIG
-from interpix.methods.perturbation import RISE
-from interpix.methods.segments import XRAI
-from interpix.methods.superpixels import LIME, SuperpixelRISE
+from interpix.methods.rise import RISE
+from interpix.methods.xrai import XRAI
 
 __all__ = [
     "LIME",

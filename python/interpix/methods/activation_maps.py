@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from interpix.classifiers.families import read_anatomy
-from interpix.classifiers.torch import TorchClassifier
-from interpix.classifiers.vit import Anatomy, Block, advance, level
 from interpix.errors import ArgumentError, bad_value
 from interpix.methods.base import Facts, Map
 from interpix.methods.differentiable import Differentiable
+from interpix.models.adapters.torch import TorchClassifier
+from interpix.models.tokens.families import read_anatomy
+from interpix.models.tokens.vit import Anatomy, Block, advance, level
 
 __all__ = ["attention_rollout", "class_activation_map"]
 

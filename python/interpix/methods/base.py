@@ -11,16 +11,17 @@ import numpy.typing as npt
 
 from interpix import _core
 from interpix.arrays import describe, is_array, to_numpy
-from interpix.attribution import Attribution
 from interpix.checks import check_choice
-from interpix.classifiers import Classifier, as_classifier
-from interpix.classifiers.base import is_torch, read_target
 from interpix.errors import bad_value
-from interpix.games import model_display, model_input
 from interpix.images import ImageInput, read_image
+from interpix.models import Classifier, as_classifier
+from interpix.models.adapters.adapt import is_torch
+from interpix.models.protocol.targets import read_target
+from interpix.results.attribution import Attribution
+from interpix.search.games import model_display, model_input
 
 if TYPE_CHECKING:
-    from interpix.classifiers.torch import TorchClassifier
+    from interpix.models.adapters.torch import TorchClassifier
 
 __all__ = [
     "Facts",

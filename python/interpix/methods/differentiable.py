@@ -9,9 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from interpix.classifiers.torch import TorchClassifier
 from interpix.errors import ModelError
 from interpix.methods.base import Output
+from interpix.models.adapters.torch import TorchClassifier
 
 __all__ = ["Differentiable"]
 

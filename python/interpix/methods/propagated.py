@@ -7,11 +7,12 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np  # noqa: F401 - for the example
 
 from interpix.arrays import to_numpy
-from interpix.attribution import Attribution
-from interpix.classifiers.base import Classifier, is_torch
 from interpix.errors import bad_type, bad_value
 from interpix.images import ImageInput
 from interpix.methods.base import Method, Question
+from interpix.models.adapters.adapt import is_torch
+from interpix.models.protocol.classifier import Classifier
+from interpix.results.attribution import Attribution
 
 __all__ = ["Explainer", "Propagated", "as_explainer", "propagated"]
 

@@ -19,7 +19,6 @@ from interpix.metrics.adversarial import l2_pgd, trace_adversarial
 from interpix.metrics.annotation import annotation_as_seen, boxes_mask
 from interpix.metrics.base import Curve, ImageScore, Metric, Summary, average_curve, summarize
 from interpix.metrics.corruption import CORRUPTIONS, corrupt, trace_corruptions
-from interpix.metrics.curves import Deletion, DeletionInsertionRatio, Insertion
 from interpix.metrics.information import (
     AccuracyInformation,
     InformationTrace,
@@ -27,11 +26,12 @@ from interpix.metrics.information import (
     seed_mask,
     trace_information,
 )
+from interpix.metrics.insertion_deletion import Deletion, DeletionInsertionRatio, Insertion
 from interpix.metrics.localization import PointingGame, RocAuc, pointing_hit, roc_auc
-from interpix.metrics.patches import AccuracyDeletion, AccuracyInsertion, AdversarialAccuracy, CorruptionAccuracy
+from interpix.metrics.patch_accuracy import AccuracyDeletion, AccuracyInsertion, AdversarialAccuracy, CorruptionAccuracy
 from interpix.metrics.randomization import ModelRandomization, model_randomization, reinitialize, spearman
 from interpix.metrics.sample import Sample
-from interpix.metrics.together import score_map
+from interpix.metrics.shared_scores import score_map
 
 __all__ = [
     "CORRUPTIONS",

@@ -51,7 +51,7 @@ def l2_pgd(
     """
     import torch  # noqa: PLC0415 - optional
 
-    from interpix.classifiers.modes import evaluating  # noqa: PLC0415 - torch only when it is used
+    from interpix.models.torch.modes import evaluating  # noqa: PLC0415 - torch only when it is used
 
     if radius < 0 or step_size < 0 or steps < 0:
         got = (radius, step_size, steps)

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import BoolArray, describe, is_array, read_only, to_numpy
-from interpix.classifiers.base import Classifier
 from interpix.errors import bad_value
+from interpix.models.protocol.classifier import Classifier
 
 __all__ = ["annotation_as_seen", "boxes_mask", "read_annotation"]
 

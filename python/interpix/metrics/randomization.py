@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from interpix.classifiers.base import is_torch
 from interpix.errors import bad_value
 from interpix.images import ImageInput
 from interpix.metrics.base import ImageScore, Summary, mid_ranks, read_attribution, summarize
 from interpix.metrics.sample import Sample
+from interpix.models.adapters.adapt import is_torch
 
 if TYPE_CHECKING:
     import torch

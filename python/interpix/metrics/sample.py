@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from interpix.arrays import BoolArray, IntArray
 from interpix.checks import check_positive
-from interpix.classifiers import Classifier, as_classifier
-from interpix.classifiers.base import read_target
-from interpix.games import model_display, model_input
 from interpix.images import ImageInput, read_image
 from interpix.metrics.annotation import read_annotation
+from interpix.models import Classifier, as_classifier
+from interpix.models.protocol.targets import read_target
 from interpix.normalization import Normalization
-from interpix.rewards import read_logits, scores_of
+from interpix.outputs import read_logits, scores_of
+from interpix.search.games import model_display, model_input
 
 __all__ = ["Sample", "ranked_scores"]
 

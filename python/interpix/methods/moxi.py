@@ -1,0 +1,152 @@
+"""MoXI and the values of its games as attribution methods: one number for all pixels of a patch. No torch needed."""
+
+import abc
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from interpix.absence import AbsenceInput, read_absence
+from interpix.checks import check_choice, check_positive
+from interpix.images import ImageInput, read_image
+from interpix.methods.base import Method
+from interpix.regions import RegionsInput, check_regions
+from interpix.results.attribution import Attribution
+from interpix.results.explanation import Explanation
+from interpix.search.moxi import MoXI as Search
+from interpix.terms import Direction, Sampler, Stop, check_reward, check_stop
+
+__all__ = ["MoXI", "MoXIOneShot", "Shapley"]
+
+
+@dataclass(frozen=True)
+class _Game(Method):
+    """What the three methods share.
+
+    Attributes:
+        regions: The patches, as in `interpix.MoXI`.
+        absence: What absent means, as in `interpix.MoXI`.
+        reward: What a set of patches earns, as in `interpix.MoXI`.
+        batch_size: Sets in one batch; None: the model's own choice.
+    """
+
+    regions: RegionsInput = "auto"
+    absence: AbsenceInput = "auto"
+    reward: str = "log_odds"
+    batch_size: int | None = None
+
+    presets: ClassVar = {"moxi": {"regions": "auto", "absence": "auto", "reward": "log_odds"}}
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, before any work is done."""
+        check_regions(self.regions)
+        read_absence(self.absence)
+        check_reward(self.reward)
+        check_positive("batch_size", self.batch_size, optional=True)
+
+    def explain(self, model: Any, image: ImageInput, target: int | str | None = None) -> Attribution:
+        """See `Method.explain`."""
+        # Refuses several images, which the search would take.
+        loaded = read_image(image)
+        batch_size: int | Literal["auto"] = "auto" if self.batch_size is None else self.batch_size
+        search = Search(model, regions=self.regions, absence=self.absence, reward=self.reward, batch_size=batch_size)
+        found = self._play(search, loaded.tensor if loaded.raw is None else loaded.raw, target)
+        facts = {"group": list(found.group), "evaluations": found.evaluations}
+        return Attribution(
+            map=found.attribution(),
+            target=found.target,
+            prediction=found.prediction,
+            class_names=found.class_names,
+            image=found.image,
+            method=self.name,
+            provenance={**self.options(), **found.provenance, "method": self.name, **facts},
+        )
+
+    @abc.abstractmethod
+    def _play(self, search: Search, image: ImageInput, target: int | str | None) -> Explanation:
+        """What the search says about one image."""
+
+
+@dataclass(frozen=True)
+class Shapley(_Game):
+    """Shapley values of the patches (`interpix.MoXI.shapley`).
+
+    Attributes:
+        regions: The patches, as in `interpix.MoXI`.
+        absence: What absent means, as in `interpix.MoXI`.
+        reward: What a set of patches earns, as in `interpix.MoXI`.
+        batch_size: Sets in one batch; None: the model's own choice.
+        sampler: `"moxi"`, `"permutation"` or `"exact"`.
+        rounds: Of the samplers.
+        seed: Of the samplers.
+    """
+
+    sampler: Sampler = "moxi"
+    rounds: int = 200
+    seed: int = 0
+
+    name = "shapley"
+    presets: ClassVar = {"moxi": {"sampler": "moxi", "rounds": 200, "reward": "log_odds"}}
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, before any work is done."""
+        super().__post_init__()
+        check_choice("sampler", self.sampler, ("moxi", "permutation", "exact"))
+        check_positive("rounds", self.rounds)
+
+    def _play(self, search: Search, image: ImageInput, target: int | str | None) -> Explanation:
+        found: Explanation = search.shapley(image, target, sampler=self.sampler, rounds=self.rounds, seed=self.seed)
+        return found
+
+
+@dataclass(frozen=True)
+class MoXIOneShot(_Game):
+    """MoXI(-): what each patch does alone, without interactions (`interpix.MoXI.one_shot`).
+
+    Attributes:
+        regions: The patches, as in `interpix.MoXI`.
+        absence: What absent means, as in `interpix.MoXI`.
+        reward: What a set of patches earns, as in `interpix.MoXI`.
+        batch_size: Sets in one batch; None: the model's own choice.
+        direction: Alone added to nothing (`"insertion"`), or alone taken from the whole (`"deletion"`).
+    """
+
+    direction: Direction = "insertion"
+
+    name = "moxi_one_shot"
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, before any work is done."""
+        super().__post_init__()
+        check_choice("direction", self.direction, ("insertion", "deletion"))
+
+    def _play(self, search: Search, image: ImageInput, target: int | str | None) -> Explanation:
+        found: Explanation = search.one_shot(image, target, direction=self.direction)
+        return found
+
+
+@dataclass(frozen=True)
+class MoXI(_Game):
+    """MoXI's group as a map: the first patch found gets the number of patches found, the last one 1, all others 0.
+
+    Attributes:
+        regions: The patches, as in `interpix.MoXI`.
+        absence: What absent means, as in `interpix.MoXI`.
+        reward: What a set of patches earns, as in `interpix.MoXI`.
+        batch_size: Sets in one batch; None: the model's own choice.
+        direction: Which patches suffice (`"insertion"`), or which are needed (`"deletion"`).
+        stop: `"flip"`, `"all"`, or a number of patches.
+    """
+
+    direction: Direction = "insertion"
+    stop: Stop = "flip"
+
+    name = "moxi"
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, before any work is done."""
+        super().__post_init__()
+        check_choice("direction", self.direction, ("insertion", "deletion"))
+        check_stop(self.stop)
+
+    def _play(self, search: Search, image: ImageInput, target: int | str | None) -> Explanation:
+        found: Explanation = search.explain(image, target, direction=self.direction, stop=self.stop)
+        return found

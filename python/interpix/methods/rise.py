@@ -1,0 +1,151 @@
+"""Methods that show the model parts of the image and watch its answer. They need no gradients, and no torch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.absence import AbsenceInput, read_fill
+from interpix.arrays import IntArray
+from interpix.checks import check_positive
+from interpix.errors import bad_value
+from interpix.methods.base import Facts, Map, MapMethod, Question
+from interpix.models.adapters.adapt import is_torch
+from interpix.outputs import read_logits, scores_of
+
+__all__ = ["RISE", "Masks"]
+
+_GRID_DIMENSIONS = 2
+
+
+@dataclass(frozen=True)
+class RISE(MapMethod):
+    """Random smooth masks, weighted by the target's probability behind them (Petsiuk et al. 2018).
+
+    The map is sum_i p_i M_i / (count keep), M_i the masks, p_i the probabilities. A mask is made when the model is
+    asked about it and is not kept; the weighted sum is formed on the masks' grids, one matrix product for all.
+
+    Attributes:
+        count: Number of masks.
+        grid: Rows and columns of the cells that are on or off.
+        keep: Probability that a cell is on.
+        seed: Of the masks, which do not depend on the batch size.
+        baseline: What is seen where a mask is 0: what `interpix.Fill` takes.
+        batch_size: Masks in one batch; None: the model's own choice.
+    """
+
+    count: int = 4000
+    grid: tuple[int, int] = (7, 7)
+    keep: float = 0.5
+    seed: int = 0
+    baseline: AbsenceInput = "black"
+    batch_size: int | None = None
+
+    name = "rise"
+    presets: ClassVar = {"iprop": {"count": 4000, "grid": (7, 7), "keep": 0.5, "baseline": "black"}}
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, before any work is done."""
+        check_positive("count", self.count)
+        check_positive("batch_size", self.batch_size, optional=True)
+        check_keep(self.keep)
+        if not isinstance(self.grid, tuple) or len(self.grid) != _GRID_DIMENSIONS:
+            raise bad_value("grid", "rows and columns", repr(self.grid), "use (7, 7), for example")
+        for side in self.grid:
+            check_positive("grid", side)
+        read_fill(self.baseline)
+
+    def _attribute(self, question: Question) -> tuple[Map, Facts]:
+        fill = read_fill(self.baseline)
+        masks = Masks.draw(question.size, self.grid, self.count, self.keep, self.seed)
+        empty = fill.make(question.tensor, question.classifier)
+        probabilities = _ask(question, empty, masks, self.batch_size or question.classifier.batch_size)
+        values = masks.weighted_sum(probabilities) / (self.count * self.keep)
+        return values, {"grid": list(self.grid), "baseline": fill.name}
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """Smooth masks as on/off grids, each enlarged bilinearly by one cell more than the image and cut out at random.
+
+    Mask i is rows[shifts[i, 0]] @ grids[i] @ columns[shifts[i, 1]]^T.
+
+    Attributes:
+        grids: 0 or 1, float32 (count, s, t).
+        shifts: By how many pixels the cut is shifted, (count, 2).
+        rows: The interpolation of each vertical shift (shifts, H, s).
+        columns: The interpolation of each horizontal shift (shifts, W, t).
+    """
+
+    grids: npt.NDArray[np.float32]
+    shifts: IntArray
+    rows: npt.NDArray[np.float32]
+    columns: npt.NDArray[np.float32]
+
+    @classmethod
+    def draw(cls, size: tuple[int, int], grid: tuple[int, int], count: int, keep: float, seed: int) -> "Masks":
+        """Masks of the given size, from a seed."""
+        random = np.random.default_rng(seed)
+        grids = (random.random((count, *grid)) < keep).astype(np.float32)
+        rows, columns = (_interpolations(length, cells) for length, cells in zip(size, grid, strict=True))
+        return cls(grids, random.integers((len(rows), len(columns)), size=(count, 2)), rows, columns)
+
+    def weighted_sum(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The sum of all masks times their weights (count,): (H, W)."""
+        by_shift = np.zeros((len(self.rows), len(self.columns), *self.grids.shape[1:]))
+        np.add.at(by_shift, (self.shifts[:, 0], self.shifts[:, 1]), weights[:, None, None] * self.grids)
+        across = np.tensordot(by_shift, self.columns, axes=([1, 3], [0, 2]))
+        return np.tensordot(self.rows, across, axes=([0, 2], [0, 1]))
+
+
+def _interpolations(length: int, cells: int) -> npt.NDArray[np.float32]:
+    """The matrices (shifts, length, cells) that enlarge `cells` to one cell more than `length`, and cut.
+
+    >>> _interpolations(2, 2)[0]
+    array([[1. , 0. ],
+           [0.5, 0.5]], dtype=float32)
+    """
+    cell = -(-length // cells)
+    enlarged = (cells + 1) * cell
+    # Centers of pixels in units of cells; beyond the outermost centers of cells the value stays.
+    where = ((np.arange(enlarged) + 0.5) * cells / enlarged - 0.5).clip(0, cells - 1)
+    hat = np.maximum(0, 1 - np.abs(where[:, None] - np.arange(cells))).astype(np.float32)
+    return np.stack([hat[shift : shift + length] for shift in range(cell)])
+
+
+def _ask(question: Question, empty: npt.NDArray[np.float32], masks: Masks, batch_size: int) -> npt.NDArray[np.float64]:
+    """The target's probability behind each mask (count,)."""
+    place, logits_of = _device(question)
+    image, black, rows, columns = (place(one) for one in (question.tensor, empty, masks.rows, masks.columns))
+    answers = []
+    for start in range(0, len(masks.grids), batch_size):
+        part = slice(start, start + batch_size)
+        down, across = masks.shifts[part].T
+        # numpy and torch agree on these few operators, and so masks are made where the model is.
+        mask = rows[down] @ place(masks.grids[part]) @ columns[across].swapaxes(1, 2)
+        pictures = (image - black) * mask[:, None]
+        pictures += black
+        logits = logits_of(pictures)
+        answers.append(scores_of(read_logits(logits, np.full((len(logits), 1), question.target)), "probability")[0])
+    return np.concatenate(answers)
+
+
+def _device(question: Question) -> tuple[Callable[[npt.NDArray[Any]], Any], Callable[[Any], npt.NDArray[np.float64]]]:
+    """Where the model is: how an array gets there, and the logits of pictures that are there."""
+    classifier = question.classifier
+    if not is_torch(classifier):
+        return lambda array: array, lambda pictures: np.asarray(classifier.logits(pictures), np.float64)
+    import torch  # noqa: PLC0415 - only when it is used
+
+    def place(array: npt.NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(np.array(array, np.float32)).to(classifier.device)
+
+    return place, classifier.tensor_logits
+
+
+def check_keep(keep: float) -> None:
+    """Refuses what is not a probability strictly between 0 and 1."""
+    if not 0 < keep < 1:
+        raise bad_value("keep", "a probability in 0 ... 1, ends excluded", keep, "0.5 is the papers'")

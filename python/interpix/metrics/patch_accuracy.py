@@ -1,0 +1,177 @@
+"""Accuracy curves of a map's patches as measures: absent, corrupted or attacked ones, most important first.
+
+A map ranks the patches by its mean over each; whether the answer is still (or already) the target is then traced
+patch by patch. MoXI's paper draws these curves of every method it compares with.
+"""
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from interpix.absence import AbsenceInput, read_fill
+from interpix.arrays import IntArray
+from interpix.errors import bad_value
+from interpix.metrics.accuracy import PatchTrace, rank_patches, sample_regions, trace_patches
+from interpix.metrics.adversarial import trace_adversarial
+from interpix.metrics.base import Curve, ImageScore, Summary, read_attribution, summarize
+from interpix.metrics.corruption import CORRUPTIONS, check_corruption, trace_corruptions
+from interpix.metrics.sample import Sample
+from interpix.models.adapters.adapt import is_torch
+from interpix.regions import RegionsInput, check_regions
+from interpix.terms import Direction
+
+__all__ = ["AccuracyDeletion", "AccuracyInsertion", "AdversarialAccuracy", "CorruptionAccuracy"]
+
+
+@dataclass(frozen=True)
+class _PatchCurve(abc.ABC):
+    """What the four measures share.
+
+    Attributes:
+        regions: The patches, as in `interpix.MoXI`.
+    """
+
+    regions: RegionsInput = "auto"
+
+    name: ClassVar[str]
+    higher_is_better: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, before any work is done."""
+        check_regions(self.regions)
+
+    def score(self, sample: Sample, attribution: Any) -> ImageScore:
+        """The area under the curve of one map (H, W) of one image; its target is taken for the right class."""
+        values = read_attribution(attribution, sample.size)
+        if sample.prediction != sample.target:
+            reason = "the model gets the clean image wrong"
+            return ImageScore(self.name, float("nan"), self.higher_is_better, skipped=reason)
+        labels = sample_regions(sample, self.regions)
+        ranking = rank_patches(values, labels)
+        traces = self._traces(sample, ranking, labels)
+        curve = Curve(np.linspace(0, 1, len(ranking) + 1), np.mean([trace.correct for trace in traces], axis=0))
+        options = {**traces[0].options, "replacement": [trace.options["replacement"] for trace in traces]}
+        return ImageScore(self.name, curve.auc, self.higher_is_better, curve, options=options)
+
+    @abc.abstractmethod
+    def _traces(self, sample: Sample, ranking: IntArray, labels: IntArray) -> list[PatchTrace]:
+        """The answers along the ranking of the patches `labels` (H, W); several traces are averaged."""
+
+    def aggregate(self, scores: Sequence[ImageScore]) -> Summary:
+        """The area under the mean curve: the fraction of images that are right."""
+        return summarize(scores)
+
+
+@dataclass(frozen=True)
+class _AbsentPatches(_PatchCurve):
+    """Patches come, or go, one by one.
+
+    Attributes:
+        regions: The patches, as in `interpix.MoXI`.
+        replacement: What an absent patch shows: what `interpix.Fill` takes.
+    """
+
+    replacement: AbsenceInput = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, before any work is done."""
+        super().__post_init__()
+        read_fill(self.replacement)
+
+    _direction: ClassVar[Direction]
+
+    def _traces(self, sample: Sample, ranking: IntArray, labels: IntArray) -> list[PatchTrace]:
+        direction, replacement = self._direction, self.replacement
+        return [trace_patches(sample, ranking, regions=labels, replacement=replacement, direction=direction)]
+
+
+@dataclass(frozen=True)
+class AccuracyInsertion(_AbsentPatches):
+    """How soon the answer is there when the most important patches come first; higher is better.
+
+    Attributes:
+        regions: The patches, as in `interpix.MoXI`.
+        replacement: What an absent patch shows: what `interpix.Fill` takes.
+    """
+
+    name: ClassVar[str] = "accuracy_insertion"
+    higher_is_better: ClassVar[bool] = True
+    _direction: ClassVar[Direction] = "insertion"
+
+
+@dataclass(frozen=True)
+class AccuracyDeletion(_AbsentPatches):
+    """How long the answer stays when the most important patches go first; lower is better.
+
+    Attributes:
+        regions: The patches, as in `interpix.MoXI`.
+        replacement: What an absent patch shows: what `interpix.Fill` takes.
+    """
+
+    name: ClassVar[str] = "accuracy_deletion"
+    _direction: ClassVar[Direction] = "deletion"
+
+
+@dataclass(frozen=True)
+class CorruptionAccuracy(_PatchCurve):
+    """How long the answer stays when the most important patches are corrupted first; lower is better.
+
+    Attributes:
+        regions: The patches, as in `interpix.MoXI`.
+        corruptions: Names, of `CORRUPTIONS`.
+        severity: 1 ... 5.
+    """
+
+    corruptions: tuple[str, ...] = CORRUPTIONS
+    severity: int = 5
+
+    name: ClassVar[str] = "corruption"
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, before any work is done."""
+        super().__post_init__()
+        if isinstance(self.corruptions, str) or not self.corruptions:
+            raise bad_value("corruptions", "a tuple of names", repr(self.corruptions), 'use ("fog",), for example')
+        for corruption in self.corruptions:
+            check_corruption(corruption, self.severity)
+
+    def _traces(self, sample: Sample, ranking: IntArray, labels: IntArray) -> list[PatchTrace]:
+        corruptions, severity = self.corruptions, self.severity
+        return trace_corruptions(sample, ranking, regions=labels, corruptions=corruptions, severity=severity)
+
+
+@dataclass(frozen=True)
+class AdversarialAccuracy(_PatchCurve):
+    """How long the answer stays when the most important patches are attacked first; lower is better. Torch only.
+
+    Attributes:
+        regions: The patches, as in `interpix.MoXI`.
+        radius: See `interpix.metrics.l2_pgd`.
+        step_size: See `interpix.metrics.l2_pgd`.
+        steps: See `interpix.metrics.l2_pgd`.
+    """
+
+    radius: float = 1.0
+    step_size: float = 0.2
+    steps: int = 10
+
+    name: ClassVar[str] = "adversarial"
+
+    def _traces(self, sample: Sample, ranking: IntArray, labels: IntArray) -> list[PatchTrace]:
+        classifier = sample.classifier
+        if not is_torch(classifier):
+            cure = "leave the adversarial measure out"
+            raise bad_value("model", "a torch module, which can be attacked", f"`{classifier.name}`", cure)
+        trace = trace_adversarial(
+            sample,
+            classifier.module,
+            ranking,
+            regions=labels,
+            radius=self.radius,
+            step_size=self.step_size,
+            steps=self.steps,
+        )
+        return [trace]

@@ -1,0 +1,53 @@
+"""Several measures of one map at once: what two of them need is measured once."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from interpix.metrics.base import ImageScore, Metric
+from interpix.metrics.information import (
+    AccuracyInformation,
+    InformationTrace,
+    SoftmaxInformation,
+    trace_information,
+)
+from interpix.metrics.insertion_deletion import Deletion, DeletionInsertionRatio, Insertion
+from interpix.metrics.sample import Sample
+
+__all__ = ["score_map"]
+
+_KNOWN = (Insertion, Deletion, DeletionInsertionRatio, AccuracyInformation, SoftmaxInformation)
+
+
+def score_map(sample: Sample, attribution: Any, metrics: Mapping[str, Metric]) -> dict[str, ImageScore]:
+    """What each of several measures says to one map (H, W) of one image, as each would say alone.
+
+    AIC and SIC look at the same pictures, and DIR is made of a deletion and an insertion score: shared, they take half
+    of the model's time.
+    """
+    traces: dict[tuple[tuple[float, ...], float], InformationTrace] = {}
+    curves: dict[tuple[Any, ...], ImageScore] = {}
+
+    def curve(metric: Insertion | Deletion) -> ImageScore:
+        # A baseline of the user's own is an array, which no key can hold.
+        key = (type(metric), metric.preset, metric.steps, id(metric.baseline) if metric.baseline is not None else None)
+        if key not in curves:
+            curves[key] = metric.score(sample, attribution)
+        return curves[key]
+
+    def score(metric: Metric) -> ImageScore:
+        # A subclass may score in its own way.
+        known = type(metric) in _KNOWN
+        if known and isinstance(metric, Insertion | Deletion):
+            return curve(metric)
+        if known and isinstance(metric, DeletionInsertionRatio):
+            deletion, insertion = metric.terms()
+            return metric.combine(curve(deletion), curve(insertion))
+        if known and isinstance(metric, AccuracyInformation | SoftmaxInformation):
+            key = (tuple(metric.thresholds), metric.fraction)
+            if key not in traces:
+                thresholds, fraction = key
+                traces[key] = trace_information(sample, attribution, thresholds=thresholds, fraction=fraction)
+            return metric.from_trace(traces[key])
+        return metric.score(sample, attribution)
+
+    return {name: score(metric) for name, metric in metrics.items()}

@@ -1,0 +1,1 @@
+"""What people bring: torch modules, native models, functions, names of models."""

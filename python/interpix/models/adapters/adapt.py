@@ -1,0 +1,34 @@
+"""Whatever the user calls a model, as a classifier."""
+
+import sys
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from interpix.errors import bad_type
+from interpix.models.adapters.callable import CallableClassifier
+from interpix.models.adapters.recognition import torch_module
+from interpix.models.protocol.classifier import Classifier
+
+if TYPE_CHECKING:
+    from interpix.models.adapters.torch import TorchClassifier
+
+__all__ = ["as_classifier", "is_torch"]
+
+
+def as_classifier(model: Any) -> Classifier:
+    """`model` itself if it is a classifier, or a torch module, a Hugging Face pipeline or a callable as one."""
+    if isinstance(model, Classifier):
+        return model
+    if torch_module(model) is not None:
+        from interpix.models.adapters.torch import TorchClassifier  # noqa: PLC0415 - torch only when it is used
+
+        return TorchClassifier(model)
+    if callable(model):
+        return CallableClassifier(model)
+    cure = 'use interpix.load_model("efficientnet_lite0"), for example'
+    raise bad_type("model", "a classifier, a torch module or a function from images to logits", model, cure)
+
+
+def is_torch(classifier: Classifier) -> "TypeGuard[TorchClassifier]":
+    """Whether this is a torch module; torch is not imported to find out."""
+    home = sys.modules.get("interpix.models.adapters.torch")
+    return home is not None and isinstance(classifier, home.TorchClassifier)

@@ -1,0 +1,99 @@
+"""Any function from a batch of images to logits, as a classifier."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.absence import Absence
+from interpix.arrays import IntArray, is_array, to_numpy
+from interpix.errors import ModelError, bad_type, bad_value
+from interpix.models.protocol.classifier import Scorer, check_logits
+from interpix.models.protocol.pictures import picture_scorer
+from interpix.models.protocol.targets import read_class_names
+
+__all__ = ["CallableClassifier"]
+
+
+class CallableClassifier:
+    """A function from float32 (B, 3, H, W) to logits (B, classes), numpy or torch, as a classifier.
+
+    What the function raises comes out as it is. What it answers is checked: one finite row for each image.
+
+    Attributes:
+        function: The function itself.
+        name: For people.
+        class_names: One name for each class, or None.
+        input_size: Height and width that the function wants, or None if it takes any.
+        token_grid: None: pixels can only be filled.
+        batch_size: How many pictures the function gets at once by default.
+    """
+
+    token_grid: tuple[int, int] | None = None
+    batch_size: int = 32
+
+    def __init__(
+        self,
+        function: Callable[[npt.NDArray[np.float32]], Any],
+        *,
+        name: str | None = None,
+        class_names: Sequence[str] | None = None,
+        preprocess: Callable[[npt.NDArray[np.uint8]], Any] | None = None,
+        input_size: tuple[int, int] | None = None,
+    ) -> None:
+        """Wraps `function`.
+
+        Args:
+            function: From float32 (B, 3, H, W) to logits (B, classes).
+            name: For people; the function's own name by default.
+            class_names: One name for each class.
+            preprocess: From a raw uint8 image (H, W, 3) to float32 (3, H', W'); without it, only
+                preprocessed images are taken.
+            input_size: Height and width of a preprocessed image, if only one size will do.
+        """
+        if not callable(function):
+            raise bad_type("function", "a function from images to logits", function, "pass a function")
+        self.function = function
+        self._preprocess = preprocess
+        self.name: str = name or str(getattr(function, "__name__", type(function).__name__))
+        self.class_names = None if class_names is None else read_class_names(class_names)
+        self.input_size = input_size
+
+    def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """The function's input (3, H', W') for a raw image (H, W, 3)."""
+        if self._preprocess is None:
+            cure = (
+                "pass a float tensor (3, H, W), or wrap the function as "
+                "interpix.CallableClassifier(function, preprocess=...)"
+            )
+            need = f"a preprocessed image, as `{self.name}` does not say how to preprocess raw ones"
+            raise bad_value("image", need, "a raw image", cure)
+        return to_numpy(self._preprocess(image), "preprocess").astype(np.float32)
+
+    def display(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The raw image, if preprocessing keeps its size; else it is not known what part of it is seen."""
+        from interpix.images import to_display  # noqa: PLC0415 - Pillow is not needed to score
+
+        seen = self.preprocess(image)
+        return image if image.shape[:2] == seen.shape[1:] else to_display(seen)
+
+    def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Logits (B, classes) of preprocessed images (B, 3, H, W)."""
+        answer = self.function(batch)
+        if not is_array(answer):
+            message = (
+                f"model `{self.name}`: expected an array of logits, got {type(answer).__name__}; "
+                "return a numpy array or a torch tensor"
+            )
+            raise ModelError(message)
+        logits = to_numpy(answer, "logits")
+        return check_logits(logits, len(batch), self.name).astype(np.float32)
+
+    def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
+        """See `Classifier.scorer`; absent pixels can only be filled."""
+        return picture_scorer(self, images, regions, absence)
+
+    def provenance(self) -> dict[str, Any]:
+        """See `Classifier.provenance`."""
+        return {"model": self.name, "model_kind": "callable"}

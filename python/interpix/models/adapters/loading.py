@@ -1,0 +1,128 @@
+"""Models by name: native ones, the same in torch, and those of timm, torchvision and Hugging Face."""
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from interpix.errors import MissingDependencyError, ModelError, bad_value
+from interpix.models.protocol.classifier import Classifier
+
+if TYPE_CHECKING:
+    from interpix.models.adapters.torch import TorchClassifier
+
+__all__ = ["load_model"]
+
+
+def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None) -> Classifier:
+    """A classifier with its weights.
+
+    Args:
+        name: A native model, ``"efficientnet_lite0"`` (ImageNet-1k, 224 x 224; no torch); or ``"timm:NAME"``,
+            ``"torchvision:NAME"`` (its default weights) or ``"hf:ID"`` (a hub's identifier or a folder), which that
+            library itself finds or downloads; or ``"torch:efficientnet_lite0"``, the native model's weights in timm's
+            module, for methods that need gradients.
+        weights_path: The weights file of a native model; found by `interpix.models.adapters.weights.find` if left out.
+
+    Raises:
+        ArgumentError: There is no such model or file.
+        MissingDependencyError: The weights, or the library that has the model, are not installed.
+        ModelError: The weights are damaged, another model's, or cannot be fetched.
+    """
+    source, _, rest = name.partition(":")
+    if not rest:
+        from interpix.models.adapters.native import load_native  # noqa: PLC0415 - only what is asked for
+
+        return load_native(name, weights_path)
+    if source not in _LOADERS:
+        known = ", ".join(f"{one}:NAME" for one in _LOADERS)
+        raise bad_value("name", f"a native model or one of {known}", repr(name), 'use "timm:resnet18", for example')
+    if weights_path is not None:
+        raise bad_value("weights_path", "None for a torch model", repr(weights_path), "load its weights with torch")
+    library, extra, load = _LOADERS[source]
+    try:
+        return load(rest)
+    except MissingDependencyError:
+        raise
+    except ImportError as error:
+        message = f'{name} needs {library}: pip install "interpix[{extra}]"'
+        raise MissingDependencyError(message) from error
+    except (OSError, RuntimeError) as error:
+        raise ModelError(f"{name} could not be loaded: {error}") from error
+
+
+def _native_in_torch(name: str) -> "TorchClassifier":
+    from interpix.models.adapters.native import load_native  # noqa: PLC0415 - only what is asked for
+    from interpix.models.adapters.weights import CHECKPOINTS, places  # noqa: PLC0415
+
+    native = load_native(name)
+    import timm  # noqa: PLC0415 - optional
+    import torch  # noqa: PLC0415 - optional
+
+    from interpix.models.adapters.torch import TorchClassifier  # noqa: PLC0415 - torch only when it is used
+
+    package = dict(places(name)).get("package")
+    if package is None:
+        raise MissingDependencyError(
+            f"the weights of `{name}` for torch are not installed: {CHECKPOINTS[name].install}"
+        )
+    state = torch.load(package, weights_only=True)
+    module = timm.create_model(f"tf_{name}")
+    # The names differ; the order, that of the network, does not.
+    module.load_state_dict(dict(zip(module.state_dict(), state.values(), strict=True)))
+
+    def preprocess(image: Image.Image) -> npt.NDArray[np.float32]:
+        return native.preprocess(np.asarray(image))
+
+    return TorchClassifier(
+        module.eval(),
+        preprocess=preprocess,
+        class_names=native.class_names,
+        name=f"torch:{name}",
+        input_size=native.input_size,
+    )
+
+
+def _timm(name: str) -> "TorchClassifier":
+    import timm  # noqa: PLC0415 - optional
+
+    from interpix.models.adapters.torch import TorchClassifier  # noqa: PLC0415 - torch only when it is used
+
+    if not timm.is_model(name.removeprefix("hf-hub:")) and "/" not in name:
+        near = ", ".join(timm.list_models(f"*{name.split('.', maxsplit=1)[0][:8]}*")[:5])
+        raise bad_value(
+            "name", "one of timm's models", repr(name), f"near names: {near}" if near else "see timm.list_models"
+        )
+    return TorchClassifier(timm.create_model(name, pretrained=True).eval())
+
+
+def _torchvision(name: str) -> "TorchClassifier":
+    from torchvision.models import get_model, get_model_weights, list_models  # noqa: PLC0415 - optional
+
+    from interpix.models.adapters.torch import TorchClassifier  # noqa: PLC0415 - torch only when it is used
+
+    if name not in list_models():
+        raise bad_value("name", "one of torchvision's models", repr(name), "see torchvision.models.list_models")
+    weights = get_model_weights(name).DEFAULT
+    model = get_model(name, weights=weights).eval()
+    return TorchClassifier(model, preprocess=weights, name=f"torchvision:{name}")
+
+
+def _hugging_face(name: str) -> "TorchClassifier":
+    from transformers import AutoImageProcessor, AutoModelForImageClassification  # noqa: PLC0415 - optional
+
+    from interpix.models.adapters.torch import TorchClassifier  # noqa: PLC0415 - torch only when it is used
+
+    model = AutoModelForImageClassification.from_pretrained(name).eval()
+    return TorchClassifier(model, preprocess=AutoImageProcessor.from_pretrained(name), name=f"hf:{name}")
+
+
+_LOADERS: dict[str, tuple[str, str, Callable[[str], "TorchClassifier"]]] = {
+    "torch": ("timm", "timm", _native_in_torch),
+    "timm": ("timm", "timm", _timm),
+    "torchvision": ("torchvision", "torchvision", _torchvision),
+    "hf": ("transformers", "hf", _hugging_face),
+}

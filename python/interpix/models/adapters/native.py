@@ -1,0 +1,119 @@
+"""Classifiers that run in the compiled half: no torch anywhere."""
+
+import hashlib
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix import _core
+from interpix.absence import Absence
+from interpix.arrays import BoolArray, IntArray
+from interpix.models.adapters import weights
+from interpix.models.protocol.classifier import Scorer
+from interpix.models.protocol.pictures import PictureScorer, make_fill
+
+__all__ = ["NativeClassifier", "describe_models", "load_native"]
+
+
+@final
+class NativeClassifier:
+    """A native classifier, following `interpix.models.Classifier`.
+
+    Args:
+        model: The compiled model.
+        weights_path: The file that its weights came from.
+
+    Attributes:
+        token_grid: None: pixels can only be filled.
+        batch_size: How many pictures go through the model at once by default.
+    """
+
+    token_grid: tuple[int, int] | None = None
+    batch_size: int = 32
+
+    def __init__(self, model: _core.NativeModel, weights_path: Path) -> None:
+        """Wraps `model`, whose weights came from `weights_path`."""
+        self._model = model
+        self._class_names = model.class_names
+        self._weights_path = weights_path
+
+    def __repr__(self) -> str:
+        height, width = self.input_size
+        return f"NativeClassifier({self.name!r}, {height} x {width}, {len(self._class_names)} classes)"
+
+    @property
+    def name(self) -> str:
+        """The checkpoint's name."""
+        return self._model.name
+
+    @property
+    def class_names(self) -> list[str]:
+        """One name for each class."""
+        return list(self._class_names)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width that the model wants."""
+        return self._model.input_size
+
+    def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """A raw image (H, W, 3) resized, cropped and normalized as in the model's training: (3, H', W')."""
+        return self._model.preprocess(image)
+
+    def display(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The part (H', W', 3) of a raw image that the model sees."""
+        return self._model.display(image)
+
+    def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Logits (B, classes) of preprocessed images (B, 3, H', W')."""
+        return self._model.logits(batch)
+
+    def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
+        """See `Classifier.scorer`; absent pixels can only be filled."""
+        fill = make_fill(self, images, absence)
+
+        def masked_logits(owner: IntArray, masks: BoolArray) -> npt.NDArray[np.float32]:
+            return self._model.masked_logits(images, regions, fill, owner, masks)
+
+        return PictureScorer(masked_logits, self.name, self.batch_size)
+
+    def provenance(self) -> dict[str, Any]:
+        """See `Classifier.provenance`."""
+        return {"model": self.name, "model_kind": "native", "weights_sha256": self._weights_hash}
+
+    @cached_property
+    def _weights_hash(self) -> str:
+        with self._weights_path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_native(name: str, weights_path: str | os.PathLike[str] | None = None) -> NativeClassifier:
+    """A native classifier with its weights.
+
+    Args:
+        name: ``"efficientnet_lite0"`` (ImageNet-1k, 224 x 224).
+        weights_path: The weights file; found by `interpix.models.adapters.weights.find` if left out.
+
+    Raises:
+        ArgumentError: There is no such model or file.
+        MissingDependencyError: The weights are not installed.
+        ModelError: The weights file is damaged or another model's.
+    """
+    path = weights.find(name, weights_path)
+    return NativeClassifier(_core.NativeModel(name, path), path)
+
+
+def describe_models() -> str:
+    """The native models and, for each place where weights are looked for, whether they are there."""
+    lines = []
+    for name, checkpoint in weights.CHECKPOINTS.items():
+        places = [(kind, path, path.is_file()) for kind, path in weights.places(name)]
+        lines.append(f"{name} (weights: {checkpoint.license})")
+        lines += [f"  {'found ' if found else 'absent'}  {kind}: {path}" for kind, path, found in places]
+        if not any(found for _, _, found in places):
+            lines.append(f"  {checkpoint.install}")
+    return "\n".join(lines)

@@ -1,0 +1,284 @@
+"""Any PyTorch image classifier: timm, torchvision, Hugging Face, or a plain module that returns logits.
+
+The module is used as it is: its device and number type are followed, it is put into evaluation mode for the time of a
+call, and it leaves with every submodule's mode, hook and gradient as before. Nothing is patched.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from interpix.absence import Absence, Fill
+from interpix.arrays import IntArray
+from interpix.errors import ArgumentError, ModelError, bad_type, bad_value
+from interpix.images import to_display
+from interpix.models.adapters.recognition import torch_module
+from interpix.models.adapters.sources import (
+    describe_source,
+    find_class_names,
+    find_preprocessing,
+    read_preprocessing,
+    unwrap,
+)
+from interpix.models.protocol.classifier import Scorer, check_logits
+from interpix.models.protocol.pictures import make_fill
+from interpix.models.protocol.targets import read_class_names
+from interpix.models.tokens.model import TokenModel, find_token_model, is_hooked
+from interpix.models.torch.memory import Chunks
+from interpix.models.torch.modes import evaluating
+from interpix.models.torch.scorers import TokenScorer, TorchPictureScorer, WindowScorer, errors_of
+from interpix.models.windows.model import WindowModel, find_window_model
+from interpix.normalization import Normalization
+
+__all__ = ["TorchClassifier"]
+
+_CPU_BATCH, _GPU_BATCH = 64, 1024
+# Where it is not measured what fits: most models of 224 x 224 pixels do.
+_GPU_PICTURES = 256
+# A CPU takes up to twice as long for each picture of a batch whose activations leave its cache.
+_CPU_PIXELS = 8 * 224 * 224
+
+
+class TorchClassifier:
+    """A torch module as a classifier.
+
+    Attributes:
+        module: The module itself.
+        name: For people.
+        class_names: One name for each class, or None.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        *,
+        preprocess: Any = None,
+        class_names: Sequence[str] | None = None,
+        name: str | None = None,
+        input_size: tuple[int, int] | None = None,
+    ) -> None:
+        """Wraps a module; nothing is run yet.
+
+        Args:
+            module: A `torch.nn.Module` from float (B, 3, H, W) to logits (B, classes), to an object or dict with
+                `logits`, or to a tuple that starts with them; or a Hugging Face image classification pipeline.
+            preprocess: How a raw image becomes the module's input: a torchvision weights entry (its class names are
+                taken, too), a Hugging Face image processor, or a function from a PIL image to (3, H', W'). By default
+                what the module's own configuration says (timm), or the pipeline's.
+            class_names: One name for each class; by default those of the module's configuration, until its logits tell
+                that it has other classes.
+            name: For people.
+            input_size: Height and width of a preprocessed image, if only one size will do.
+        """
+        found = torch_module(module)
+        if found is None:
+            cure = "pass the model itself"
+            raise bad_type("module", "a torch.nn.Module or a Hugging Face pipeline", module, cure)
+        if preprocess is None and found is not module:
+            preprocess = module.image_processor
+        self.module: nn.Module = found
+        self._inner = unwrap(found)
+        self.name: str = name or describe_source(self._inner)
+        names = find_class_names(self._inner, preprocess) if class_names is None else class_names
+        self.class_names: list[str] | None = None if names is None else read_class_names(names)
+        self._names_are_given = class_names is not None
+        self._preprocess = find_preprocessing(self._inner) if preprocess is None else read_preprocessing(preprocess)
+        self._tokens: TokenModel | None = find_token_model(self._inner)
+        self.input_size = input_size if self._tokens is None else self._tokens.image_size
+        self._windows: dict[tuple[int, int], WindowModel | None] = {}
+        self._windows_of: Any = None
+        self._hashed: tuple[Any, str] | None = None
+
+    def __repr__(self) -> str:
+        """One line for people."""
+        return f"TorchClassifier({self.name!r}, {self.device})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process, or into a copy: all but what is derived from the module when it is asked."""
+        return self.__dict__ | {"_windows": {}, "_windows_of": None, "_hashed": None}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module's parameters are."""
+        return next((one.device for one in self.module.parameters()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number type of the module's parameters."""
+        return next((one.dtype for one in self.module.parameters() if one.is_floating_point()), torch.float32)
+
+    @property
+    def batch_size(self) -> int:
+        """How many pictures are handed to the module's classifier at once by default."""
+        return _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
+
+    def pictures_at_once(self, height: int, width: int) -> int:
+        """How many pictures of a size go through the module at once; fewer where memory runs out."""
+        if self.device.type != "cpu":
+            return _GPU_PICTURES
+        return max(1, min(self.batch_size, _CPU_PIXELS // (height * width)))
+
+    @property
+    def token_grid(self) -> tuple[int, int] | None:
+        """Rows and columns of a Vision Transformer's patch tokens, or None."""
+        return None if self._tokens is None else self._tokens.grid
+
+    def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """A raw image (H, W, 3) as the module's input (3, H', W')."""
+        if self._preprocess is None:
+            cure = (
+                "pass a float tensor (3, H, W), or interpix.TorchClassifier(model, preprocess=...), for example "
+                "torchvision's weights or a Hugging Face image processor"
+            )
+            need = f"a preprocessed image, as model `{self.name}` does not say how to preprocess raw ones"
+            raise bad_value("image", need, "a raw image", cure)
+        return self._preprocess(image)
+
+    def display(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The part (H', W', 3) of a raw image that the module sees, in its colors before normalization."""
+        seen = self.preprocess(image)
+        try:
+            return Normalization.of(self).restore(seen)
+        except ArgumentError:
+            # The user's own preprocessing is more than a shift and a scale of each channel.
+            return to_display(seen)
+
+    def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Logits (B, classes) of preprocessed images (B, 3, H', W')."""
+        return self.tensor_logits(torch.from_numpy(np.ascontiguousarray(batch, np.float32))).astype(np.float32)
+
+    def tensor_logits(self, batch: Tensor) -> npt.NDArray[np.float64]:
+        """The same for pictures (B, 3, H', W') on any device; fewer go at once where memory runs out."""
+        chunks = Chunks(self.name, self.pictures_at_once(*batch.shape[2:]))
+        with self.evaluating():
+            parts = chunks.run(len(batch), lambda part: self.forward(batch[part].to(self.device, self.dtype)).float())
+            logits = check_logits(torch.cat(parts).cpu().numpy(), len(batch), self.name)
+        if not self._names_are_given and self.class_names and len(self.class_names) != logits.shape[1]:
+            self.class_names = None  # the pretrained model's, whose last layer was replaced
+        return logits
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """The module's logits (B, classes) for a batch on its device, unwrapped and of the right shape."""
+        with errors_of(self.name, f"a batch {tuple(batch.shape)}"):
+            answer = self.module(batch)
+        logits = _unwrap(answer)
+        if not isinstance(logits, Tensor):
+            message = f"model `{self.name}`: expected logits, got {type(answer).__name__}; return a tensor (B, classes)"
+            raise ModelError(message)
+        if logits.ndim != 2 or len(logits) != len(batch):  # noqa: PLR2004 - a table
+            check_logits(logits.detach().float().cpu().numpy(), len(batch), self.name)
+        return logits
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode without gradients; afterwards every submodule is in the mode that it was in.
+
+        A tensor that the module makes for itself and keeps, as a table of positions, can be trained with afterwards.
+        The caller's autocast is off: the precision is what was asked for here.
+        """
+        kind = self.device.type
+        can_cast = torch.amp.is_autocast_available(kind)
+        uncast = torch.autocast(kind, enabled=False) if can_cast else contextlib.nullcontext()
+        with evaluating(self.module), torch.no_grad(), uncast:
+            yield
+
+    def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
+        """See `Classifier.scorer`: tokens are dropped or masked where the module has them, pixels filled anywhere."""
+        if self._tokens is not None and not isinstance(absence, Fill):
+            return TokenScorer(self, self._tokens, images, regions, absence)
+        fill = make_fill(self, images, absence)
+        windows = self._window_model((images.shape[2], images.shape[3]))
+        if windows is None:
+            return TorchPictureScorer(self, images, regions, fill)
+        return WindowScorer(self, windows, images, regions, fill)
+
+    def _window_model(self, size: tuple[int, int]) -> WindowModel | None:
+        """The module in windows, on a CPU: a GPU is faster with few large operations than with many small ones."""
+        if self.device.type != "cpu" or is_hooked(self.module):
+            return None
+        content = self._content()
+        if content != self._windows_of:
+            self._windows, self._windows_of = {}, content
+        windows = self._windows  # another thread may begin anew
+        if size not in windows:
+            windows[size] = find_window_model(self._inner, size)
+        return windows[size]
+
+    def with_module(self, module: nn.Module) -> "TorchClassifier":
+        """The same preprocessing and class names for another module of the same kind: a re-initialized copy, say."""
+        return TorchClassifier(
+            module,
+            preprocess=self._preprocess,
+            class_names=self.class_names,
+            name=self.name,
+            input_size=self.input_size,
+        )
+
+    def provenance(self) -> dict[str, Any]:
+        """See `Classifier.provenance`."""
+        return {
+            "model": self.name,
+            "model_kind": "torch",
+            "torch": torch.__version__,
+            "device": str(self.device),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "preprocessing": str(getattr(self._preprocess, "description", None)),
+            "weights_sha256": self._weights_hash(),
+        }
+
+    def _weights_hash(self) -> str:
+        """The hash of all parameters and buffers, computed again when one of them has changed."""
+        state, content = self._inner.state_dict(), self._content()
+        if self._hashed is None or self._hashed[0] != content:
+            digest = hashlib.sha256()
+            for name, value in sorted(state.items()):
+                digest.update(name.encode())
+                digest.update(_bytes(value))
+            self._hashed = content, digest.hexdigest()
+        return self._hashed[1]
+
+    def _content(self) -> Any:
+        """What differs once a part, a parameter or a buffer has changed.
+
+        On a CPU with the sum of each tensor, as torch does not count changes by way of `.data`, of numpy or in
+        inference mode: those that keep the sum, as of an order, are not seen. On another device each sum would have to
+        be waited for.
+        """
+        tensors = [value for value in self._inner.state_dict().values() if isinstance(value, Tensor)]
+        versions = [None if one.is_inference() else (one.data_ptr(), one._version) for one in tensors]  # noqa: SLF001 - torch's own counter
+        sums = [_sum(_plain(one)) for one in tensors if one.device.type == "cpu"]
+        # As text, as NaN is not equal to itself.
+        return repr(self.module), versions, str(sums)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach()
+    return tensor.dequantize() if tensor.is_quantized else tensor
+
+
+def _sum(tensor: Tensor) -> Any:
+    """In float32 at least: in fewer bits it would stay the same after small changes, or overflow."""
+    small = tensor.is_floating_point() and tensor.dtype.itemsize < torch.float32.itemsize
+    return tensor.sum(dtype=torch.float32 if small else None).item()
+
+
+def _bytes(value: Any) -> bytes:
+    """The bytes of a value of a state: a tensor, or what quantized modules keep beside them."""
+    if isinstance(value, Tensor):
+        return bytes(_plain(value).cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return b"".join(map(_bytes, value)) if isinstance(value, tuple | list) else repr(value).encode()
+
+
+def _unwrap(answer: Any) -> Any:
+    """Logits from what models answer: a tensor, an object or dict with `logits`, or a tuple that starts with them."""
+    if isinstance(answer, dict) and "logits" in answer:
+        return answer["logits"]
+    if hasattr(answer, "logits"):
+        return answer.logits
+    return answer[0] if isinstance(answer, tuple | list) and answer else answer

@@ -1,0 +1,156 @@
+"""What the search needs of a classifier, and what every classifier shares."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.absence import Absence
+from interpix.arrays import BoolArray, IntArray
+from interpix.errors import ModelError
+from interpix.outputs import Readout
+from interpix.terms import Precision
+
+__all__ = ["Classifier", "Coalitions", "Scorer", "check_logits"]
+
+_PROBABILITY_ERROR = 1e-3  # a sum of probabilities in half precision is 1 to this
+
+
+@dataclass(frozen=True)
+class Coalitions:
+    """Coalitions of one or more images that are scored together: base sets with at most one player flipped in each.
+
+    A search's candidates are many flips of few sets, which is all that a model on a device need be told.
+
+    Attributes:
+        owner: The image of each, (c,).
+        bases: Sets of players (b, n), each of one image, True = present; an image with fewer players than n has False
+            beyond its own.
+        row: The base set of each, (c,).
+        flip: The player whose presence differs from the base set; -1: none, (c,).
+        targets: The classes that are read off for each, (c, t).
+    """
+
+    owner: IntArray
+    bases: BoolArray
+    row: IntArray
+    flip: IntArray
+    targets: IntArray
+
+    @classmethod
+    def of_masks(cls, owner: IntArray, masks: BoolArray, targets: IntArray) -> "Coalitions":
+        """Any coalitions, as presence (c, n)."""
+        rows = np.arange(len(owner))
+        return cls(owner, masks, rows, np.full_like(rows, -1), targets)
+
+    @property
+    def masks(self) -> BoolArray:
+        """Presence (c, n), True = present."""
+        masks = self.bases[self.row]
+        flipped = np.flatnonzero(self.flip >= 0)
+        masks[flipped, self.flip[flipped]] ^= True
+        return masks
+
+    def __len__(self) -> int:
+        """The number of coalitions."""
+        return len(self.owner)
+
+    def __getitem__(self, rows: Any) -> "Coalitions":
+        """The coalitions that an index array, a mask or a slice picks."""
+        return Coalitions(self.owner[rows], self.bases, self.row[rows], self.flip[rows], self.targets[rows])
+
+
+class Scorer(Protocol):
+    """Some images and what absent means for them, ready to be asked about coalitions."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many coalitions a search hands out at once by default."""
+        ...
+
+    @property
+    def reduced_to(self) -> int | None:
+        """The number of coalitions that went through the model at once after memory ran out; None: it never did."""
+        ...
+
+    def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
+        """What the model says to each coalition."""
+        ...
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """An image classifier: preprocessing, logits, and scores of coalitions."""
+
+    @property
+    def name(self) -> str:
+        """For people: in results and messages."""
+        ...
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """One name for each class, if known."""
+        ...
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """Height and width that the model wants; None if it takes any."""
+        ...
+
+    @property
+    def token_grid(self) -> tuple[int, int] | None:
+        """Rows and columns of patch tokens that can be dropped; None if there are none."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """How many pictures go through the model at once by default."""
+        ...
+
+    def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """A raw image (H, W, 3) as the model's input (3, H', W')."""
+        ...
+
+    def display(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The part (H', W', 3) of a raw image that the model sees, in its colors before normalization."""
+        ...
+
+    def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Logits (B, classes) of preprocessed images (B, 3, H', W')."""
+        ...
+
+    def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
+        """Prepares preprocessed `images` (K, 3, H, W) with their `regions` (K, H, W) of labels 0 ... n-1.
+
+        Raises:
+            ArgumentError: The model does not have this kind of absence, or not for these regions.
+        """
+        ...
+
+    def provenance(self) -> dict[str, Any]:
+        """What a result remembers of the model, as plain JSON values: kind, weights, preprocessing."""
+        ...
+
+
+def check_logits(logits: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[np.float64]:
+    """Logits as float64, if they are one finite row for each of `count` images; warns of probabilities."""
+    if logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2:  # noqa: PLR2004
+        one_each = logits.shape in {(count,), (count, 1)}
+        cure = (
+            "make the logit z of a yes/no model two: [0, z]" if one_each else "return one row of logits for each image"
+        )
+        message = (
+            f"model `{name}`: expected logits ({count}, classes) with at least 2 classes for a batch of "
+            f"{count}, got shape {logits.shape}; {cure}"
+        )
+        raise ModelError(message)
+    values = logits.astype(np.float64)
+    if not np.isfinite(values).all():
+        message = f"model `{name}`: its logits hold NaN or infinity; check its weights and its input's range"
+        raise ModelError(message)
+    if count and (values > 0).all() and (np.abs(values.sum(axis=1) - 1) < _PROBABILITY_ERROR).all():
+        message = f"model `{name}`: its logits look like probabilities; let it return what goes into the softmax"
+        warnings.warn(message, stacklevel=2)
+    return values

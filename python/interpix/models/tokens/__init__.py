@@ -1,0 +1,1 @@
+"""Vision Transformers on some of their tokens."""

@@ -1,0 +1,275 @@
+"""Vision Transformers whose absent patches are dropped tokens, or keys that attention does not see.
+
+An image is embedded once, with its positions; a coalition keeps the tokens of its patches and all prefix tokens (class,
+distillation, registers).
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+
+from interpix.errors import ModelError, bad_value
+from interpix.models.tokens.families import read_anatomy
+from interpix.models.tokens.vit import Anatomy, Block, Level, level, prepare, run
+from interpix.models.torch.modes import evaluating
+from interpix.terms import Precision
+
+__all__ = ["TokenModel", "TokenState", "find_token_model", "is_hooked"]
+
+_TOKENS_ON_CPU = 800
+_TOKENS_ON_GPU = 32768
+# transformers leaves these hooks in place after it was asked once for hidden states; they only watch.
+_WATCHING = "transformers.utils.output_capturing"
+
+
+def find_token_model(module: torch.nn.Module) -> "TokenModel | None":
+    """`module` as a model whose patches can be dropped; None if it is not a Vision Transformer that is known.
+
+    Known are, of exactly these classes and made of their usual parts: timm's `VisionTransformer` (also DeiT,
+    distilled, hybrid, with registers, pooled by class token or mean; its patch embedding may be of any class),
+    torchvision's, and of transformers 5 the image classifiers of ViT, DeiT, DINOv2 and DINOv2 with registers.
+    """
+    anatomy = read_anatomy(module)
+    return None if anatomy is None else TokenModel(module, anatomy)
+
+
+class TokenState:
+    """Images that are embedded: what all of their coalitions share, computed when first asked for.
+
+    Attributes:
+        images: As the model takes them, (K, 3, H, W).
+        grid: Rows and columns of patches.
+        anatomy: The model as it was then.
+        hooked: Somebody watches parts of the model, so it must run as it is.
+    """
+
+    def __init__(self, images: torch.Tensor, grid: tuple[int, int], anatomy: Anatomy, *, hooked: bool) -> None:
+        """Use `TokenModel.prepare`."""
+        self.images = images
+        self.grid = grid
+        self.hooked = hooked
+        self.anatomy = anatomy
+        self._blocks: dict[Precision, list[Block]] = {}
+        self._levels: dict[tuple[int, Precision], Level] = {}
+
+    def blocks(self, precision: Precision) -> list[Block]:
+        """The blocks with matrices of this precision; those of a model of half precision stay as they are."""
+        if precision not in self._blocks:
+            half = self.images.dtype.itemsize <= torch.bfloat16.itemsize
+            dtype = torch.bfloat16 if precision == "mixed" and not half else None
+            self._blocks[precision] = prepare(self.anatomy.blocks, dtype)
+        return self._blocks[precision]
+
+    def level(self, layer: int, precision: Precision) -> Level:
+        """What goes into block `layer` when all patches are present: (K, prefix + T, D) and (K, prefix + T, 3 A)."""
+        key = (layer, precision)
+        if key not in self._levels:
+            blocks = self.blocks(precision)
+            x = run(blocks[:layer], self.level(0, precision)) if layer else self.anatomy.embed(self.images)
+            self._levels[key] = level(blocks[layer], x)
+        return self._levels[key]
+
+
+class TokenModel:
+    """A Vision Transformer that is run on coalitions of its patch tokens.
+
+    The module is never changed; while it is asked, dropout is off. If the user's hooks watch any part of it, the
+    module itself is run (slower), so that they see what they would see.
+
+    Attributes:
+        grid: Rows and columns of patches of an image of the size that the model is made for.
+        image_size: That size, height and width.
+        prefix: Number of class, distillation and register tokens.
+        depth: Number of blocks.
+        pools_patches: The head reads the mean of the patch tokens, so that a dropped token is not the same as
+            one that attention does not see.
+        token_budget: The greatest number of tokens that go through a block at once; None: 800 on a CPU, which
+            keeps them in its cache, 32768 on a GPU.
+    """
+
+    def __init__(self, module: torch.nn.Module, anatomy: Anatomy, *, token_budget: int | None = None) -> None:
+        """Use `find_token_model`."""
+        self._module = module
+        self.image_size = anatomy.image_size
+        self.grid = _grid(anatomy, *anatomy.image_size)
+        self.prefix = anatomy.prefix
+        self.depth = len(anatomy.blocks)
+        self.pools_patches = anatomy.read is None
+        self.token_budget = token_budget
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def prepare(self, images: torch.Tensor) -> TokenState:
+        """Takes images (K, 3, H, W), which are embedded once for all coalitions.
+
+        The state is of the model as it is: prepare again after changing a parameter.
+        """
+        anatomy = self._read()
+        grid = _grid(anatomy, *images.shape[-2:])
+        parameter = next(self._module.parameters())
+        images = images.to(parameter.device, parameter.dtype)
+        return TokenState(images, grid, anatomy, hooked=is_hooked(self._module))
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def logits(
+        self,
+        state: TokenState,
+        owner: torch.Tensor,
+        kept: torch.Tensor,
+        *,
+        from_layer: int = 0,
+        precision: Precision = "exact",
+    ) -> torch.Tensor:
+        """Logits (c, classes) of coalitions of equal size; the tokens of all other patches are dropped.
+
+        Args:
+            state: The images.
+            owner: The image of each coalition, int64 (c,).
+            kept: The present patches of each coalition, ascending, int64 (c, m) in 0 ... T-1; m may be 0. The
+                mean of no patches, where the head reads it, is zero.
+            from_layer: The first block that the others are missing in, 0 ... depth - 1. For models that read no
+                patch token this is `masked_logits` without computing what nobody sees.
+            precision: `"exact"` or `"mixed"`.
+        """
+        if from_layer:
+            _refuse_hooks(state)
+        elif state.hooked:
+            return self.reference_logits(state.images, owner, kept)
+        with evaluating(self._module):
+            x, qkv = state.level(from_layer, precision)
+            rows = _with_prefix(kept, self.prefix) + owner[:, None] * x.shape[1]
+            blocks = state.blocks(precision)[from_layer:]
+            parts = [
+                _finish(state.anatomy, blocks, (_take(x, part), _take(qkv, part)))
+                for part in rows.split(self._chunk(x.device, rows.shape[1]))
+            ]
+        return torch.cat(parts)
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def masked_logits(
+        self,
+        state: TokenState,
+        owner: torch.Tensor,
+        kept_mask: torch.Tensor,
+        from_layer: int,
+        *,
+        precision: Precision = "exact",
+    ) -> torch.Tensor:
+        """Logits (c, classes) where all tokens stay, but attention does not see absent ones from `from_layer` on.
+
+        Args:
+            state: The images.
+            owner: The image of each coalition, int64 (c,).
+            kept_mask: The coalitions, True = present, bool (c, T).
+            from_layer: The first block that does not see absent patches, 0 ... depth - 1.
+            precision: `"exact"` or `"mixed"`.
+        """
+        _refuse_hooks(state)
+        with evaluating(self._module):
+            x, qkv = state.level(from_layer, precision)
+            blocks = state.blocks(precision)[from_layer:]
+            seen = torch.nn.functional.pad(kept_mask, (self.prefix, 0), value=True)[:, None, None]
+            chunk = self._chunk(x.device, x.shape[1])
+            parts = [
+                _finish(state.anatomy, blocks, (x[mine], qkv[mine]), mask)
+                for mine, mask in zip(owner.split(chunk), seen.split(chunk), strict=True)
+            ]
+        return torch.cat(parts)
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def reference_logits(self, images: torch.Tensor, owner: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+        """What `logits` says, by running the whole module and gathering tokens before its first block: slow, simple."""
+        anatomy = self._read()
+        first = anatomy.layers[0]
+        tokens = math.prod(_grid(anatomy, *images.shape[-2:]))
+        chunk = self._chunk(images.device, tokens)
+        answers = []
+        with evaluating(self._module):
+            for mine, patches in zip(owner.split(chunk), kept.split(chunk), strict=True):
+                rows = _with_prefix(patches, self.prefix)
+                if self.pools_patches and not patches.shape[1]:
+                    answers.append(_prefix_only(anatomy, images[mine]))
+                    continue
+                handle = first.register_forward_pre_hook(partial(_gather_input, rows))
+                try:
+                    answer = self._module(images[mine])
+                finally:
+                    handle.remove()
+                answers.append(getattr(answer, "logits", answer))
+        return torch.cat(answers)
+
+    def _read(self) -> Anatomy:
+        anatomy = read_anatomy(self._module)
+        if anatomy is None:
+            message = (
+                f"model `{type(self._module).__name__}`: its parts were replaced since it was wrapped; wrap it again"
+            )
+            raise ModelError(message)
+        return anatomy
+
+    def _chunk(self, device: torch.device, tokens: int) -> int:
+        """How many coalitions of `tokens` tokens go through the blocks at once."""
+        budget = self.token_budget or (_TOKENS_ON_CPU if device.type == "cpu" else _TOKENS_ON_GPU)
+        return max(1, budget // max(1, tokens))
+
+
+def _grid(anatomy: Anatomy, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of patches of an image of `height` x `width` pixels."""
+    rows, columns = anatomy.patch_size
+    wanted = anatomy.image_size
+    if (height, width) != wanted and not (anatomy.any_size and height % rows == 0 and width % columns == 0):
+        need = f"multiples of the patch, {rows} x {columns}" if anatomy.any_size else f"{wanted[0]} x {wanted[1]}"
+        raise bad_value("images", f"{need} pixels", f"{height} x {width}", "preprocess them as the model wants it")
+    return height // rows, width // columns
+
+
+def _with_prefix(kept: torch.Tensor, prefix: int) -> torch.Tensor:
+    """Indices of tokens (c, prefix + m) for indices of patches (c, m)."""
+    first = torch.arange(prefix, device=kept.device).expand(len(kept), -1)
+    return torch.cat([first, kept + prefix], dim=1)
+
+
+def _take(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Rows (c, n) of values (K, N, D), counted over all images, as (c, n, D)."""
+    return values.flatten(0, 1).index_select(0, rows.flatten()).view(*rows.shape, values.shape[2])
+
+
+def _finish(anatomy: Anatomy, blocks: Sequence[Block], entry: Level, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Logits from what goes into the first of the remaining blocks; no tokens stay no tokens."""
+    x = run(blocks, entry, read=anatomy.read, mask=mask) if entry[0].shape[1] else entry[0]
+    return anatomy.head(x)
+
+
+def _prefix_only(anatomy: Anatomy, images: torch.Tensor) -> torch.Tensor:
+    """Logits without any patch where the head reads their mean, which the module itself answers with NaN."""
+    x = anatomy.embed(images)[:, : anatomy.prefix]
+    if anatomy.prefix:
+        for layer in anatomy.layers:
+            x = layer(x)
+    return anatomy.head(x)
+
+
+def _gather_input(rows: torch.Tensor, _: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """A forward pre-hook that keeps the tokens (c, n) of each sample."""
+    x = inputs[0]
+    return (x.gather(1, rows[..., None].expand(-1, -1, x.shape[2])), *inputs[1:])
+
+
+def is_hooked(module: torch.nn.Module) -> bool:
+    """Somebody's hooks or replaced `forward` would not be called by a forward pass of our own."""
+    return any(
+        part._forward_pre_hooks  # noqa: SLF001
+        or "forward" in vars(part)
+        or any(hook.__module__ != _WATCHING for hook in part._forward_hooks.values())  # noqa: SLF001
+        for part in module.modules()
+    )
+
+
+def _refuse_hooks(state: TokenState) -> None:
+    if state.hooked:
+        message = (
+            "absence from a later block on needs a forward pass of our own, which would not call the hooks or the "
+            "replaced `forward` of this model; remove them, or drop tokens before the first block"
+        )
+        raise ModelError(message)

@@ -1,0 +1,1 @@
+"""Torch modules: run in one place, and scored on pictures."""

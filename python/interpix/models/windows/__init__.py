@@ -1,0 +1,1 @@
+"""Convolutional networks in the windows where pictures differ."""

@@ -1,0 +1,335 @@
+"""Candidates that differ from one picture in one region each: only the windows that can differ are computed.
+
+A flipped region changes a box of the picture, and at every layer a box that grows by the layer's reach and shrinks by
+its stride. So the maps of the base picture are computed once, and a layer of a candidate on its window only, from what
+`window_maps` gathers of base and windows. Windows are clipped at the border of the map; those of one size are a batch.
+The first layer that reads whole maps gets them put together in the same way.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from interpix.arrays import IntArray
+from interpix.checks import check_choice
+from interpix.errors import ModelError, bad_value
+from interpix.models.windows.layers import Convolution, Layer, Network, Reach, Size
+from interpix.models.windows.lowering import UnsupportedModule, derive_layers
+from interpix.models.windows.maps import BaseMap, Group, Layout, WindowMaps, base_table, spread
+from interpix.terms import Precision
+
+__all__ = ["WindowModel", "WindowState", "find_window_model"]
+
+_SHARE = 0.5  # of the network's products must be on windows, or windows are not worth their trouble
+_GATHER = 1.25  # windows cost this much more for each product than whole maps do
+_BYTES = 16 << 20  # of a layer's windows and of a batch of whole maps: what the caches hold
+
+
+def find_window_model(module: nn.Module, size: Size) -> "WindowModel | None":
+    """`module` for window-wise evaluation of pictures of `size` (H, W), if it is a plain stack of convolutions.
+
+    Known are convolutions, batch norms, pools, pointwise activations, sums, products and concatenations, and after the
+    last map a head of pools and linear layers. None for everything else (squeeze-and-excite, attention, norms over the
+    map, hooks, a forward that cannot be traced) and on another device than the CPU: evaluate that in full. The module
+    itself is not changed; it is meant as in `module.eval()`.
+
+    >>> from torch import nn
+    >>> find_window_model(nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), (8, 9)) is None
+    False
+    >>> find_window_model(nn.Sequential(nn.Flatten(), nn.Linear(216, 10)), (8, 9)) is None
+    True
+    """
+    try:
+        model = WindowModel(module, size)
+    except UnsupportedModule:
+        return None
+    return model if model.windowed_share >= _SHARE else None
+
+
+@dataclass(frozen=True)
+class WindowState:
+    """One base picture with what every candidate shares.
+
+    Attributes:
+        base: The picture (3, H, W).
+        other: The picture (3, H, W) whose pixels a flipped region gets.
+        regions: Labels (H, W) on the model's device.
+        boxes: Top, left, bottom and right (exclusive) of each region (regions, 4).
+        logits: Logits (classes,) of the base picture.
+        network: The layers.
+        maps: The base map of each layer that has windows.
+    """
+
+    base: torch.Tensor
+    other: torch.Tensor
+    regions: torch.Tensor
+    boxes: IntArray
+    logits: torch.Tensor
+    network: Network
+    maps: dict[Layer, BaseMap]
+
+
+class WindowModel:
+    """A network that is evaluated in windows.
+
+    It holds its own weights, with the norms folded in; `prepare` takes them anew when the module's have changed.
+
+    Attributes:
+        size: Height and width of its pictures.
+        windowed_share: Share of the products (0 ... 1) that can be computed in windows.
+    """
+
+    def __init__(self, module: nn.Module, size: Size) -> None:
+        """Derives the layers of `module`.
+
+        Raises:
+            UnsupportedModule: It is not a plain stack of convolutions.
+        """
+        self._module, self.size = module, size
+        self._versions: list[Any] = []
+        self._network: Network
+        self._refresh()
+        whole = sum(part.weight.numel() for part in module.modules() if isinstance(part, nn.Linear))
+        self._products = sum(layer.products * _area(layer) for layer in self._network.layers)
+        self.windowed_share = self._products / max(self._products + whole, 1)
+
+    def prepare(self, base: torch.Tensor, other: torch.Tensor, regions: Any) -> WindowState:
+        """The maps of a base picture whose regions can be flipped.
+
+        Args:
+            base: The picture (3, H, W), as the model sees it.
+            other: The picture (3, H, W) whose pixels a flipped region gets.
+            regions: Labels 0 ... n-1 (H, W).
+
+        Raises:
+            ModelError: The module is no longer a plain stack of convolutions.
+        """
+        self._refresh()
+        base, other = (picture.detach().to(self._device, self._dtype) for picture in (base, other))
+        labels = torch.as_tensor(regions, device=self._device)
+        if base.shape != (3, *self.size) or other.shape != base.shape or labels.shape != self.size:
+            got = f"{tuple(base.shape)}, {tuple(other.shape)} and {tuple(labels.shape)}"
+            raise bad_value("base", f"two pictures {(3, *self.size)} and labels {self.size}", got, "resize them")
+        maps: dict[Layer, BaseMap] = {}
+        logits = self._full(base[None], maps)
+        return WindowState(base, other, labels, _boxes(labels.cpu().numpy()), logits[0], self._network, maps)
+
+    def logits(self, state: WindowState, flipped: Any, *, precision: Precision = "exact") -> torch.Tensor:
+        """Logits (candidates, classes): the base picture with one region of the other picture each.
+
+        Args:
+            state: What `prepare` gave.
+            flipped: The region that each candidate flips (candidates,).
+            precision: "exact" computes in the module's own precision, "mixed" maps in bfloat16 and the head as "exact".
+        """
+        self._refresh()
+        if state.network is not self._network:
+            raise bad_value(
+                "state", "one of this model as it is", "one from before its weights changed", "prepare anew"
+            )
+        flipped = np.asarray(flipped, np.int64)
+        changed = self._changed(state.boxes[flipped])
+        result = state.logits.new_empty(len(flipped), *state.logits.shape)
+        small = self._window_products(changed) * _GATHER < self._products
+        dtype = self._map_dtype(precision)
+        for part in self._chunks(np.flatnonzero(small), changed):
+            few = {layer: boxes[part] for layer, boxes in changed.items()}
+            result[part] = self._windows(state, flipped[part], few, dtype)
+        large = np.flatnonzero(~small)
+        for part in np.array_split(large, -(-len(large) // self._batch())) if len(large) else ():
+            keep = state.regions != torch.from_numpy(flipped[part]).to(self._device)[:, None, None]
+            result[part] = self.plain_logits(torch.where(keep[:, None], state.base, state.other), precision=precision)
+        return result
+
+    def plain_logits(self, batch: torch.Tensor, *, precision: Precision = "exact") -> torch.Tensor:
+        """Logits (B, classes) of any pictures (B, 3, H, W), evaluated in full, with the norms folded in."""
+        self._refresh()
+        parts = batch.to(self._device, self._map_dtype(precision)).split(self._batch())
+        return torch.cat([self._full(part) for part in parts])
+
+    def count_products(self, regions: IntArray) -> tuple[int, int]:
+        """Multiplications of scoring every region's flip, with whole maps and with windows."""
+        boxes = _boxes(regions)
+        return self._products * len(boxes), int(self._window_products(self._changed(boxes)).sum())
+
+    def _refresh(self) -> None:
+        tensors = [*self._module.parameters(), *self._module.buffers()]
+        versions = [(x.data_ptr(), x.dtype, 0 if x.is_inference() else x._version) for x in tensors]  # noqa: SLF001
+        hooks = sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in self._module.modules())  # noqa: SLF001
+        if [*versions, hooks] == self._versions:
+            return
+        try:
+            self._network = derive_layers(self._module, self.size)
+        except UnsupportedModule as error:
+            if not self._versions:
+                raise
+            cure = "make a new explainer, or undo the change"
+            raise ModelError(f"the module was changed and cannot be evaluated in windows: {error}; {cure}") from error
+        self._versions = [*versions, hooks]
+        example = next(self._module.parameters())
+        self._device, self._dtype = example.device, example.dtype
+
+    def _map_dtype(self, precision: Precision) -> torch.dtype:
+        check_choice("precision", precision, ("exact", "mixed"))
+        return self._dtype if precision == "exact" else torch.bfloat16
+
+    def _batch(self) -> int:
+        """Pictures whose largest map fits the cache."""
+        return max(1, _BYTES // (4 * max(_area(layer) * _channels(layer) for layer in self._network.layers)))
+
+    def _full(self, batch: torch.Tensor, base_maps: dict[Layer, BaseMap] | None = None) -> torch.Tensor:
+        """Logits of whole pictures; `base_maps` receives the maps of a single one."""
+        maps: dict[Layer, torch.Tensor] = {}
+        with torch.no_grad():
+            for layer in self._network.layers:
+                inputs = [maps[source] for source in layer.inputs]
+                sums = None
+                if not inputs:
+                    maps[layer] = batch.contiguous(memory_format=torch.channels_last)
+                elif layer.reach is None:
+                    maps[layer] = layer.finish(layer.sums([x.to(self._dtype) for x in inputs]))
+                else:
+                    result = layer.sums(inputs)
+                    if base_maps is not None and isinstance(layer.apply, Convolution) and layer.apply.suits_winograd:
+                        sums = result[0].permute(1, 2, 0).to(torch.float32, copy=True).contiguous()
+                    maps[layer] = layer.finish(result, None if layer.shortcut is None else maps[layer.shortcut])
+                if base_maps is not None and layer.reach is not None:
+                    base_maps[layer] = BaseMap(base_table(maps[layer]), sums)
+                for source in self._network.done[layer]:
+                    del maps[source]
+        return maps[self._network.result]
+
+    def _changed(self, boxes: IntArray) -> dict[Layer, IntArray]:
+        """What can differ from the base at each layer that is computed in windows."""
+        changed: dict[Layer, IntArray] = {}
+        for layer in self._network.layers:
+            if layer.reach is None:
+                continue
+            if not layer.inputs:
+                changed[layer] = boxes
+                continue
+            boxes_read = [spread(changed[source], layer.reach, _map_size(layer)) for source in layer.inputs]
+            if layer.shortcut is not None:
+                boxes_read.append(changed[layer.shortcut])
+            corners = np.stack(boxes_read)
+            changed[layer] = np.concatenate([corners[..., :2].min(0), corners[..., 2:].max(0)], axis=1)
+        return changed
+
+    def _window_products(self, changed: dict[Layer, IntArray]) -> IntArray:
+        """Multiplications of each candidate, before sizes are rounded (candidates,)."""
+        areas = np.stack([_areas(boxes) for boxes in changed.values()])
+        products: IntArray = np.array([layer.products for layer in changed]) @ areas
+        return products
+
+    def _chunks(self, candidates: IntArray, changed: dict[Layer, IntArray]) -> Iterator[IntArray]:
+        """Candidates whose windows fit the cache together at every layer."""
+        if not len(candidates):
+            return
+        most = max(_areas(boxes[candidates]).mean() * _channels(layer) for layer, boxes in changed.items())
+        count = -(-len(candidates) // max(1, int(_BYTES / (4 * most))))
+        yield from np.array_split(candidates, count)
+
+    def _windows(
+        self, state: WindowState, flipped: IntArray, changed: dict[Layer, IntArray], dtype: torch.dtype
+    ) -> torch.Tensor:
+        """Logits (candidates, classes) by way of windows in `dtype`."""
+        maps: dict[Layer, WindowMaps] = {}
+        whole: dict[Layer, torch.Tensor] = {}
+        with torch.no_grad():
+            for layer in self._network.layers:
+                if layer.reach is not None:
+                    layout = _layout(layer, layer.reach, changed[layer], maps)
+                    maps[layer] = WindowMaps(layout, state.maps[layer].table, dtype)
+                    _fill_windows(layer, layer.reach, maps, state, flipped)
+                else:
+                    inputs = [whole[x] if x in whole else maps[x].full(len(flipped)) for x in layer.inputs]
+                    whole[layer] = layer.finish(layer.sums([x.to(self._dtype) for x in inputs]))
+                for source in self._network.done[layer]:
+                    maps.pop(source, None)
+        return whole[self._network.result]
+
+
+def _layout(layer: Layer, reach: Reach, changed: IntArray, maps: dict[Layer, WindowMaps]) -> Layout:
+    """An input's windows where they serve, so that nothing need be gathered, else new ones."""
+    if reach.is_pointwise:
+        for source in layer.sources:
+            if np.array_equal(maps[source].layout.changed, changed):
+                return maps[source].layout
+    return Layout(changed, _map_size(layer))
+
+
+def _fill_windows(
+    layer: Layer, reach: Reach, maps: dict[Layer, WindowMaps], state: WindowState, flipped: IntArray
+) -> None:
+    """Computes the windows of one layer, a batch for each size."""
+    layout = maps[layer].layout
+    for group in layout.groups:
+        if not layer.inputs:
+            result = _compose(state, flipped, layout, group)
+        else:
+            shortcut = None
+            if layer.shortcut is not None:
+                shortcut = maps[layer.shortcut].window(layout, group, Reach())
+            sums = _convolve(layer, reach, maps, state, group)
+            if sums is None:
+                sums = layer.apply(*(maps[source].window(layout, group, reach) for source in layer.inputs))
+            result = layer.finish(sums, shortcut)
+        maps[layer].put(group, result)
+
+
+def _convolve(
+    layer: Layer, reach: Reach, maps: dict[Layer, WindowMaps], state: WindowState, group: Group
+) -> torch.Tensor | None:
+    """What the layer gives for the windows of a group, by Winograd's algorithm; None where that does not pay."""
+    if not isinstance(layer.apply, Convolution):
+        return None
+    source, start = maps[layer.inputs[0]], state.maps[layer].sums
+    winograd = layer.apply.winograd(len(group.members), group.size, source.table.dtype)
+    if winograd is None or start is None:
+        return None
+    return source.convolve(winograd, maps[layer].layout, group, reach, start)
+
+
+def _compose(state: WindowState, flipped: IntArray, layout: Layout, group: Group) -> torch.Tensor:
+    """Windows (members, 3, h, w) of the candidates' pictures."""
+    device = state.base.device
+    top, left = (torch.from_numpy(layout.places[axis, group.members]).to(device) for axis in (0, 1))
+    y = (top[:, None] + torch.arange(group.size[0], device=device))[:, :, None]
+    x = (left[:, None] + torch.arange(group.size[1], device=device))[:, None]
+    label = torch.from_numpy(flipped[group.members]).to(device)[:, None, None]
+    return torch.where(state.regions[y, x] == label, state.other[:, y, x], state.base[:, y, x]).transpose(0, 1)
+
+
+def _boxes(labels: IntArray) -> IntArray:
+    """Top, left, bottom and right (exclusive) of each label (n, 4)."""
+    count = int(labels.max()) + 1
+    y, x = (axis.ravel() for axis in np.indices(labels.shape))
+    boxes = np.empty((count, 4), np.int64)
+    for column, values in enumerate((y, x)):
+        lowest, highest = np.full(count, labels.size), np.zeros(count, np.int64)
+        np.minimum.at(lowest, labels.ravel(), values)
+        np.maximum.at(highest, labels.ravel(), values + 1)
+        boxes[:, column], boxes[:, column + 2] = lowest, highest
+    return boxes
+
+
+def _areas(boxes: IntArray) -> IntArray:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def _area(layer: Layer) -> int:
+    return 0 if layer.shape is None else layer.shape[1] * layer.shape[2]
+
+
+def _channels(layer: Layer) -> int:
+    return 0 if layer.shape is None else layer.shape[0]
+
+
+def _map_size(layer: Layer) -> Size:
+    if layer.shape is None:
+        raise TypeError("a layer that reads whole maps has no map size")
+    return layer.shape[1:]

@@ -1,0 +1,1 @@
+"""Coalition searches: MoXI, its games, and their values."""

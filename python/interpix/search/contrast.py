@@ -1,0 +1,72 @@
+"""Class-discriminative localization (MoXI, Appendix F): where is a class that is not the prediction?
+
+Two deletions. While the model answers with another class y, the patch goes whose removal lowers the log-odds of y
+most against those of the target t, so reward log-odds(y) - log-odds(t) (the paper drops the second log; y is the answer
+to what is left, anew at each step). Once t is the answer, the patches go that lower its own log-odds most, until it no
+longer is: these patches are t's region.
+"""
+
+import numpy as np
+
+from interpix import _core
+from interpix.arrays import IntArray
+from interpix.models.protocol.classifier import Coalitions
+from interpix.outputs import from_log_odds
+from interpix.progress import ProgressCounter
+from interpix.search.games import Found, Games
+
+__all__ = ["search_contrast"]
+
+_TARGET, _OTHER = 1, 0
+"""The first phase's two classes: it ends at the flip from the one to the other."""
+
+
+def search_contrast(games: Games, batch_size: int, counter: ProgressCounter) -> tuple[list[int], Found]:
+    """The two phases on the only image of `games`.
+
+    Returns:
+        The players that the first phase removed, and what the second one found among the rest. Its `stopped_at` is None
+        and its ranking empty if the target never became the answer.
+    """
+    removed, scored = _until_predicted(games, batch_size, counter)
+    rest = np.setdiff1d(np.arange(games.players[0]), removed)
+    found = _until_no_longer(games, rest, batch_size, counter)
+    found.evaluations += scored
+    return removed, found
+
+
+def _until_predicted(games: Games, batch_size: int, counter: ProgressCounter) -> tuple[list[int], int]:
+    """The players to remove, in order, until the target is the answer, and the number of evaluations."""
+    players, target = games.players[0], games.targets[0]
+    if games.predictions[0] == target:
+        return [], 0
+    answers = {np.ones(players, bool).tobytes(): games.predictions[0]}
+    search = _core.Search([players], [_OTHER], direction="deletion", stop="flip", batch_size=batch_size)
+    while (batch := search.ask()) is not None:
+        rival = answers.get(batch.bases[0].tobytes(), games.predictions[0])
+        pair = [games.predictions[0] if rival == target else rival, target]
+        coalitions = Coalitions(batch.owner, batch.bases, batch.row, batch.flip, np.tile(pair, (len(batch), 1)))
+        readout = games.scorer.score(coalitions)
+        answers |= {
+            mask.tobytes(): int(answer) for mask, answer in zip(coalitions.masks, readout.predicted, strict=True)
+        }
+        probability = from_log_odds(readout.log_odds[:, 1], "probability")
+        answered = np.where(readout.predicted == target, _TARGET, _OTHER)
+        search.tell(readout.log_odds[:, 0] - readout.log_odds[:, 1], probability, answered)
+        counter.add(len(batch))
+    outcome = search.outcomes()[0]
+    return np.asarray(outcome.ranking).tolist(), outcome.evaluations
+
+
+def _until_no_longer(games: Games, rest: IntArray, batch_size: int, counter: ProgressCounter) -> Found:
+    """Deletion for the target among the players `rest`; the others stay absent."""
+    if len(rest) == 0:
+        return Found.nothing(games.full[0])
+    search = _core.Search([len(rest)], [games.targets[0]], direction="deletion", stop="flip", batch_size=batch_size)
+    while (batch := search.ask()) is not None:
+        bases = np.zeros((len(batch.bases), games.players[0]), bool)
+        bases[:, rest] = batch.bases
+        flip = np.where(batch.flip < 0, -1, rest[batch.flip])
+        search.tell(*games.score_candidates(batch.owner, bases, batch.row, flip, "deletion"))
+        counter.add(len(batch))
+    return Found.of(search.outcomes()[0], rest)

@@ -1,0 +1,233 @@
+"""The games that are played on images: the players are regions, and what a coalition earns is the model's answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.absence import Absence
+from interpix.arrays import BoolArray, IntArray
+from interpix.errors import ArgumentError, bad_value
+from interpix.images import LoadedImage, to_display
+from interpix.models.protocol.classifier import Classifier, Coalitions, Scorer
+from interpix.models.protocol.targets import read_target
+from interpix.outputs import Score, Scores, read_logits, scores_of
+from interpix.regions import Regions, Superpixels, label_regions
+from interpix.search.recheck import MixedFirst
+from interpix.terms import Direction, Precision, Reward
+
+__all__ = ["Found", "Games", "ImageGame", "model_display", "model_input", "prepare_games", "score_list"]
+
+
+@dataclass(frozen=True)
+class Games:
+    """One game for each image of a call.
+
+    Attributes:
+        displays: What the model sees of each image, uint8 (H, W, 3).
+        regions: The player of each pixel (K, H, W).
+        players: The number of players of each image.
+        targets: The class that each game is about.
+        predictions: What the model answers to each whole image.
+        full: The score of each whole image.
+        scorer: Asks the model.
+        reward: What a coalition earns.
+        precision: How a search asks first; what decides is always exact.
+        mixed_first: Asks in mixed precision, and remembers for which images that pays.
+    """
+
+    displays: list[npt.NDArray[np.uint8]]
+    regions: IntArray
+    players: list[int]
+    targets: list[int]
+    predictions: list[int]
+    full: list[Score]
+    scorer: Scorer
+    reward: Reward
+    precision: Precision
+    mixed_first: MixedFirst = field(default_factory=MixedFirst)
+
+    def score(self, owner: IntArray, masks: BoolArray) -> Scores:
+        """Reward, probability and predicted class of any coalitions (c, n), exactly."""
+        coalitions = Coalitions.of_masks(owner, masks, self._targets(owner))
+        return scores_of(self.scorer.score(coalitions), self.reward)
+
+    def score_candidates(
+        self,
+        owner: IntArray,
+        bases: BoolArray,
+        row: IntArray,
+        flip: IntArray,
+        direction: Direction,
+    ) -> Scores:
+        """The same for the candidates of a step: with mixed precision those that cannot be the best stay inexact."""
+        coalitions = Coalitions(owner, bases, row, flip, self._targets(owner))
+
+        def ask(rows: IntArray | slice, *, mixed: bool) -> Scores:
+            precision: Precision = "mixed" if mixed else "exact"
+            return scores_of(self.scorer.score(coalitions[rows], precision), self.reward)
+
+        if self.precision == "exact":
+            return ask(slice(None), mixed=False)
+        return self.mixed_first.score(owner, direction, ask)
+
+    def _targets(self, owner: IntArray) -> IntArray:
+        return np.array(self.targets, np.int64)[owner][:, None]
+
+
+class ImageGame:
+    """The game on one image, as shapiq and others take it: `n_players`, and a call from coalitions to values.
+
+    Attributes:
+        n_players: The number of regions.
+        regions: The player of each pixel (H, W).
+        target: The class that the game is about.
+    """
+
+    def __init__(self, games: Games, batch_size: int) -> None:
+        """Takes the games of a call with one image."""
+        self._games = games
+        self._batch_size = batch_size
+        self.n_players: int = games.players[0]
+        self.regions: IntArray = games.regions[0]
+        self.target: int = games.targets[0]
+
+    def __call__(self, coalitions: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """What coalitions (c, n_players) earn, (c,); True = present. One coalition (n_players,) is taken too."""
+        masks = np.atleast_2d(np.asarray(coalitions, dtype=bool))
+        if masks.ndim > 2 or masks.shape[1] != self.n_players:  # noqa: PLR2004 - a table
+            cure = "pass one column for each region"
+            raise bad_value("coalitions", f"shape (c, {self.n_players})", f"shape {masks.shape}", cure)
+        parts = [masks[start : start + self._batch_size] for start in range(0, len(masks), self._batch_size)]
+        rewards = [self._games.score(np.zeros(len(part), np.int64), part)[0] for part in parts]
+        return np.concatenate(rewards) if rewards else np.empty(0)
+
+
+def prepare_games(
+    classifier: Classifier,
+    loaded: list[LoadedImage],
+    targets: Sequence[Any],
+    *,
+    regions: Regions,
+    absence: Absence,
+    reward: Reward,
+    precision: Precision,
+) -> Games:
+    """Preprocesses the images, and asks the model about the whole of them: prediction, target, score.
+
+    Args:
+        classifier: The model.
+        loaded: The images of a call.
+        targets: One index, name or None for each; None is the prediction.
+        regions: See `interpix.regions`.
+        absence: See `interpix.absence`.
+        reward: What a coalition earns.
+        precision: How a search asks first.
+    """
+    images = _stack([model_input(classifier, one) for one in loaded])
+    displays = [model_display(classifier, one, image) for one, image in zip(loaded, images, strict=True)]
+    if isinstance(regions, Superpixels):
+        labels = np.stack([label_regions(regions, display) for display in displays])
+    else:  # the same for all
+        labels = np.repeat(label_regions(regions, displays[0])[None], len(displays), axis=0)
+    scorer = classifier.scorer(images, labels, absence)
+    size = classifier.batch_size
+    # Copies: a model may write to its batch, and these images are still needed.
+    parts = [classifier.logits(images[i : i + size].copy()) for i in range(0, len(images), size)]
+    logits = np.concatenate(parts).astype(np.float64)
+    predictions = logits.argmax(axis=1).tolist()
+    classes = [
+        read_target(target, prediction, classifier.class_names, logits.shape[1])
+        for target, prediction in zip(targets, predictions, strict=True)
+    ]
+    full = score_list(scores_of(read_logits(logits, np.array(classes, np.int64)[:, None]), reward))
+    players = [int(one.max()) + 1 for one in labels]
+    return Games(displays, labels, players, classes, predictions, full, scorer, reward, precision)
+
+
+def score_list(scores: Scores) -> list[Score]:
+    """Columns of scores as a list of them."""
+    return [Score(float(r), float(p), int(c)) for r, p, c in zip(*scores, strict=True)]
+
+
+def model_input(classifier: Classifier, image: LoadedImage) -> npt.NDArray[np.float32]:
+    """What the model takes (3, H, W): a raw image preprocessed, or a preprocessed one; if its size is right."""
+    if image.raw is not None:
+        name, tensor = "preprocess", np.asarray(classifier.preprocess(image.raw))
+        cure = "make the preprocessing resize and crop to it"
+    elif image.tensor is not None:
+        name, tensor = "image", image.tensor
+        cure = "resize it, or pass the raw image and the model preprocesses it"
+    else:
+        raise ArgumentError("`image`: expected pixels, got none; pass an image")
+    size = classifier.input_size
+    if size is not None and tensor.shape[1:] != tuple(size):
+        got = f"{tensor.shape[1]} x {tensor.shape[2]}"
+        raise bad_value(name, f"{size} pixels for model `{classifier.name}`", got, cure)
+    return tensor
+
+
+def model_display(classifier: Classifier, image: LoadedImage, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """What people see of an image whose `tensor` the model takes: uint8 (H, W, 3)."""
+    return to_display(tensor) if image.raw is None else np.asarray(classifier.display(image.raw))
+
+
+def _stack(images: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    sizes = sorted({image.shape for image in images})
+    if len(sizes) > 1:
+        raise bad_value("image", "images of one size in a call", sizes, "resize them, or call once for each")
+    return np.stack(images)
+
+
+@dataclass
+class Found:
+    """What a search, or a ranking, found on one image.
+
+    Attributes:
+        ranking: The players in the order found (k,).
+        reward: After 0 ... k players (k + 1,).
+        probability: Of the target, after 0 ... k players (k + 1,).
+        predicted: After 0 ... k players (k + 1,).
+        gaps: By how much each player beat the second best (k,).
+        stopped_at: The number of players at the flip, if there was one.
+        empty: The score with all players absent.
+        evaluations: The number of coalitions scored.
+        image: Which image of the call.
+        values: What each player was assigned (n,), where that is what ranks them.
+    """
+
+    ranking: IntArray
+    reward: npt.NDArray[np.float64]
+    probability: npt.NDArray[np.float64]
+    predicted: IntArray
+    gaps: npt.NDArray[np.float64]
+    stopped_at: int | None
+    empty: Score
+    evaluations: int
+    image: int = 0
+    values: npt.NDArray[np.float64] | None = None
+
+    @classmethod
+    def of(cls, outcome: Any, players: IntArray | None = None) -> "Found":
+        """What the search's `outcome` says, its players renamed by `players` if these are given."""
+        ranking = np.asarray(outcome.ranking)
+        return cls(
+            ranking if players is None else players[ranking],
+            np.asarray(outcome.reward),
+            np.asarray(outcome.probability),
+            np.asarray(outcome.predicted),
+            np.asarray(outcome.gaps, np.float64),
+            outcome.stopped_at,
+            Score(*outcome.empty),
+            outcome.evaluations,
+            outcome.image,
+        )
+
+    @classmethod
+    def nothing(cls, start: Score) -> "Found":
+        """No player was there to be found."""
+        none = np.empty(0)
+        reward, probability = np.array([start.reward]), np.array([start.probability])
+        return cls(none.astype(np.int64), reward, probability, np.array([start.predicted]), none, None, start, 0)

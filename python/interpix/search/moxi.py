@@ -1,0 +1,459 @@
+"""MoXI: the group of patches that decides together (Sumiyasu, Kawamoto, Kera, CVPR 2024).
+
+Insertion adds, step by step, the patch that raises the reward of what is already there the most, until the
+model answers with the target; deletion takes away the patch that lowers it the most, until it no longer does.
+The search itself is in Rust; here the model is asked.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from interpix import _core
+from interpix.absence import AbsenceInput, Fill, read_absence
+from interpix.arrays import AnyArray, BoolArray, from_numpy, to_numpy
+from interpix.checks import check_choice, check_positive, plain
+from interpix.errors import InterpixError, bad_type, bad_value
+from interpix.images import ImageInput, read_images
+from interpix.models import as_classifier
+from interpix.models.protocol.classifier import Classifier
+from interpix.outputs import Scores
+from interpix.progress import ProgressCounter
+from interpix.regions import RegionsInput, read_regions, regions_name
+from interpix.results.explanation import Explanation
+from interpix.search.contrast import search_contrast
+from interpix.search.games import Found, Games, ImageGame, prepare_games, score_list
+from interpix.terms import Direction, Precision, Sampler, Stop, Target, check_reward, check_stop
+
+__all__ = ["MoXI"]
+
+_IN_FLIGHT = 64
+_BATCH_DIMENSIONS = 4
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call's games and how it began, for its results."""
+
+    games: Games
+    direction: Direction
+    options: dict[str, Any]
+    started: float
+
+
+class MoXI:
+    """Finds the smallest groups of patches that make, and that break, a classifier's answer.
+
+    One object serves any number of images; nothing of a call is kept on it.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        regions: RegionsInput = "auto",
+        absence: AbsenceInput = "auto",
+        reward: str = "log_odds",
+        precision: Precision = "exact",
+        batch_size: int | Literal["auto"] = "auto",
+    ) -> None:
+        """Checks the options; no model is run yet.
+
+        Args:
+            model: A torch module (timm, torchvision, Hugging Face or any other that returns logits), a Hugging Face
+                pipeline, an `interpix.TorchClassifier`, a native model, an `interpix.CallableClassifier`, or any
+                function from float32 (B, 3, H, W) to logits (B, classes).
+            regions: `"auto"` (the tokens of a Vision Transformer where tokens are dropped, else a grid of 7 x 7 = 49
+                patches), `"tokens"`, a grid ("14x14", 14, (14, 14)), `Superpixels`, or an integer label map over the
+                image that the model sees.
+            absence: What absent means, see `DropTokens`, `MaskAttention` and `Fill`; `"auto"` is `DropTokens` where the
+                model has tokens, else zero after normalization. The result says which.
+            reward: `"log_odds"` (the paper's), `"log_probability"`, `"probability"` or `"logit"`.
+            precision: `"mixed"` scores a step's candidates with bfloat16 products and then those that may be the best
+                exactly, by a statistical rule (see `interpix.search.recheck`); PyTorch models only.
+            batch_size: The greatest number of coalitions handed out at once; `"auto"` is the model's own choice. How
+                many of these go through it at once follows from a CPU's cache or a CUDA device's free memory, measured
+                on the first few; where memory runs out, fewer do, and the result says so.
+        """
+        self._classifier: Classifier = as_classifier(model)
+        self._reward = check_reward(reward)
+        check_choice("precision", precision, ("exact", "mixed"))
+        self._precision: Precision = precision
+        self._absence = read_absence(absence, self._classifier.token_grid)
+        automatic = isinstance(regions, str) and regions == "auto" and isinstance(self._absence, Fill)
+        self._regions = read_regions(regions, None if automatic else self._classifier.token_grid)
+        batch_size = plain(batch_size)
+        if batch_size != "auto":
+            check_positive("batch_size", batch_size)
+        self._given_batch_size = None if batch_size == "auto" else batch_size
+
+    def _batch_size(self, games: Games) -> int:
+        return self._given_batch_size or games.scorer.batch_size
+
+    def __repr__(self) -> str:
+        """One line for people: what `"auto"` has picked, too."""
+        return f"MoXI({self._classifier.name}, regions={regions_name(self._regions)}, absence={self._absence.name})"
+
+    def explain(
+        self,
+        image: ImageInput | Sequence[ImageInput],
+        target: Target | Sequence[Target] = None,
+        *,
+        direction: Direction = "insertion",
+        stop: Stop = "flip",
+        min_confidence: float = 0.0,
+        progress: bool = False,
+    ) -> Any:
+        """Searches, patch by patch.
+
+        Args:
+            image: One image, or a list or batch of them, which then share every batch of the model.
+            target: The class to explain, by index or name, or one for each image; None: the prediction.
+            direction: `"insertion"`: which patches suffice? `"deletion"`: which ones are needed?
+            stop: `"flip"`: once the answer is (insertion) or no longer is (deletion) the target; `"all"`:
+                rank all patches; an integer: so many patches.
+            min_confidence: With `"flip"` and insertion: the target must reach this probability too.
+            progress: Show the number of evaluations on stderr.
+
+        Returns:
+            An `Explanation`, or a list of them if many images were given.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C; its attribute `explanations` holds what was found until then.
+            ModelError: The model failed; its attribute `explanations` holds what was found until then.
+        """
+        stop, min_confidence = plain(stop), plain(min_confidence)
+        _check_search(direction, stop, min_confidence)
+        options = {"method": "MoXI", "stop": stop, "min_confidence": min_confidence}
+        call, many = self._begin(image, target, direction, options)
+        games = call.games
+        search = _core.Search(
+            games.players,
+            games.targets,
+            direction=direction,
+            stop=stop,
+            min_confidence=min_confidence,
+            batch_size=self._batch_size(games),
+            in_flight=_IN_FLIGHT,
+            full=[(score.reward, score.probability, score.predicted) for score in games.full],
+        )
+
+        def results() -> list[Explanation]:
+            return self._results(call, [Found.of(outcome) for outcome in search.outcomes()])
+
+        with _keeping(results):
+            _drive(search, games, direction, progress=progress)
+        return results() if many else results()[0]
+
+    def one_shot(
+        self,
+        image: ImageInput | Sequence[ImageInput],
+        target: Target | Sequence[Target] = None,
+        *,
+        direction: Direction = "insertion",
+        progress: bool = False,
+    ) -> Any:
+        """MoXI(-), for comparison: ranks every patch once by what it does alone, without interactions.
+
+        Takes 2 n + 3 evaluations for n patches: n + 1 for the ranking, n + 1 for the curve along it, and the whole
+        image. Arguments and result as in `explain`, with all patches ranked; the patches' `values` are f(a) - f({})
+        (insertion) or (f(N) - f(N - a)) / n (deletion).
+        """
+
+        def assign(game: Callable[[BoolArray], Any], players: int, batch_size: int) -> tuple[Any, int]:
+            _, values = _core.one_shot(players, game, direction=direction, batch_size=batch_size)
+            return values, players + 1
+
+        return self._assign(image, target, direction, {"method": "MoXI(-)"}, assign, progress=progress)
+
+    def shapley(
+        self,
+        image: ImageInput | Sequence[ImageInput],
+        target: Target | Sequence[Target] = None,
+        *,
+        sampler: Sampler = "moxi",
+        rounds: int = 200,
+        seed: int = 0,
+        direction: Direction = "insertion",
+        progress: bool = False,
+    ) -> Any:
+        """Shapley values of the patches, for comparison, and the curve along their ranking.
+
+        Args:
+            image: As in `explain`.
+            target: As in `explain`.
+            sampler: `"moxi"`: the paper's, `rounds` random coalitions for each patch, of one size ratio a round;
+                `"permutation"`: `rounds` random orders of all patches; `"exact"`: all coalitions, up to 16 patches.
+            rounds: Of the samplers; for n patches `"moxi"` evaluates 2 n coalitions a round, `"permutation"` n + 1.
+            seed: Of the samplers.
+            direction: Whether the curve adds (insertion) or removes (deletion) the most important patches first.
+            progress: Show the number of evaluations on stderr.
+
+        Returns:
+            An `Explanation` with `values`, or a list of them if many images were given. After Ctrl-C, or if the model
+            failed, the exception's attribute `explanations` holds those of the images that were done.
+        """
+        rounds, seed = plain(rounds), plain(seed)
+        check_positive("rounds", rounds)
+
+        def assign(game: Callable[[BoolArray], Any], players: int, batch_size: int) -> tuple[Any, int]:
+            values, _, evaluations = _core.shapley_values(
+                players, game, sampler=sampler, rounds=rounds, seed=seed, batch_size=batch_size
+            )
+            return values, evaluations
+
+        options = {"method": "Shapley", "sampler": sampler, "rounds": rounds, "seed": seed}
+        return self._assign(image, target, direction, options, assign, progress=progress)
+
+    def contrast(self, image: ImageInput, target: int | str, *, progress: bool = False) -> Explanation:
+        """Where is a class that is not the prediction? Class-discriminative localization (Appendix F).
+
+        Patches are removed until `target` is the model's answer, then those that this answer needs: its region.
+
+        Args:
+            image: One image.
+            target: The class to find.
+            progress: Show the number of evaluations on stderr.
+
+        Returns:
+            A deletion whose `group` is the target's region and whose `removed_before` are the patches that went first.
+            `stopped_at` is None if the target never became the answer.
+        """
+        options = {"method": "MoXI contrast", "stop": "flip", "min_confidence": 0.0}
+        call, many = self._begin(image, target, "deletion", options)
+        if many:
+            raise bad_value("image", "one image", "several", "call contrast once for each")
+        with ProgressCounter("contrast", enabled=progress) as counter:
+            removed, found = search_contrast(call.games, self._batch_size(call.games), counter)
+        return self._results(call, [found], removed_before=tuple(removed))[0]
+
+    def game(self, image: ImageInput, target: Target = None) -> ImageGame:
+        """The game on one image for other libraries (shapiq): `n_players`, and a call from coalitions to rewards."""
+        call, many = self._begin(image, target, "insertion", {})
+        if many:
+            raise bad_value("image", "one image", "several", "make a game of each")
+        return ImageGame(call.games, self._batch_size(call.games))
+
+    def attribute(
+        self,
+        inputs: AnyArray,
+        baselines: Any = None,
+        target: Any = None,
+        additional_forward_args: None = None,
+        feature_mask: Any = None,
+    ) -> AnyArray:
+        """Captum's way to ask: preprocessed `inputs` (B, 3, H, W) or (3, H, W) in, heat maps like it out.
+
+        The search is an insertion that stops at the flip. Each channel holds the whole heat map.
+
+        Args:
+            inputs: Preprocessed images, numpy or torch.
+            baselines: What absent means: a number, or an array that broadcasts to one image, or one
+                image for each of `inputs`; None: this object's `absence`.
+            target: A class for all, or one for each image; None: the prediction.
+            additional_forward_args: Not supported: put them into the function that is the model.
+            feature_mask: Integer label map, (H, W) or with leading dimensions, for all images or one
+                for each; None: this object's `regions`.
+        """
+        if additional_forward_args is not None:
+            cure = "put the arguments into the function that is the model"
+            raise bad_value("additional_forward_args", "None", "something else", cure)
+        array = to_numpy(inputs, "inputs")
+        single = array.ndim != _BATCH_DIMENSIONS
+        batch = array[None] if single else array
+        targets = _per_image(target, len(batch))
+        maps = np.stack(
+            [
+                self._for_image(baselines, feature_mask, index, len(batch)).explain(image, targets[index]).attribution()
+                for index, image in enumerate(batch)
+            ]
+        )
+        filled = np.repeat(maps[:, None], batch.shape[1], axis=1)
+        return from_numpy(filled[0] if single else filled, like=inputs)
+
+    def _for_image(self, baselines: Any, feature_mask: Any, index: int, count: int) -> "MoXI":
+        """This object with Captum's `baselines` and `feature_mask` of one image."""
+        return MoXI(
+            self._classifier,
+            regions=self._regions if feature_mask is None else _slice(feature_mask, index, count),
+            absence=self._absence if baselines is None else _slice(baselines, index, count),
+            reward=self._reward,
+            precision=self._precision,
+            batch_size=self._given_batch_size or "auto",
+        )
+
+    def _begin(self, image: Any, target: Any, direction: Direction, options: dict[str, Any]) -> tuple[_Call, bool]:
+        """Reads the images and prepares their games; also whether many images were given."""
+        started = time.perf_counter()
+        loaded, many = read_images(image)
+        games = prepare_games(
+            self._classifier,
+            loaded,
+            _per_image(target, len(loaded)),
+            regions=self._regions,
+            absence=self._absence,
+            reward=self._reward,
+            precision=self._precision,
+        )
+        return _Call(games, direction, options, started), many
+
+    def _assign(
+        self,
+        image: Any,
+        target: Any,
+        direction: Direction,
+        options: dict[str, Any],
+        assign: Callable[[Callable[[BoolArray], Any], int, int], tuple[Any, int]],
+        *,
+        progress: bool,
+    ) -> Any:
+        """Explains with a method that assigns a value to each patch: values, ranking, and the curve along it."""
+        _check_search(direction, "all", 0.0)
+        options = {**options, "stop": "all", "min_confidence": 0.0}
+        call, many = self._begin(image, target, direction, options)
+        ranked: list[Found] = []
+
+        def results() -> list[Explanation]:
+            return self._results(call, ranked)
+
+        with _keeping(results), ProgressCounter(str(options["method"]), enabled=progress) as counter:
+            for index, players in enumerate(call.games.players):
+
+                def game(masks: BoolArray, index: int = index) -> Any:
+                    counter.add(len(masks))
+                    return call.games.score(np.full(len(masks), index), masks)[0]
+
+                values, evaluations = assign(game, players, self._batch_size(call.games))
+                found = self._along(call, index, np.asarray(values), counter)
+                found.evaluations += evaluations
+                ranked.append(found)
+        return results() if many else results()[0]
+
+    def _along(self, call: _Call, index: int, values: Any, counter: ProgressCounter) -> Found:
+        """The curve along the ranking by `values`, greatest first."""
+        players, insertion = len(values), call.direction == "insertion"
+        ranking = np.argsort(-values, kind="stable")
+        steps = np.zeros((players + 1, players), np.bool_)
+        for step, player in enumerate(ranking, start=1):
+            steps[step:, player] = True
+        curve = self._score_all(call.games, index, steps if insertion else ~steps, counter)
+        done = (curve[2] == call.games.targets[index]) == insertion
+        ends = score_list(curve)
+        return Found(
+            ranking,
+            *curve,
+            gaps=np.append(-np.diff(values[ranking]), np.inf),
+            stopped_at=int(done.argmax()) if done.any() else None,
+            empty=ends[0] if insertion else ends[-1],
+            evaluations=len(steps),
+            image=index,
+            values=values,
+        )
+
+    def _score_all(self, games: Games, index: int, masks: BoolArray, counter: ProgressCounter) -> Scores:
+        parts = []
+        size = self._batch_size(games)
+        for start in range(0, len(masks), size):
+            chunk = masks[start : start + size]
+            parts.append(games.score(np.full(len(chunk), index), chunk))
+            counter.add(len(chunk))
+        rewards, probabilities, predicted = zip(*parts, strict=True)
+        return np.concatenate(rewards), np.concatenate(probabilities), np.concatenate(predicted)
+
+    def _results(self, call: _Call, found: Sequence[Found], removed_before: tuple[int, ...] = ()) -> list[Explanation]:
+        provenance = self._provenance(call)
+        return [self._result(call, one, dict(provenance), removed_before) for one in found]
+
+    def _result(
+        self, call: _Call, found: Found, provenance: dict[str, Any], removed_before: tuple[int, ...]
+    ) -> Explanation:
+        games, image, names = call.games, found.image, self._classifier.class_names
+        return Explanation(
+            ranking=found.ranking.astype(np.int64),
+            rewards=found.reward,
+            probabilities=found.probability,
+            predicted=found.predicted.astype(np.int64),
+            gaps=found.gaps,
+            stopped_at=found.stopped_at,
+            target=games.targets[image],
+            prediction=games.predictions[image],
+            full=games.full[image],
+            empty=found.empty,
+            direction=call.direction,
+            # The whole image is scored before the search.
+            evaluations=found.evaluations + 1,
+            seconds=time.perf_counter() - call.started,
+            regions=games.regions[image],
+            image=games.displays[image],
+            class_names=None if names is None else tuple(names),
+            provenance=provenance,
+            values=found.values,
+            removed_before=removed_before,
+        )
+
+    def _provenance(self, call: _Call) -> dict[str, Any]:
+        reduced = call.games.scorer.reduced_to
+        return (
+            call.options
+            | {
+                "interpix": _core.__version__,
+                "numpy": np.__version__,
+                "regions": regions_name(self._regions),
+                "absence": self._absence.name,
+                "reward": self._reward,
+                "precision": self._precision,
+                "batch_size": self._batch_size(call.games),
+            }
+            | ({} if reduced is None else {"batch_size_reduced_to": reduced})
+            | self._classifier.provenance()
+        )
+
+
+@contextmanager
+def _keeping(results: Callable[[], list[Explanation]]) -> Iterator[None]:
+    """Ctrl-C and errors that are raised inside carry what was found until then."""
+    try:
+        yield
+    except (KeyboardInterrupt, InterpixError) as error:
+        error.explanations = results()  # type: ignore[union-attr]
+        raise
+
+
+def _drive(search: _core.Search, games: Games, direction: Direction, *, progress: bool) -> None:
+    """Answers the search until it has no more questions."""
+    with ProgressCounter(direction, enabled=progress) as counter:
+        while (batch := search.ask()) is not None:
+            search.tell(*games.score_candidates(batch.owner, batch.bases, batch.row, batch.flip, direction))
+            counter.add(len(batch))
+
+
+def _per_image(target: Any, count: int) -> list[Any]:
+    """One target for each image from one for all, a sequence, or an array."""
+    if hasattr(target, "tolist"):
+        target = target.tolist()
+    if not isinstance(target, list | tuple):
+        return [target] * count
+    if len(target) != count:
+        cure = "pass one for all, or one for each image"
+        raise bad_value("target", f"{count} targets for {count} images", len(target), cure)
+    return list(target)
+
+
+def _slice(value: Any, index: int, count: int) -> Any:
+    """The part of a Captum argument that belongs to one image."""
+    if getattr(value, "ndim", 0) == _BATCH_DIMENSIONS and value.shape[0] == count:
+        return value[index]
+    return value
+
+
+def _check_search(direction: object, stop: object, min_confidence: object) -> None:
+    check_choice("direction", direction, ("insertion", "deletion"))
+    check_stop(stop)
+    if isinstance(min_confidence, bool) or not isinstance(min_confidence, int | float):
+        raise bad_type("min_confidence", "a probability in 0 ... 1", min_confidence, "0 asks for none")
+    if not 0 <= min_confidence <= 1:
+        raise bad_value("min_confidence", "a probability in 0 ... 1", min_confidence, "0 asks for none")

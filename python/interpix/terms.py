@@ -1,0 +1,60 @@
+"""The words in which a search is asked for, shared by searches, methods, metrics and results, and their checks."""
+
+from typing import Literal, TypeAlias, get_args
+
+from interpix.checks import check_choice, check_positive
+from interpix.errors import bad_value
+
+__all__ = [
+    "Direction",
+    "Precision",
+    "Reward",
+    "Sampler",
+    "Stop",
+    "Target",
+    "check_direction",
+    "check_reward",
+    "check_sampler",
+    "check_stop",
+]
+
+Direction: TypeAlias = Literal["insertion", "deletion"]
+"""Grow from nothing, or shrink from the whole image."""
+Precision: TypeAlias = Literal["exact", "mixed"]
+"""All in the model's own number type, or matrix products in bfloat16."""
+Reward: TypeAlias = Literal["log_odds", "log_probability", "probability", "logit"]
+"""What a coalition earns: log(p / (1 - p)), log p, p, or the target's raw logit."""
+Sampler: TypeAlias = Literal["exact", "moxi", "permutation"]
+"""How Shapley values are computed: from all coalitions, or from samples in one of two ways."""
+Stop: TypeAlias = Literal["flip", "all"] | int
+"""At the flip of the answer, after all patches, or after k."""
+Target: TypeAlias = int | str | None
+"""A class index, a class name, or None for the prediction."""
+
+
+def check_direction(direction: object) -> None:
+    """Refuses everything but a `Direction`."""
+    check_choice("direction", direction, get_args(Direction))
+
+
+def check_reward(reward: str) -> Reward:
+    """`reward` itself, if it is one."""
+    for known in get_args(Reward):
+        if reward == known:
+            return known  # type: ignore[no-any-return]
+    names = ", ".join(f'"{name}"' for name in get_args(Reward))
+    raise bad_value("reward", f"one of {names}", repr(reward), 'the paper uses "log_odds"')
+
+
+def check_sampler(sampler: object) -> None:
+    """Refuses everything but a `Sampler`."""
+    check_choice("sampler", sampler, get_args(Sampler))
+
+
+def check_stop(stop: object) -> None:
+    """Refuses everything but a `Stop`."""
+    if stop in ("flip", "all"):
+        return
+    if isinstance(stop, str):
+        raise bad_value("stop", '"flip", "all" or a number of patches', repr(stop), "pick one")
+    check_positive("stop", stop)
