@@ -10,7 +10,7 @@ from interpix.models import as_classifier
 from interpix.models.protocol.classifier import Coalitions
 from interpix.models.protocol.pictures import compose
 from interpix.models.torch.memory import memory_of
-from interpix.models.torch.scorers import WindowScorer
+from interpix.models.windows.scorer import WindowScorer
 from interpix.outputs import read_logits
 from torch_models import HEIGHT, WIDTH, convolutions, picture, vit
 

@@ -8,7 +8,7 @@ from torch import nn
 import interpix as ix
 from interpix.models import as_classifier
 from interpix.models.protocol.classifier import Coalitions
-from interpix.models.torch.scorers import WindowScorer
+from interpix.models.windows.scorer import WindowScorer
 from torch_models import HEIGHT, WIDTH, convolutions, picture, vit
 
 timm = pytest.importorskip("timm")

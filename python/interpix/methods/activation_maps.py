@@ -1,8 +1,6 @@
 """The inner maps of torch modules: found by hooks that are gone after the call, or by the module's own equations."""
 
-import contextlib
 import difflib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,9 +13,9 @@ from torch.nn.functional import interpolate
 from interpix.errors import ArgumentError, bad_value
 from interpix.methods.base import Facts, Map
 from interpix.methods.differentiable import Differentiable
-from interpix.models.adapters.torch import TorchClassifier
 from interpix.models.tokens.families import read_anatomy
 from interpix.models.tokens.vit import Anatomy, Block, advance, level
+from interpix.models.torch.module import TorchModule, hooked
 
 __all__ = ["attention_rollout", "class_activation_map"]
 
@@ -54,22 +52,12 @@ class _Watch:
         elif output.ndim == _TOKEN_DIMENSIONS:
             self.tokens_after = True
 
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        """Hooks for the time of a forward pass."""
-        handles = [part.register_forward_hook(self.see) for part in self.names]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
 
 def class_activation_map(
     model: Differentiable, image: npt.NDArray[np.float32], layer: str | None, weights: Literal["mean", "plus_plus"]
 ) -> tuple[Map, str]:
     """The map (H, W) of one image (3, H, W), and the name of the layer that it was read from."""
-    module, size = model.classifier.module, (image.shape[1], image.shape[2])
+    module, size = model.net.module, (image.shape[1], image.shape[2])
     anatomy = read_anatomy(module)
     names = {part: name for name, part in module.named_modules()}
     if layer is not None:
@@ -78,25 +66,24 @@ def class_activation_map(
         first_norm = anatomy.blocks[-1].norm1
         names = {part: name for part, name in names.items() if part is first_norm}
     watch = _Watch(names)
-    with model.recording(), watch.watching():
-        score = model.scores(model.tensor(image[None]).requires_grad_().clone())
+    with model.net.recording(), hooked(watch.names, watch.see):
+        score = model.scores(model.net.tensor(image[None]).requires_grad_().clone())
         if watch.found is None or watch.tokens_after:
-            raise _no_map(model.classifier, layer)
+            raise _no_map(model.net, layer)
         (gradient,) = model.differentiate(score, watch.found)
     maps, gradients = (_as_map(one.detach().double(), watch, anatomy, size) for one in (watch.found, gradient))
     total = (_channel_weights(maps, gradients, weights)[:, None, None] * maps).sum(0).clamp(min=0)
     return _enlarge(total, size), watch.layer
 
 
-def attention_rollout(classifier: TorchClassifier, image: npt.NDArray[np.float32]) -> tuple[Map, Facts]:
+def attention_rollout(net: TorchModule, image: npt.NDArray[np.float32]) -> tuple[Map, Facts]:
     """The map (H, W) of one image (3, H, W), and which tokens' rows it is."""
-    anatomy = read_anatomy(classifier.module)
+    anatomy = read_anatomy(net.module)
     if anatomy is None:
         cure = "use GradCAM or RISE"
-        raise bad_value("model", "a Vision Transformer that interpix knows", f"`{classifier.name}`", cure)
-    with classifier.evaluating():
-        tensor = torch.from_numpy(np.array(image[None], np.float32)).to(classifier.device, classifier.dtype)
-        tokens = anatomy.embed(tensor)
+        raise bad_value("model", "a Vision Transformer that interpix knows", f"`{net.name}`", cure)
+    with net.evaluating():
+        tokens = anatomy.embed(net.tensor(image[None]))
         rollout = torch.eye(tokens.shape[1], dtype=torch.float64, device=tokens.device)
         for block in anatomy.blocks:
             entry = level(block, tokens)
@@ -159,8 +146,8 @@ def _part(module: nn.Module, layer: str) -> nn.Module:
         raise bad_value("layer", "the name of a layer", repr(layer), cure) from None
 
 
-def _no_map(classifier: TorchClassifier, layer: str | None) -> ArgumentError:
+def _no_map(net: TorchModule, layer: str | None) -> ArgumentError:
     if layer is not None:
         return bad_value("layer", "a layer that runs", f"`{layer}`, which does not", "name another one")
     need = "a model whose head reads a map (B, C, h, w)"
-    return bad_value("model", need, f"`{classifier.name}`", "name the layer, or use RISE")
+    return bad_value("model", need, f"`{net.name}`", "name the layer, or use RISE")

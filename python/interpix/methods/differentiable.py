@@ -1,9 +1,5 @@
 """A torch classifier's score of one class, and its gradients; the module is left as it was."""
 
-import contextlib
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -11,7 +7,7 @@ from torch import Tensor
 
 from interpix.errors import ModelError
 from interpix.methods.base import Output
-from interpix.models.adapters.torch import TorchClassifier
+from interpix.models.torch.module import TorchModule
 
 __all__ = ["Differentiable"]
 
@@ -22,31 +18,20 @@ class Differentiable:
     """The score of one class as a differentiable function of the model's input.
 
     Attributes:
-        classifier: The torch module.
+        net: The torch module.
         batch_size: How many pictures are differentiated at once.
     """
 
-    def __init__(self, classifier: TorchClassifier, target: int, output: Output, batch_size: int | None) -> None:
+    def __init__(self, net: TorchModule, target: int, output: Output, batch_size: int | None) -> None:
         """Nothing is run yet."""
-        self.classifier = classifier
-        self.batch_size = batch_size or (_CPU_BATCH if classifier.device.type == "cpu" else _GPU_BATCH)
+        self.net = net
+        self.batch_size = batch_size or (_CPU_BATCH if net.device.type == "cpu" else _GPU_BATCH)
         self._target = target
         self._output = output
 
-    @contextlib.contextmanager
-    def recording(self) -> Iterator[None]:
-        """Evaluation mode with gradients, whatever the caller has turned off; no parameter collects any."""
-        with self.classifier.evaluating(), torch.inference_mode(mode=False), torch.enable_grad():
-            yield
-
-    def tensor(self, array: npt.NDArray[np.floating[Any]]) -> Tensor:
-        """An array as a tensor of the module's device and number type."""
-        rows = torch.from_numpy(np.array(array, np.float32))
-        return rows.to(self.classifier.device, self.classifier.dtype)
-
     def scores(self, pictures: Tensor) -> Tensor:
         """The target's score (B,) of pictures (B, 3, H, W); for use within `recording`."""
-        logits = self.classifier.forward(pictures).float()
+        logits = self.net.forward(pictures).float()
         values = logits if self._output == "logit" else logits.softmax(dim=1)
         return values[:, self._target]
 
@@ -56,19 +41,19 @@ class Differentiable:
         Raises:
             ModelError: The score does not depend on the input by differentiable steps, or a gradient is not finite.
         """
-        with self.recording():
+        with self.net.recording():
             # A copy in ordinary memory: a tensor made in inference mode takes no gradient, and a model may write to it.
             leaf = pictures.detach().clone().requires_grad_()
             scores = self.scores(leaf.clone())
             (gradient,) = self.differentiate(scores, leaf)
         if not gradient.isfinite().all():
-            raise ModelError(f"model `{self.classifier.name}`: its gradients hold NaN or infinity; check its weights")
+            raise ModelError(f"model `{self.net.name}`: its gradients hold NaN or infinity; check its weights")
         return scores.detach().double(), gradient.double()
 
     def differentiate(self, scores: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The gradients of each score with respect to its own row of `inputs`."""
         if not scores.requires_grad:
-            message = f"model `{self.classifier.name}`: its logits carry no gradient; it may detach its input"
+            message = f"model `{self.net.name}`: its logits carry no gradient; it may detach its input"
             raise ModelError(message)
         gradients: tuple[Tensor, ...] = torch.autograd.grad(scores.sum(), inputs)
         return gradients
@@ -77,7 +62,7 @@ class Differentiable:
         self, start: npt.NDArray[np.float32], end: npt.NDArray[np.float32], steps: int
     ) -> npt.NDArray[np.float64]:
         """The integral of the gradient along the straight way between two pictures (3, H, W), by midpoints."""
-        first, last = self.tensor(start), self.tensor(end)
+        first, last = self.net.tensor(start), self.net.tensor(end)
         total = torch.zeros(first.shape, dtype=torch.float64, device=first.device)
         midpoints = (torch.arange(steps, dtype=torch.float64, device=first.device) + 0.5) / steps
         for share in midpoints.to(first.dtype).split(self.batch_size):

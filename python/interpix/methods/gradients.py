@@ -37,7 +37,7 @@ class Gradient(MapMethod):
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:
         model = differentiable(question, self.name, self.output)
-        _, gradient = model.gradients(model.tensor(question.tensor[None]))
+        _, gradient = model.gradients(model.net.tensor(question.tensor[None]))
         return gradient[0].sum(0).cpu().numpy(), {}
 
 
@@ -75,7 +75,7 @@ class IntegratedGradients(MapMethod):
         fill = read_fill(self.baseline)
         start, end = fill.make(question.tensor, question.classifier), question.tensor
         values = model.integrated(start, end, self.steps).sum(0)
-        scores, _ = model.gradients(model.tensor(np.stack([start, end])))
+        scores, _ = model.gradients(model.net.tensor(np.stack([start, end])))
         error = float(values.sum()) - float(scores[1] - scores[0])
         return values, {"baseline": fill.name, "completeness_error": error}
 

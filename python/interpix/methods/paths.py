@@ -63,7 +63,7 @@ class GuidedIG(MapMethod):
         fill = read_fill(self.baseline)
 
         def gradient(point: Array) -> Array:
-            return np.asarray(model.gradients(model.tensor(point[None]))[1][0].cpu())
+            return np.asarray(model.gradients(model.net.tensor(point[None]))[1][0].cpu())
 
         start = fill.make(question.tensor, question.classifier).astype(np.float64)
         steps = guided_steps(start, question.tensor.astype(np.float64), gradient, self)
@@ -135,7 +135,7 @@ class BlurIG(MapMethod):
             part = sigmas[first : first + model.batch_size]
             pictures = np.stack([_blurred(image, sigma) for sigma in part])
             slopes = np.stack([_blurred(image, sigma + _STEP) for sigma in part]) - pictures
-            _, gradients = model.gradients(model.tensor(pictures))
+            _, gradients = model.gradients(model.net.tensor(pictures))
             total -= (slopes / _STEP * gradients.cpu().numpy()).sum(0)
         return (total * self.sigma / self.steps).sum(0), {}
 

@@ -128,9 +128,9 @@ def _ask_captum(method: Any) -> _Ask:
         from interpix.methods.differentiable import Differentiable  # noqa: PLC0415 - torch only when it is used
 
         model = Differentiable(question.classifier, question.target, "logit", None)
-        with model.recording():
+        with model.net.recording():
             # Captum warns about inputs that do not ask for a gradient.
-            return method.attribute(model.tensor(question.tensor[None]).requires_grad_(), target=question.target)
+            return method.attribute(model.net.tensor(question.tensor[None]).requires_grad_(), target=question.target)
 
     return ask
 

@@ -1,1 +1,3 @@
 """What comes out: frozen raw numbers with their provenance."""
+
+__all__: list[str] = []

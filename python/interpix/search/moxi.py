@@ -20,7 +20,6 @@ from interpix.checks import check_choice, check_positive, plain
 from interpix.errors import InterpixError, bad_type, bad_value
 from interpix.images import ImageInput, read_images
 from interpix.models import as_classifier
-from interpix.models.protocol.classifier import Classifier
 from interpix.outputs import Scores
 from interpix.progress import ProgressCounter
 from interpix.regions import RegionsInput, read_regions, regions_name
@@ -79,7 +78,7 @@ class MoXI:
                 many of these go through it at once follows from a CPU's cache or a CUDA device's free memory, measured
                 on the first few; where memory runs out, fewer do, and the result says so.
         """
-        self._classifier: Classifier = as_classifier(model)
+        self._classifier = as_classifier(model)
         self._reward = check_reward(reward)
         check_choice("precision", precision, ("exact", "mixed"))
         self._precision: Precision = precision

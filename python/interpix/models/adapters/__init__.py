@@ -1,1 +1,3 @@
 """What people bring: torch modules, native models, functions, names of models."""
+
+__all__: list[str] = []

@@ -13,7 +13,7 @@ from torch import nn
 from interpix.arrays import to_numpy
 from interpix.errors import bad_type, bad_value
 
-__all__ = ["Preprocessing", "describe_source", "find_class_names", "find_preprocessing", "read_preprocessing", "unwrap"]
+__all__ = ["Preprocessing", "describe_source", "find_class_names", "find_preprocessing", "read_preprocessing"]
 
 _CHW = 3
 
@@ -39,17 +39,6 @@ class Preprocessing:
             cure = "return one image, channels first"
             raise bad_value("preprocess", "a function to (3, H, W)", f"shape {answer.shape}", cure)
         return answer
-
-
-def unwrap(module: nn.Module) -> nn.Module:
-    """The module inside of torch's own wrappers: compiled, or parallel over devices."""
-    while True:
-        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            module = module.module
-        elif isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
-            module = inner
-        else:
-            return module
 
 
 def find_preprocessing(module: nn.Module) -> Preprocessing | None:

@@ -1,12 +1,7 @@
-"""Any PyTorch image classifier: timm, torchvision, Hugging Face, or a plain module that returns logits.
+"""Any PyTorch image classifier: timm, torchvision, Hugging Face, or a plain module that returns logits."""
 
-The module is used as it is: its device and number type are followed, it is put into evaluation mode for the time of a
-call, and it leaves with every submodule's mode, hook and gradient as before. Nothing is patched.
-"""
-
-import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,36 +11,25 @@ from torch import Tensor, nn
 
 from interpix.absence import Absence, Fill
 from interpix.arrays import IntArray
-from interpix.errors import ArgumentError, ModelError, bad_type, bad_value
+from interpix.errors import ArgumentError, bad_type, bad_value
 from interpix.images import to_display
 from interpix.models.adapters.recognition import torch_module
-from interpix.models.adapters.sources import (
-    describe_source,
-    find_class_names,
-    find_preprocessing,
-    read_preprocessing,
-    unwrap,
-)
-from interpix.models.protocol.classifier import Scorer, check_logits
+from interpix.models.adapters.sources import describe_source, find_class_names, find_preprocessing, read_preprocessing
+from interpix.models.protocol.classifier import Scorer
 from interpix.models.protocol.pictures import make_fill
 from interpix.models.protocol.targets import read_class_names
-from interpix.models.tokens.model import TokenModel, find_token_model, is_hooked
-from interpix.models.torch.memory import Chunks
-from interpix.models.torch.modes import evaluating
-from interpix.models.torch.scorers import TokenScorer, TorchPictureScorer, WindowScorer, errors_of
+from interpix.models.tokens.model import TokenModel, find_token_model
+from interpix.models.tokens.scorer import TokenScorer
+from interpix.models.torch.module import TorchModule, is_hooked, unwrap
+from interpix.models.torch.pictures import TorchPictureScorer
 from interpix.models.windows.model import WindowModel, find_window_model
+from interpix.models.windows.scorer import WindowScorer
 from interpix.normalization import Normalization
 
 __all__ = ["TorchClassifier"]
 
-_CPU_BATCH, _GPU_BATCH = 64, 1024
-# Where it is not measured what fits: most models of 224 x 224 pixels do.
-_GPU_PICTURES = 256
-# A CPU takes up to twice as long for each picture of a batch whose activations leave its cache.
-_CPU_PIXELS = 8 * 224 * 224
 
-
-class TorchClassifier:
+class TorchClassifier(TorchModule):
     """A torch module as a classifier.
 
     Attributes:
@@ -82,9 +66,8 @@ class TorchClassifier:
             raise bad_type("module", "a torch.nn.Module or a Hugging Face pipeline", module, cure)
         if preprocess is None and found is not module:
             preprocess = module.image_processor
-        self.module: nn.Module = found
         self._inner = unwrap(found)
-        self.name: str = name or describe_source(self._inner)
+        super().__init__(found, name=name or describe_source(self._inner))
         names = find_class_names(self._inner, preprocess) if class_names is None else class_names
         self.class_names: list[str] | None = None if names is None else read_class_names(names)
         self._names_are_given = class_names is not None
@@ -102,27 +85,6 @@ class TorchClassifier:
     def __getstate__(self) -> dict[str, Any]:
         """What goes to another process, or into a copy: all but what is derived from the module when it is asked."""
         return self.__dict__ | {"_windows": {}, "_windows_of": None, "_hashed": None}
-
-    @property
-    def device(self) -> torch.device:
-        """Where the module's parameters are."""
-        return next((one.device for one in self.module.parameters()), torch.device("cpu"))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The number type of the module's parameters."""
-        return next((one.dtype for one in self.module.parameters() if one.is_floating_point()), torch.float32)
-
-    @property
-    def batch_size(self) -> int:
-        """How many pictures are handed to the module's classifier at once by default."""
-        return _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
-
-    def pictures_at_once(self, height: int, width: int) -> int:
-        """How many pictures of a size go through the module at once; fewer where memory runs out."""
-        if self.device.type != "cpu":
-            return _GPU_PICTURES
-        return max(1, min(self.batch_size, _CPU_PIXELS // (height * width)))
 
     @property
     def token_grid(self) -> tuple[int, int] | None:
@@ -155,38 +117,10 @@ class TorchClassifier:
 
     def tensor_logits(self, batch: Tensor) -> npt.NDArray[np.float64]:
         """The same for pictures (B, 3, H', W') on any device; fewer go at once where memory runs out."""
-        chunks = Chunks(self.name, self.pictures_at_once(*batch.shape[2:]))
-        with self.evaluating():
-            parts = chunks.run(len(batch), lambda part: self.forward(batch[part].to(self.device, self.dtype)).float())
-            logits = check_logits(torch.cat(parts).cpu().numpy(), len(batch), self.name)
+        logits = super().tensor_logits(batch)
         if not self._names_are_given and self.class_names and len(self.class_names) != logits.shape[1]:
             self.class_names = None  # the pretrained model's, whose last layer was replaced
         return logits
-
-    def forward(self, batch: Tensor) -> Tensor:
-        """The module's logits (B, classes) for a batch on its device, unwrapped and of the right shape."""
-        with errors_of(self.name, f"a batch {tuple(batch.shape)}"):
-            answer = self.module(batch)
-        logits = _unwrap(answer)
-        if not isinstance(logits, Tensor):
-            message = f"model `{self.name}`: expected logits, got {type(answer).__name__}; return a tensor (B, classes)"
-            raise ModelError(message)
-        if logits.ndim != 2 or len(logits) != len(batch):  # noqa: PLR2004 - a table
-            check_logits(logits.detach().float().cpu().numpy(), len(batch), self.name)
-        return logits
-
-    @contextlib.contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Evaluation mode without gradients; afterwards every submodule is in the mode that it was in.
-
-        A tensor that the module makes for itself and keeps, as a table of positions, can be trained with afterwards.
-        The caller's autocast is off: the precision is what was asked for here.
-        """
-        kind = self.device.type
-        can_cast = torch.amp.is_autocast_available(kind)
-        uncast = torch.autocast(kind, enabled=False) if can_cast else contextlib.nullcontext()
-        with evaluating(self.module), torch.no_grad(), uncast:
-            yield
 
     def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
         """See `Classifier.scorer`: tokens are dropped or masked where the module has them, pixels filled anywhere."""
@@ -273,12 +207,3 @@ def _bytes(value: Any) -> bytes:
     if isinstance(value, Tensor):
         return bytes(_plain(value).cpu().contiguous().flatten().view(torch.uint8).numpy())
     return b"".join(map(_bytes, value)) if isinstance(value, tuple | list) else repr(value).encode()
-
-
-def _unwrap(answer: Any) -> Any:
-    """Logits from what models answer: a tensor, an object or dict with `logits`, or a tuple that starts with them."""
-    if isinstance(answer, dict) and "logits" in answer:
-        return answer["logits"]
-    if hasattr(answer, "logits"):
-        return answer.logits
-    return answer[0] if isinstance(answer, tuple | list) and answer else answer

@@ -1,1 +1,3 @@
 """Vision Transformers on some of their tokens."""
+
+__all__: list[str] = []

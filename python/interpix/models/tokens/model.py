@@ -13,15 +13,13 @@ import torch
 from interpix.errors import ModelError, bad_value
 from interpix.models.tokens.families import read_anatomy
 from interpix.models.tokens.vit import Anatomy, Block, Level, level, prepare, run
-from interpix.models.torch.modes import evaluating
+from interpix.models.torch.module import TorchModule, hooked, is_hooked
 from interpix.terms import Precision
 
-__all__ = ["TokenModel", "TokenState", "find_token_model", "is_hooked"]
+__all__ = ["TokenModel", "TokenState", "find_token_model"]
 
 _TOKENS_ON_CPU = 800
 _TOKENS_ON_GPU = 32768
-# transformers leaves these hooks in place after it was asked once for hidden states; they only watch.
-_WATCHING = "transformers.utils.output_capturing"
 
 
 def find_token_model(module: torch.nn.Module) -> "TokenModel | None":
@@ -91,7 +89,7 @@ class TokenModel:
 
     def __init__(self, module: torch.nn.Module, anatomy: Anatomy, *, token_budget: int | None = None) -> None:
         """Use `find_token_model`."""
-        self._module = module
+        self._net = TorchModule(module, name=type(module).__name__)
         self.image_size = anatomy.image_size
         self.grid = _grid(anatomy, *anatomy.image_size)
         self.prefix = anatomy.prefix
@@ -99,7 +97,6 @@ class TokenModel:
         self.pools_patches = anatomy.read is None
         self.token_budget = token_budget
 
-    @torch.no_grad()  # type: ignore[untyped-decorator]
     def prepare(self, images: torch.Tensor) -> TokenState:
         """Takes images (K, 3, H, W), which are embedded once for all coalitions.
 
@@ -107,11 +104,9 @@ class TokenModel:
         """
         anatomy = self._read()
         grid = _grid(anatomy, *images.shape[-2:])
-        parameter = next(self._module.parameters())
-        images = images.to(parameter.device, parameter.dtype)
-        return TokenState(images, grid, anatomy, hooked=is_hooked(self._module))
+        images = images.to(self._net.device, self._net.dtype)
+        return TokenState(images, grid, anatomy, hooked=is_hooked(self._net.module))
 
-    @torch.no_grad()  # type: ignore[untyped-decorator]
     def logits(
         self,
         state: TokenState,
@@ -136,7 +131,7 @@ class TokenModel:
             _refuse_hooks(state)
         elif state.hooked:
             return self.reference_logits(state.images, owner, kept)
-        with evaluating(self._module):
+        with self._net.evaluating():
             x, qkv = state.level(from_layer, precision)
             rows = _with_prefix(kept, self.prefix) + owner[:, None] * x.shape[1]
             blocks = state.blocks(precision)[from_layer:]
@@ -146,7 +141,6 @@ class TokenModel:
             ]
         return torch.cat(parts)
 
-    @torch.no_grad()  # type: ignore[untyped-decorator]
     def masked_logits(
         self,
         state: TokenState,
@@ -166,7 +160,7 @@ class TokenModel:
             precision: `"exact"` or `"mixed"`.
         """
         _refuse_hooks(state)
-        with evaluating(self._module):
+        with self._net.evaluating():
             x, qkv = state.level(from_layer, precision)
             blocks = state.blocks(precision)[from_layer:]
             seen = torch.nn.functional.pad(kept_mask, (self.prefix, 0), value=True)[:, None, None]
@@ -177,7 +171,6 @@ class TokenModel:
             ]
         return torch.cat(parts)
 
-    @torch.no_grad()  # type: ignore[untyped-decorator]
     def reference_logits(self, images: torch.Tensor, owner: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
         """What `logits` says, by running the whole module and gathering tokens before its first block: slow, simple."""
         anatomy = self._read()
@@ -185,27 +178,20 @@ class TokenModel:
         tokens = math.prod(_grid(anatomy, *images.shape[-2:]))
         chunk = self._chunk(images.device, tokens)
         answers = []
-        with evaluating(self._module):
+        with self._net.evaluating():
             for mine, patches in zip(owner.split(chunk), kept.split(chunk), strict=True):
                 rows = _with_prefix(patches, self.prefix)
                 if self.pools_patches and not patches.shape[1]:
                     answers.append(_prefix_only(anatomy, images[mine]))
                     continue
-                handle = first.register_forward_pre_hook(partial(_gather_input, rows))
-                try:
-                    answer = self._module(images[mine])
-                finally:
-                    handle.remove()
-                answers.append(getattr(answer, "logits", answer))
+                with hooked([first], partial(_gather_input, rows), before=True):
+                    answers.append(self._net.forward(images[mine]))
         return torch.cat(answers)
 
     def _read(self) -> Anatomy:
-        anatomy = read_anatomy(self._module)
+        anatomy = read_anatomy(self._net.module)
         if anatomy is None:
-            message = (
-                f"model `{type(self._module).__name__}`: its parts were replaced since it was wrapped; wrap it again"
-            )
-            raise ModelError(message)
+            raise ModelError(f"model `{self._net.name}`: its parts were replaced since it was wrapped; wrap it again")
         return anatomy
 
     def _chunk(self, device: torch.device, tokens: int) -> int:
@@ -254,16 +240,6 @@ def _gather_input(rows: torch.Tensor, _: torch.nn.Module, inputs: tuple[torch.Te
     """A forward pre-hook that keeps the tokens (c, n) of each sample."""
     x = inputs[0]
     return (x.gather(1, rows[..., None].expand(-1, -1, x.shape[2])), *inputs[1:])
-
-
-def is_hooked(module: torch.nn.Module) -> bool:
-    """Somebody's hooks or replaced `forward` would not be called by a forward pass of our own."""
-    return any(
-        part._forward_pre_hooks  # noqa: SLF001
-        or "forward" in vars(part)
-        or any(hook.__module__ != _WATCHING for hook in part._forward_hooks.values())  # noqa: SLF001
-        for part in module.modules()
-    )
 
 
 def _refuse_hooks(state: TokenState) -> None:

@@ -1,1 +1,3 @@
 """Torch modules: run in one place, and scored on pictures."""
+
+__all__: list[str] = []

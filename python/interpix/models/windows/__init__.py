@@ -1,1 +1,3 @@
 """Convolutional networks in the windows where pictures differ."""
+
+__all__: list[str] = []

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import fx, nn
 
+from interpix.models.torch.module import is_hooked
 from interpix.models.windows.layers import Convolution, Layer, Network, Operation, Reach, Size
 
 __all__ = ["UnsupportedModule", "derive_layers"]
@@ -65,7 +66,7 @@ def derive_layers(module: nn.Module, size: Size) -> Network:
     if tensors and tensors[0].device.type != "cpu":
         raise UnsupportedModule(f"it is on {tensors[0].device}")
     for part in module.modules():
-        if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part):  # noqa: SLF001 - no public way to ask
+        if is_hooked(part):
             raise UnsupportedModule(f"{type(part).__name__} has hooks or a forward of its own")
     # The structure is copied, the tensors are shared: the copy can be set to `eval` while the original stays as it is.
     shadow = copy.deepcopy(module, {id(tensor): tensor for tensor in tensors}).eval()

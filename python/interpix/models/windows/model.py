@@ -17,6 +17,7 @@ from torch import nn
 from interpix.arrays import IntArray
 from interpix.checks import check_choice
 from interpix.errors import ModelError, bad_value
+from interpix.models.torch.module import hook_count
 from interpix.models.windows.layers import Convolution, Layer, Network, Reach, Size
 from interpix.models.windows.lowering import UnsupportedModule, derive_layers
 from interpix.models.windows.maps import BaseMap, Group, Layout, WindowMaps, base_table, spread
@@ -159,7 +160,7 @@ class WindowModel:
     def _refresh(self) -> None:
         tensors = [*self._module.parameters(), *self._module.buffers()]
         versions = [(x.data_ptr(), x.dtype, 0 if x.is_inference() else x._version) for x in tensors]  # noqa: SLF001
-        hooks = sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in self._module.modules())  # noqa: SLF001
+        hooks = hook_count(self._module)
         if [*versions, hooks] == self._versions:
             return
         try:

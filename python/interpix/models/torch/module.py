@@ -1,0 +1,178 @@
+"""The one place where a user's torch module is called.
+
+The module is used as it is: its device and number type are followed, it is in evaluation mode while it is asked, and it
+leaves with every submodule's mode, hook and gradient as before. Nothing is patched.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from interpix.errors import InterpixError, ModelError
+from interpix.models.protocol.classifier import check_logits
+from interpix.models.torch.memory import Chunks
+from interpix.models.torch.modes import evaluating
+
+__all__ = ["TorchModule", "hook_count", "hooked", "is_hooked", "unwrap"]
+
+_CPU_BATCH, _GPU_BATCH = 64, 1024
+# Where it is not measured what fits: most models of 224 x 224 pixels do.
+_GPU_PICTURES = 256
+# A CPU takes up to twice as long for each picture of a batch whose activations leave its cache.
+_CPU_PIXELS = 8 * 224 * 224
+# transformers leaves these hooks in place after it was asked once for hidden states; they only watch.
+_WATCHING = "transformers.utils.output_capturing"
+
+
+class TorchModule:
+    """A torch module, asked about pictures.
+
+    >>> net = TorchModule(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()).train(), name="mean color")
+    >>> net.tensor_logits(torch.ones(2, 3, 4, 6)).tolist(), net.module.training
+    ([[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]], True)
+
+    Attributes:
+        module: The module itself.
+        name: For people.
+    """
+
+    def __init__(self, module: nn.Module, *, name: str) -> None:
+        """Takes the module; nothing is run yet."""
+        self.module = module
+        self.name = name
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module's parameters are."""
+        return next((one.device for one in self.module.parameters()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number type of the module's parameters."""
+        return next((one.dtype for one in self.module.parameters() if one.is_floating_point()), torch.float32)
+
+    @property
+    def batch_size(self) -> int:
+        """How many pictures are handed over at once by default."""
+        return _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
+
+    def pictures_at_once(self, height: int, width: int) -> int:
+        """How many pictures of a size go through the module at once; fewer where memory runs out."""
+        if self.device.type != "cpu":
+            return _GPU_PICTURES
+        return max(1, min(self.batch_size, _CPU_PIXELS // (height * width)))
+
+    def tensor(self, array: npt.NDArray[Any]) -> Tensor:
+        """A copy of an array as a tensor of the module's device and number type."""
+        return torch.from_numpy(np.array(array, np.float32)).to(self.device, self.dtype)
+
+    def tensor_logits(self, batch: Tensor) -> npt.NDArray[np.float64]:
+        """Logits (B, classes) of pictures (B, 3, H, W) on any device; fewer go at once where memory runs out."""
+        chunks = Chunks(self.name, self.pictures_at_once(*batch.shape[2:]))
+        with self.evaluating():
+            parts = chunks.run(len(batch), lambda part: self.forward(batch[part].to(self.device, self.dtype)).float())
+            return check_logits(torch.cat(parts).cpu().numpy(), len(batch), self.name)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """The module's logits (B, classes) for a batch on its device, unwrapped and of the right shape."""
+        with self.errors_named(f"a batch {tuple(batch.shape)}"):
+            answer = self.module(batch)
+        logits = _find_logits(answer)
+        if not isinstance(logits, Tensor):
+            message = f"model `{self.name}`: expected logits, got {type(answer).__name__}; return a tensor (B, classes)"
+            raise ModelError(message)
+        if logits.ndim != 2 or len(logits) != len(batch):  # noqa: PLR2004 - a table
+            check_logits(logits.detach().float().cpu().numpy(), len(batch), self.name)
+        return logits
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode without gradients; afterwards every submodule is in the mode that it was in.
+
+        A tensor that the module makes for itself and keeps, as a table of positions, can be trained with afterwards.
+        The caller's autocast is off: the precision is what was asked for here.
+        """
+        kind = self.device.type
+        can_cast = torch.amp.is_autocast_available(kind)
+        uncast = torch.autocast(kind, enabled=False) if can_cast else contextlib.nullcontext()
+        with evaluating(self.module), torch.no_grad(), uncast:
+            yield
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[None]:
+        """Evaluation mode with gradients, whatever the caller has turned off; no parameter collects any."""
+        with self.evaluating(), torch.inference_mode(mode=False), torch.enable_grad():
+            yield
+
+    @contextlib.contextmanager
+    def errors_named(self, what: str) -> Iterator[None]:
+        """Whatever is raised inside is the model's and names it; out of memory stays what `Chunks` knows."""
+        try:
+            yield
+        except (InterpixError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise ModelError(f"model `{self.name}` raised {type(error).__name__} for {what}: {error}") from error
+
+
+class _ThreadHook:
+    """A hook that sees the forward passes of one thread only: others may ask the module meanwhile."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function, self._thread = function, threading.get_ident()
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments) if threading.get_ident() == self._thread else None
+
+
+@contextlib.contextmanager
+def hooked(parts: Iterable[nn.Module], function: Callable[..., Any], *, before: bool = False) -> Iterator[None]:
+    """Calls `function` after (or before) each of `parts` runs in this thread; other threads' passes are not touched."""
+    hook = _ThreadHook(function)
+    with contextlib.ExitStack() as stack:
+        for part in parts:
+            handle = part.register_forward_pre_hook(hook) if before else part.register_forward_hook(hook)
+            stack.callback(handle.remove)
+        yield
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Somebody's hooks or replaced `forward` would not be called by a forward pass of our own."""
+    return hook_count(module) > 0 or any("forward" in vars(part) for part in module.modules())
+
+
+def hook_count(module: nn.Module) -> int:
+    """The number of the user's own hooks on a module and its parts."""
+    return sum(
+        1
+        for part in module.modules()
+        # As lists at once: another thread may put its hooks there meanwhile.
+        for hook in (*list(part._forward_pre_hooks.values()), *list(part._forward_hooks.values()))  # noqa: SLF001
+        if not isinstance(hook, _ThreadHook) and getattr(hook, "__module__", None) != _WATCHING
+    )
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The module inside of torch's own wrappers: compiled, or parallel over devices."""
+    while True:
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            module = module.module
+        elif isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
+            module = inner
+        else:
+            return module
+
+
+def _find_logits(answer: Any) -> Any:
+    """Logits from what models answer: a tensor, an object or dict with `logits`, or a tuple that starts with them."""
+    if isinstance(answer, dict) and "logits" in answer:
+        return answer["logits"]
+    if hasattr(answer, "logits"):
+        return answer.logits
+    return answer[0] if isinstance(answer, tuple | list) and answer else answer

@@ -1,0 +1,38 @@
+"""What is read off logits on their device: the same as `interpix.outputs.read_logits`, in one transfer a batch."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interpix.arrays import IntArray
+from interpix.errors import ModelError
+from interpix.outputs import Readout
+
+__all__ = ["read_out", "to_readout"]
+
+
+def read_out(logits: Tensor, targets: Tensor) -> Tensor:
+    """Log-odds (c, t), logits (c, t), predicted class and whether all is finite, in one tensor (c, 2 t + 2).
+
+    One tensor, so that a batch costs one transfer from the device.
+    """
+    logits = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
+    chosen = logits.gather(1, targets)
+    rest = [logits.scatter(1, column[:, None], -torch.inf).logsumexp(dim=1) for column in targets.T]
+    finite = logits.isfinite().all(dim=1, keepdim=True)
+    # torch's argmax may take any of equal logits; the lowest class is the rule.
+    predicted = (logits == logits.amax(dim=1, keepdim=True)).to(torch.uint8).argmax(dim=1, keepdim=True)
+    columns = [chosen - torch.stack(rest, dim=1), chosen, predicted, finite]
+    return torch.cat([column.to(logits.dtype) for column in columns], dim=1)
+
+
+def to_readout(parts: list[Tensor], name: str, order: IntArray | None = None) -> Readout:
+    """The parts that `read_out` made, on the host; `order` says which coalition each row is, if they were sorted."""
+    table = torch.cat(parts).cpu().numpy().astype(np.float64)
+    if not table[:, -1].all():
+        message = f"model `{name}`: its logits hold NaN or infinity; check its weights and its input's range"
+        raise ModelError(message)
+    if order is not None:
+        table = table[np.argsort(order, kind="stable")]
+    classes = (table.shape[1] - 2) // 2
+    return Readout(table[:, :classes], table[:, classes:-2], table[:, -2].astype(np.int64))
