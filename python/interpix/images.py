@@ -39,6 +39,14 @@ class LoadedImage:
     raw: npt.NDArray[np.uint8] | None
     tensor: npt.NDArray[np.float32] | None
 
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+        """The one of the two that is there."""
+        pixels = self.tensor if self.raw is None else self.raw
+        if pixels is None:
+            raise ArgumentError("`image`: expected pixels, got none; pass an image")
+        return pixels
+
 
 def read_images(image: ImageInput) -> tuple[list[LoadedImage], bool]:
     """One or many images, and whether many were given (a list, a tuple, or a batch (B, 3, H, W))."""

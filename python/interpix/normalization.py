@@ -5,6 +5,7 @@ applied to it is the last step alone: input = (pixel - mean) / scale for each ch
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from interpix.arrays import describe
 from interpix.errors import ArgumentError, bad_value
 
-__all__ = ["Normalization", "Preprocessor", "preprocess_color"]
+__all__ = ["Normalization", "Normalized", "Preprocessor", "preprocess_color"]
 
 _CHANNELS = 3
 _WHITE = 255
@@ -73,7 +74,16 @@ class Normalization:
 
     @classmethod
     def of(cls, classifier: Preprocessor) -> "Normalization":
-        """Recovers the normalization from what the classifier makes of images of one color.
+        """The normalization of a classifier: what it remembers, or what is recovered from it.
+
+        Raises:
+            ArgumentError: Preprocessing is not affine in each channel, so it cannot be recovered.
+        """
+        return classifier.normalization if isinstance(classifier, Normalized) else cls.recover(classifier)
+
+    @classmethod
+    def recover(cls, classifier: Preprocessor) -> "Normalization":
+        """What must end the preprocessing, from what the classifier makes of images of one color.
 
         Raises:
             ArgumentError: Preprocessing is not affine in each channel, so it cannot be recovered.
@@ -111,3 +121,12 @@ class Normalization:
             cure = "pass the raw image, or preprocess it as the model does"
             raise bad_value("image", "a picture of levels 0 ... 255 after normalization is undone", got, cure)
         return np.asarray(np.rint(levels).clip(0, _WHITE), np.uint8)
+
+
+class Normalized:
+    """What classifiers derive from: the normalization is recovered once, when it is first asked for."""
+
+    @cached_property
+    def normalization(self: Preprocessor) -> Normalization:
+        """The end of its preprocessing; asking for it fails where that cannot be recovered."""
+        return Normalization.recover(self)

@@ -49,7 +49,7 @@ def test_every_score_is_what_the_measure_says_alone(model, photos, masks):
     result = ix.compare(model, photos, [RISE, PATCHES], measures, masks)
     assert result.methods == (RISE, f"IProp({RISE})", PATCHES, f"IProp({PATCHES})")
     assert result.images == ("one", "two")
-    made = {RISE: methods.RISE(40, (3, 4), baseline="zero"), PATCHES: methods.MoXI(regions="2x3", stop="all")}
+    made = {RISE: methods.RISE(40, (3, 4), baseline="zero"), PATCHES: methods.MoXIMap(regions="2x3", stop="all")}
     alone = {
         "insertion(steps=7)": metrics.Insertion(steps=7),
         "deletion(steps=7)": metrics.Deletion(steps=7),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import interpix as ix
-from interpix.methods import MoXI, MoXIOneShot, Shapley
+from interpix.methods import MoXIMap, MoXIOneShot, Shapley
 from interpix.regions import grid_regions
 
 REGIONS = grid_regions((4, 6), 2, 3)
@@ -48,21 +48,21 @@ def test_one_shot_by_hand(classifier, image, game):
 
 def test_moxi_by_hand(classifier, image):
     # Without regions 3 and 2, in this order, red is no longer the answer.
-    result = MoXI(regions="2x3", direction="deletion").explain(classifier, image)
+    result = MoXIMap(regions="2x3", direction="deletion").explain(classifier, image)
     np.testing.assert_array_equal(result.map, np.array([0, 0, 1, 2, 0, 0])[REGIONS])
     assert result.provenance["group"] == [3, 2]
     json.dumps(result.provenance)
 
 
 def test_maps_can_be_propagated_and_saved(classifier, image, tmp_path):
-    result = MoXI(regions=REGIONS).explain(classifier, image).propagate(radius=1)
+    result = MoXIMap(regions=REGIONS).explain(classifier, image).propagate(radius=1)
     result.save(tmp_path / "map.safetensors")
     np.testing.assert_array_equal(ix.load_attribution(tmp_path / "map.safetensors").map, result.map)
 
 
 def test_one_image_at_a_time(classifier, image):
     with pytest.raises(ix.ArgumentTypeError, match="`image`"):
-        MoXI().explain(classifier, [image, image])
+        MoXIMap().explain(classifier, [image, image])
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,12 @@ def test_one_image_at_a_time(classifier, image):
     [
         (lambda: Shapley(sampler="all"), "`sampler`"),
         (lambda: Shapley(rounds=0), "`rounds`"),
-        (lambda: MoXI(stop=0), "`stop`"),
-        (lambda: MoXI(stop="flop"), '"flip", "all" or a number of patches'),
-        (lambda: MoXI(direction="up"), "`direction`"),
+        (lambda: MoXIMap(stop=0), "`stop`"),
+        (lambda: MoXIMap(stop="flop"), '"flip", "all" or a number of patches'),
+        (lambda: MoXIMap(direction="up"), "`direction`"),
         (lambda: MoXIOneShot(reward="much"), "`reward`"),
-        (lambda: MoXI(regions="no"), "`regions`"),
-        (lambda: MoXI.preset("iprop"), '"moxi" for moxi'),
+        (lambda: MoXIMap(regions="no"), "`regions`"),
+        (lambda: MoXIMap.preset("iprop"), '"moxi" for moxi'),
     ],
 )
 def test_options_are_checked_at_once(make, message):

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 import interpix as ix
-from interpix.methods.base import Question
 from interpix.metrics import PatchTrace, Sample, accuracy_curve, trace_explanation, trace_patches
 from interpix.metrics.accuracy import sample_regions
+from interpix.question import Question
 
 
 def trace_of(predicted, label=0, prediction=0, direction="deletion"):

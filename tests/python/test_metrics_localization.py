@@ -98,7 +98,7 @@ def test_bad_tolerances_are_refused(tolerance):
 
 def test_an_annotation_is_cropped_as_the_image_is():
     class Crops(ix.CallableClassifier):
-        def display(self, image):
+        def display(self, image, tensor=None):
             return image[1:5, 2:8]
 
     mask = np.zeros((9, 11), bool)

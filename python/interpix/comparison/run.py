@@ -25,14 +25,15 @@ from interpix.comparison.specs import (
 )
 from interpix.comparison.store import Store, fingerprint
 from interpix.errors import bad_value
-from interpix.images import ImageInput, LoadedImage, read_image
-from interpix.methods.propagated import Explainer, Propagated
+from interpix.images import LoadedImage, read_image
+from interpix.methods.propagated import Propagated
 from interpix.metrics.base import ImageScore
 from interpix.metrics.randomization import ModelRandomization
 from interpix.metrics.sample import Sample
 from interpix.metrics.shared_scores import score_map
-from interpix.models import Classifier, as_classifier
+from interpix.models import as_classifier
 from interpix.progress import ProgressCounter
+from interpix.question import Explainer, explain_with
 from interpix.results.attribution import Attribution
 
 __all__ = ["compare"]
@@ -47,13 +48,11 @@ class _Photo:
 
     Attributes:
         name: Its name.
-        image: Its pixels, read once for all methods: raw, or the model's input.
-        sample: The image with the model.
+        sample: The image with the model, prepared and asked about once for all methods and metrics.
         known: The fingerprint of what its maps depend on besides the method; None if nothing is kept.
     """
 
     name: str
-    image: ImageInput
     sample: Sample
     known: str | None
 
@@ -133,7 +132,7 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
         "numpy": np.__version__,
     }
     store = Store(None if folder is None else Path(folder))
-    runner = _Runner(classifier, explainers, measures, store, propagate)
+    runner = _Runner(explainers, measures, store, propagate)
     entries: list[Entry] = []
     spread = sum(not isinstance(one, Propagated) for one in explainers.values()) if propagate else 0
     try:
@@ -142,17 +141,16 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
         ) as counter:
             for index, (name, image) in enumerate(named.items()):
                 loaded = read_image(image)
-                pixels = loaded.tensor if loaded.raw is None else loaded.raw
                 sample = Sample.of(
                     classifier,
-                    pixels,
+                    loaded.pixels,
                     target=goals[name],
                     annotation=read_mask(annotations[name], loaded, classifier),
                     batch_size=batch_size,
                     seed=seed,
                 )
                 known = None if folder is None else _what_maps_depend_on(origin, loaded, sample)
-                for entry in runner.entries(_Photo(name, pixels, sample, known), keep=index < keep_maps):
+                for entry in runner.entries(_Photo(name, sample, known), keep=index < keep_maps):
                     entries.append(entry)
                     counter.add(1)
     except BaseException as error:
@@ -176,7 +174,6 @@ def _what_maps_depend_on(origin: Mapping[str, Any], loaded: LoadedImage, sample:
 class _Runner:
     """What is asked about each image."""
 
-    classifier: Classifier
     explainers: Mapping[str, Explainer]
     measures: Mapping[str, Measure]
     store: Store
@@ -199,10 +196,7 @@ class _Runner:
         if found is not None:
             return found
         start = time.perf_counter()
-        if before is None:
-            made = explainer.explain(self.classifier, photo.image, photo.sample.target)
-        else:
-            made = before.propagate()
+        made = explain_with(explainer, photo.sample) if before is None else before.propagate()
         made = dataclasses.replace(made, provenance={**made.provenance, "seconds": time.perf_counter() - start})
         self.store.save_map(key, made)
         return made
@@ -228,7 +222,7 @@ class _Runner:
         scores = score_map(photo.sample, attribution.map, maps)
         for name, measure in self.measures.items():
             if isinstance(measure, ModelRandomization):
-                scores[name] = measure.score_method(photo.sample, explainer, photo.image, attribution.map)
+                scores[name] = measure.score_method(photo.sample, explainer, attribution.map)
             elif blind(measure):
                 better = measure.higher_is_better
                 scores[name] = ImageScore(measure.name, float("nan"), better, skipped="there is no mask")

@@ -17,13 +17,14 @@ from interpix.errors import InterpixError, bad_type, bad_value
 from interpix.images import ImageInput, LoadedImage
 from interpix.methods import METHODS
 from interpix.methods.base import as_json
-from interpix.methods.propagated import Explainer, Propagated, as_explainer
+from interpix.methods.propagated import Propagated, as_explainer
 from interpix.metrics import METRICS
 from interpix.metrics.annotation import annotation_as_seen
 from interpix.metrics.base import Metric
 from interpix.metrics.randomization import ModelRandomization
 from interpix.models.protocol.classifier import Classifier
 from interpix.models.protocol.targets import resolve_target
+from interpix.question import Explainer
 
 __all__ = [
     "Measure",

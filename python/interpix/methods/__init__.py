@@ -14,14 +14,15 @@ from collections.abc import Mapping
 
 import numpy as np  # noqa: F401 - for the example
 
-from interpix.methods.base import Method, Question
+from interpix.methods.base import Method
 from interpix.methods.grad_cam import AttentionRollout, GradCAM, GradCAMPlusPlus
 from interpix.methods.gradients import Gradient, IntegratedGradients
 from interpix.methods.lime import LIME, SuperpixelRISE
-from interpix.methods.moxi import MoXI, MoXIOneShot, Shapley
+from interpix.methods.moxi import MoXIMap, MoXIOneShot, Shapley
 from interpix.methods.paths import BlurIG, GuidedIG
 from interpix.methods.rise import RISE
 from interpix.methods.xrai import XRAI
+from interpix.question import Question
 
 __all__ = [
     "LIME",
@@ -36,7 +37,7 @@ __all__ = [
     "GuidedIG",
     "IntegratedGradients",
     "Method",
-    "MoXI",
+    "MoXIMap",
     "MoXIOneShot",
     "Question",
     "Shapley",
@@ -59,7 +60,7 @@ METHODS: Mapping[str, type[Method]] = {
         LIME,
         Shapley,
         MoXIOneShot,
-        MoXI,
+        MoXIMap,
     )
 }
 """The methods by name, with the papers' settings as defaults."""

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from interpix import _core
 from interpix.arrays import describe, is_array, to_numpy
 from interpix.checks import check_choice
 from interpix.errors import bad_value
-from interpix.images import ImageInput, read_image
-from interpix.models import Classifier, as_classifier
+from interpix.images import ImageInput
 from interpix.models.adapters.adapt import is_torch
-from interpix.models.protocol.targets import read_target
+from interpix.question import Question
 from interpix.results.attribution import Attribution
-from interpix.search.games import model_display, model_input
+from interpix.terms import Target
 
 if TYPE_CHECKING:
     from interpix.models.adapters.torch import TorchClassifier
@@ -29,7 +27,6 @@ __all__ = [
     "MapMethod",
     "Method",
     "Output",
-    "Question",
     "as_json",
     "check_output",
     "torch_classifier",
@@ -42,57 +39,7 @@ Map: TypeAlias = npt.NDArray[np.floating[Any]]
 Output: TypeAlias = Literal["logit", "probability"]
 """Which number of the model is explained: the target's logit, or its softmax probability."""
 
-_FORWARD_ONLY = "RISE, SuperpixelRISE, LIME, Shapley, MoXI or MoXIOneShot"
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """Why does this model see this class in this image?
-
-    Attributes:
-        classifier: The model.
-        tensor: The image as the model's input, float32 (3, H, W).
-        image: The picture that the model sees, uint8 (H, W, 3).
-        target: The class to explain.
-        prediction: The class that the model gives to the image.
-    """
-
-    classifier: Classifier
-    tensor: npt.NDArray[np.float32]
-    image: npt.NDArray[np.uint8]
-    target: int
-    prediction: int
-
-    @classmethod
-    def of(cls, model: Any, image: ImageInput, target: int | str | None = None) -> "Question":
-        """Preprocesses the image, and asks for the prediction: the target, if none is given."""
-        classifier = as_classifier(model)
-        loaded = read_image(image)
-        tensor = model_input(classifier, loaded)
-        # A copy: a model may write to its batch.
-        logits = np.asarray(classifier.logits(tensor[None].copy()))
-        prediction = int(logits[0].argmax())
-        chosen = read_target(target, prediction, classifier.class_names, logits.shape[1])
-        return cls(classifier, tensor, model_display(classifier, loaded, tensor), chosen, prediction)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the picture that the model sees."""
-        return self.tensor.shape[1], self.tensor.shape[2]
-
-    def answer(self, values: Map, method: str, facts: Facts) -> Attribution:
-        """The result with this map."""
-        names = self.classifier.class_names
-        versions = {"interpix": _core.__version__, "numpy": np.__version__}
-        return Attribution(
-            map=np.asarray(values, np.float32),
-            target=self.target,
-            prediction=self.prediction,
-            class_names=None if names is None else tuple(names),
-            image=self.image,
-            method=method,
-            provenance={"method": method, **facts, **versions, **self.classifier.provenance()},
-        )
+_FORWARD_ONLY = "RISE, SuperpixelRISE, LIME, Shapley, MoXIMap or MoXIOneShot"
 
 
 @dataclass(frozen=True)
@@ -117,8 +64,7 @@ class Method(abc.ABC):
             raise bad_value("name", f"{known} for {cls.name}", repr(name), "make it with its options instead")
         return cls(**cls.presets[name])
 
-    @abc.abstractmethod
-    def explain(self, model: Any, image: ImageInput, target: int | str | None = None) -> Attribution:
+    def explain(self, model: Any, image: ImageInput, target: Target = None) -> Attribution:
         """How much each pixel matters.
 
         Args:
@@ -126,6 +72,11 @@ class Method(abc.ABC):
             image: A raw image, or a preprocessed float tensor (3, H, W).
             target: The class to explain, by index or name; None: the prediction.
         """
+        return self.explain_question(Question.of(model, image, target))
+
+    @abc.abstractmethod
+    def explain_question(self, question: Question) -> Attribution:
+        """The same for an image that is prepared already."""
 
     def options(self) -> dict[str, Any]:
         """The options as plain JSON values."""
@@ -136,11 +87,10 @@ class Method(abc.ABC):
 class MapMethod(Method):
     """A method that makes its map from one question to the model."""
 
-    def explain(self, model: Any, image: ImageInput, target: int | str | None = None) -> Attribution:
-        """See `Method.explain`."""
-        question = Question.of(model, image, target)
+    def explain_question(self, question: Question) -> Attribution:
+        """See `Method.explain_question`."""
         values, facts = self._attribute(question)
-        return question.answer(values, self.name, {**self.options(), **facts})
+        return question.attribution(values, self.name, {**self.options(), **facts})
 
     @abc.abstractmethod
     def _attribute(self, question: Question) -> tuple[Map, Facts]:

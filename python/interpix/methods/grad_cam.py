@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from interpix.errors import bad_type
-from interpix.methods.base import Facts, Map, MapMethod, Output, Question, check_output, torch_classifier
+from interpix.methods.base import Facts, Map, MapMethod, Output, check_output, torch_classifier
 from interpix.methods.gradients import differentiable
+from interpix.question import Question
 
 __all__ = ["AttentionRollout", "GradCAM", "GradCAMPlusPlus"]
 

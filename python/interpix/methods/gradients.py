@@ -10,7 +10,8 @@ import numpy as np
 
 from interpix.absence import AbsenceInput, read_fill
 from interpix.checks import check_positive
-from interpix.methods.base import Facts, Map, MapMethod, Output, Question, check_output, torch_classifier
+from interpix.methods.base import Facts, Map, MapMethod, Output, check_output, torch_classifier
+from interpix.question import Question
 
 if TYPE_CHECKING:
     from interpix.methods.differentiable import Differentiable

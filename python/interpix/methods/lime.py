@@ -11,10 +11,11 @@ from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import BoolArray
 from interpix.checks import check_positive
 from interpix.errors import MissingDependencyError, bad_value
-from interpix.methods.base import Facts, Map, MapMethod, Question
+from interpix.methods.base import Facts, Map, MapMethod
 from interpix.methods.rise import check_keep
 from interpix.models.protocol.classifier import Coalitions
 from interpix.outputs import scores_of
+from interpix.question import Question
 from interpix.regions import RegionsInput, Superpixels, check_regions, label_regions, read_regions, regions_name
 
 __all__ = ["LIME", "SuperpixelRISE"]
@@ -63,7 +64,7 @@ class _Superpixels(MapMethod):
         scorer = question.classifier.scorer(question.tensor[None], labels[None], fill)
         size = self.batch_size or question.classifier.batch_size
         parts = [
-            scores_of(scorer.score(_coalitions(on[start : start + size], question.target)), "probability")[1]
+            scores_of(scorer.score(_coalitions(on[start : start + size], question.target)), "probability").probability
             for start in range(0, self.count, size)
         ]
         values = self._values(on, np.concatenate(parts))

@@ -2,19 +2,19 @@
 
 import abc
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 from interpix.absence import AbsenceInput, read_absence
-from interpix.checks import check_choice, check_positive
-from interpix.images import ImageInput, read_image
+from interpix.checks import check_positive
 from interpix.methods.base import Method
+from interpix.question import Question
 from interpix.regions import RegionsInput, check_regions
 from interpix.results.attribution import Attribution
 from interpix.results.explanation import Explanation
-from interpix.search.moxi import MoXI as Search
-from interpix.terms import Direction, Sampler, Stop, check_reward, check_stop
+from interpix.search.moxi import MoXI
+from interpix.terms import Direction, Sampler, Stop, check_direction, check_reward, check_sampler, check_stop
 
-__all__ = ["MoXI", "MoXIOneShot", "Shapley"]
+__all__ = ["MoXIMap", "MoXIOneShot", "Shapley"]
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,16 @@ class _Game(Method):
         check_reward(self.reward)
         check_positive("batch_size", self.batch_size, optional=True)
 
-    def explain(self, model: Any, image: ImageInput, target: int | str | None = None) -> Attribution:
-        """See `Method.explain`."""
-        # Refuses several images, which the search would take.
-        loaded = read_image(image)
-        batch_size: int | Literal["auto"] = "auto" if self.batch_size is None else self.batch_size
-        search = Search(model, regions=self.regions, absence=self.absence, reward=self.reward, batch_size=batch_size)
-        found = self._play(search, loaded.tensor if loaded.raw is None else loaded.raw, target)
+    def explain_question(self, question: Question) -> Attribution:
+        """See `Method.explain_question`."""
+        search = MoXI(
+            question.classifier,
+            regions=self.regions,
+            absence=self.absence,
+            reward=self.reward,
+            batch_size="auto" if self.batch_size is None else self.batch_size,
+        )
+        found = self._play(search, question)
         facts = {"group": list(found.group), "evaluations": found.evaluations}
         return Attribution(
             map=found.attribution(),
@@ -61,7 +64,7 @@ class _Game(Method):
         )
 
     @abc.abstractmethod
-    def _play(self, search: Search, image: ImageInput, target: int | str | None) -> Explanation:
+    def _play(self, search: MoXI, question: Question) -> Explanation:
         """What the search says about one image."""
 
 
@@ -89,11 +92,11 @@ class Shapley(_Game):
     def __post_init__(self) -> None:
         """Refuses what cannot be, before any work is done."""
         super().__post_init__()
-        check_choice("sampler", self.sampler, ("moxi", "permutation", "exact"))
+        check_sampler(self.sampler)
         check_positive("rounds", self.rounds)
 
-    def _play(self, search: Search, image: ImageInput, target: int | str | None) -> Explanation:
-        found: Explanation = search.shapley(image, target, sampler=self.sampler, rounds=self.rounds, seed=self.seed)
+    def _play(self, search: MoXI, question: Question) -> Explanation:
+        found: Explanation = search.shapley(question, sampler=self.sampler, rounds=self.rounds, seed=self.seed)
         return found
 
 
@@ -116,15 +119,15 @@ class MoXIOneShot(_Game):
     def __post_init__(self) -> None:
         """Refuses what cannot be, before any work is done."""
         super().__post_init__()
-        check_choice("direction", self.direction, ("insertion", "deletion"))
+        check_direction(self.direction)
 
-    def _play(self, search: Search, image: ImageInput, target: int | str | None) -> Explanation:
-        found: Explanation = search.one_shot(image, target, direction=self.direction)
+    def _play(self, search: MoXI, question: Question) -> Explanation:
+        found: Explanation = search.one_shot(question, direction=self.direction)
         return found
 
 
 @dataclass(frozen=True)
-class MoXI(_Game):
+class MoXIMap(_Game):
     """MoXI's group as a map: the first patch found gets the number of patches found, the last one 1, all others 0.
 
     Attributes:
@@ -144,9 +147,9 @@ class MoXI(_Game):
     def __post_init__(self) -> None:
         """Refuses what cannot be, before any work is done."""
         super().__post_init__()
-        check_choice("direction", self.direction, ("insertion", "deletion"))
+        check_direction(self.direction)
         check_stop(self.stop)
 
-    def _play(self, search: Search, image: ImageInput, target: int | str | None) -> Explanation:
-        found: Explanation = search.explain(image, target, direction=self.direction, stop=self.stop)
+    def _play(self, search: MoXI, question: Question) -> Explanation:
+        found: Explanation = search.explain(question, direction=self.direction, stop=self.stop)
         return found

@@ -10,8 +10,9 @@ import numpy.typing as npt
 from interpix.absence import AbsenceInput, read_fill
 from interpix.checks import check_positive
 from interpix.errors import bad_value
-from interpix.methods.base import Facts, Map, MapMethod, Output, Question, check_output
+from interpix.methods.base import Facts, Map, MapMethod, Output, check_output
 from interpix.methods.gradients import differentiable
+from interpix.question import Question
 
 __all__ = ["Array", "BlurIG", "GuidedIG", "gaussian", "guided_steps"]
 

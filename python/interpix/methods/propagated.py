@@ -2,39 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
 import numpy as np  # noqa: F401 - for the example
 
 from interpix.arrays import to_numpy
 from interpix.errors import bad_type, bad_value
 from interpix.images import ImageInput
-from interpix.methods.base import Method, Question
+from interpix.methods.base import Method
 from interpix.models.adapters.adapt import is_torch
 from interpix.models.protocol.classifier import Classifier
+from interpix.question import Explainer, Question, explain_with
 from interpix.results.attribution import Attribution
+from interpix.terms import Target
 
-__all__ = ["Explainer", "Propagated", "as_explainer", "propagated"]
+__all__ = ["Propagated", "as_explainer", "propagated"]
 
 _CHANNEL_DIMENSIONS, _BATCH_DIMENSIONS = 3, 4
 
 
 _Ask: TypeAlias = Callable[[Any, Question], Any]
 """From the user's model and a question to a map, of any kind of array."""
-
-
-@runtime_checkable
-class Explainer(Protocol):
-    """What can be propagated: it has a name, and makes attributions."""
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        ...
-
-    def explain(self, model: Any, image: ImageInput, target: int | str | None = None) -> Attribution:
-        """See `Method.explain`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -45,13 +33,19 @@ class _Foreign:
     name: str
     has_own_model: bool
 
-    def explain(self, model: Any, image: ImageInput, target: int | str | None = None) -> Attribution:
+    def explain(self, model: Any, image: ImageInput, target: Target = None) -> Attribution:
         """See `Method.explain`."""
-        question = Question.of(model, image, target)
+        return self._explain(model, Question.of(model, image, target))
+
+    def explain_question(self, question: Question) -> Attribution:
+        """See `Method.explain_question`."""
+        return self._explain(question.classifier, question)
+
+    def _explain(self, model: Any, question: Question) -> Attribution:
         values = to_numpy(self.ask(model, question), "attribution")
         if values.ndim == _BATCH_DIMENSIONS and len(values) == 1:
             values = values[0]
-        return question.answer(values.sum(axis=0) if values.ndim == _CHANNEL_DIMENSIONS else values, self.name, {})
+        return question.attribution(values.sum(axis=0) if values.ndim == _CHANNEL_DIMENSIONS else values, self.name, {})
 
 
 @dataclass(frozen=True)
@@ -78,9 +72,16 @@ class Propagated:
         """Whether the method asks another model than the one that `explain` is given: Captum's objects do."""
         return bool(getattr(self.method, "has_own_model", False))
 
-    def explain(self, model: Any, image: ImageInput, target: int | str | None = None) -> Attribution:
+    def explain(self, model: Any, image: ImageInput, target: Target = None) -> Attribution:
         """See `Method.explain`."""
-        return self.method.explain(model, image, target).propagate(radius=self.radius, discount=self.discount)
+        return self._propagate(self.method.explain(model, image, target))
+
+    def explain_question(self, question: Question) -> Attribution:
+        """See `Method.explain_question`."""
+        return self._propagate(explain_with(self.method, question))
+
+    def _propagate(self, found: Attribution) -> Attribution:
+        return found.propagate(radius=self.radius, discount=self.discount)
 
 
 def propagated(method: Any, radius: int | None = None, discount: float = 0.99) -> Propagated:

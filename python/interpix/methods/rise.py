@@ -11,9 +11,10 @@ from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import IntArray
 from interpix.checks import check_positive
 from interpix.errors import bad_value
-from interpix.methods.base import Facts, Map, MapMethod, Question
+from interpix.methods.base import Facts, Map, MapMethod
 from interpix.models.adapters.adapt import is_torch
-from interpix.outputs import read_logits, scores_of
+from interpix.outputs import score_logits
+from interpix.question import Question
 
 __all__ = ["RISE", "Masks"]
 
@@ -128,7 +129,7 @@ def _ask(question: Question, empty: npt.NDArray[np.float32], masks: Masks, batch
         pictures = (image - black) * mask[:, None]
         pictures += black
         logits = logits_of(pictures)
-        answers.append(scores_of(read_logits(logits, np.full((len(logits), 1), question.target)), "probability")[0])
+        answers.append(score_logits(logits, question.target, "probability").probability)
     return np.concatenate(answers)
 
 

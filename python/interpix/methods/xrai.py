@@ -7,8 +7,9 @@ import numpy as np
 
 from interpix.checks import check_choice, check_positive
 from interpix.errors import MissingDependencyError, bad_value
-from interpix.methods.base import Facts, Map, MapMethod, Output, Question, check_output
+from interpix.methods.base import Facts, Map, MapMethod, Output, check_output
 from interpix.methods.gradients import differentiable
+from interpix.question import Question
 
 __all__ = ["XRAI"]
 

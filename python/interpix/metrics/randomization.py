@@ -13,15 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.errors import bad_value
-from interpix.images import ImageInput
 from interpix.metrics.base import ImageScore, Summary, mid_ranks, read_attribution, summarize
 from interpix.metrics.sample import Sample
 from interpix.models.adapters.adapt import is_torch
+from interpix.question import Explainer, explain_with
 
 if TYPE_CHECKING:
     import torch
 
-    from interpix.methods.propagated import Explainer
 
 __all__ = ["MakeMap", "ModelRandomization", "model_randomization", "reinitialize", "spearman"]
 
@@ -105,13 +104,12 @@ class ModelRandomization:
     name: ClassVar[str] = "model_randomization"
     higher_is_better: ClassVar[bool | None] = None
 
-    def score_method(self, sample: Sample, method: "Explainer", image: ImageInput, attribution: Any) -> ImageScore:
+    def score_method(self, sample: Sample, method: Explainer, attribution: Any) -> ImageScore:
         """The correlation of a map (H, W) with those that the method makes of re-initialized modules.
 
         Args:
             sample: The image with the trained model.
             method: Whose map.
-            image: The image as the method gets it.
             attribution: The map of the trained model.
         """
         classifier = sample.classifier
@@ -125,7 +123,7 @@ class ModelRandomization:
         def make_map(module: "torch.nn.Module") -> Any:
             if module is classifier.module:
                 return attribution
-            return method.explain(classifier.with_module(module), image, sample.target).map
+            return explain_with(method, sample.asked_of(classifier.with_module(module))).map
 
         return model_randomization(make_map, classifier.module, seeds=self.seeds)
 

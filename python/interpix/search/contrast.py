@@ -38,13 +38,13 @@ def search_contrast(games: Games, batch_size: int, counter: ProgressCounter) -> 
 def _until_predicted(games: Games, batch_size: int, counter: ProgressCounter) -> tuple[list[int], int]:
     """The players to remove, in order, until the target is the answer, and the number of evaluations."""
     players, target = games.players[0], games.targets[0]
-    if games.predictions[0] == target:
+    if games.questions[0].prediction == target:
         return [], 0
-    answers = {np.ones(players, bool).tobytes(): games.predictions[0]}
+    answers = {np.ones(players, bool).tobytes(): games.questions[0].prediction}
     search = _core.Search([players], [_OTHER], direction="deletion", stop="flip", batch_size=batch_size)
     while (batch := search.ask()) is not None:
-        rival = answers.get(batch.bases[0].tobytes(), games.predictions[0])
-        pair = [games.predictions[0] if rival == target else rival, target]
+        rival = answers.get(batch.bases[0].tobytes(), games.questions[0].prediction)
+        pair = [games.questions[0].prediction if rival == target else rival, target]
         coalitions = Coalitions(batch.owner, batch.bases, batch.row, batch.flip, np.tile(pair, (len(batch), 1)))
         readout = games.scorer.score(coalitions)
         answers |= {

@@ -1,7 +1,7 @@
 """The games that are played on images: the players are regions, and what a coalition earns is the model's answer."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,16 +9,15 @@ import numpy.typing as npt
 
 from interpix.absence import Absence
 from interpix.arrays import BoolArray, IntArray
-from interpix.errors import ArgumentError, bad_value
-from interpix.images import LoadedImage, to_display
+from interpix.errors import bad_value
 from interpix.models.protocol.classifier import Classifier, Coalitions, Scorer
-from interpix.models.protocol.targets import read_target
-from interpix.outputs import Score, Scores, read_logits, scores_of
+from interpix.outputs import Score, Scores, scores_of
+from interpix.question import Question
 from interpix.regions import Regions, Superpixels, label_regions
 from interpix.search.recheck import MixedFirst
 from interpix.terms import Direction, Precision, Reward
 
-__all__ = ["Found", "Games", "ImageGame", "model_display", "model_input", "prepare_games", "score_list"]
+__all__ = ["Found", "Games", "ImageGame", "prepare_games"]
 
 
 @dataclass(frozen=True)
@@ -26,28 +25,32 @@ class Games:
     """One game for each image of a call.
 
     Attributes:
-        displays: What the model sees of each image, uint8 (H, W, 3).
+        questions: The images, with the class that each game is about.
         regions: The player of each pixel (K, H, W).
         players: The number of players of each image.
-        targets: The class that each game is about.
-        predictions: What the model answers to each whole image.
-        full: The score of each whole image.
         scorer: Asks the model.
         reward: What a coalition earns.
         precision: How a search asks first; what decides is always exact.
         mixed_first: Asks in mixed precision, and remembers for which images that pays.
     """
 
-    displays: list[npt.NDArray[np.uint8]]
+    questions: list[Question]
     regions: IntArray
     players: list[int]
-    targets: list[int]
-    predictions: list[int]
-    full: list[Score]
     scorer: Scorer
     reward: Reward
     precision: Precision
     mixed_first: MixedFirst = field(default_factory=MixedFirst)
+
+    @cached_property
+    def targets(self) -> list[int]:
+        """The class that each game is about."""
+        return [question.target for question in self.questions]
+
+    @cached_property
+    def full(self) -> list[Score]:
+        """The score of each whole image."""
+        return [question.score(self.reward) for question in self.questions]
 
     def score(self, owner: IntArray, masks: BoolArray) -> Scores:
         """Reward, probability and predicted class of any coalitions (c, n), exactly."""
@@ -107,78 +110,30 @@ class ImageGame:
 
 def prepare_games(
     classifier: Classifier,
-    loaded: list[LoadedImage],
-    targets: Sequence[Any],
+    questions: list[Question],
     *,
     regions: Regions,
     absence: Absence,
     reward: Reward,
     precision: Precision,
 ) -> Games:
-    """Preprocesses the images, and asks the model about the whole of them: prediction, target, score.
+    """The games of some questions to one model.
 
     Args:
         classifier: The model.
-        loaded: The images of a call.
-        targets: One index, name or None for each; None is the prediction.
+        questions: About images of one size.
         regions: See `interpix.regions`.
         absence: See `interpix.absence`.
         reward: What a coalition earns.
         precision: How a search asks first.
     """
-    images = _stack([model_input(classifier, one) for one in loaded])
-    displays = [model_display(classifier, one, image) for one, image in zip(loaded, images, strict=True)]
+    images = np.stack([question.tensor for question in questions])
     if isinstance(regions, Superpixels):
-        labels = np.stack([label_regions(regions, display) for display in displays])
+        labels = np.stack([label_regions(regions, question.image) for question in questions])
     else:  # the same for all
-        labels = np.repeat(label_regions(regions, displays[0])[None], len(displays), axis=0)
-    scorer = classifier.scorer(images, labels, absence)
-    size = classifier.batch_size
-    # Copies: a model may write to its batch, and these images are still needed.
-    parts = [classifier.logits(images[i : i + size].copy()) for i in range(0, len(images), size)]
-    logits = np.concatenate(parts).astype(np.float64)
-    predictions = logits.argmax(axis=1).tolist()
-    classes = [
-        read_target(target, prediction, classifier.class_names, logits.shape[1])
-        for target, prediction in zip(targets, predictions, strict=True)
-    ]
-    full = score_list(scores_of(read_logits(logits, np.array(classes, np.int64)[:, None]), reward))
+        labels = np.repeat(label_regions(regions, questions[0].image)[None], len(questions), axis=0)
     players = [int(one.max()) + 1 for one in labels]
-    return Games(displays, labels, players, classes, predictions, full, scorer, reward, precision)
-
-
-def score_list(scores: Scores) -> list[Score]:
-    """Columns of scores as a list of them."""
-    return [Score(float(r), float(p), int(c)) for r, p, c in zip(*scores, strict=True)]
-
-
-def model_input(classifier: Classifier, image: LoadedImage) -> npt.NDArray[np.float32]:
-    """What the model takes (3, H, W): a raw image preprocessed, or a preprocessed one; if its size is right."""
-    if image.raw is not None:
-        name, tensor = "preprocess", np.asarray(classifier.preprocess(image.raw))
-        cure = "make the preprocessing resize and crop to it"
-    elif image.tensor is not None:
-        name, tensor = "image", image.tensor
-        cure = "resize it, or pass the raw image and the model preprocesses it"
-    else:
-        raise ArgumentError("`image`: expected pixels, got none; pass an image")
-    size = classifier.input_size
-    if size is not None and tensor.shape[1:] != tuple(size):
-        got = f"{tensor.shape[1]} x {tensor.shape[2]}"
-        raise bad_value(name, f"{size} pixels for model `{classifier.name}`", got, cure)
-    return tensor
-
-
-def model_display(classifier: Classifier, image: LoadedImage, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """What people see of an image whose `tensor` the model takes: uint8 (H, W, 3)."""
-    return to_display(tensor) if image.raw is None else np.asarray(classifier.display(image.raw))
-
-
-def _stack(images: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    sizes = sorted({image.shape for image in images})
-    if len(sizes) > 1:
-        raise bad_value("image", "images of one size in a call", sizes, "resize them, or call once for each")
-    return np.stack(images)
+    return Games(questions, labels, players, classifier.scorer(images, labels, absence), reward, precision)
 
 
 @dataclass

@@ -22,11 +22,12 @@ from interpix.images import ImageInput, read_images
 from interpix.models import as_classifier
 from interpix.outputs import Scores
 from interpix.progress import ProgressCounter
+from interpix.question import Question, ask
 from interpix.regions import RegionsInput, read_regions, regions_name
 from interpix.results.explanation import Explanation
 from interpix.search.contrast import search_contrast
-from interpix.search.games import Found, Games, ImageGame, prepare_games, score_list
-from interpix.terms import Direction, Precision, Sampler, Stop, Target, check_reward, check_stop
+from interpix.search.games import Found, Games, ImageGame, prepare_games
+from interpix.terms import Direction, Precision, Sampler, Stop, Target, check_direction, check_reward, check_stop
 
 __all__ = ["MoXI"]
 
@@ -138,7 +139,7 @@ class MoXI:
             min_confidence=min_confidence,
             batch_size=self._batch_size(games),
             in_flight=_IN_FLIGHT,
-            full=[(score.reward, score.probability, score.predicted) for score in games.full],
+            full=list(games.full),
         )
 
         def results() -> list[Explanation]:
@@ -288,17 +289,26 @@ class MoXI:
     def _begin(self, image: Any, target: Any, direction: Direction, options: dict[str, Any]) -> tuple[_Call, bool]:
         """Reads the images and prepares their games; also whether many images were given."""
         started = time.perf_counter()
-        loaded, many = read_images(image)
+        questions, many = self._questions(image, target)
         games = prepare_games(
             self._classifier,
-            loaded,
-            _per_image(target, len(loaded)),
+            questions,
             regions=self._regions,
             absence=self._absence,
             reward=self._reward,
             precision=self._precision,
         )
         return _Call(games, direction, options, started), many
+
+    def _questions(self, image: Any, target: Any) -> tuple[list[Question], bool]:
+        """The images, prepared and asked about; also whether many were given."""
+        if isinstance(image, Question):
+            if image.classifier is not self._classifier:
+                cure = "make the search for the question's own classifier"
+                raise bad_value("image", f"a question to `{self._classifier.name}`", image.classifier.name, cure)
+            return [image], False
+        loaded, many = read_images(image)
+        return ask(self._classifier, loaded, _per_image(target, len(loaded))), many
 
     def _assign(
         self,
@@ -340,8 +350,8 @@ class MoXI:
         for step, player in enumerate(ranking, start=1):
             steps[step:, player] = True
         curve = self._score_all(call.games, index, steps if insertion else ~steps, counter)
-        done = (curve[2] == call.games.targets[index]) == insertion
-        ends = score_list(curve)
+        done = (curve.predicted == call.games.targets[index]) == insertion
+        ends = curve.rows()
         return Found(
             ranking,
             *curve,
@@ -360,8 +370,7 @@ class MoXI:
             chunk = masks[start : start + size]
             parts.append(games.score(np.full(len(chunk), index), chunk))
             counter.add(len(chunk))
-        rewards, probabilities, predicted = zip(*parts, strict=True)
-        return np.concatenate(rewards), np.concatenate(probabilities), np.concatenate(predicted)
+        return Scores.joined(parts)
 
     def _results(self, call: _Call, found: Sequence[Found], removed_before: tuple[int, ...] = ()) -> list[Explanation]:
         provenance = self._provenance(call)
@@ -379,7 +388,7 @@ class MoXI:
             gaps=found.gaps,
             stopped_at=found.stopped_at,
             target=games.targets[image],
-            prediction=games.predictions[image],
+            prediction=games.questions[image].prediction,
             full=games.full[image],
             empty=found.empty,
             direction=call.direction,
@@ -387,7 +396,7 @@ class MoXI:
             evaluations=found.evaluations + 1,
             seconds=time.perf_counter() - call.started,
             regions=games.regions[image],
-            image=games.displays[image],
+            image=games.questions[image].image,
             class_names=None if names is None else tuple(names),
             provenance=provenance,
             values=found.values,
@@ -450,7 +459,7 @@ def _slice(value: Any, index: int, count: int) -> Any:
 
 
 def _check_search(direction: object, stop: object, min_confidence: object) -> None:
-    check_choice("direction", direction, ("insertion", "deletion"))
+    check_direction(direction)
     check_stop(stop)
     if isinstance(min_confidence, bool) or not isinstance(min_confidence, int | float):
         raise bad_type("min_confidence", "a probability in 0 ... 1", min_confidence, "0 asks for none")

@@ -165,9 +165,9 @@ class MixedFirst:
         while wanted := {image: check.wanted for image, check in checks.items() if len(check.wanted)}:
             step.ask([promising[image][some] for image, some in wanted.items()], mixed=False)
             for image, some in wanted.items():
-                checks[image].tell(step.scores[0][promising[image][some]])
+                checks[image].tell(step.scores.reward[promising[image][some]])
         for image, check in checks.items():
-            step.scores[0][promising[image]] = check.rewards
+            step.scores.reward[promising[image]] = check.rewards
         self._pays -= set(step.images)
         self._pays |= {image for image, check in checks.items() if check.exact.mean() <= _GREATEST_SHARE}
         return step.scores
@@ -179,7 +179,7 @@ class _Step:
     def __init__(self, owner: IntArray, ask: Ask) -> None:
         count = len(owner)
         self.images: dict[int, IntArray] = {int(image): np.flatnonzero(owner == image) for image in np.unique(owner)}
-        self.scores: Scores = (np.zeros(count), np.zeros(count), np.zeros(count, np.int64))
+        self.scores = Scores(np.zeros(count), np.zeros(count), np.zeros(count, np.int64))
         self._mixed = np.full(count, np.nan)
         self._exact = np.zeros(count, bool)
         self._ask = ask
@@ -190,10 +190,11 @@ class _Step:
         rows = rows[np.isnan(self._mixed[rows]) if mixed else ~self._exact[rows]]
         if not len(rows):
             return
-        answers = self._ask(rows, mixed=mixed)
+        answers = Scores(*self._ask(rows, mixed=mixed))
         if mixed:
-            self._mixed[rows] = answers[0]
-            rows, answers = rows[~self._exact[rows]], tuple(column[~self._exact[rows]] for column in answers)
+            self._mixed[rows] = answers.reward
+            unknown = ~self._exact[rows]
+            rows, answers = rows[unknown], Scores(*(column[unknown] for column in answers))
         else:
             self._exact[rows] = True
         for column, values in zip(self.scores, answers, strict=True):
@@ -202,11 +203,11 @@ class _Step:
     def both(self, rows: IntArray) -> tuple[FloatArray, FloatArray]:
         """Rewards of those rows that were scored both ways: mixed, exact."""
         rows = rows[self._exact[rows] & ~np.isnan(self._mixed[rows])]
-        return self._mixed[rows], self.scores[0][rows]
+        return self._mixed[rows], self.scores.reward[rows]
 
     def recheck(self, rows: IntArray, direction: Direction) -> Recheck:
         """What is to be scored exactly of an image's rows."""
-        return Recheck(self._mixed[rows], direction, known=self._exact[rows], exact=self.scores[0][rows])
+        return Recheck(self._mixed[rows], direction, known=self._exact[rows], exact=self.scores.reward[rows])
 
 
 def _spread(rows: IntArray) -> IntArray:

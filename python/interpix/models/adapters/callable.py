@@ -12,11 +12,12 @@ from interpix.errors import ModelError, bad_type, bad_value
 from interpix.models.protocol.classifier import Scorer, check_logits
 from interpix.models.protocol.pictures import picture_scorer
 from interpix.models.protocol.targets import read_class_names
+from interpix.normalization import Normalized
 
 __all__ = ["CallableClassifier"]
 
 
-class CallableClassifier:
+class CallableClassifier(Normalized):
     """A function from float32 (B, 3, H, W) to logits (B, classes), numpy or torch, as a classifier.
 
     What the function raises comes out as it is. What it answers is checked: one finite row for each image.
@@ -71,11 +72,13 @@ class CallableClassifier:
             raise bad_value("image", need, "a raw image", cure)
         return to_numpy(self._preprocess(image), "preprocess").astype(np.float32)
 
-    def display(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def display(
+        self, image: npt.NDArray[np.uint8], tensor: npt.NDArray[np.float32] | None = None
+    ) -> npt.NDArray[np.uint8]:
         """The raw image, if preprocessing keeps its size; else it is not known what part of it is seen."""
         from interpix.images import to_display  # noqa: PLC0415 - Pillow is not needed to score
 
-        seen = self.preprocess(image)
+        seen = self.preprocess(image) if tensor is None else tensor
         return image if image.shape[:2] == seen.shape[1:] else to_display(seen)
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

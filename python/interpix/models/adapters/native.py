@@ -15,12 +15,13 @@ from interpix.arrays import BoolArray, IntArray
 from interpix.models.adapters import weights
 from interpix.models.protocol.classifier import Scorer
 from interpix.models.protocol.pictures import PictureScorer, make_fill
+from interpix.normalization import Normalized
 
 __all__ = ["NativeClassifier", "describe_models", "load_native"]
 
 
 @final
-class NativeClassifier:
+class NativeClassifier(Normalized):
     """A native classifier, following `interpix.models.Classifier`.
 
     Args:
@@ -64,8 +65,12 @@ class NativeClassifier:
         """A raw image (H, W, 3) resized, cropped and normalized as in the model's training: (3, H', W')."""
         return self._model.preprocess(image)
 
-    def display(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """The part (H', W', 3) of a raw image that the model sees."""
+    def display(
+        self,
+        image: npt.NDArray[np.uint8],
+        tensor: npt.NDArray[np.float32] | None = None,  # noqa: ARG002 - see above
+    ) -> npt.NDArray[np.uint8]:
+        """The part (H', W', 3) of a raw image that the model sees, byte for byte; `tensor` is not needed."""
         return self._model.display(image)
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -24,12 +24,12 @@ from interpix.models.torch.module import TorchModule, is_hooked, unwrap
 from interpix.models.torch.pictures import TorchPictureScorer
 from interpix.models.windows.model import WindowModel, find_window_model
 from interpix.models.windows.scorer import WindowScorer
-from interpix.normalization import Normalization
+from interpix.normalization import Normalized
 
 __all__ = ["TorchClassifier"]
 
 
-class TorchClassifier(TorchModule):
+class TorchClassifier(TorchModule, Normalized):
     """A torch module as a classifier.
 
     Attributes:
@@ -102,11 +102,13 @@ class TorchClassifier(TorchModule):
             raise bad_value("image", need, "a raw image", cure)
         return self._preprocess(image)
 
-    def display(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def display(
+        self, image: npt.NDArray[np.uint8], tensor: npt.NDArray[np.float32] | None = None
+    ) -> npt.NDArray[np.uint8]:
         """The part (H', W', 3) of a raw image that the module sees, in its colors before normalization."""
-        seen = self.preprocess(image)
+        seen = self.preprocess(image) if tensor is None else tensor
         try:
-            return Normalization.of(self).restore(seen)
+            return self.normalization.restore(seen)
         except ArgumentError:
             # The user's own preprocessing is more than a shift and a scale of each channel.
             return to_display(seen)

@@ -113,8 +113,15 @@ class Classifier(Protocol):
         """A raw image (H, W, 3) as the model's input (3, H', W')."""
         ...
 
-    def display(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """The part (H', W', 3) of a raw image that the model sees, in its colors before normalization."""
+    def display(
+        self, image: npt.NDArray[np.uint8], tensor: npt.NDArray[np.float32] | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """The part (H', W', 3) of a raw image that the model sees, in its colors before normalization.
+
+        Args:
+            image: The raw image (H, W, 3).
+            tensor: What `preprocess` made of it, where that is known already.
+        """
         ...
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

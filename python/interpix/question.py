@@ -1,0 +1,189 @@
+"""Why does this model see this class in this image? The image is prepared, and the model asked about it, once."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix import _core
+from interpix.errors import bad_value
+from interpix.images import ImageInput, LoadedImage, read_image, to_display
+from interpix.models import Classifier, as_classifier
+from interpix.models.protocol.targets import read_target
+from interpix.normalization import Normalization
+from interpix.outputs import Score, predict, score_logits
+from interpix.results.attribution import Attribution
+from interpix.terms import Reward, Target
+
+__all__ = ["Explainer", "Question", "ask", "explain_with"]
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """An image, a model, and a class of the model's.
+
+    It is what methods explain, and, as `interpix.metrics.Sample`, what metrics score maps of; made once, it serves any
+    number of both.
+
+    >>> model = lambda batch: batch.sum(axis=(2, 3))
+    >>> question = Question.of(model, np.ones((3, 4, 6), np.float32) * np.array([1, 3, 2], np.float32)[:, None, None])
+    >>> question.prediction, question.target, question.size
+    (1, 1, (4, 6))
+
+    Attributes:
+        classifier: The model.
+        source: The image as it was given: raw, or the model's input.
+        tensor: The image as the model's input, float32 (3, H, W).
+        image: The picture that the model sees, uint8 (H, W, 3).
+        logits: What the model answers to the whole image, float64 (classes,).
+        target: The class to explain.
+    """
+
+    classifier: Classifier
+    source: LoadedImage
+    tensor: npt.NDArray[np.float32]
+    image: npt.NDArray[np.uint8]
+    logits: npt.NDArray[np.float64]
+    target: int
+
+    @classmethod
+    def of(cls, model: Any, image: ImageInput, target: Target = None) -> "Question":
+        """Prepares one image and asks the model about it.
+
+        Args:
+            model: Anything that `interpix.MoXI` takes; it is not changed.
+            image: A raw image, or a preprocessed float tensor (3, H, W).
+            target: The class to explain, by index or name; None: the prediction.
+
+        Raises:
+            ArgumentError: The image or the target cannot be read, or the model wants another size.
+            ModelError: The model raised, or answered with something unusable.
+        """
+        return ask(as_classifier(model), [read_image(image)], [target])[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the picture that the model sees."""
+        return self.tensor.shape[1], self.tensor.shape[2]
+
+    @cached_property
+    def prediction(self) -> int:
+        """The class that the model gives to the whole image."""
+        return int(predict(self.logits[None])[0])
+
+    @cached_property
+    def probability(self) -> float:
+        """The target's softmax probability on the whole image."""
+        return self.score("probability").probability
+
+    @cached_property
+    def normalization(self) -> Normalization:
+        """The end of the model's preprocessing; it must have one."""
+        return Normalization.of(self.classifier)
+
+    @cached_property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """The picture as the model sees it, uint8 (H, W, 3), before normalization."""
+        return self.normalization.restore(self.tensor)
+
+    def score(self, reward: Reward) -> Score:
+        """What the model says to the whole image."""
+        return score_logits(self.logits[None], self.target, reward).rows()[0]
+
+    def asked_of(self, classifier: Classifier) -> "Question":
+        """The same image and class for another model with the same preprocessing and classes."""
+        logits = _ask_whole(classifier, self.tensor[None])[0]
+        return dataclasses.replace(self, classifier=classifier, logits=logits)
+
+    def attribution(self, values: npt.NDArray[Any], method: str, facts: dict[str, Any]) -> Attribution:
+        """The result whose map is `values` (H, W), with the method's name and what else is to be remembered."""
+        names = self.classifier.class_names
+        versions = {"interpix": _core.__version__, "numpy": np.__version__}
+        return Attribution(
+            map=np.asarray(values, np.float32),
+            target=self.target,
+            prediction=self.prediction,
+            class_names=None if names is None else tuple(names),
+            image=self.image,
+            method=method,
+            provenance={"method": method, **facts, **versions, **self.classifier.provenance()},
+        )
+
+
+@runtime_checkable
+class Explainer(Protocol):
+    """An attribution method: of `interpix.methods`, or the user's own."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        ...
+
+    def explain(self, model: Any, image: ImageInput, target: Target = None) -> Attribution:
+        """How much each pixel of an image matters to a class."""
+        ...
+
+
+def explain_with(explainer: Explainer, question: Question) -> Attribution:
+    """The explainer's map. Those of interpix take the question as it is; a user's own gets model, image and class."""
+    own = getattr(explainer, "explain_question", None)
+    if own is not None:
+        found: Attribution = own(question)
+        return found
+    return explainer.explain(question.classifier, question.source.pixels, question.target)
+
+
+def ask(classifier: Classifier, images: Sequence[LoadedImage], targets: Sequence[Target]) -> list[Question]:
+    """Prepares the images of a call, which share batches, and asks the model about the whole of each.
+
+    Args:
+        classifier: The model.
+        images: At least one.
+        targets: One for each image.
+    """
+    tensors = [_model_input(classifier, image) for image in images]
+    sizes = sorted({tensor.shape for tensor in tensors})
+    if len(sizes) > 1:
+        raise bad_value("image", "images of one size in a call", sizes, "resize them, or call once for each")
+    pictures = [_picture(classifier, image, tensor) for image, tensor in zip(images, tensors, strict=True)]
+    logits = _ask_whole(classifier, np.stack(tensors))
+    return [
+        Question(classifier, image, tensor, picture, answer, _read_target(classifier, target, answer))
+        for image, tensor, picture, answer, target in zip(images, tensors, pictures, logits, targets, strict=True)
+    ]
+
+
+def _model_input(classifier: Classifier, image: LoadedImage) -> npt.NDArray[np.float32]:
+    """What the model takes (3, H, W): a raw image preprocessed, or a preprocessed one; if its size is right."""
+    if image.raw is not None:
+        name, tensor = "preprocess", np.asarray(classifier.preprocess(image.raw))
+        cure = "make the preprocessing resize and crop to it"
+    else:
+        name, tensor = "image", np.asarray(image.pixels, np.float32)
+        cure = "resize it, or pass the raw image and the model preprocesses it"
+    size = classifier.input_size
+    if size is not None and tensor.shape[1:] != tuple(size):
+        got = f"{tensor.shape[1]} x {tensor.shape[2]}"
+        raise bad_value(name, f"{size} pixels for model `{classifier.name}`", got, cure)
+    return tensor
+
+
+def _picture(classifier: Classifier, image: LoadedImage, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """What people see of an image whose `tensor` the model takes: uint8 (H, W, 3)."""
+    return to_display(tensor) if image.raw is None else np.asarray(classifier.display(image.raw, tensor))
+
+
+def _ask_whole(classifier: Classifier, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Logits (K, classes) of whole images (K, 3, H, W)."""
+    size = classifier.batch_size
+    # Copies: a model may write to its batch, and these images are still needed.
+    parts = [classifier.logits(images[start : start + size].copy()) for start in range(0, len(images), size)]
+    return np.concatenate(parts).astype(np.float64)
+
+
+def _read_target(classifier: Classifier, target: Target, logits: npt.NDArray[np.float64]) -> int:
+    return read_target(target, int(predict(logits[None])[0]), classifier.class_names, len(logits))
