@@ -1,9 +1,16 @@
 """The words in which a search is asked for, shared by searches, methods, metrics and results, and their checks."""
 
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
 
 from interpix.checks import check_choice, check_positive
 from interpix.errors import bad_value
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "Direction",
@@ -12,6 +19,7 @@ __all__ = [
     "Sampler",
     "Stop",
     "Target",
+    "TargetInput",
     "check_direction",
     "check_reward",
     "check_sampler",
@@ -30,6 +38,8 @@ Stop: TypeAlias = Literal["flip", "all"] | int
 """At the flip of the answer, after all patches, or after k."""
 Target: TypeAlias = int | str | None
 """A class index, a class name, or None for the prediction."""
+TargetInput: TypeAlias = "Target | Sequence[Target] | npt.NDArray[np.integer[Any]] | torch.Tensor"
+"""A target for all images of a call, or one for each."""
 
 
 def check_direction(direction: object) -> None:

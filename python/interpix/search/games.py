@@ -25,6 +25,7 @@ class Games:
     """One game for each image of a call.
 
     Attributes:
+        classifier: The model.
         questions: The images, with the class that each game is about.
         regions: The player of each pixel (K, H, W).
         players: The number of players of each image.
@@ -34,6 +35,7 @@ class Games:
         mixed_first: Asks in mixed precision, and remembers for which images that pays.
     """
 
+    classifier: Classifier
     questions: list[Question]
     regions: IntArray
     players: list[int]
@@ -133,7 +135,8 @@ def prepare_games(
     else:  # the same for all
         labels = np.repeat(label_regions(regions, questions[0].image)[None], len(questions), axis=0)
     players = [int(one.max()) + 1 for one in labels]
-    return Games(questions, labels, players, classifier.scorer(images, labels, absence), reward, precision)
+    scorer = classifier.scorer(images, labels, absence)
+    return Games(classifier, questions, labels, players, scorer, reward, precision)
 
 
 @dataclass

@@ -6,43 +6,47 @@ The search itself is in Rust; here the model is asked.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from interpix import _core
 from interpix.absence import AbsenceInput, Fill, read_absence
 from interpix.arrays import AnyArray, BoolArray, from_numpy, to_numpy
 from interpix.checks import check_choice, check_positive, plain
-from interpix.errors import InterpixError, bad_type, bad_value
+from interpix.errors import bad_type, bad_value
 from interpix.images import ImageInput, read_images
 from interpix.models import as_classifier
-from interpix.outputs import Scores
 from interpix.progress import ProgressCounter
 from interpix.question import Question, ask
 from interpix.regions import RegionsInput, read_regions, regions_name
 from interpix.results.explanation import Explanation
+from interpix.search.call import Call, carrying
 from interpix.search.contrast import search_contrast
 from interpix.search.games import Found, Games, ImageGame, prepare_games
-from interpix.terms import Direction, Precision, Sampler, Stop, Target, check_direction, check_reward, check_stop
+from interpix.terms import (
+    Direction,
+    Precision,
+    Sampler,
+    Stop,
+    Target,
+    TargetInput,
+    check_direction,
+    check_reward,
+    check_stop,
+)
 
 __all__ = ["MoXI"]
 
+_Game: TypeAlias = Callable[[BoolArray], npt.NDArray[np.float64]]
+"""From coalitions (c, n) to what they earn (c,)."""
+_Assign: TypeAlias = Callable[[_Game, int, int], tuple[npt.NDArray[np.float64], int]]
+"""From a game, its number of players and a batch size to a value for each player, and the evaluations it took."""
+
 _IN_FLIGHT = 64
 _BATCH_DIMENSIONS = 4
-
-
-@dataclass(frozen=True)
-class _Call:
-    """One call's games and how it began, for its results."""
-
-    games: Games
-    direction: Direction
-    options: dict[str, Any]
-    started: float
 
 
 class MoXI:
@@ -91,27 +95,49 @@ class MoXI:
             check_positive("batch_size", batch_size)
         self._given_batch_size = None if batch_size == "auto" else batch_size
 
-    def _batch_size(self, games: Games) -> int:
-        return self._given_batch_size or games.scorer.batch_size
-
     def __repr__(self) -> str:
         """One line for people: what `"auto"` has picked, too."""
         return f"MoXI({self._classifier.name}, regions={regions_name(self._regions)}, absence={self._absence.name})"
 
+    @overload
     def explain(
         self,
-        image: ImageInput | Sequence[ImageInput],
-        target: Target | Sequence[Target] = None,
+        image: ImageInput | Question,
+        target: TargetInput = None,
+        *,
+        direction: Direction = ...,
+        stop: Stop = ...,
+        min_confidence: float = ...,
+        progress: bool = ...,
+    ) -> Explanation: ...
+
+    @overload
+    def explain(
+        self,
+        image: Sequence[ImageInput],
+        target: TargetInput = None,
+        *,
+        direction: Direction = ...,
+        stop: Stop = ...,
+        min_confidence: float = ...,
+        progress: bool = ...,
+    ) -> list[Explanation]: ...
+
+    def explain(
+        self,
+        image: ImageInput | Question | Sequence[ImageInput],
+        target: TargetInput = None,
         *,
         direction: Direction = "insertion",
         stop: Stop = "flip",
         min_confidence: float = 0.0,
         progress: bool = False,
-    ) -> Any:
+    ) -> Explanation | list[Explanation]:
         """Searches, patch by patch.
 
         Args:
-            image: One image, or a list or batch of them, which then share every batch of the model.
+            image: One image, or a list or batch of them, which then share every batch of the model; or a `Question`,
+                which holds its target.
             target: The class to explain, by index or name, or one for each image; None: the prediction.
             direction: `"insertion"`: which patches suffice? `"deletion"`: which ones are needed?
             stop: `"flip"`: once the answer is (insertion) or no longer is (deletion) the target; `"all"`:
@@ -120,7 +146,8 @@ class MoXI:
             progress: Show the number of evaluations on stderr.
 
         Returns:
-            An `Explanation`, or a list of them if many images were given.
+            An `Explanation`, or a list of them if many images were given (of a batch (B, 3, H, W), too, which a type
+            checker cannot tell from one image).
 
         Raises:
             KeyboardInterrupt: After Ctrl-C; its attribute `explanations` holds what was found until then.
@@ -137,26 +164,46 @@ class MoXI:
             direction=direction,
             stop=stop,
             min_confidence=min_confidence,
-            batch_size=self._batch_size(games),
+            batch_size=call.batch_size,
             in_flight=_IN_FLIGHT,
             full=list(games.full),
         )
 
         def results() -> list[Explanation]:
-            return self._results(call, [Found.of(outcome) for outcome in search.outcomes()])
+            return call.results([Found.of(outcome) for outcome in search.outcomes()])
 
-        with _keeping(results):
+        with carrying(results):
             _drive(search, games, direction, progress=progress)
         return results() if many else results()[0]
 
+    @overload
     def one_shot(
         self,
-        image: ImageInput | Sequence[ImageInput],
-        target: Target | Sequence[Target] = None,
+        image: ImageInput | Question,
+        target: TargetInput = None,
+        *,
+        direction: Direction = ...,
+        progress: bool = ...,
+    ) -> Explanation: ...
+
+    @overload
+    def one_shot(
+        self,
+        image: Sequence[ImageInput],
+        target: TargetInput = None,
+        *,
+        direction: Direction = ...,
+        progress: bool = ...,
+    ) -> list[Explanation]: ...
+
+    def one_shot(
+        self,
+        image: ImageInput | Question | Sequence[ImageInput],
+        target: TargetInput = None,
         *,
         direction: Direction = "insertion",
         progress: bool = False,
-    ) -> Any:
+    ) -> Explanation | list[Explanation]:
         """MoXI(-), for comparison: ranks every patch once by what it does alone, without interactions.
 
         Takes 2 n + 3 evaluations for n patches: n + 1 for the ranking, n + 1 for the curve along it, and the whole
@@ -164,23 +211,49 @@ class MoXI:
         (insertion) or (f(N) - f(N - a)) / n (deletion).
         """
 
-        def assign(game: Callable[[BoolArray], Any], players: int, batch_size: int) -> tuple[Any, int]:
+        def assign(game: _Game, players: int, batch_size: int) -> tuple[npt.NDArray[np.float64], int]:
             _, values = _core.one_shot(players, game, direction=direction, batch_size=batch_size)
             return values, players + 1
 
         return self._assign(image, target, direction, {"method": "MoXI(-)"}, assign, progress=progress)
 
+    @overload
     def shapley(
         self,
-        image: ImageInput | Sequence[ImageInput],
-        target: Target | Sequence[Target] = None,
+        image: ImageInput | Question,
+        target: TargetInput = None,
+        *,
+        sampler: Sampler = ...,
+        rounds: int = ...,
+        seed: int = ...,
+        direction: Direction = ...,
+        progress: bool = ...,
+    ) -> Explanation: ...
+
+    @overload
+    def shapley(
+        self,
+        image: Sequence[ImageInput],
+        target: TargetInput = None,
+        *,
+        sampler: Sampler = ...,
+        rounds: int = ...,
+        seed: int = ...,
+        direction: Direction = ...,
+        progress: bool = ...,
+    ) -> list[Explanation]: ...
+
+    def shapley(
+        self,
+        image: ImageInput | Question | Sequence[ImageInput],
+        target: TargetInput = None,
         *,
         sampler: Sampler = "moxi",
         rounds: int = 200,
         seed: int = 0,
         direction: Direction = "insertion",
         progress: bool = False,
-    ) -> Any:
+    ) -> Explanation | list[Explanation]:
         """Shapley values of the patches, for comparison, and the curve along their ranking.
 
         Args:
@@ -200,7 +273,7 @@ class MoXI:
         rounds, seed = plain(rounds), plain(seed)
         check_positive("rounds", rounds)
 
-        def assign(game: Callable[[BoolArray], Any], players: int, batch_size: int) -> tuple[Any, int]:
+        def assign(game: _Game, players: int, batch_size: int) -> tuple[npt.NDArray[np.float64], int]:
             values, _, evaluations = _core.shapley_values(
                 players, game, sampler=sampler, rounds=rounds, seed=seed, batch_size=batch_size
             )
@@ -209,7 +282,7 @@ class MoXI:
         options = {"method": "Shapley", "sampler": sampler, "rounds": rounds, "seed": seed}
         return self._assign(image, target, direction, options, assign, progress=progress)
 
-    def contrast(self, image: ImageInput, target: int | str, *, progress: bool = False) -> Explanation:
+    def contrast(self, image: ImageInput | Question, target: int | str, *, progress: bool = False) -> Explanation:
         """Where is a class that is not the prediction? Class-discriminative localization (Appendix F).
 
         Patches are removed until `target` is the model's answer, then those that this answer needs: its region.
@@ -228,15 +301,15 @@ class MoXI:
         if many:
             raise bad_value("image", "one image", "several", "call contrast once for each")
         with ProgressCounter("contrast", enabled=progress) as counter:
-            removed, found = search_contrast(call.games, self._batch_size(call.games), counter)
-        return self._results(call, [found], removed_before=tuple(removed))[0]
+            removed, found = search_contrast(call.games, call.batch_size, counter)
+        return call.results([found], removed_before=tuple(removed))[0]
 
-    def game(self, image: ImageInput, target: Target = None) -> ImageGame:
+    def game(self, image: ImageInput | Question, target: Target = None) -> ImageGame:
         """The game on one image for other libraries (shapiq): `n_players`, and a call from coalitions to rewards."""
         call, many = self._begin(image, target, "insertion", {})
         if many:
             raise bad_value("image", "one image", "several", "make a game of each")
-        return ImageGame(call.games, self._batch_size(call.games))
+        return ImageGame(call.games, call.batch_size)
 
     def attribute(
         self,
@@ -286,7 +359,13 @@ class MoXI:
             batch_size=self._given_batch_size or "auto",
         )
 
-    def _begin(self, image: Any, target: Any, direction: Direction, options: dict[str, Any]) -> tuple[_Call, bool]:
+    def _begin(
+        self,
+        image: ImageInput | Question | Sequence[ImageInput],
+        target: TargetInput,
+        direction: Direction,
+        options: dict[str, Any],
+    ) -> tuple[Call, bool]:
         """Reads the images and prepares their games; also whether many images were given."""
         started = time.perf_counter()
         questions, many = self._questions(image, target)
@@ -298,9 +377,18 @@ class MoXI:
             reward=self._reward,
             precision=self._precision,
         )
-        return _Call(games, direction, options, started), many
+        described = {
+            "regions": regions_name(self._regions),
+            "absence": self._absence.name,
+            "reward": self._reward,
+            "precision": self._precision,
+        }
+        batch_size = self._given_batch_size or games.scorer.batch_size
+        return Call(games, direction, batch_size, options | described, started), many
 
-    def _questions(self, image: Any, target: Any) -> tuple[list[Question], bool]:
+    def _questions(
+        self, image: ImageInput | Question | Sequence[ImageInput], target: TargetInput
+    ) -> tuple[list[Question], bool]:
         """The images, prepared and asked about; also whether many were given."""
         if isinstance(image, Question):
             if image.classifier is not self._classifier:
@@ -312,14 +400,14 @@ class MoXI:
 
     def _assign(
         self,
-        image: Any,
-        target: Any,
+        image: ImageInput | Question | Sequence[ImageInput],
+        target: TargetInput,
         direction: Direction,
         options: dict[str, Any],
-        assign: Callable[[Callable[[BoolArray], Any], int, int], tuple[Any, int]],
+        assign: _Assign,
         *,
         progress: bool,
-    ) -> Any:
+    ) -> Explanation | list[Explanation]:
         """Explains with a method that assigns a value to each patch: values, ranking, and the curve along it."""
         _check_search(direction, "all", 0.0)
         options = {**options, "stop": "all", "min_confidence": 0.0}
@@ -327,108 +415,20 @@ class MoXI:
         ranked: list[Found] = []
 
         def results() -> list[Explanation]:
-            return self._results(call, ranked)
+            return call.results(ranked)
 
-        with _keeping(results), ProgressCounter(str(options["method"]), enabled=progress) as counter:
+        with carrying(results), ProgressCounter(str(options["method"]), enabled=progress) as counter:
             for index, players in enumerate(call.games.players):
 
-                def game(masks: BoolArray, index: int = index) -> Any:
+                def game(masks: BoolArray, index: int = index) -> npt.NDArray[np.float64]:
                     counter.add(len(masks))
-                    return call.games.score(np.full(len(masks), index), masks)[0]
+                    return call.games.score(np.full(len(masks), index), masks).reward
 
-                values, evaluations = assign(game, players, self._batch_size(call.games))
-                found = self._along(call, index, np.asarray(values), counter)
+                values, evaluations = assign(game, players, call.batch_size)
+                found = call.along(index, np.asarray(values), counter)
                 found.evaluations += evaluations
                 ranked.append(found)
         return results() if many else results()[0]
-
-    def _along(self, call: _Call, index: int, values: Any, counter: ProgressCounter) -> Found:
-        """The curve along the ranking by `values`, greatest first."""
-        players, insertion = len(values), call.direction == "insertion"
-        ranking = np.argsort(-values, kind="stable")
-        steps = np.zeros((players + 1, players), np.bool_)
-        for step, player in enumerate(ranking, start=1):
-            steps[step:, player] = True
-        curve = self._score_all(call.games, index, steps if insertion else ~steps, counter)
-        done = (curve.predicted == call.games.targets[index]) == insertion
-        ends = curve.rows()
-        return Found(
-            ranking,
-            *curve,
-            gaps=np.append(-np.diff(values[ranking]), np.inf),
-            stopped_at=int(done.argmax()) if done.any() else None,
-            empty=ends[0] if insertion else ends[-1],
-            evaluations=len(steps),
-            image=index,
-            values=values,
-        )
-
-    def _score_all(self, games: Games, index: int, masks: BoolArray, counter: ProgressCounter) -> Scores:
-        parts = []
-        size = self._batch_size(games)
-        for start in range(0, len(masks), size):
-            chunk = masks[start : start + size]
-            parts.append(games.score(np.full(len(chunk), index), chunk))
-            counter.add(len(chunk))
-        return Scores.joined(parts)
-
-    def _results(self, call: _Call, found: Sequence[Found], removed_before: tuple[int, ...] = ()) -> list[Explanation]:
-        provenance = self._provenance(call)
-        return [self._result(call, one, dict(provenance), removed_before) for one in found]
-
-    def _result(
-        self, call: _Call, found: Found, provenance: dict[str, Any], removed_before: tuple[int, ...]
-    ) -> Explanation:
-        games, image, names = call.games, found.image, self._classifier.class_names
-        return Explanation(
-            ranking=found.ranking.astype(np.int64),
-            rewards=found.reward,
-            probabilities=found.probability,
-            predicted=found.predicted.astype(np.int64),
-            gaps=found.gaps,
-            stopped_at=found.stopped_at,
-            target=games.targets[image],
-            prediction=games.questions[image].prediction,
-            full=games.full[image],
-            empty=found.empty,
-            direction=call.direction,
-            # The whole image is scored before the search.
-            evaluations=found.evaluations + 1,
-            seconds=time.perf_counter() - call.started,
-            regions=games.regions[image],
-            image=games.questions[image].image,
-            class_names=None if names is None else tuple(names),
-            provenance=provenance,
-            values=found.values,
-            removed_before=removed_before,
-        )
-
-    def _provenance(self, call: _Call) -> dict[str, Any]:
-        reduced = call.games.scorer.reduced_to
-        return (
-            call.options
-            | {
-                "interpix": _core.__version__,
-                "numpy": np.__version__,
-                "regions": regions_name(self._regions),
-                "absence": self._absence.name,
-                "reward": self._reward,
-                "precision": self._precision,
-                "batch_size": self._batch_size(call.games),
-            }
-            | ({} if reduced is None else {"batch_size_reduced_to": reduced})
-            | self._classifier.provenance()
-        )
-
-
-@contextmanager
-def _keeping(results: Callable[[], list[Explanation]]) -> Iterator[None]:
-    """Ctrl-C and errors that are raised inside carry what was found until then."""
-    try:
-        yield
-    except (KeyboardInterrupt, InterpixError) as error:
-        error.explanations = results()  # type: ignore[union-attr]
-        raise
 
 
 def _drive(search: _core.Search, games: Games, direction: Direction, *, progress: bool) -> None:
@@ -439,16 +439,15 @@ def _drive(search: _core.Search, games: Games, direction: Direction, *, progress
             counter.add(len(batch))
 
 
-def _per_image(target: Any, count: int) -> list[Any]:
+def _per_image(target: TargetInput, count: int) -> list[Target]:
     """One target for each image from one for all, a sequence, or an array."""
-    if hasattr(target, "tolist"):
-        target = target.tolist()
-    if not isinstance(target, list | tuple):
-        return [target] * count
-    if len(target) != count:
+    given: Any = getattr(target, "tolist", lambda: target)()
+    if not isinstance(given, list | tuple):
+        return [given] * count
+    if len(given) != count:
         cure = "pass one for all, or one for each image"
-        raise bad_value("target", f"{count} targets for {count} images", len(target), cure)
-    return list(target)
+        raise bad_value("target", f"{count} targets for {count} images", len(given), cure)
+    return list(given)
 
 
 def _slice(value: Any, index: int, count: int) -> Any:

@@ -1,0 +1,118 @@
+"""One call of a search: the games on its images, how it began, and the results that it gives."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix import _core
+from interpix.arrays import BoolArray
+from interpix.errors import InterpixError
+from interpix.outputs import Scores
+from interpix.progress import ProgressCounter
+from interpix.results.explanation import Explanation
+from interpix.search.games import Found, Games
+from interpix.terms import Direction
+
+__all__ = ["Call", "carrying"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """The games of one call.
+
+    Attributes:
+        games: One for each image.
+        direction: Grow from nothing, or shrink from the whole image.
+        batch_size: The greatest number of coalitions handed out at once.
+        options: What the provenance of the results shall say of the search.
+        started: When the call began, on `time.perf_counter`.
+    """
+
+    games: Games
+    direction: Direction
+    batch_size: int
+    options: dict[str, Any]
+    started: float = field(default_factory=time.perf_counter)
+
+    def along(self, index: int, values: npt.NDArray[np.float64], counter: ProgressCounter) -> Found:
+        """The curve along the ranking of an image's players by their `values` (n,), greatest first."""
+        players, insertion = len(values), self.direction == "insertion"
+        ranking = np.argsort(-values, kind="stable")
+        steps = np.zeros((players + 1, players), np.bool_)
+        for step, player in enumerate(ranking, start=1):
+            steps[step:, player] = True
+        curve = self._scores(index, steps if insertion else ~steps, counter)
+        done = (curve.predicted == self.games.targets[index]) == insertion
+        ends = curve.rows()
+        return Found(
+            ranking,
+            *curve,
+            gaps=np.append(-np.diff(values[ranking]), np.inf),
+            stopped_at=int(done.argmax()) if done.any() else None,
+            empty=ends[0] if insertion else ends[-1],
+            evaluations=len(steps),
+            image=index,
+            values=values,
+        )
+
+    def _scores(self, index: int, masks: BoolArray, counter: ProgressCounter) -> Scores:
+        parts = []
+        for start in range(0, len(masks), self.batch_size):
+            part = masks[start : start + self.batch_size]
+            parts.append(self.games.score(np.full(len(part), index), part))
+            counter.add(len(part))
+        return Scores.joined(parts)
+
+    def results(self, found: Sequence[Found], removed_before: tuple[int, ...] = ()) -> list[Explanation]:
+        """What was found on some of the images, as people get it."""
+        provenance = self._provenance()
+        return [self._result(one, dict(provenance), removed_before) for one in found]
+
+    def _result(self, found: Found, provenance: dict[str, Any], removed_before: tuple[int, ...]) -> Explanation:
+        question, names = self.games.questions[found.image], self.games.classifier.class_names
+        return Explanation(
+            ranking=found.ranking.astype(np.int64),
+            rewards=found.reward,
+            probabilities=found.probability,
+            predicted=found.predicted.astype(np.int64),
+            gaps=found.gaps,
+            stopped_at=found.stopped_at,
+            target=question.target,
+            prediction=question.prediction,
+            full=self.games.full[found.image],
+            empty=found.empty,
+            direction=self.direction,
+            # The whole image is scored before the search.
+            evaluations=found.evaluations + 1,
+            seconds=time.perf_counter() - self.started,
+            regions=self.games.regions[found.image],
+            image=question.image,
+            class_names=None if names is None else tuple(names),
+            provenance=provenance,
+            values=found.values,
+            removed_before=removed_before,
+        )
+
+    def _provenance(self) -> dict[str, Any]:
+        reduced = self.games.scorer.reduced_to
+        return (
+            self.options
+            | {"interpix": _core.__version__, "numpy": np.__version__, "batch_size": self.batch_size}
+            | ({} if reduced is None else {"batch_size_reduced_to": reduced})
+            | self.games.classifier.provenance()
+        )
+
+
+@contextmanager
+def carrying(results: Callable[[], list[Explanation]]) -> Iterator[None]:
+    """Ctrl-C and errors that are raised inside carry what was found until then, as their `explanations`."""
+    try:
+        yield
+    except (KeyboardInterrupt, InterpixError) as error:
+        error.explanations = results()  # type: ignore[union-attr]
+        raise
