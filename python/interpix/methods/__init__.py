@@ -14,13 +14,14 @@ from collections.abc import Mapping
 
 import numpy as np  # noqa: F401 - for the example
 
+from interpix.methods.attention_rollout import AttentionRollout
 from interpix.methods.base import Method
-from interpix.methods.grad_cam import AttentionRollout, GradCAM, GradCAMPlusPlus
+from interpix.methods.grad_cam import GradCAM, GradCAMPlusPlus
 from interpix.methods.gradients import Gradient, IntegratedGradients
-from interpix.methods.lime import LIME, SuperpixelRISE
+from interpix.methods.lime import LIME
 from interpix.methods.moxi import MoXIMap, MoXIOneShot, Shapley
 from interpix.methods.paths import BlurIG, GuidedIG
-from interpix.methods.rise import RISE
+from interpix.methods.rise import RISE, SuperpixelRISE
 from interpix.methods.xrai import XRAI
 from interpix.question import Question
 

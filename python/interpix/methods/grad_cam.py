@@ -1,14 +1,14 @@
-"""Methods that read a network's inner maps: convolutional activations, and attention. They need a torch module."""
+"""Grad-CAM and Grad-CAM++: the maps of an inner layer, weighted by their gradients. They need a torch module."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from interpix.errors import bad_type
-from interpix.methods.base import Facts, Map, MapMethod, Output, check_output, torch_classifier
+from interpix.methods.base import Facts, Map, MapMethod, Output, check_output
 from interpix.methods.gradients import differentiable
 from interpix.question import Question
 
-__all__ = ["AttentionRollout", "GradCAM", "GradCAMPlusPlus"]
+__all__ = ["GradCAM", "GradCAMPlusPlus"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,6 @@ class _CAM(MapMethod):
     _weights: ClassVar[Literal["mean", "plus_plus"]]
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be, before any work is done."""
         check_output(self.output)
         if not isinstance(self.layer, str | None):
             raise bad_type("layer", "the name of a layer", self.layer, "see module.named_modules()")
@@ -71,21 +70,3 @@ class GradCAMPlusPlus(_CAM):
     name = "grad_cam_plus_plus"
     presets: ClassVar = {"iprop": {}, "moxi": {}}
     _weights = "plus_plus"
-
-
-@dataclass(frozen=True)
-class AttentionRollout(MapMethod):
-    """Attention rollout of a Vision Transformer (Abnar and Zuidema 2020); it does not depend on the class.
-
-    The product over blocks of 0.5 A + 0.5 I, A the mean over heads: its class-token row, for models that average the
-    patch tokens the mean of these tokens' rows, enlarged bilinearly.
-    """
-
-    name = "attention_rollout"
-    presets: ClassVar = {"moxi": {}}
-
-    def _attribute(self, question: Question) -> tuple[Map, Facts]:
-        classifier = torch_classifier(question, self.name)
-        from interpix.methods.activation_maps import attention_rollout  # noqa: PLC0415 - torch only when it is used
-
-        return attention_rollout(classifier, question.tensor)

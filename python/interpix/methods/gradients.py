@@ -33,7 +33,6 @@ class Gradient(MapMethod):
     presets: ClassVar = {"iprop": {}}
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be, before any work is done."""
         check_output(self.output)
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:
@@ -65,7 +64,6 @@ class IntegratedGradients(MapMethod):
     presets: ClassVar = {"iprop": {"steps": 200, "baseline": "black"}}
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be, before any work is done."""
         check_positive("steps", self.steps)
         check_positive("batch_size", self.batch_size, optional=True)
         check_output(self.output)

@@ -36,7 +36,6 @@ class _Game(Method):
     presets: ClassVar = {"moxi": {"regions": "auto", "absence": "auto", "reward": "log_odds"}}
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be, before any work is done."""
         check_regions(self.regions)
         read_absence(self.absence)
         check_reward(self.reward)
@@ -90,7 +89,6 @@ class Shapley(_Game):
     presets: ClassVar = {"moxi": {"sampler": "moxi", "rounds": 200, "reward": "log_odds"}}
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be, before any work is done."""
         super().__post_init__()
         check_sampler(self.sampler)
         check_positive("rounds", self.rounds)
@@ -117,7 +115,6 @@ class MoXIOneShot(_Game):
     name = "moxi_one_shot"
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be, before any work is done."""
         super().__post_init__()
         check_direction(self.direction)
 
@@ -145,7 +142,6 @@ class MoXIMap(_Game):
     name = "moxi"
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be, before any work is done."""
         super().__post_init__()
         check_direction(self.direction)
         check_stop(self.stop)

@@ -8,15 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.absence import AbsenceInput, read_fill
-from interpix.arrays import IntArray
+from interpix.arrays import BoolArray, IntArray
 from interpix.checks import check_positive
 from interpix.errors import bad_value
 from interpix.methods.base import Facts, Map, MapMethod
+from interpix.methods.random_superpixels import RandomSuperpixels, check_keep
 from interpix.models.adapters.adapt import is_torch
 from interpix.outputs import score_logits
 from interpix.question import Question
 
-__all__ = ["RISE", "Masks"]
+__all__ = ["RISE", "Masks", "SuperpixelRISE"]
 
 _GRID_DIMENSIONS = 2
 
@@ -48,7 +49,6 @@ class RISE(MapMethod):
     presets: ClassVar = {"iprop": {"count": 4000, "grid": (7, 7), "keep": 0.5, "baseline": "black"}}
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be, before any work is done."""
         check_positive("count", self.count)
         check_positive("batch_size", self.batch_size, optional=True)
         check_keep(self.keep)
@@ -65,6 +65,17 @@ class RISE(MapMethod):
         probabilities = _ask(question, empty, masks, self.batch_size or question.classifier.batch_size)
         values = masks.weighted_sum(probabilities) / (self.count * self.keep)
         return values, {"grid": list(self.grid), "baseline": fill.name}
+
+
+@dataclass(frozen=True)
+class SuperpixelRISE(RandomSuperpixels):
+    """RISE on superpixels: the mean probability of random sets, each counted for the superpixels in it."""
+
+    name = "superpixel_rise"
+
+    def _values(self, on: BoolArray, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        values: npt.NDArray[np.float64] = probabilities @ on / (self.count * self.keep)
+        return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,9 +155,3 @@ def _device(question: Question) -> tuple[Callable[[npt.NDArray[Any]], Any], Call
         return torch.from_numpy(np.array(array, np.float32)).to(classifier.device)
 
     return place, classifier.tensor_logits
-
-
-def check_keep(keep: float) -> None:
-    """Refuses what is not a probability strictly between 0 and 1."""
-    if not 0 < keep < 1:
-        raise bad_value("keep", "a probability in 0 ... 1, ends excluded", keep, "0.5 is the papers'")

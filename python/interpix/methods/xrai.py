@@ -37,7 +37,6 @@ class XRAI(MapMethod):
     presets: ClassVar = {"iprop": {}}
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be, before any work is done."""
         check_positive("steps", self.steps)
         check_positive("batch_size", self.batch_size, optional=True)
         check_choice("algorithm", self.algorithm, ("full", "fast"))

@@ -49,7 +49,6 @@ class _RankedCurve:
     _presets: ClassVar[Mapping[str, tuple[str, int]]]
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be, before any work is done."""
         check_choice("preset", self.preset, tuple(self._presets))
         steps = self.steps
         if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int)):

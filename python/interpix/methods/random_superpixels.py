@@ -1,0 +1,84 @@
+"""What RISE and LIME on superpixels share: the model's answers to random sets of them. No gradients, no torch."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.absence import AbsenceInput, read_fill
+from interpix.arrays import BoolArray
+from interpix.checks import check_positive
+from interpix.errors import bad_value
+from interpix.methods.base import Facts, Map, MapMethod
+from interpix.models.protocol.classifier import Coalitions
+from interpix.outputs import scores_of
+from interpix.question import Question
+from interpix.regions import RegionsInput, Superpixels, check_regions, label_regions, read_regions, regions_name
+
+__all__ = ["RandomSuperpixels", "check_keep"]
+
+_DEFAULT_REGIONS = Superpixels(200)
+
+
+@dataclass(frozen=True)
+class RandomSuperpixels(MapMethod):
+    """What both methods share.
+
+    Attributes:
+        count: Number of random sets.
+        regions: As in `interpix.MoXI`, `Superpixels` by default; the provenance says how many there really are.
+        keep: Probability that a superpixel is on.
+        seed: Of the sets, which do not depend on the batch size.
+        baseline: What superpixels that are off show: what `interpix.Fill` takes.
+        batch_size: Sets in one batch; None: the model's own choice.
+    """
+
+    count: int = 4000
+    regions: RegionsInput = _DEFAULT_REGIONS
+    keep: float = 0.5
+    seed: int = 0
+    baseline: AbsenceInput = "black"
+    batch_size: int | None = None
+
+    presets: ClassVar = {
+        "iprop": {"count": 4000, "regions": _DEFAULT_REGIONS, "keep": 0.5, "baseline": "black"},
+    }
+
+    def __post_init__(self) -> None:
+        check_positive("count", self.count)
+        check_positive("batch_size", self.batch_size, optional=True)
+        check_keep(self.keep)
+        check_regions(self.regions)
+        read_fill(self.baseline)
+
+    def _attribute(self, question: Question) -> tuple[Map, Facts]:
+        regions, fill = read_regions(self.regions, question.classifier.token_grid), read_fill(self.baseline)
+        labels = label_regions(regions, question.image)
+        players = int(labels.max()) + 1
+        on = np.random.default_rng(self.seed).random((self.count, players)) < self.keep
+        scorer = question.classifier.scorer(question.tensor[None], labels[None], fill)
+        size = self.batch_size or question.classifier.batch_size
+        parts = [
+            scores_of(scorer.score(_coalitions(on[start : start + size], question.target)), "probability").probability
+            for start in range(0, self.count, size)
+        ]
+        values = self._values(on, np.concatenate(parts))
+        facts = {"regions": regions_name(regions), "superpixels": players, "baseline": fill.name}
+        return values[labels], facts
+
+    @abstractmethod
+    def _values(self, on: BoolArray, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """A value for each superpixel (n,) from sets (count, n) and the probabilities that they get."""
+
+
+def _coalitions(on: BoolArray, target: int) -> Coalitions:
+    count = len(on)
+    return Coalitions.of_masks(np.zeros(count, np.int64), on, np.full((count, 1), target))
+
+
+def check_keep(keep: float) -> None:
+    """Refuses what is not a probability strictly between 0 and 1."""
+    if not 0 < keep < 1:
+        raise bad_value("keep", "a probability in 0 ... 1, ends excluded", keep, "0.5 is the papers'")
