@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np  # noqa: F401 - for the examples
+
 from interpix.methods.base import Facts, Map, MapMethod, torch_classifier
 from interpix.question import Question
 
@@ -15,6 +17,17 @@ class AttentionRollout(MapMethod):
 
     The product over blocks of 0.5 A + 0.5 I, A the mean over heads: its class-token row, for models that average the
     patch tokens the mean of these tokens' rows, enlarged bilinearly.
+
+    Where attention is uniform over 5 tokens, the class token gives half of a fifth to each patch:
+
+    >>> import torch
+    >>> from torchvision.models import VisionTransformer
+    >>> sizes = {"num_layers": 1, "num_heads": 1, "hidden_dim": 8, "mlp_dim": 8, "num_classes": 2}
+    >>> vit = VisionTransformer(image_size=32, patch_size=16, **sizes)
+    >>> _ = torch.nn.init.zeros_(vit.encoder.layers[0].self_attention.in_proj_weight)
+    >>> AttentionRollout().explain(vit, np.zeros((3, 32, 32), np.float32)).map[::16, ::16]
+    array([[0.1, 0.1],
+           [0.1, 0.1]], dtype=float32)
     """
 
     name = "attention_rollout"

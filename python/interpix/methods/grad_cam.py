@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np  # noqa: F401 - for the examples
+
 from interpix.errors import bad_type
 from interpix.methods.base import Facts, Map, MapMethod, Output, check_output
 from interpix.methods.gradients import differentiable
@@ -45,6 +47,17 @@ class _CAM(MapMethod):
 class GradCAM(_CAM):
     """Grad-CAM: each channel weighs its mean gradient (Selvaraju et al. 2017).
 
+    One layer that sums the channels, and a head that takes its mean: the map is the layer's, divided by 8 pixels.
+
+    >>> import torch
+    >>> layer = torch.nn.Conv2d(3, 2, 1, bias=False)
+    >>> _ = torch.nn.init.ones_(layer.weight)
+    >>> model = torch.nn.Sequential(layer, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> image = np.arange(8, dtype=np.float32).reshape(2, 4) * np.ones((3, 1, 1), np.float32)
+    >>> GradCAM(layer="0").explain(model, image, target=1).map
+    array([[0.   , 0.375, 0.75 , 1.125],
+           [1.5  , 1.875, 2.25 , 2.625]], dtype=float32)
+
     Attributes:
         layer: The layer's name in the module, such as `"layer4.1.conv2"`; None: the last one that gives a map
             (B, C, h, w), for Vision Transformers the first norm of the last block.
@@ -61,6 +74,17 @@ class GradCAMPlusPlus(_CAM):
     """Grad-CAM++: each channel weighs the sum of max(0, g) / (2 + g sum(A)), g its gradients.
 
     Chattopadhay et al. 2018, for the exponential of the score, as there.
+
+    As in `GradCAM`, the map is the layer's; here its sum is 84, and g = 1/8 in each of 8 pixels:
+
+    >>> import torch
+    >>> layer = torch.nn.Conv2d(3, 2, 1, bias=False)
+    >>> _ = torch.nn.init.ones_(layer.weight)
+    >>> model = torch.nn.Sequential(layer, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> image = np.arange(8, dtype=np.float32).reshape(2, 4) * np.ones((3, 1, 1), np.float32)
+    >>> found = GradCAMPlusPlus(layer="0").explain(model, image, target=1)
+    >>> round(float(found.map[0, 1]), 6), round(3 * 8 * (1 / 8) / (2 + 84 / 8), 6)
+    (0.24, 0.24)
 
     Attributes:
         layer: As in `GradCAM`.

@@ -23,6 +23,12 @@ __all__ = ["Gradient", "IntegratedGradients", "differentiable"]
 class Gradient(MapMethod):
     """The raw gradient (Simonyan et al. 2014), with its sign.
 
+    >>> import torch
+    >>> mean_color = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> Gradient().explain(mean_color, np.ones((3, 2, 4), np.float32), target=1).map
+    array([[0.125, 0.125, 0.125, 0.125],
+           [0.125, 0.125, 0.125, 0.125]], dtype=float32)
+
     Attributes:
         output: Differentiate the target's `"logit"` or its `"probability"`.
     """
@@ -47,6 +53,15 @@ class IntegratedGradients(MapMethod):
 
     The map sums to the image's score minus the baseline's, up to the error of the quadrature (midpoints), which the
     provenance states as `completeness_error`.
+
+    A linear model's map is what each pixel adds to the score:
+
+    >>> import torch
+    >>> mean_color = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> image = np.arange(8, dtype=np.float32).reshape(2, 4) * np.ones((3, 1, 1), np.float32)
+    >>> IntegratedGradients(steps=5, baseline="zero").explain(mean_color, image, target=1).map
+    array([[0.   , 0.125, 0.25 , 0.375],
+           [0.5  , 0.625, 0.75 , 0.875]], dtype=float32)
 
     Attributes:
         steps: Number of midpoints.

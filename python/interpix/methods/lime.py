@@ -20,6 +20,13 @@ class LIME(RandomSuperpixels):
 
     A set with probability p is a positive example of weight p and a negative one of weight 1 - p.
 
+    >>> model = lambda batch: batch.sum(axis=(2, 3))
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[1, :, :3] = 1
+    >>> found = LIME(count=200, regions="1x2", baseline="zero").explain(model, image, target=1)
+    >>> bool(found.map[0, 0] > 1 > 0.1 > abs(found.map[0, -1]))
+    True
+
     Attributes:
         regularization: Strength of the L2 penalty on the weights, the inverse of scikit-learn's C.
     """

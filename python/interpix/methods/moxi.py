@@ -4,6 +4,8 @@ import abc
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np  # noqa: F401 - for the examples
+
 from interpix.absence import AbsenceInput, read_absence
 from interpix.checks import check_positive
 from interpix.methods.base import Method
@@ -71,6 +73,14 @@ class _Game(Method):
 class Shapley(_Game):
     """Shapley values of the patches (`interpix.MoXI.shapley`).
 
+    A model that sums gives each patch its own sum:
+
+    >>> model = lambda batch: batch.sum(axis=(2, 3))
+    >>> image = np.arange(8, dtype=np.float32).reshape(2, 4) * np.ones((3, 1, 1), np.float32)
+    >>> Shapley(regions="1x2", sampler="exact", reward="logit").explain(model, image, target=1).map
+    array([[10., 10., 18., 18.],
+           [10., 10., 18., 18.]], dtype=float32)
+
     Attributes:
         regions: The patches, as in `interpix.MoXI`.
         absence: What absent means, as in `interpix.MoXI`.
@@ -102,6 +112,12 @@ class Shapley(_Game):
 class MoXIOneShot(_Game):
     """MoXI(-): what each patch does alone, without interactions (`interpix.MoXI.one_shot`).
 
+    >>> model = lambda batch: batch.sum(axis=(2, 3))
+    >>> image = np.arange(8, dtype=np.float32).reshape(2, 4) * np.ones((3, 1, 1), np.float32)
+    >>> MoXIOneShot(regions="1x2", reward="logit").explain(model, image, target=1).map
+    array([[10., 10., 18., 18.],
+           [10., 10., 18., 18.]], dtype=float32)
+
     Attributes:
         regions: The patches, as in `interpix.MoXI`.
         absence: What absent means, as in `interpix.MoXI`.
@@ -126,6 +142,14 @@ class MoXIOneShot(_Game):
 @dataclass(frozen=True)
 class MoXIMap(_Game):
     """MoXI's group as a map: the first patch found gets the number of patches found, the last one 1, all others 0.
+
+    The right half has the greater sum, and comes first:
+
+    >>> model = lambda batch: batch.sum(axis=(2, 3))
+    >>> image = np.arange(8, dtype=np.float32).reshape(2, 4) * np.ones((3, 1, 1), np.float32)
+    >>> MoXIMap(regions="1x2", reward="logit", stop="all").explain(model, image, target=1).map
+    array([[1., 1., 2., 2.],
+           [1., 1., 2., 2.]], dtype=float32)
 
     Attributes:
         regions: The patches, as in `interpix.MoXI`.

@@ -32,6 +32,15 @@ class GuidedIG(MapMethod):
 
     Every step moves as far towards the image, in the sum of absolute differences, as a step of the straight way.
 
+    For a linear model every way gives the same map:
+
+    >>> import torch
+    >>> mean_color = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> image = np.arange(8, dtype=np.float32).reshape(2, 4) * np.ones((3, 1, 1), np.float32)
+    >>> GuidedIG(steps=5, baseline="zero").explain(mean_color, image, target=1).map
+    array([[0.   , 0.125, 0.25 , 0.375],
+           [0.5  , 0.625, 0.75 , 0.875]], dtype=float32)
+
     Attributes:
         steps: Number of steps, each one forward and one backward pass, one after the other.
         fraction: How many of the inputs move first, 0 ... 1.
@@ -102,6 +111,17 @@ def _guided_step(point: Array, start: Array, end: Array, slope: Array, share: fl
 @dataclass(frozen=True)
 class BlurIG(MapMethod):
     """Integrated gradients along a way of less and less blur (Xu et al. 2020); what is outside the image is 0.
+
+    The light of one bright pixel is gathered from all over while the blur goes:
+
+    >>> import torch
+    >>> mean_color = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> image = np.zeros((3, 3, 4), np.float32)
+    >>> image[:, 1, 2] = 12
+    >>> BlurIG(steps=50, sigma=9.0).explain(mean_color, image, target=1).map.round(1) + 0
+    array([[0., 0., 0., 0.],
+           [0., 0., 1., 0.],
+           [0., 0., 0., 0.]], dtype=float32)
 
     Attributes:
         steps: Number of steps.

@@ -29,6 +29,13 @@ class RISE(MapMethod):
     The map is sum_i p_i M_i / (count keep), M_i the masks, p_i the probabilities. A mask is made when the model is
     asked about it and is not kept; the weighted sum is formed on the masks' grids, one matrix product for all.
 
+    >>> model = lambda batch: batch.sum(axis=(2, 3))
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[1, :, :3] = 1
+    >>> found = RISE(count=200, grid=(2, 3), baseline="zero").explain(model, image, target=1)
+    >>> bool(found.map[:, :3].mean() > found.map[:, 3:].mean())
+    True
+
     Attributes:
         count: Number of masks.
         grid: Rows and columns of the cells that are on or off.
@@ -69,7 +76,15 @@ class RISE(MapMethod):
 
 @dataclass(frozen=True)
 class SuperpixelRISE(RandomSuperpixels):
-    """RISE on superpixels: the mean probability of random sets, each counted for the superpixels in it."""
+    """RISE on superpixels: the mean probability of random sets, each counted for the superpixels in it.
+
+    >>> model = lambda batch: batch.sum(axis=(2, 3))
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[1, :, :3] = 1
+    >>> found = SuperpixelRISE(count=200, regions="1x2", baseline="zero").explain(model, image, target=1)
+    >>> bool(found.map[0, 0] > found.map[0, -1])
+    True
+    """
 
     name = "superpixel_rise"
 

@@ -21,6 +21,14 @@ class XRAI(MapMethod):
     The mean of two integrated gradients, from plain pictures of the image's least and greatest input value, of each
     pixel the greatest channel, as the authors do. The segments are those of the picture that the model sees.
 
+    >>> import torch
+    >>> mean_color = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> image = np.zeros((3, 32, 48), np.float32)
+    >>> image[:, :, 24:] = 1
+    >>> found = XRAI(steps=2).explain(mean_color, image, target=1)
+    >>> bool(found.map[:, 30:].min() > found.map[:, :18].max())
+    True
+
     Attributes:
         steps: Number of midpoints of each of the two.
         algorithm: `"full"` or `"fast"`.
