@@ -223,7 +223,17 @@ def _interpolated(points: npt.NDArray[np.float64]) -> Curve:
 
 @dataclass(frozen=True)
 class AccuracyInformation(_InformationCurve):
-    """AIC: whether the target is the most probable class, mean over images; higher is better."""
+    """AIC: whether the target is the most probable class, mean over images; higher is better.
+
+    From what was measured: two pictures between the blurred one and the original, the second of them right.
+
+    >>> sizes, answers = np.array([100, 120, 160, 200]), np.array([1, 1, 0, 0])
+    >>> trace = InformationTrace(sizes, np.array([0.1, 0.2, 0.6, 0.9]), answers, 0, 0, (0.1, 0.5), 0.01)
+    >>> score = AccuracyInformation().from_trace(trace)
+    >>> score.points
+    array([[0.2, 0. ],
+           [0.6, 1. ]])
+    """
 
     name: ClassVar[str] = "aic"
     _average: ClassVar[Average] = "mean"
@@ -234,7 +244,16 @@ class AccuracyInformation(_InformationCurve):
 
 @dataclass(frozen=True)
 class SoftmaxInformation(_InformationCurve):
-    """SIC: the target's softmax probability, median over images; higher is better."""
+    """SIC: the target's softmax probability, median over images; higher is better.
+
+    As in `AccuracyInformation`, with probabilities in 0.1 ... 0.9 instead of answers:
+
+    >>> sizes, answers = np.array([100, 120, 160, 200]), np.array([1, 1, 0, 0])
+    >>> trace = InformationTrace(sizes, np.array([0.1, 0.3, 0.7, 0.9]), answers, 0, 0, (0.1, 0.5), 0.01)
+    >>> SoftmaxInformation().from_trace(trace).points.round(6)
+    array([[0.2 , 0.25],
+           [0.6 , 0.75]])
+    """
 
     name: ClassVar[str] = "sic"
     _average: ClassVar[Average] = "median"

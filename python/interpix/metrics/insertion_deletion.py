@@ -91,7 +91,17 @@ class _RankedCurve:
 
 @dataclass(frozen=True)
 class Insertion(_RankedCurve):
-    """How fast the answer comes when the most important pixels come first; higher is better."""
+    """How fast the answer comes when the most important pixels come first; higher is better.
+
+    A model whose probability is 0.1 + 0.8 times the mean, and a map that finds the bright half: .1, .5, .5.
+
+    >>> model = lambda batch: np.log([[m, 1 - m] for m in 0.1 + 0.8 * batch.mean(axis=(1, 2, 3))])
+    >>> image = np.repeat(np.float32([[1, 1, 0, 0], [1, 1, 0, 0]])[None], 3, axis=0)
+    >>> sample = Sample.of(model, image, target=0)
+    >>> score = Insertion(baseline="zero", steps=2).score(sample, image[0])
+    >>> round(score.value, 6), score.curve.y.round(6)
+    (0.4, array([0.1, 0.5, 0.5]))
+    """
 
     name: ClassVar[str] = "insertion"
     higher_is_better: ClassVar[bool] = True
@@ -100,7 +110,17 @@ class Insertion(_RankedCurve):
 
 @dataclass(frozen=True)
 class Deletion(_RankedCurve):
-    """How fast the answer goes when the most important pixels go first; lower is better."""
+    """How fast the answer goes when the most important pixels go first; lower is better.
+
+    The same map and model as for `Insertion`: .5, .1, .1.
+
+    >>> model = lambda batch: np.log([[m, 1 - m] for m in 0.1 + 0.8 * batch.mean(axis=(1, 2, 3))])
+    >>> image = np.repeat(np.float32([[1, 1, 0, 0], [1, 1, 0, 0]])[None], 3, axis=0)
+    >>> sample = Sample.of(model, image, target=0)
+    >>> score = Deletion(baseline="zero", steps=2).score(sample, image[0])
+    >>> round(score.value, 6), score.curve.y.round(6)
+    (0.2, array([0.5, 0.1, 0.1]))
+    """
 
     name: ClassVar[str] = "deletion"
     higher_is_better: ClassVar[bool] = False
@@ -112,6 +132,15 @@ class DeletionInsertionRatio:
     """DIR, deletion over insertion for each image; lower is better.
 
     The aggregate is the mean over images; the median, and the ratio of the means, are in its `parts`.
+
+    The area under .5, .1, .1 over that under .1, .5, .5, as in `Insertion` and `Deletion`:
+
+    >>> model = lambda batch: np.log([[m, 1 - m] for m in 0.1 + 0.8 * batch.mean(axis=(1, 2, 3))])
+    >>> image = np.repeat(np.float32([[1, 1, 0, 0], [1, 1, 0, 0]])[None], 3, axis=0)
+    >>> sample = Sample.of(model, image, target=0)
+    >>> deletion, insertion = (one(baseline="zero", steps=2).score(sample, image[0]) for one in (Deletion, Insertion))
+    >>> round(DeletionInsertionRatio().combine(deletion, insertion).value, 6)
+    0.5
 
     Attributes:
         preset: See `Insertion`.

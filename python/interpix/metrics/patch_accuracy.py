@@ -90,6 +90,13 @@ class _AbsentPatches(_PatchCurve):
 class AccuracyInsertion(_AbsentPatches):
     """How soon the answer is there when the most important patches come first; higher is better.
 
+    The class is 1 where the mean is above 0.3; the bright patch alone reaches it.
+
+    >>> model = lambda batch: np.stack([0 * batch.mean((1, 2, 3)), batch.mean((1, 2, 3)) - 0.3], axis=1)
+    >>> image = np.repeat(np.float32([[1, 1, 0.2, 0.2], [1, 1, 0.2, 0.2]])[None], 3, axis=0)
+    >>> AccuracyInsertion(regions="1x2").score(Sample.of(model, image), image[0]).curve.y
+    array([0., 1., 1.])
+
     Attributes:
         regions: The patches, as in `interpix.MoXI`.
         replacement: What an absent patch shows: what `interpix.Fill` takes.
@@ -104,6 +111,13 @@ class AccuracyInsertion(_AbsentPatches):
 class AccuracyDeletion(_AbsentPatches):
     """How long the answer stays when the most important patches go first; lower is better.
 
+    As in `AccuracyInsertion`; without the bright patch the answer is gone.
+
+    >>> model = lambda batch: np.stack([0 * batch.mean((1, 2, 3)), batch.mean((1, 2, 3)) - 0.3], axis=1)
+    >>> image = np.repeat(np.float32([[1, 1, 0.2, 0.2], [1, 1, 0.2, 0.2]])[None], 3, axis=0)
+    >>> AccuracyDeletion(regions="1x2").score(Sample.of(model, image), image[0]).curve.y
+    array([1., 0., 0.])
+
     Attributes:
         regions: The patches, as in `interpix.MoXI`.
         replacement: What an absent patch shows: what `interpix.Fill` takes.
@@ -116,6 +130,15 @@ class AccuracyDeletion(_AbsentPatches):
 @dataclass(frozen=True)
 class CorruptionAccuracy(_PatchCurve):
     """How long the answer stays when the most important patches are corrupted first; lower is better.
+
+    A dark picture, half of which is enough to change the answer once it is made bright:
+
+    >>> model = lambda batch: np.stack([0.2 - batch.mean((1, 2, 3)), 0 * batch.mean((1, 2, 3))], axis=1)
+    >>> import interpix as ix
+    >>> model = ix.CallableClassifier(model, preprocess=lambda raw: raw.transpose(2, 0, 1) / 255)
+    >>> sample = Sample.of(model, np.zeros((32, 48, 3), np.uint8))
+    >>> CorruptionAccuracy("1x2", ("brightness",)).score(sample, np.ones((32, 48))).curve.y
+    array([1., 0., 0.])
 
     Attributes:
         regions: The patches, as in `interpix.MoXI`.
@@ -143,6 +166,16 @@ class CorruptionAccuracy(_PatchCurve):
 @dataclass(frozen=True)
 class AdversarialAccuracy(_PatchCurve):
     """How long the answer stays when the most important patches are attacked first; lower is better. Torch only.
+
+    A module that asks whether red outweighs green, and a picture with a little more red:
+
+    >>> import interpix as ix
+    >>> import torch
+    >>> mean_color = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> model = ix.TorchClassifier(mean_color, preprocess=lambda image: np.float32(image).transpose(2, 0, 1) / 255)
+    >>> sample = Sample.of(model, np.full((8, 12, 3), (129, 128, 0), np.uint8))
+    >>> AdversarialAccuracy("1x2").score(sample, np.ones((8, 12))).curve.y
+    array([1., 0., 0.])
 
     Attributes:
         regions: The patches, as in `interpix.MoXI`.

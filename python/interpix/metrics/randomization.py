@@ -95,6 +95,17 @@ def model_randomization(
 class ModelRandomization:
     """The sanity check as a measure of a method, not of a map; torch modules only.
 
+    A map that does not look at the model does not change with it:
+
+    >>> import interpix as ix
+    >>> import torch
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(72, 2))
+    >>> blind = ix.propagated(lambda model, image, target: image[0], radius=1)
+    >>> image = np.arange(72, dtype=np.float32).reshape(3, 4, 6)
+    >>> sample = Sample.of(model, image)
+    >>> ModelRandomization().score_method(sample, blind, blind.explain(model, image).map).value
+    1.0
+
     Attributes:
         seeds: One re-initialization for each.
     """

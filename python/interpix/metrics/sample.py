@@ -23,6 +23,11 @@ __all__ = ["Sample", "ranked_scores"]
 class Sample(Question):
     """A question whose maps are scored: the target is the class that is measured. Make it with `Sample.of`.
 
+    >>> model = lambda batch: batch.sum(axis=(2, 3))
+    >>> sample = Sample.of(model, np.ones((3, 4, 6), np.float32), target=2, annotation=[(0, 0, 3, 4)])
+    >>> sample.target, round(sample.probability, 3), int(sample.annotation.sum())
+    (2, 0.333, 12)
+
     Attributes:
         annotation: True inside the annotated object (H, W), or None.
         batch_size: The greatest number of pictures in one call of the model; no result depends on it.
