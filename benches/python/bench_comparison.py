@@ -1,4 +1,4 @@
-"""A full table row: all methods, with and without IProp, by all measures, on one photo; where the time goes.
+"""A full table row: all methods, with and without IProp, by all metrics, on one photo; where the time goes.
 
     pip install "interpix[demo,timm,lime,xrai]" captum grad-cam imagecorruptions-imaug
     OMP_NUM_THREADS=1 python benches/python/bench_comparison.py [--full]
@@ -38,13 +38,31 @@ def kind_of(function):
     return next((kind for kind, words in KINDS.items() if any(word in text for word in words)), "Python")
 
 
+class Counted:
+    """Counts how often a photo is preprocessed, and how often the model is asked about the whole of it alone."""
+
+    def __init__(self, model, photo):
+        self.prepared = self.asked = 0
+        preprocess, logits, seen = model.preprocess, model.logits, model.preprocess(photo)
+
+        def counting(image):
+            self.prepared += image.shape == photo.shape and np.array_equal(image, photo)
+            return preprocess(image)
+
+        def asking(batch):
+            self.asked += len(batch) == 1 and np.array_equal(batch[0], seen)
+            return logits(batch)
+
+        model.preprocess, model.logits = counting, asking
+
+
 def main():
     methods = paper_tables.GRADIENT_METHODS + paper_tables.FORWARD_METHODS
-    measures = paper_tables.PARTS["faithfulness"][1] + ["roc_auc", "pointing_game"]
+    metrics = paper_tables.PARTS["faithfulness"][1] + ["roc_auc", "pointing_game"]
     for part in ("patches", "attacks", "sanity"):
-        measures += paper_tables.PARTS[part][1]
+        metrics += paper_tables.PARTS[part][1]
     if "--full" in sys.argv:
-        methods, measures = ([name.split("(")[0] for name in names] for names in (methods, measures))
+        methods, metrics = ([name.split("(")[0] for name in names] for names in (methods, metrics))
     model = ix.load_model("torch:efficientnet_lite0")
     photos, targets = paper_tables.read_photos()
     name = next(iter(photos))
@@ -52,19 +70,21 @@ def main():
     mask = np.zeros(size, bool)
     mask[size[0] // 4 : -size[0] // 4, size[1] // 3 :] = True
     target = {name: targets[name]}
-    ix.compare(model, {name: photos[name]}, methods[:1], measures[:5], targets=target)  # imports
+    ix.compare(model, {name: photos[name]}, methods[:1], metrics[:5], targets=target)  # imports
+    counted = Counted(model, ix.images.read_image(photos[name]).raw)
     profile = cProfile.Profile()
     result = profile.runcall(
-        ix.compare, model, {name: photos[name]}, methods, measures, [mask], targets=target, progress=True
+        ix.compare, model, {name: photos[name]}, methods, metrics, [mask], targets=target, progress=True
     )
     print(result)
     spent = Counter()
     for function, (_, _, own, _, _) in pstats.Stats(profile).stats.items():
         spent[kind_of(function)] += own
     total = sum(spent.values())
-    print(f"{len(result.entries)} maps by {len(measures)} measures: {total:.0f} s")
+    print(f"{len(result.entries)} maps by {len(metrics)} metrics: {total:.0f} s")
     for kind, seconds in spent.most_common():
         print(f"{seconds:8.1f} s  {seconds / total:5.1%}  {kind}")
+    print(f"the photo was preprocessed {counted.prepared} times, and the model asked about it {counted.asked} times")
     slow = sorted(result.entries, key=lambda entry: -entry.seconds)
     print("maps alone:", ", ".join(f"{entry.method} {entry.seconds:.1f} s" for entry in slow))
 

@@ -93,7 +93,7 @@ def our_rewards(model, state, kept, target, precision):
 
 def our_steps(model, image, target, bases, direction, precision):
     """Steps of ours, each from its base, with the preparation of the image."""
-    state, first = model.prepare(image), MixedFirst()
+    state, first = model.state_of(image), MixedFirst()
     found = []
     for base in bases:
         left, kept = candidates(base, direction)
@@ -216,7 +216,7 @@ def main():
     module = build()
     model = find_token_model(module)
     image = photo("coffee.jpg")
-    state = model.prepare(image)
+    state = model.state_of(image)
     with torch.no_grad():
         target = int(module(image).logits.argmax())
     # Each takes the bases of several steps, in order.

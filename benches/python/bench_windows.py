@@ -70,10 +70,10 @@ def ways(module, model, regions, base, other):
     flipped = np.arange(regions.max() + 1)
 
     def windows(precision):
-        return model.logits(model.prepare(base, other, regions), flipped, precision=precision)
+        return model.logits(model.state_of(base, other, regions), flipped, precision=precision)
 
     def whole(precision):
-        return model.plain_logits(candidates(base, other, regions), precision=precision)
+        return model.whole_logits(candidates(base, other, regions), precision=precision)
 
     return {
         "plain": (lambda: module(candidates(base, other, regions)), "exact"),

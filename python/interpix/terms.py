@@ -49,9 +49,9 @@ def check_direction(direction: object) -> None:
 
 def check_reward(reward: str) -> Reward:
     """`reward` itself, if it is one."""
-    for known in get_args(Reward):
-        if reward == known:
-            return known  # type: ignore[no-any-return]
+    for one in get_args(Reward):
+        if reward == one:
+            return one  # type: ignore[no-any-return]
     names = ", ".join(f'"{name}"' for name in get_args(Reward))
     raise bad_value("reward", f"one of {names}", repr(reward), 'the paper uses "log_odds"')
 

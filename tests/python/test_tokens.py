@@ -153,7 +153,7 @@ def as_mask(kept, tokens):
 
 def prepared(name):
     model = find_token_model(build(name))
-    state = model.prepare(images_for(name))
+    state = model.state_of(images_for(name))
     return model, state, state.grid[0] * state.grid[1]
 
 
@@ -311,7 +311,7 @@ def test_the_module_is_as_before(name):
     before = {key: value.clone() for key, value in module.state_dict().items()}
     modes = [part.training for part in module.modules()]
     model = find_token_model(module)
-    state = model.prepare(images_for(name))
+    state = model.state_of(images_for(name))
     kept = draw_kept(16, 5, 4)
     for precision in ("exact", "mixed"):
         found = model.logits(state, OWNER, kept, precision=precision)
@@ -335,7 +335,7 @@ def test_the_module_is_as_before_after_an_error():
     module = copy.deepcopy(build("timm")).train()
     model = find_token_model(module)
     module.head = torch.nn.Linear(5, 7)
-    state = model.prepare(images_for("timm"))
+    state = model.state_of(images_for("timm"))
     for ask in (
         lambda: model.logits(state, OWNER, draw_kept(24, 5, 4)),
         lambda: model.reference_logits(state.images, OWNER, draw_kept(24, 5, 4)),
@@ -360,7 +360,8 @@ def test_a_users_hook_changes_what_it_would_change(name, size):
         fourth_norm(doubled).bias.mul_(2)
     kept = draw_kept(tokens, size, 4)
     found, expected = (
-        model.logits(model.prepare(images_for(name)), OWNER, kept) for model in map(find_token_model, (hooked, doubled))
+        model.logits(model.state_of(images_for(name)), OWNER, kept)
+        for model in map(find_token_model, (hooked, doubled))
     )
     assert torch.allclose(found, expected, atol=1e-5)
     changed = (found - untouched.logits(state, OWNER, kept)).abs().max() > 1e-3
@@ -371,7 +372,7 @@ def test_a_users_hook_and_absence_in_a_later_block():
     module = copy.deepcopy(build("timm"))
     fourth_norm(module).register_forward_hook(lambda part, inputs, output: None)
     model = find_token_model(module)
-    state, kept = model.prepare(images_for("timm")), draw_kept(24, 5, 4)
+    state, kept = model.state_of(images_for("timm")), draw_kept(24, 5, 4)
     for ask in (
         lambda: model.masked_logits(state, OWNER, as_mask(kept, 24), 0),
         lambda: model.logits(state, OWNER, kept, from_layer=1),
@@ -384,9 +385,9 @@ def test_parameters_are_read_when_images_are_prepared():
     for name in ("timm", "transformers ViT"):
         module = copy.deepcopy(build(name))
         model, kept = find_token_model(module), draw_kept(24, 5, 4)
-        model.logits(model.prepare(images_for(name)), OWNER, kept, precision="mixed")
+        model.logits(model.state_of(images_for(name)), OWNER, kept, precision="mixed")
         shaken(module, seed=9)
-        state = model.prepare(images_for(name))
+        state = model.state_of(images_for(name))
         expected = model.reference_logits(images_for(name), OWNER, kept)
         assert torch.allclose(model.logits(state, OWNER, kept), expected, atol=1e-5)
         assert torch.allclose(model.logits(state, OWNER, kept, precision="mixed"), expected, atol=0.05)
@@ -395,7 +396,7 @@ def test_parameters_are_read_when_images_are_prepared():
 def test_a_double_model_stays_double():
     module = copy.deepcopy(build("timm")).double()
     model = find_token_model(module)
-    state, kept = model.prepare(images_for("timm")), draw_kept(24, 5, 4)
+    state, kept = model.state_of(images_for("timm")), draw_kept(24, 5, 4)
     found = model.logits(state, OWNER, kept)
     assert found.dtype == torch.float64
     assert torch.allclose(found, model.reference_logits(images_for("timm").double(), OWNER, kept), atol=1e-12)
@@ -404,7 +405,7 @@ def test_a_double_model_stays_double():
 def test_a_model_of_half_precision_stays_as_it_is():
     module = copy.deepcopy(build("timm")).bfloat16()
     model = find_token_model(module)
-    state, kept = model.prepare(images_for("timm")), draw_kept(24, 5, 4)
+    state, kept = model.state_of(images_for("timm")), draw_kept(24, 5, 4)
     found = model.logits(state, OWNER, kept)
     assert found.dtype == torch.bfloat16
     assert torch.equal(found, model.logits(state, OWNER, kept, precision="mixed"))
@@ -416,21 +417,21 @@ def test_transformers_own_watching_hooks_do_not_slow_it_down():
     module = copy.deepcopy(build("transformers ViT"))
     module(images_for("transformers ViT"), output_hidden_states=True)
     assert any(part._forward_hooks for part in module.modules())
-    assert not find_token_model(module).prepare(images_for("transformers ViT")).hooked
+    assert not find_token_model(module).state_of(images_for("transformers ViT")).hooked
 
 
 def test_images_of_the_wrong_size():
     with pytest.raises(ValueError, match="`images`: expected 32 x 48 pixels, got 48 x 32"):
-        find_token_model(build("timm")).prepare(torch.zeros(1, 3, 48, 32))
+        find_token_model(build("timm")).state_of(torch.zeros(1, 3, 48, 32))
     with pytest.raises(ValueError, match="multiples of the patch, 8 x 8"):
-        find_token_model(build("timm any size")).prepare(torch.zeros(1, 3, 48, 33))
+        find_token_model(build("timm any size")).state_of(torch.zeros(1, 3, 48, 33))
 
 
 def test_other_sizes_where_the_model_takes_them():
     module = build("timm any size")
     model = find_token_model(module)
     images = torch.randn(1, 3, 48, 40, generator=torch.Generator().manual_seed(4))
-    state = model.prepare(images)
+    state = model.state_of(images)
     assert state.grid == (6, 5)
     found = model.logits(state, torch.tensor([0]), torch.arange(30)[None])
     assert torch.allclose(found, logits_of(module, images), atol=1e-5)
@@ -441,7 +442,7 @@ def test_a_model_whose_parts_were_replaced_since():
     model = find_token_model(module)
     module.blocks[1] = torch.nn.Identity()
     with pytest.raises(ModelError, match="replaced"):
-        model.prepare(images_for("timm"))
+        model.state_of(images_for("timm"))
 
 
 def subclass_of(module):
@@ -533,7 +534,7 @@ def test_vit_tiny_itself():
     module = timm.create_model("vit_tiny_patch16_224", pretrained=False).eval()
     model = find_token_model(module)
     images = torch.randn(1, 3, 224, 224)
-    state = model.prepare(images)
+    state = model.state_of(images)
     for size in (3, 195):
         kept = draw_kept(196, size, 3)
         owner = torch.zeros(3, dtype=torch.long)

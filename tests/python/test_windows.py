@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402 - only where torch is
 
 from interpix.models.windows.layers import Reach  # noqa: E402
-from interpix.models.windows.maps import Layout, spread  # noqa: E402
+from interpix.models.windows.maps import Layout, changed_outputs  # noqa: E402
 from interpix.models.windows.model import find_window_model  # noqa: E402
 from interpix.models.windows.winograd import Winograd, WinogradInputs, suits_winograd, winograd_pays  # noqa: E402
 
@@ -68,10 +68,10 @@ def check(module, regions, size=SIZE, *, flipped=None, tolerance=1e-5):
     bound = tolerance * expected.abs().max()
     # A network that hardly sees its picture would make the test blind.
     assert (expected - start).abs().max() > 100 * bound
-    state = model.prepare(base, other, regions)
+    state = model.state_of(base, other, regions)
     for got, want in [
         (model.logits(state, flipped), expected),
-        (model.plain_logits(batch), expected),
+        (model.whole_logits(batch), expected),
         (state.logits, start),
     ]:
         assert got.dtype == want.dtype
@@ -244,7 +244,7 @@ def test_random_stacks(stack, rows, columns):
     except RuntimeError:
         # The layers used the picture up.
         return
-    got = model.logits(model.prepare(base, other, regions), flipped)
+    got = model.logits(model.state_of(base, other, regions), flipped)
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -257,7 +257,7 @@ def test_spread_covers_every_output_that_reads_a_change(extent, stride, before, 
         return
     outputs = (size + 2 * before - extent) // stride + 1
     reach = Reach((extent, extent), (stride, stride), (before, before), (before, before))
-    box = spread(np.array([[top, top, bottom, bottom]]), reach, (outputs, outputs))[0]
+    box = changed_outputs(np.array([[top, top, bottom, bottom]]), reach, (outputs, outputs))[0]
     reading = [o for o in range(outputs) if o * stride - before < bottom and o * stride - before + extent > top]
     assert (box[0], box[2]) == (box[1], box[3])
     assert box[2] > box[0] >= 0
@@ -333,7 +333,7 @@ def test_modules_of_other_numbers(dtype):
     with torch.no_grad():
         expected = module(candidates(base, other, regions, range(6)))
     model = find_window_model(module, SIZE)
-    got = model.logits(model.prepare(base, other, regions), range(6))
+    got = model.logits(model.state_of(base, other, regions), range(6))
     assert got.dtype == dtype
     assert (got - expected).abs().max() <= max(tolerance, 1e-12) * expected.abs().max()
 
@@ -344,7 +344,7 @@ def test_mixed_precision_is_near_and_keeps_the_dtype():
     error = (got - expected).abs().max() / expected.abs().max()
     assert got.dtype == torch.float32
     assert 1e-6 < error < 2e-2
-    whole = model.plain_logits(candidates(*pictures(SIZE), grid_regions(SIZE, 6, 5), [4]), precision="mixed")
+    whole = model.whole_logits(candidates(*pictures(SIZE), grid_regions(SIZE, 6, 5), [4]), precision="mixed")
     assert (whole - expected[4]).abs().max() / expected.abs().max() < 2e-2
 
 
@@ -356,7 +356,7 @@ def test_the_module_stays_as_it_is():
     base, other = pictures(SIZE)
     kept = base.clone(), other.clone()
     model = find_window_model(module, SIZE)
-    logits = model.logits(model.prepare(base, other, grid_regions(SIZE, 2, 2)), [0, 3])
+    logits = model.logits(model.state_of(base, other, grid_regions(SIZE, 2, 2)), [0, 3])
     assert torch.equal(base, kept[0])
     assert torch.equal(other, kept[1])
     assert [part.training for part in module.modules()] == flags
@@ -373,7 +373,7 @@ def test_changed_weights_are_taken_anew():
     model, state, _ = check(module, grid_regions(SIZE, 3, 3))
     with torch.no_grad():
         module[0].weight *= 1.5
-    with pytest.raises(ArgumentError, match="prepare anew"):
+    with pytest.raises(ArgumentError, match="ask for a new state"):
         model.logits(state, [0])
     for change in (lambda: None, lambda: module.load_state_dict(STACKS["residual"]().state_dict()), module.double):
         change()
@@ -381,7 +381,7 @@ def test_changed_weights_are_taken_anew():
         regions = grid_regions(SIZE, 3, 3)
         with torch.no_grad():
             expected = module(candidates(base, other, regions, range(9)))
-        torch.testing.assert_close(model.logits(model.prepare(base, other, regions), range(9)), expected)
+        torch.testing.assert_close(model.logits(model.state_of(base, other, regions), range(9)), expected)
 
 
 def test_a_hook_that_comes_later_is_an_error():
@@ -389,7 +389,7 @@ def test_a_hook_that_comes_later_is_an_error():
     model = find_window_model(module, SIZE)
     module[0].register_forward_hook(lambda *_: None)
     with pytest.raises(ModelError, match="hooks"):
-        model.prepare(*pictures(SIZE), grid_regions(SIZE, 2, 2))
+        model.state_of(*pictures(SIZE), grid_regions(SIZE, 2, 2))
     assert find_window_model(module, SIZE) is None
 
 
@@ -443,7 +443,7 @@ def test_another_device_is_left_alone():
     module.to("meta")
     assert find_window_model(module, SIZE) is None
     with pytest.raises(ModelError, match="on meta"):
-        model.plain_logits(torch.zeros(1, 3, *SIZE))
+        model.whole_logits(torch.zeros(1, 3, *SIZE))
 
 
 def test_other_answers_than_logits_of_color_pictures_are_left_alone():
@@ -463,6 +463,6 @@ def test_bad_arguments_say_what_was_needed():
     model = find_window_model(module, SIZE)
     base, other = pictures(SIZE)
     with pytest.raises(ArgumentError, match="two pictures"):
-        model.prepare(base[:, 1:], other, grid_regions(SIZE, 2, 2))
+        model.state_of(base[:, 1:], other, grid_regions(SIZE, 2, 2))
     with pytest.raises(ArgumentError, match="exact"):
-        model.logits(model.prepare(base, other, grid_regions(SIZE, 2, 2)), [0], precision="half")
+        model.logits(model.state_of(base, other, grid_regions(SIZE, 2, 2)), [0], precision="half")

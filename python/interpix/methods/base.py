@@ -60,8 +60,8 @@ class Method(abc.ABC):
             ArgumentError: That paper does not use this method.
         """
         if name not in cls.presets:
-            known = " or ".join(f'"{one}"' for one in cls.presets)
-            raise bad_value("name", f"{known} for {cls.name}", repr(name), "make it with its options instead")
+            papers = " or ".join(f'"{one}"' for one in cls.presets)
+            raise bad_value("name", f"{papers} for {cls.name}", repr(name), "make it with its options instead")
         return cls(**cls.presets[name])
 
     def explain(self, model: Any, image: ImageInput, target: Target = None) -> Attribution:

@@ -18,7 +18,7 @@ __all__ = ["XRAI"]
 class XRAI(MapMethod):
     """XRAI (Kapishnikov et al. 2019): segments ranked by their integrated gradients.
 
-    The mean of two integrated gradients, from plain pictures of the image's least and greatest input value, of each
+    The mean of two integrated gradients, from uniform pictures of the image's least and greatest input value, of each
     pixel the greatest channel, as the authors do. The segments are those of the picture that the model sees.
 
     >>> import torch
@@ -59,8 +59,8 @@ class XRAI(MapMethod):
         image, picture = question.tensor, question.image.astype(np.float64)
         if image.min() == image.max() or picture.min() == picture.max():
             raise bad_value("image", "more than one color", "one", "use another method: XRAI has nothing to segment")
-        plain = (np.full_like(image, level) for level in (image.min(), image.max()))
-        base = np.mean([model.integrated(start, image, self.steps) for start in plain], axis=0).transpose(1, 2, 0)
+        uniform = (np.full_like(image, level) for level in (image.min(), image.max()))
+        base = np.mean([model.integrated(start, image, self.steps) for start in uniform], axis=0).transpose(1, 2, 0)
         values = core.XRAI().GetMask(
             picture,
             None,

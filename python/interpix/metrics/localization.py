@@ -63,7 +63,8 @@ class RocAuc:
 
     Empty annotations, and those of the whole image, are counted and left out.
 
-    >>> sample = Sample.of(lambda batch: batch.sum(axis=(2, 3)), np.ones((3, 2, 3), np.float32), annotation=[(0, 0, 1, 2)])
+    >>> model = lambda batch: batch.sum(axis=(2, 3))
+    >>> sample = Sample.of(model, np.ones((3, 2, 3), np.float32), annotation=[(0, 0, 1, 2)])
     >>> RocAuc().score(sample, np.array([[3, 2, 1], [3, 4, 0]])).value
     0.75
     """
@@ -91,7 +92,8 @@ class PointingGame:
     Where several pixels tie, the expected hit of one drawn from them. Empty annotations, and those of the whole
     image, are counted and left out.
 
-    >>> sample = Sample.of(lambda batch: batch.sum(axis=(2, 3)), np.ones((3, 2, 3), np.float32), annotation=[(0, 0, 1, 2)])
+    >>> model = lambda batch: batch.sum(axis=(2, 3))
+    >>> sample = Sample.of(model, np.ones((3, 2, 3), np.float32), annotation=[(0, 0, 1, 2)])
     >>> beside = np.array([[3, 2, 1], [3, 4, 0]])
     >>> PointingGame().score(sample, beside).value, PointingGame(tolerance=1).score(sample, beside).value
     (0.0, 1.0)

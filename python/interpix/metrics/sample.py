@@ -63,8 +63,8 @@ class Sample(Question):
         check_positive("batch_size", batch_size)
         question = Question.of(model, image, target)
         inside = None if annotation is None else read_annotation(annotation, question.size)
-        known = {field.name: getattr(question, field.name) for field in dataclasses.fields(Question)}
-        return cls(**known, annotation=inside, batch_size=batch_size, seed=seed)
+        asked = {field.name: getattr(question, field.name) for field in dataclasses.fields(Question)}
+        return cls(**asked, annotation=inside, batch_size=batch_size, seed=seed)
 
     def scores(self, pictures: Iterator[npt.NDArray[np.float32]]) -> tuple[npt.NDArray[np.float64], IntArray]:
         """Probability of the target and predicted class of batches of pictures (b, 3, H, W)."""

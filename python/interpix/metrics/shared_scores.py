@@ -36,13 +36,13 @@ def score_map(sample: Sample, attribution: Any, metrics: Mapping[str, Metric]) -
 
     def score(metric: Metric) -> ImageScore:
         # A subclass may score in its own way.
-        known = type(metric) in _KNOWN
-        if known and isinstance(metric, Insertion | Deletion):
+        is_ours = type(metric) in _KNOWN
+        if is_ours and isinstance(metric, Insertion | Deletion):
             return curve(metric)
-        if known and isinstance(metric, DeletionInsertionRatio):
+        if is_ours and isinstance(metric, DeletionInsertionRatio):
             deletion, insertion = metric.terms()
             return metric.combine(curve(deletion), curve(insertion))
-        if known and isinstance(metric, AccuracyInformation | SoftmaxInformation):
+        if is_ours and isinstance(metric, AccuracyInformation | SoftmaxInformation):
             key = (tuple(metric.thresholds), metric.fraction)
             if key not in traces:
                 thresholds, fraction = key

@@ -17,7 +17,7 @@ from interpix.regions import Regions, Superpixels, label_regions
 from interpix.search.recheck import MixedFirst
 from interpix.terms import Direction, Precision, Reward
 
-__all__ = ["Found", "Games", "ImageGame", "prepare_games"]
+__all__ = ["Found", "Games", "ImageGame", "make_games"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class ImageGame:
         return np.concatenate(rewards) if rewards else np.empty(0)
 
 
-def prepare_games(
+def make_games(
     classifier: Classifier,
     questions: list[Question],
     *,

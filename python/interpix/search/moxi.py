@@ -25,7 +25,7 @@ from interpix.regions import RegionsInput, read_regions, regions_name
 from interpix.results.explanation import Explanation
 from interpix.search.call import Call, carrying
 from interpix.search.contrast import search_contrast
-from interpix.search.games import Found, Games, ImageGame, prepare_games
+from interpix.search.games import Found, Games, ImageGame, make_games
 from interpix.terms import (
     Direction,
     Precision,
@@ -369,7 +369,7 @@ class MoXI:
         """Reads the images and prepares their games; also whether many images were given."""
         started = time.perf_counter()
         questions, many = self._questions(image, target)
-        games = prepare_games(
+        games = make_games(
             self._classifier,
             questions,
             regions=self._regions,

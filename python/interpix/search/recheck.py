@@ -151,7 +151,7 @@ class MixedFirst:
         """
         step = _Step(owner, ask)
         many = {image: rows for image, rows in step.images.items() if len(rows) >= _LEAST}
-        pilot = [_spread(rows) for image, rows in many.items() if image not in self._pays]
+        pilot = [_pilot_rows(rows) for image, rows in many.items() if image not in self._pays]
         step.ask(pilot, mixed=True)
         step.ask(pilot, mixed=False)
         promising = {
@@ -210,7 +210,7 @@ class _Step:
         return Recheck(self._mixed[rows], direction, known=self._exact[rows], exact=self.scores.reward[rows])
 
 
-def _spread(rows: IntArray) -> IntArray:
+def _pilot_rows(rows: IntArray) -> IntArray:
     """A few of the rows, from all over the image."""
     return rows[:: -(-len(rows) // _PILOT)]
 

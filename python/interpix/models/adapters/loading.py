@@ -38,8 +38,8 @@ def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None)
 
         return load_native(name, weights_path)
     if source not in _LOADERS:
-        known = ", ".join(f"{one}:NAME" for one in _LOADERS)
-        raise bad_value("name", f"a native model or one of {known}", repr(name), 'use "timm:resnet18", for example')
+        names = ", ".join(f"{one}:NAME" for one in _LOADERS)
+        raise bad_value("name", f"a native model or one of {names}", repr(name), 'use "timm:resnet18", for example')
     if weights_path is not None:
         raise bad_value("weights_path", "None for a torch model", repr(weights_path), "load its weights with torch")
     library, extra, load = _LOADERS[source]

@@ -188,12 +188,12 @@ class TorchClassifier(TorchModule, Normalized):
         """
         tensors = [value for value in self._inner.state_dict().values() if isinstance(value, Tensor)]
         versions = [None if one.is_inference() else (one.data_ptr(), one._version) for one in tensors]  # noqa: SLF001 - torch's own counter
-        sums = [_sum(_plain(one)) for one in tensors if one.device.type == "cpu"]
+        sums = [_sum(_values(one)) for one in tensors if one.device.type == "cpu"]
         # As text, as NaN is not equal to itself.
         return repr(self.module), versions, str(sums)
 
 
-def _plain(tensor: Tensor) -> Tensor:
+def _values(tensor: Tensor) -> Tensor:
     tensor = tensor.detach()
     return tensor.dequantize() if tensor.is_quantized else tensor
 
@@ -207,5 +207,5 @@ def _sum(tensor: Tensor) -> Any:
 def _bytes(value: Any) -> bytes:
     """The bytes of a value of a state: a tensor, or what quantized modules keep beside them."""
     if isinstance(value, Tensor):
-        return bytes(_plain(value).cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return bytes(_values(value).cpu().contiguous().flatten().view(torch.uint8).numpy())
     return b"".join(map(_bytes, value)) if isinstance(value, tuple | list) else repr(value).encode()

@@ -111,8 +111,8 @@ def find(name: str, path: str | os.PathLike[str] | None = None) -> Path:
 def _checkpoint(name: str) -> Checkpoint:
     if name in CHECKPOINTS:
         return CHECKPOINTS[name]
-    known = ", ".join(CHECKPOINTS)
-    message = f"`name`: expected one of {known}, got {name!r}; pick one of these, or pass a torch model instead"
+    names = ", ".join(CHECKPOINTS)
+    message = f"`name`: expected one of {names}, got {name!r}; pick one of these, or pass a torch model instead"
     raise ArgumentError(message)
 
 

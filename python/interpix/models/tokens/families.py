@@ -46,14 +46,14 @@ def _require(fact: object) -> None:
         raise _UnknownError
 
 
-def _known(part: object, *names: str) -> Any:
+def _expect(part: object, *names: str) -> Any:
     """`part`, whose class is one of `names`."""
     _require(_class_of(part) in names)
     return part
 
 
 def _matrix(part: Any) -> Matrix:
-    _known(part, *_LINEAR)
+    _expect(part, *_LINEAR)
     return Matrix(part.weight, part.bias)
 
 
@@ -80,7 +80,7 @@ def _timm(module: Any) -> Anatomy:
     image_size, patch_size = _timm_sizes(module)
     _require(module.attn_pool is None and not getattr(module, "pool_include_prefix", False))
     _require(module.global_pool in {"token", "avg"})
-    _known(module.blocks, "torch.nn.modules.container.Sequential")
+    _expect(module.blocks, "torch.nn.modules.container.Sequential")
     prefix = module.num_prefix_tokens
     distilled = _class_of(module).endswith("Distilled")
 
@@ -128,12 +128,12 @@ def _timm_sizes(module: Any) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _timm_block(layer: Any) -> Block:
-    _known(layer, f"{_TIMM}.Block")
-    attention = _known(layer.attn, "timm.layers.attention.Attention", f"{_TIMM}.Attention")
-    mlp = _known(layer.mlp, "timm.layers.mlp.Mlp")
+    _expect(layer, f"{_TIMM}.Block")
+    attention = _expect(layer.attn, "timm.layers.attention.Attention", f"{_TIMM}.Attention")
+    mlp = _expect(layer.mlp, "timm.layers.mlp.Mlp")
     _require(getattr(attention, "gate", None) is None)
-    _known(getattr(attention, "norm", torch.nn.Identity()), _IDENTITY)
-    _known(mlp.norm, _IDENTITY)
+    _expect(getattr(attention, "norm", torch.nn.Identity()), _IDENTITY)
+    _expect(mlp.norm, _IDENTITY)
     return Block(
         heads=attention.num_heads,
         norm1=layer.norm1,
@@ -153,7 +153,7 @@ def _timm_block(layer: Any) -> Block:
 def _timm_scale(part: Any) -> torch.Tensor | None:
     if _class_of(part) == _IDENTITY:
         return None
-    _known(part, "timm.layers.layer_scale.LayerScale", f"{_TIMM}.LayerScale")
+    _expect(part, "timm.layers.layer_scale.LayerScale", f"{_TIMM}.LayerScale")
     gamma: torch.Tensor = part.gamma
     return gamma
 
@@ -162,7 +162,7 @@ def _timm_scale(part: Any) -> torch.Tensor | None:
 
 
 def _torchvision(module: Any) -> Anatomy:
-    encoder = _known(module.encoder, f"{_TORCHVISION}.Encoder")
+    encoder = _expect(module.encoder, f"{_TORCHVISION}.Encoder")
 
     def embed(images: torch.Tensor) -> torch.Tensor:
         patches = module._process_input(images)  # noqa: SLF001
@@ -187,10 +187,10 @@ def _torchvision(module: Any) -> Anatomy:
 
 
 def _torchvision_block(layer: Any) -> Block:
-    _known(layer, f"{_TORCHVISION}.EncoderBlock")
-    attention = _known(layer.self_attention, "torch.nn.modules.activation.MultiheadAttention")
+    _expect(layer, f"{_TORCHVISION}.EncoderBlock")
+    attention = _expect(layer.self_attention, "torch.nn.modules.activation.MultiheadAttention")
     _require(attention.in_proj_weight is not None and attention.bias_k is None and not attention.add_zero_attn)
-    first, act, _, second, _ = _known(layer.mlp, f"{_TORCHVISION}.MLPBlock")
+    first, act, _, second, _ = _expect(layer.mlp, f"{_TORCHVISION}.MLPBlock")
     return Block(
         heads=attention.num_heads,
         norm1=layer.ln_1,
@@ -234,23 +234,23 @@ def _transformers(module: Any, prefix: int, read: int | None, head: Callable[[An
 
 
 def _transformers_block(layer: Any, source: str, family: str) -> Block:
-    _known(layer, f"{source}.{family}Layer")
+    _expect(layer, f"{source}.{family}Layer")
     return _with_attention(
         layer, source, family, norm1=layer.layernorm_before, norm2=layer.layernorm_after, scales=(None, None)
     )
 
 
 def _dino_block(layer: Any, source: str, family: str) -> Block:
-    _known(layer, f"{source}.{family}Layer")
-    scales = [_known(part, f"{source}.{family}LayerScale") for part in (layer.layer_scale1, layer.layer_scale2)]
+    _expect(layer, f"{source}.{family}Layer")
+    scales = [_expect(part, f"{source}.{family}LayerScale") for part in (layer.layer_scale1, layer.layer_scale2)]
     return _with_attention(
         layer, source, family, norm1=layer.norm1, norm2=layer.norm2, scales=(scales[0].lambda1, scales[1].lambda1)
     )
 
 
 def _with_attention(layer: Any, source: str, family: str, *, norm1: Any, norm2: Any, scales: tuple[Any, Any]) -> Block:
-    attention = _known(layer.attention, f"{source}.{family}Attention")
-    mlp = _known(layer.mlp, f"{source}.{family}MLP")
+    attention = _expect(layer.attention, f"{source}.{family}Attention")
+    mlp = _expect(layer.mlp, f"{source}.{family}MLP")
     _require(hasattr(attention, "q_proj"))
     return Block(
         heads=attention.num_attention_heads,

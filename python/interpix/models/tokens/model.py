@@ -12,7 +12,7 @@ import torch
 
 from interpix.errors import ModelError, bad_value
 from interpix.models.tokens.families import read_anatomy
-from interpix.models.tokens.vit import Anatomy, Block, Level, level, prepare, run
+from interpix.models.tokens.vit import Anatomy, Block, Level, lay_out, level, run
 from interpix.models.torch.module import TorchModule, hooked, is_hooked
 from interpix.terms import Precision
 
@@ -44,7 +44,7 @@ class TokenState:
     """
 
     def __init__(self, images: torch.Tensor, grid: tuple[int, int], anatomy: Anatomy, *, hooked: bool) -> None:
-        """Use `TokenModel.prepare`."""
+        """Use `TokenModel.state_of`."""
         self.images = images
         self.grid = grid
         self.hooked = hooked
@@ -57,7 +57,7 @@ class TokenState:
         if precision not in self._blocks:
             half = self.images.dtype.itemsize <= torch.bfloat16.itemsize
             dtype = torch.bfloat16 if precision == "mixed" and not half else None
-            self._blocks[precision] = prepare(self.anatomy.blocks, dtype)
+            self._blocks[precision] = lay_out(self.anatomy.blocks, dtype)
         return self._blocks[precision]
 
     def level(self, layer: int, precision: Precision) -> Level:
@@ -97,10 +97,10 @@ class TokenModel:
         self.pools_patches = anatomy.read is None
         self.token_budget = token_budget
 
-    def prepare(self, images: torch.Tensor) -> TokenState:
+    def state_of(self, images: torch.Tensor) -> TokenState:
         """Takes images (K, 3, H, W), which are embedded once for all coalitions.
 
-        The state is of the model as it is: prepare again after changing a parameter.
+        The state is of the model as it is: ask for another after changing a parameter.
         """
         anatomy = self._read()
         grid = _grid(anatomy, *images.shape[-2:])

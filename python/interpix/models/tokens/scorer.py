@@ -45,7 +45,7 @@ class TokenScorer:
         self.batch_size = _TOKEN_BATCH if net.device.type == "cpu" else _TOKEN_BATCH_ON_GPU
         self._chunks = Chunks(net.name, self.batch_size)
         with net.evaluating(), net.errors_named(f"images {images.shape}"):
-            self._state = tokens.prepare(on_device(images, net.device))
+            self._state = tokens.state_of(on_device(images, net.device))
 
     @property
     def reduced_to(self) -> int | None:

@@ -19,7 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from interpix.models.tokens.matrices import Matrix, PackedMatrix, TensorFunction, pack
 
-__all__ = ["Anatomy", "Block", "Level", "advance", "level", "prepare", "run"]
+__all__ = ["Anatomy", "Block", "Level", "advance", "lay_out", "level", "run"]
 
 Level: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 """What goes into a block: tokens (c, n, D) and their queries, keys and values (c, n, 3 A)."""
@@ -44,7 +44,7 @@ class Block:
         k_norm: Of keys, if there is one.
         scale1: Of what attention adds, if there is one.
         scale2: Of what the MLP adds, if there is one.
-        q: The queries' part of `qkv`, if `prepare` took it apart.
+        q: The queries' part of `qkv`, if `lay_out` took it apart.
         kv: The keys' and values' part of `qkv`, likewise.
     """
 
@@ -91,7 +91,7 @@ class Anatomy:
     head: TensorFunction
 
 
-def prepare(blocks: Sequence[Block], dtype: torch.dtype | None = None) -> list[Block]:
+def lay_out(blocks: Sequence[Block], dtype: torch.dtype | None = None) -> list[Block]:
     """The same blocks for many products: matrices in `dtype` (None: as they are) and laid out for them."""
 
     def ready(block: Block) -> Block:

@@ -15,7 +15,7 @@ from interpix.arrays import IntArray
 from interpix.models.windows.layers import Reach, Size
 from interpix.models.windows.winograd import Winograd, WinogradInputs
 
-__all__ = ["BaseMap", "Group", "Layout", "WindowMaps", "base_table", "spread"]
+__all__ = ["BaseMap", "Group", "Layout", "WindowMaps", "base_table", "changed_outputs"]
 
 _FIRST = 2  # rows of padding before a table's base map
 _CALL = 100  # pixels: what a call of its own costs a batch, mostly in arranging the weights
@@ -148,10 +148,10 @@ def _origins(layout: Layout, group: Group, reach: Reach) -> IntArray:
     return origins
 
 
-def spread(changed: IntArray, reach: Reach, size: Size) -> IntArray:
+def changed_outputs(changed: IntArray, reach: Reach, size: Size) -> IntArray:
     """The boxes (candidates, 4) of a map of `size` that read what has changed; one pixel where nothing does.
 
-    >>> spread(np.array([[2, 0, 4, 1]]), Reach(extent=(3, 3), before=(1, 1)), (6, 6))
+    >>> changed_outputs(np.array([[2, 0, 4, 1]]), Reach(extent=(3, 3), before=(1, 1)), (6, 6))
     array([[1, 0, 5, 2]])
     """
     result = np.empty_like(changed)

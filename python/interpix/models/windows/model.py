@@ -20,7 +20,7 @@ from interpix.errors import ModelError, bad_value
 from interpix.models.torch.module import hook_count
 from interpix.models.windows.layers import Convolution, Layer, Network, Reach, Size
 from interpix.models.windows.lowering import UnsupportedModule, derive_layers
-from interpix.models.windows.maps import BaseMap, Group, Layout, WindowMaps, base_table, spread
+from interpix.models.windows.maps import BaseMap, Group, Layout, WindowMaps, base_table, changed_outputs
 from interpix.terms import Precision
 
 __all__ = ["WindowModel", "WindowState", "find_window_model"]
@@ -77,7 +77,7 @@ class WindowState:
 class WindowModel:
     """A network that is evaluated in windows.
 
-    It holds its own weights, with the norms folded in; `prepare` takes them anew when the module's have changed.
+    It holds its own weights, with the norms folded in; `state_of` takes them anew when the module's have changed.
 
     Attributes:
         size: Height and width of its pictures.
@@ -98,7 +98,7 @@ class WindowModel:
         self._products = sum(layer.products * _area(layer) for layer in self._network.layers)
         self.windowed_share = self._products / max(self._products + whole, 1)
 
-    def prepare(self, base: torch.Tensor, other: torch.Tensor, regions: Any) -> WindowState:
+    def state_of(self, base: torch.Tensor, other: torch.Tensor, regions: Any) -> WindowState:
         """The maps of a base picture whose regions can be flipped.
 
         Args:
@@ -123,14 +123,14 @@ class WindowModel:
         """Logits (candidates, classes): the base picture with one region of the other picture each.
 
         Args:
-            state: What `prepare` gave.
+            state: What `state_of` gave.
             flipped: The region that each candidate flips (candidates,).
             precision: "exact" computes in the module's own precision, "mixed" maps in bfloat16 and the head as "exact".
         """
         self._refresh()
         if state.network is not self._network:
             raise bad_value(
-                "state", "one of this model as it is", "one from before its weights changed", "prepare anew"
+                "state", "one of this model as it is", "one from before its weights changed", "ask for a new state"
             )
         flipped = np.asarray(flipped, np.int64)
         changed = self._changed(state.boxes[flipped])
@@ -143,10 +143,10 @@ class WindowModel:
         large = np.flatnonzero(~small)
         for part in np.array_split(large, -(-len(large) // self._batch())) if len(large) else ():
             keep = state.regions != torch.from_numpy(flipped[part]).to(self._device)[:, None, None]
-            result[part] = self.plain_logits(torch.where(keep[:, None], state.base, state.other), precision=precision)
+            result[part] = self.whole_logits(torch.where(keep[:, None], state.base, state.other), precision=precision)
         return result
 
-    def plain_logits(self, batch: torch.Tensor, *, precision: Precision = "exact") -> torch.Tensor:
+    def whole_logits(self, batch: torch.Tensor, *, precision: Precision = "exact") -> torch.Tensor:
         """Logits (B, classes) of any pictures (B, 3, H, W), evaluated in full, with the norms folded in."""
         self._refresh()
         parts = batch.to(self._device, self._map_dtype(precision)).split(self._batch())
@@ -213,7 +213,7 @@ class WindowModel:
             if not layer.inputs:
                 changed[layer] = boxes
                 continue
-            boxes_read = [spread(changed[source], layer.reach, _map_size(layer)) for source in layer.inputs]
+            boxes_read = [changed_outputs(changed[source], layer.reach, _map_size(layer)) for source in layer.inputs]
             if layer.shortcut is not None:
                 boxes_read.append(changed[layer.shortcut])
             corners = np.stack(boxes_read)

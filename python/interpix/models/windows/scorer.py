@@ -62,7 +62,7 @@ class WindowScorer(TorchPictureScorer):
 
     def _evaluate(self, pictures: Tensor, precision: Precision) -> Tensor:
         with self._net.errors_named(f"a batch {tuple(pictures.shape)}"):
-            return self._windows.plain_logits(pictures, precision=precision)
+            return self._windows.whole_logits(pictures, precision=precision)
 
     def _state(self, candidates: Coalitions) -> WindowState | None:
         """The maps of the candidates' base picture; None where they would not pay."""
@@ -78,7 +78,7 @@ class WindowScorer(TorchPictureScorer):
         picture = self._compose(torch.tensor([image], device=device), on_device(base[None], device))[0]
         other = (self._images if added else self._fill)[image]
         with self._net.errors_named("the picture that candidates differ from"):
-            state = self._windows.prepare(picture, other, self._regions[image])
+            state = self._windows.state_of(picture, other, self._regions[image])
         self._states[image] = key, state
         return state
 
