@@ -53,6 +53,18 @@ class MoXI:
     """Finds the smallest groups of patches that make, and that break, a classifier's answer.
 
     One object serves any number of images; nothing of a call is kept on it.
+
+    A model that sums each color, and a picture with a red and a green patch: the red one makes the answer, class 0.
+
+    >>> model = lambda batch: batch.sum(axis=(2, 3))
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+    >>> moxi = MoXI(model, regions="2x3")
+    >>> needed = moxi.explain(image, direction="deletion")
+    >>> needed.prediction, needed.group, needed.predicted
+    (0, (3,), array([0, 1]))
+    >>> MoXI(model, regions="2x3", reward="logit").shapley(image, sampler="exact").values
+    array([ 0.,  0.,  0., 12.,  0.,  0.])
     """
 
     def __init__(

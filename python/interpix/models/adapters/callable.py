@@ -22,6 +22,10 @@ class CallableClassifier(Normalized):
 
     What the function raises comes out as it is. What it answers is checked: one finite row for each image.
 
+    >>> model = CallableClassifier(lambda batch: batch.sum(axis=(2, 3)), class_names=["red", "green", "blue"])
+    >>> model.logits(np.ones((1, 3, 4, 6), np.float32))
+    array([[24., 24., 24.]], dtype=float32)
+
     Attributes:
         function: The function itself.
         name: For people.

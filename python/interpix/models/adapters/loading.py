@@ -20,6 +20,10 @@ __all__ = ["load_model"]
 def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None) -> Classifier:
     """A classifier with its weights.
 
+    >>> model = load_model("efficientnet_lite0")
+    >>> model, model.class_names[4]
+    (NativeClassifier('efficientnet_lite0', 224 x 224, 1000 classes), 'hammerhead')
+
     Args:
         name: A native model, ``"efficientnet_lite0"`` (ImageNet-1k, 224 x 224; no torch); or ``"timm:NAME"``,
             ``"torchvision:NAME"`` (its default weights) or ``"hf:ID"`` (a hub's identifier or a folder), which that

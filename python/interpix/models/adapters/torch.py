@@ -32,6 +32,11 @@ __all__ = ["TorchClassifier"]
 class TorchClassifier(TorchModule, Normalized):
     """A torch module as a classifier.
 
+    >>> mean_color = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> model = TorchClassifier(mean_color, class_names=["red", "green", "blue"], name="mean color")
+    >>> model, model.logits(np.ones((1, 3, 4, 6), np.float32))
+    (TorchClassifier('mean color', cpu), array([[1., 1., 1.]], dtype=float32))
+
     Attributes:
         module: The module itself.
         name: For people.
