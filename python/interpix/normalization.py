@@ -99,7 +99,8 @@ class Normalization:
         affine = all(bool(np.allclose(one, start + slope * level, rtol=0, atol=near)) for one, level in answers)
         if not affine or (slope <= 0).any():
             expected = "a model whose preprocessing ends in (pixel - mean) / scale for each channel"
-            raise bad_value("model", expected, f"`{classifier.name}`, whose preprocessing does not", "pass preprocessed images")
+            got = f"`{classifier.name}`, whose preprocessing does not"
+            raise bad_value("model", expected, got, "pass preprocessed images")
         mean, scale = (-start / slope).ravel().tolist(), (1 / slope).ravel().tolist()
         return cls((mean[0], mean[1], mean[2]), (scale[0], scale[1], scale[2]))
 

@@ -41,6 +41,22 @@ def test_a_linear_classifier_by_hand(steps, length):
     np.testing.assert_allclose(towards, GRAY / 255 + length * module.direction(), atol=1e-5)
 
 
+class Wrapped(Linear):
+    """Answers with an object that holds the logits, as Hugging Face's models do."""
+
+    def forward(self, batch):
+        return {"logits": super().forward(batch)}
+
+
+def test_a_module_that_answers_with_an_object_is_attacked_like_its_logits():
+    np.testing.assert_array_equal(l2_pgd(Wrapped(), UNIT, GRAY, 0), l2_pgd(Linear(), UNIT, GRAY, 0))
+
+
+def test_a_module_of_half_precision_is_attacked_in_its_own_precision():
+    attacked = l2_pgd(Linear().to(torch.bfloat16), UNIT, GRAY, 0, steps=3)
+    np.testing.assert_allclose(attacked, GRAY / 255 - 0.6 * Linear().direction(), atol=2e-3)
+
+
 def test_pixels_stay_in_range():
     module = Linear()
     attacked = l2_pgd(module, UNIT, np.zeros_like(GRAY), 0, radius=3, step_size=3, steps=1)

@@ -51,28 +51,28 @@ def l2_pgd(
     """
     import torch  # noqa: PLC0415 - optional
 
-    from interpix.models.torch.modes import evaluating  # noqa: PLC0415 - torch only when it is used
+    from interpix.models.torch.module import TorchModule  # noqa: PLC0415 - torch only when it is used
 
     if radius < 0 or step_size < 0 or steps < 0:
         got = (radius, step_size, steps)
         raise bad_value("radius", "radius, step_size and steps of at least 0", got, "the papers use 1.0, 0.2, 10")
-    parameter = next(module.parameters(), None)
-    device = "cpu" if parameter is None else parameter.device
+    net = TorchModule(module, name=type(module).__name__)
+    device = net.device
     clean = torch.tensor(np.moveaxis(np.asarray(pixels, np.float32) / _WHITE, -1, 0)[None], device=device)
     mean = torch.tensor(normalization.mean, dtype=torch.float32, device=device).reshape(1, 3, 1, 1)
     scale = torch.tensor(normalization.scale, dtype=torch.float32, device=device).reshape(1, 3, 1, 1)
     target = torch.tensor([label], device=device)
     attacked = clean if seed is None else (clean + _random_point(clean, radius, seed)).clamp(0, 1)
-    with evaluating(module):
-        for _ in range(steps):
-            with torch.enable_grad():
-                asked = attacked.detach().requires_grad_()
-                loss = torch.nn.functional.cross_entropy(module((asked * _WHITE - mean) / scale), target)
-                # For the picture alone: nothing is added to the gradients of the module's parameters.
-                (gradient,) = torch.autograd.grad(loss, asked)
-            change = attacked + step_size * gradient / (gradient.norm() + _LEAST_NORM) - clean
-            change = change * min(1.0, radius / max(float(change.norm()), _LEAST_NORM))
-            attacked = (clean + change).clamp(0, 1)
+    for _ in range(steps):
+        with net.recording():
+            asked = attacked.detach().requires_grad_()
+            logits = net.forward(((asked * _WHITE - mean) / scale).to(net.dtype))
+            loss = torch.nn.functional.cross_entropy(logits.float(), target)
+            # For the picture alone: nothing is added to the gradients of the module's parameters.
+            (gradient,) = torch.autograd.grad(loss, asked)
+        change = attacked + step_size * gradient / (gradient.norm() + _LEAST_NORM) - clean
+        change = change * min(1.0, radius / max(float(change.norm()), _LEAST_NORM))
+        attacked = (clean + change).clamp(0, 1)
     return np.moveaxis(attacked[0].cpu().numpy(), 0, -1)
 
 
