@@ -1,11 +1,10 @@
 //! The graph of one image: built once, any number of maps propagated over it.
 
-use ndarray::{Array4, ArrayView3};
+use ndarray::ArrayView3;
 use rayon::prelude::*;
 
 use super::neighborhood::default_radius;
 use super::packed::Packed;
-use super::solve::{Propagation, SolveOptions, solve};
 use super::stencil::{Stencil, Sums};
 use crate::error::{Error, Result};
 use crate::parallel;
@@ -142,55 +141,6 @@ impl PixelGraph {
     /// Bytes of stored weights; 0 when they are computed in every product.
     pub fn weight_bytes(&self) -> usize {
         self.weights.as_ref().map_or(0, |_| self.stencil.stored_bytes())
-    }
-
-    /// Solves V = R + discount * P V for each of `maps`, shape (maps, height, width), and each discount.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for a map of another size or with values that are not finite, and for options out of range;
-    /// [`Error::NotConverged`] when the iterations do not suffice; [`Error::Interrupted`].
-    pub fn propagate(
-        &self,
-        maps: ArrayView3<'_, f32>,
-        options: &SolveOptions,
-        interrupted: &dyn Fn() -> bool,
-    ) -> Result<Propagation> {
-        let (count, height, width) = maps.dim();
-        if (height, width) != (self.height, self.width()) || count == 0 {
-            return Err(Error::argument(
-                "attribution",
-                format!("maps of the image's size ({}, {})", self.height, self.width()),
-                format!("shape {:?}", maps.shape()),
-                "resize the map to the image, or the image to the map",
-            ));
-        }
-        if let Some(value) = maps.iter().find(|value| !value.is_finite()) {
-            return Err(Error::argument(
-                "attribution",
-                "finite values",
-                value,
-                "replace NaN and infinity first",
-            ));
-        }
-        let rewards: Vec<f64> = maps.iter().map(|&value| f64::from(value)).collect();
-        let rewards = self.stencil.layout.pad(&rewards, 0.0);
-        let solution = solve(self, &rewards, options, interrupted)?;
-        let mut values = Array4::<f32>::zeros((options.discounts.len(), count, height, width));
-        let images =
-            values.as_slice_mut().expect("a new array is contiguous").chunks_exact_mut(height * width);
-        for (image, values) in images.zip(solution.values.chunks_exact(self.stencil.layout.len())) {
-            self.stencil.layout.crop(values, image);
-        }
-        let per_map = (options.discounts.len(), count);
-        let table = |values: Vec<f64>| {
-            ndarray::Array2::from_shape_vec(per_map, values).expect("one number for each map and discount")
-        };
-        Ok(Propagation {
-            values,
-            iterations: solution.iterations,
-            residuals: table(solution.residuals),
-            error_bounds: table(solution.error_bounds),
-        })
     }
 
     /// 1 / row sum of S; 0 for an isolated pixel.

@@ -1,39 +1,23 @@
 //! A checkpoint: tensors by name, from a safetensors file or from torch's old pickle format.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::unpickle;
+use super::tensors::{Data, Entries, Entry};
+use super::unpickle::read_pickle;
 use crate::error::{Error, Result};
-
-/// The elements of a tensor, in row-major order.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Data {
-    /// Weights.
-    F32(Vec<f32>),
-    /// Counters; no network here needs them, but a conversion keeps them.
-    I64(Vec<i64>),
-}
-
-/// A tensor of a checkpoint.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
-    pub(super) shape: Vec<usize>,
-    pub(super) data: Data,
-}
 
 /// Tensors by name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     model: String,
-    entries: HashMap<String, Entry>,
+    entries: Entries,
 }
 
 impl Checkpoint {
-    pub(super) fn new(model: &str, entries: HashMap<String, Entry>) -> Self {
+    fn new(model: &str, entries: Entries) -> Self {
         Self { model: model.to_owned(), entries }
     }
 
@@ -45,7 +29,7 @@ impl Checkpoint {
         let bytes = fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
         // A pickle starts with its protocol (0x80), a zip file with PK, safetensors with the length of its header.
         let parsed = if bytes.first() == Some(&0x80) || bytes.starts_with(b"PK") {
-            unpickle(model, &bytes)
+            Self::from_pickle(model, &bytes)
         } else {
             Self::from_safetensors(model, &bytes)
         };
@@ -54,6 +38,18 @@ impl Checkpoint {
                 Error::Model { model, message: format!("{}: {message}", path.display()) }
             }
             other => other,
+        })
+    }
+
+    /// Reads the state dict in `bytes`, a file in torch's old pickle format, without running anything that is in it;
+    /// `model` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the file is of another format, truncated, or names anything outside of the allow-list.
+    pub fn from_pickle(model: &str, bytes: &[u8]) -> Result<Self> {
+        read_pickle(bytes).map(|entries| Self::new(model, entries)).map_err(|message| Error::Model {
+            model: model.to_owned(),
+            message: format!("cannot read the checkpoint: {message}"),
         })
     }
 

@@ -12,6 +12,7 @@ mod efficientnet_lite;
 mod masked;
 mod nhwc;
 mod preprocess;
+mod tensors;
 mod unpickle;
 
 pub use checkpoint::{Checkpoint, convert};
@@ -19,4 +20,3 @@ pub use classifier::{Classifier, NAMES, imagenet_classes, load};
 pub use efficientnet_lite::EfficientNetLite0;
 pub use masked::{MaskedImages, log_odds, logits};
 pub use preprocess::{Preprocessing, resize_bicubic};
-pub use unpickle::unpickle;

@@ -10,29 +10,18 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::checkpoint::{Checkpoint, Data, Entry};
-use crate::error::{Error, Result};
+use super::tensors::{Data, Entries, Entry};
 
 /// `torch.serialization.MAGIC_NUMBER`, little endian.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 /// `torch.serialization.PROTOCOL_VERSION`.
 const PROTOCOL: i64 = 1001;
 
-/// Reads the state dict in `bytes`, a file in torch's old pickle format; `model` names it in errors.
-///
-/// # Errors
-/// [`Error::Model`] if the file is of another format, truncated, or names anything outside of the allow-list.
-pub fn unpickle(model: &str, bytes: &[u8]) -> Result<Checkpoint> {
-    read(bytes).map(|entries| Checkpoint::new(model, entries)).map_err(|message| Error::Model {
-        model: model.to_owned(),
-        message: format!("cannot read the checkpoint: {message}"),
-    })
-}
+/// A failure in words; the caller adds whose file it is.
+pub(super) type Outcome<T> = std::result::Result<T, String>;
 
-/// A failure in words; [`unpickle`] adds whose file it is.
-type Outcome<T> = std::result::Result<T, String>;
-
-fn read(bytes: &[u8]) -> Outcome<HashMap<String, Entry>> {
+/// Reads the state dict in `bytes`, a file in torch's old pickle format.
+pub(super) fn read_pickle(bytes: &[u8]) -> Outcome<Entries> {
     if bytes.starts_with(b"PK") {
         return Err("this is torch's zip format; save it as safetensors instead".to_owned());
     }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use interpix::Error;
-use interpix::models::{self, Classifier, MaskedImages, Preprocessing, resize_bicubic, unpickle};
+use interpix::models::{self, Checkpoint, Classifier, MaskedImages, Preprocessing, resize_bicubic};
 use ndarray::{Array2, Array3, Array4, ArrayView4, array};
 use proptest::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
@@ -78,27 +78,27 @@ fn an_old_pickle_becomes_safetensors() {
 
 #[test]
 fn a_name_that_is_not_allowed_is_refused_by_name() {
-    let error = unpickle("toy", &old_format("os\nsystem")).unwrap_err().to_string();
+    let error = Checkpoint::from_pickle("toy", &old_format("os\nsystem")).unwrap_err().to_string();
     assert!(error.contains("`os.system`") && error.contains("was not run"), "{error}");
 }
 
 #[test]
 fn a_file_cut_short_anywhere_is_an_error() {
     let file = old_format(REBUILD);
-    assert_eq!(unpickle("toy", &file).unwrap().len(), 1);
+    assert_eq!(Checkpoint::from_pickle("toy", &file).unwrap().len(), 1);
     for length in 0..file.len() {
-        let error = unpickle("toy", &file[..length]).unwrap_err();
+        let error = Checkpoint::from_pickle("toy", &file[..length]).unwrap_err();
         assert!(matches!(error, Error::Model { .. }), "{length}: {error}");
     }
-    let cut = unpickle("toy", &file[..file.len() - 1]).unwrap_err().to_string();
+    let cut = Checkpoint::from_pickle("toy", &file[..file.len() - 1]).unwrap_err().to_string();
     assert!(cut.contains("truncated: 16 bytes are needed") && cut.contains("15 are left"), "{cut}");
 }
 
 #[test]
 fn other_formats_are_told_apart() {
-    let zip = unpickle("toy", b"PK\x03\x04").unwrap_err().to_string();
+    let zip = Checkpoint::from_pickle("toy", b"PK\x03\x04").unwrap_err().to_string();
     assert!(zip.contains("zip format"), "{zip}");
-    let noise = unpickle("toy", b"not a checkpoint").unwrap_err().to_string();
+    let noise = Checkpoint::from_pickle("toy", b"not a checkpoint").unwrap_err().to_string();
     assert!(noise.contains("neither safetensors nor torch's old pickle"), "{noise}");
 }
 
@@ -108,9 +108,9 @@ proptest! {
         let mut file = old_format(REBUILD);
         let at = at % file.len();
         file[at] = value;
-        let _ = unpickle("toy", &file);
+        let _ = Checkpoint::from_pickle("toy", &file);
         file.splice(at..at, more);
-        let _ = unpickle("toy", &file);
+        let _ = Checkpoint::from_pickle("toy", &file);
     }
 }
 

@@ -12,7 +12,7 @@
 
 use rayon::prelude::*;
 
-use super::Progress;
+use super::progress::{Progress, max_abs};
 use crate::error::Result;
 use crate::graph::pixel_graph::PixelGraph;
 use crate::graph::stencil::Sums;
@@ -29,7 +29,7 @@ pub(super) fn correct(progress: &mut Progress<'_>) -> Result<()> {
         Expansion::new(progress.graph, rhs, progress.rewards.len(), discounts, progress.interrupted)?;
     progress.solution.iterations += 2;
     let pixels = progress.graph.stencil.layout.len();
-    let largest: Vec<f64> = progress.solution.values.chunks_exact(pixels).map(super::max_abs).collect();
+    let largest: Vec<f64> = progress.solution.values.chunks_exact(pixels).map(max_abs).collect();
     let mut finished = false;
     while !finished && !progress.out_of_iterations() {
         let ends = expansion.add_term(progress.interrupted)?;
@@ -168,6 +168,6 @@ impl End {
 
 /// Brings a right-hand side to a size of 1, by a power of two so that nothing is rounded.
 fn scale(rhs: &[f64]) -> f64 {
-    let largest = super::max_abs(rhs);
+    let largest = max_abs(rhs);
     if largest == 0.0 { 1.0 } else { (-largest.log2().round()).exp2() }
 }

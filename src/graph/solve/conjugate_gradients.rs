@@ -1,7 +1,7 @@
 //! Conjugate gradients on `(1 - discount P) V = R` in the inner product `<x, y> = sum of D x y`, in which P is symmetric:
 //! the same iterates as on `D - discount S` preconditioned by D.
 
-use super::{Progress, max_abs};
+use super::progress::{Progress, max_abs};
 use crate::error::Result;
 use crate::graph::stencil::Sums;
 

@@ -1,6 +1,6 @@
 //! The paper's Algorithm 1.
 
-use super::Progress;
+use super::progress::Progress;
 use crate::error::Result;
 use crate::graph::stencil::Sums;
 

@@ -1,0 +1,95 @@
+//! A system that is being solved: what all solvers share, the certificate among it.
+
+use super::options::SolveOptions;
+use crate::error::{Error, Result};
+use crate::graph::pixel_graph::PixelGraph;
+
+/// V of each discount and map in double precision, one after the other.
+pub(super) struct Solution {
+    pub(super) values: Vec<f64>,
+    pub(super) iterations: usize,
+    pub(super) residuals: Vec<f64>,
+    pub(super) error_bounds: Vec<f64>,
+}
+
+/// A system that is being solved, and how far it is.
+pub(super) struct Progress<'a> {
+    pub(super) graph: &'a PixelGraph,
+    pub(super) rewards: &'a [f64],
+    pub(super) options: &'a SolveOptions,
+    pub(super) interrupted: &'a dyn Fn() -> bool,
+    pub(super) solution: Solution,
+    /// R + discount P V - V, as `solution.values`.
+    pub(super) defect: Vec<f64>,
+}
+
+impl Progress<'_> {
+    /// Solves for the defect in single precision until the certificate is below the tolerance.
+    pub(super) fn refine(&mut self, correct: fn(&mut Self) -> Result<()>) -> Result<()> {
+        self.certify()?;
+        let mut worst = self.worst();
+        while worst > self.options.tolerance {
+            correct(self)?;
+            self.certify()?;
+            let now = self.worst();
+            if now > self.options.tolerance && (now > 0.5 * worst || self.out_of_iterations()) {
+                return Err(self.not_converged(now));
+            }
+            worst = now;
+        }
+        Ok(())
+    }
+
+    pub(super) fn worst(&self) -> f64 {
+        self.solution.error_bounds.iter().copied().fold(0.0, f64::max)
+    }
+
+    /// The residual that is small enough for one system, given the largest value so far and the correction's.
+    pub(super) fn goal(&self, discount: f64, largest_value: f64, largest_correction: f64) -> f64 {
+        let wanted = CERTIFICATE_MARGIN * self.options.tolerance * largest_value.max(largest_correction);
+        (1.0 - discount) * wanted.max(SINGLE_PRECISION * largest_correction)
+    }
+
+    pub(super) fn out_of_iterations(&self) -> bool {
+        self.solution.iterations >= self.options.max_iterations
+    }
+
+    pub(super) fn not_converged(&self, error_bound: f64) -> Error {
+        Error::NotConverged {
+            solver: self.options.solver.name(),
+            iterations: self.solution.iterations,
+            residual: self.solution.residuals.iter().copied().fold(0.0, f64::max),
+            error_bound,
+            tolerance: self.options.tolerance,
+        }
+    }
+
+    /// Computes the defect in double precision, and from it residuals and error bounds.
+    pub(super) fn certify(&mut self) -> Result<()> {
+        let pixels = self.graph.stencil.layout.len();
+        let solution = &mut self.solution;
+        if solution.iterations > 0 {
+            let (rewards, discounts) = (self.rewards, &self.options.discounts);
+            self.defect = self.graph.defect(rewards, &solution.values, discounts, self.interrupted)?;
+        }
+        let maps = self.rewards.len() / pixels;
+        solution.residuals = self.defect.chunks_exact(pixels).map(max_abs).collect();
+        solution.error_bounds = (solution.values.chunks_exact(pixels).zip(&solution.residuals).enumerate())
+            .map(|(index, (values, &residual))| {
+                let error = residual / (1.0 - self.options.discounts[index / maps]);
+                // Before the first pass V is 0 and all of it is missing.
+                if error == 0.0 { 0.0 } else { error / max_abs(values).max(residual) }
+            })
+            .collect();
+        Ok(())
+    }
+}
+
+/// The part of the tolerance that a pass in single precision aims at; its rounding gets the rest.
+const CERTIFICATE_MARGIN: f64 = 0.9;
+/// Relative error below which a pass in single precision does not get reliably.
+const SINGLE_PRECISION: f64 = 2e-5;
+
+pub(super) fn max_abs(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |max: f64, value| max.max(value.abs()))
+}
