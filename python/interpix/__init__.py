@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from interpix.models.adapters.torch import TorchClassifier
     from interpix.propagation import PixelGraph, Propagation, propagate
     from interpix.regions import Superpixels
-    from interpix.results.attribution import Attribution, load_attribution
-    from interpix.results.explanation import Explanation, load
+    from interpix.results.attribution import Attribution
+    from interpix.results.explanation import Explanation
+    from interpix.results.files import load, load_attribution
     from interpix.search.moxi import MoXI
 
 __all__ = [
@@ -77,8 +78,8 @@ _HOMES = {
     "Superpixels": "interpix.regions",
     "TorchClassifier": "interpix.models.adapters.torch",
     "compare": "interpix.comparison",
-    "load": "interpix.results.explanation",
-    "load_attribution": "interpix.results.attribution",
+    "load": "interpix.results.files",
+    "load_attribution": "interpix.results.files",
     "load_model": "interpix.models.adapters.loading",
     "propagate": "interpix.propagation",
     "propagated": "interpix.methods.propagated",

@@ -5,15 +5,19 @@ is enough, and who works with numpy alone never pays for torch.
 """
 
 import sys
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from interpix.errors import bad_type
 
+if TYPE_CHECKING:
+    import torch
+
 __all__ = [
     "AnyArray",
+    "ArrayT",
     "BoolArray",
     "FloatArray",
     "IntArray",
@@ -27,6 +31,8 @@ __all__ = [
 
 AnyArray: TypeAlias = Any
 """A numpy array or a torch tensor."""
+ArrayT = TypeVar("ArrayT", npt.NDArray[Any], "torch.Tensor")
+"""The one kind or the other: what goes in as a tensor comes out as one."""
 FloatArray: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]

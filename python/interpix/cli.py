@@ -17,7 +17,8 @@ from interpix import _core
 from interpix.arrays import FloatArray
 from interpix.errors import InterpixError, bad_value
 from interpix.images import read_image
-from interpix.results.explanation import Explanation, save_all
+from interpix.results.base import save_all
+from interpix.results.explanation import Explanation
 from interpix.storage import replace_file
 from interpix.terms import Direction
 
@@ -155,7 +156,7 @@ def _explain(options: argparse.Namespace) -> None:
         directions = (options.direction,)
     results = [_search(moxi, image, direction, options) for direction in directions]
     propagated = results[0].propagate(radius=options.radius, discount=options.discount)
-    figure = plot_overview(*results, propagated=propagated)
+    figure = plot_overview(*results, propagated=propagated.map)
     options.output.mkdir(parents=True, exist_ok=True)
     _write_results(stem, results, figure)
 

@@ -1,5 +1,7 @@
 """The exceptions of interpix: one base class, one subclass for each kind of cause."""
 
+import warnings
+
 __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
@@ -9,6 +11,7 @@ __all__ = [
     "ModelError",
     "bad_type",
     "bad_value",
+    "warn_deprecated",
 ]
 
 
@@ -44,3 +47,8 @@ def bad_value(name: str, expected: str, got: object, cure: str) -> ArgumentError
 def bad_type(name: str, expected: str, got: object, cure: str) -> ArgumentTypeError:
     """An `ArgumentTypeError`; `got` is the object itself, its type is named."""
     return ArgumentTypeError(f"`{name}`: expected {expected}, got {type(got).__name__}; {cure}")
+
+
+def warn_deprecated(old: str, new: str) -> None:
+    """Warns the caller of a function that its name `old` will go, and what `new` takes its place."""
+    warnings.warn(f"{old} is deprecated; use {new}", DeprecationWarning, stacklevel=3)

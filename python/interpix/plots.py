@@ -174,7 +174,7 @@ def plot_map(
 
 def plot_heatmap(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
     """The heat map of the patches over the gray image, as the papers draw it: the first patch found is brightest."""
-    ax = plot_map(result.attribution(), image=result.image, ax=ax)
+    ax = plot_map(result.attribution().map, image=result.image, ax=ax)
     ax.set_title(_wrap(f"{_method(result)}: {result.name_of(result.target)!r}"))
     return ax
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 import numpy as np
 
 from interpix import _core
-from interpix.arrays import from_numpy, to_numpy
+from interpix.arrays import ArrayT, from_numpy, to_numpy
 from interpix.errors import ArgumentError, MissingDependencyError, bad_value
-from interpix.images import rgb_pixels
+from interpix.images import ImageInput, rgb_pixels
+from interpix.results.attribution import Attribution
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ _MISLEADING_ERROR = 0.05
 
 
 @dataclass(frozen=True)
-class Propagation:
+class Propagation(Generic[ArrayT]):
     """Propagated maps and how exactly they solve V = R + discount P V.
 
     Attributes:
@@ -42,7 +43,7 @@ class Propagation:
         error_bound: guaranteed upper bound of ``max |V - V*| / max |V|``, the largest of all maps.
     """
 
-    values: Any
+    values: ArrayT
     iterations: int
     residual: float
     error_bound: float
@@ -52,6 +53,14 @@ class PixelGraph:
     """The pixels of one image and the probability of stepping from each to its neighbors.
 
     Build it once and propagate any number of maps. Source: IProp (CIKM 2024), equations 1-6.
+
+    >>> graph = PixelGraph(np.full((1, 3, 3), 120, np.uint8))
+    >>> graph.shape, graph.radius
+    ((1, 3), 1)
+    >>> graph.transition_matrix().toarray()
+    array([[0. , 1. , 0. ],
+           [0.5, 0. , 0.5],
+           [0. , 1. , 0. ]])
 
     Args:
         image: the picture as the eye sees it, never normalized: a PIL image, a path, a uint8 array (H, W, 3), or a
@@ -64,7 +73,7 @@ class PixelGraph:
         ArgumentError: the image is empty or not RGB, or the radius is 0.
     """
 
-    def __init__(self, image: Any, radius: int | None = None, *, memory_budget: int = 1 << 30) -> None:
+    def __init__(self, image: ImageInput, radius: int | None = None, *, memory_budget: int = 1 << 30) -> None:
         """Build the graph."""
         if radius is not None and radius < 1:
             raise bad_value("radius", "at least 1", radius, "leave it out for the paper's choice")
@@ -88,14 +97,14 @@ class PixelGraph:
 
     def propagate(
         self,
-        maps: Any,
+        maps: ArrayT,
         *,
         discount: float | Sequence[float] = 0.99,
         tolerance: float | None = None,
         solver: Solver = "auto",
         max_iterations: int = 100_000,
         channel_axis: int | None = None,
-    ) -> Propagation:
+    ) -> Propagation[ArrayT]:
         """Solve V = R + discount P V for one or several maps of this image.
 
         Args:
@@ -114,6 +123,7 @@ class PixelGraph:
             ArgumentError: sizes differ, a value is not finite, or an option is out of range.
             ConvergenceError: ``max_iterations`` did not suffice.
         """
+        shape: tuple[int, ...]
         rewards, shape = _as_stack(to_numpy(maps, "attribution"), channel_axis)
         if rewards.shape[1:] != self.shape:
             msg = (
@@ -154,9 +164,34 @@ class PixelGraph:
         return csr_array((data, columns, starts), shape=(pixels, pixels))
 
 
+@overload
+def propagate(
+    attribution: Attribution,
+    image: ImageInput | None = None,
+    *,
+    radius: int | None = ...,
+    discount: float = ...,
+    tolerance: float | None = ...,
+    solver: Solver = ...,
+) -> Attribution: ...
+
+
+@overload
+def propagate(
+    attribution: ArrayT,
+    image: ImageInput | Sequence[ImageInput],
+    *,
+    radius: int | None = ...,
+    discount: float = ...,
+    tolerance: float | None = ...,
+    solver: Solver = ...,
+    channel_axis: int | None = ...,
+) -> ArrayT: ...
+
+
 def propagate(
     attribution: Any,
-    image: Any,
+    image: Any = None,
     *,
     radius: int | None = None,
     discount: float = 0.99,
@@ -168,8 +203,9 @@ def propagate(
 
     Args:
         attribution: (H, W) one map, (M, H, W) a stack of maps of one image, or (B, C, H, W) Captum's layout with one
-            image each, channels summed. numpy or torch; any sign, any method.
-        image: see `PixelGraph`; for (B, C, H, W) a sequence of B images or an array with a batch axis.
+            image each, channels summed. numpy or torch; any sign, any method. Or an `Attribution`.
+        image: see `PixelGraph`; for (B, C, H, W) a sequence of B images or an array with a batch axis; None: an
+            `Attribution`'s own.
         radius: see `PixelGraph`.
         discount: see `PixelGraph.propagate`.
         tolerance: see `PixelGraph.propagate`.
@@ -177,17 +213,30 @@ def propagate(
         channel_axis: see `PixelGraph.propagate`.
 
     Returns:
-        The propagated map in the same kind of array, channels summed: (H, W), (M, H, W) or (B, 1, H, W).
+        The propagated map in the same kind of array, channels summed: (H, W), (M, H, W) or (B, 1, H, W). Of an
+        `Attribution` another one, which says how exact it is.
 
     Raises:
         ArgumentError: sizes differ, a value is not finite, or an option is out of range.
         ConvergenceError: the solver did not reach the tolerance.
+
+    Example:
+        Two pixels of nearly one color, the only neighbors of each other: V0 = 1 + V1 / 2 and V1 = V0 / 2.
+
+        >>> image = np.array([[[120, 120, 120], [121, 121, 121]]], np.uint8)
+        >>> propagate(np.array([[1.0, 0.0]]), image, discount=0.5, tolerance=1e-6).round(4)
+        array([[1.3333, 0.6667]])
     """
+    if isinstance(attribution, Attribution):
+        picture = attribution.image if image is None else image
+        options: dict[str, Any] = {"discount": discount, "tolerance": tolerance, "solver": solver}
+        found = PixelGraph(picture, radius).propagate(attribution.map, **options)
+        return attribution.propagated_to(found.values, found.error_bound, radius=radius, discount=discount)
     array = to_numpy(attribution, "attribution")
     if array.ndim == 4 and channel_axis is None and len(array) == len(image) and not hasattr(image, "mode"):  # noqa: PLR2004
         pairs = zip(array, image, strict=True)
-        options: dict[str, Any] = {"radius": radius, "discount": discount, "tolerance": tolerance, "solver": solver}
-        stack = [propagate(maps, picture, channel_axis=0, **options) for maps, picture in pairs]
+        alike: dict[str, Any] = {"radius": radius, "discount": discount, "tolerance": tolerance, "solver": solver}
+        stack = [propagate(maps, picture, channel_axis=0, **alike) for maps, picture in pairs]
         return from_numpy(np.stack(stack)[:, None], like=attribution)
     graph = PixelGraph(image, radius)
     solved = graph.propagate(

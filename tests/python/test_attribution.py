@@ -1,12 +1,16 @@
+import dataclasses
 import json
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 import interpix as ix
-from interpix.results.attribution import Attribution
+from interpix.results import Attribution
 from interpix.storage import read_arrays, write_arrays
+
+DATA = Path(__file__).parents[1] / "data"
 
 
 @pytest.fixture
@@ -25,7 +29,7 @@ def attribution():
 
 def test_a_saved_attribution_is_read_back(attribution, tmp_path):
     attribution.save(tmp_path / "map.safetensors")
-    again = ix.load_attribution(tmp_path / "map.safetensors")
+    again = ix.load(tmp_path / "map.safetensors")
     np.testing.assert_array_equal(again.map, attribution.map)
     np.testing.assert_array_equal(again.image, attribution.image)
     for name in ("target", "prediction", "class_names", "method", "provenance"):
@@ -35,7 +39,10 @@ def test_a_saved_attribution_is_read_back(attribution, tmp_path):
 def test_another_result_is_refused(tmp_path):
     explanation = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions=2).explain(np.ones((3, 4, 6), np.float32))
     explanation.save(tmp_path / "group.safetensors")
-    with pytest.raises(ix.ArgumentError, match=r"interpix\.load for an explanation"):
+    with (
+        pytest.warns(DeprecationWarning, match=r"interpix\.load_attribution is deprecated; use interpix\.load"),
+        pytest.raises(ix.ArgumentError, match=r"interpix\.load for an explanation"),
+    ):
         ix.load_attribution(tmp_path / "group.safetensors")
 
 
@@ -43,9 +50,9 @@ def test_a_file_without_its_image_is_refused(attribution, tmp_path):
     path = tmp_path / "part.safetensors"
     attribution.save(path)
     arrays, metadata = read_arrays(path)
-    write_arrays(path, {"map": arrays["map"]}, metadata)
-    with pytest.raises(ix.ArgumentError, match=r"the array `image`, got '.*part\.safetensors' without it"):
-        ix.load_attribution(path)
+    write_arrays(path, {"0.map": arrays["0.map"]}, metadata)
+    with pytest.raises(ix.ArgumentError, match=r"the array `0\.image`, got '.*part\.safetensors' without it"):
+        ix.load(path)
 
 
 def test_propagation_is_propagate(attribution):
@@ -66,7 +73,7 @@ def test_arrays_are_own_and_read_only(attribution):
 
 
 def test_a_map_of_another_size_or_with_nan_is_refused(attribution):
-    parts = {name: getattr(attribution, name) for name in attribution.__dataclass_fields__}
+    parts = {field.name: getattr(attribution, field.name) for field in dataclasses.fields(attribution)}
     with pytest.raises(ix.ArgumentError, match="a map of 8 x 11"):
         Attribution(**parts | {"map": attribution.map.T})
     with pytest.raises(ix.ArgumentError, match="88 NaN"):
@@ -82,3 +89,60 @@ def test_plot_shows_raw_values(attribution):
 
 def test_repr_is_one_line(attribution):
     assert repr(attribution) == "<Attribution of 'green' by rise: 8 x 11>"
+
+
+def test_numpy_and_matplotlib_take_it_for_its_map(attribution):
+    np.testing.assert_array_equal(np.asarray(attribution), attribution.map)
+    assert np.asarray(attribution, np.float64).dtype == np.float64
+    assert np.shares_memory(np.array(attribution, copy=False), attribution.map)
+    ax = plt.figure().subplots()
+    np.testing.assert_array_equal(ax.imshow(attribution).get_array(), attribution.map)
+    plt.close("all")
+
+
+def test_a_propagated_map_says_how_exact_it_is(attribution, tmp_path):
+    assert attribution.error_bound is None
+    result = ix.propagate(attribution, radius=2, discount=0.9, tolerance=1e-5)
+    exact = ix.PixelGraph(attribution.image, 2).propagate(attribution.map, discount=0.9, tolerance=1e-6).values
+    assert np.abs(result.map - exact).max() / np.abs(exact).max() <= result.error_bound + 1e-6
+    assert 0 < result.error_bound < 1e-5
+    assert repr(result).endswith(f"8 x 11, error below {result.error_bound:.1g}>")
+    result.save(tmp_path / "map.safetensors")
+    assert ix.load(tmp_path / "map.safetensors").error_bound == result.error_bound
+
+
+def test_an_attribution_goes_over_another_picture_if_one_is_given(attribution):
+    image = attribution.image[::-1].copy()
+    result = ix.propagate(attribution, image, radius=1)
+    np.testing.assert_array_equal(result.map, ix.propagate(attribution.map, image, radius=1))
+
+
+def test_a_notebook_shows_the_map(attribution):
+    assert attribution._repr_html_().startswith('<img alt="&lt;Attribution of &#x27;green&#x27; by rise: 8 x 11&gt;"')
+
+
+@pytest.mark.parametrize("kind", ["explanation", "attribution"])
+def test_files_of_format_1_stay_readable(kind):
+    image = np.zeros((3, 4, 6), np.float32)
+    image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+    names = ["red", "green", "blue"]
+    model = ix.CallableClassifier(lambda batch: batch.sum(axis=(2, 3)), name="sums", class_names=names)
+    found = ix.load(DATA / f"{kind}-1.safetensors")
+    if kind == "explanation":
+        expected = ix.MoXI(model, regions="2x3").shapley(image, sampler="exact")
+    else:
+        expected = ix.methods.RISE(count=20, grid=(2, 3), baseline="zero").explain(model, image)
+    for name, array in expected.arrays().items():
+        np.testing.assert_allclose(getattr(found, name), array, rtol=1e-6, atol=1e-6)
+    before, after = found.scalars(), expected.scalars()
+    for changing in ("provenance", "seconds"):
+        before.pop(changing, None), after.pop(changing, None)
+    assert before == after
+
+
+def test_a_file_of_a_later_format_says_so(attribution, tmp_path):
+    attribution.save(tmp_path / "map.safetensors")
+    arrays, metadata = read_arrays(tmp_path / "map.safetensors")
+    write_arrays(tmp_path / "map.safetensors", arrays, metadata | {"format": 3})
+    with pytest.raises(ix.ArgumentError, match="a result of a format up to 2, got 3; read it with the version"):
+        ix.load(tmp_path / "map.safetensors")

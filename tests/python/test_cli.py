@@ -6,7 +6,7 @@ from PIL import Image
 
 import interpix
 from interpix.cli import build_parser, main
-from interpix.results.explanation import load_all
+from interpix.results import load_all
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_a_run_goes_on_where_it_was(photos, tmp_path):
     assert str(first) == str(again)
     run(seed=1)
     assert 2 * (2 * 6 + 15) < sum(calls) < 100 * len(photos)  # other choices are other questions about the same maps
-    kept = [ix.load_attribution(path) for path in tmp_path.iterdir() if not path.stem.endswith("-scores")]
+    kept = [ix.load(path) for path in tmp_path.iterdir() if not path.stem.endswith("-scores")]
     assert {one.method for one in kept} == {"moxi", "IProp(moxi)", "rise", "IProp(rise)"}
     assert len(kept) == 8
 

@@ -15,7 +15,7 @@ from interpix.plots import (
     plot_overview,
     plot_photo,
 )
-from interpix.results.explanation import load_all, save_all
+from interpix.results import load_all, save_all
 from interpix.storage import read_arrays, write_arrays
 
 
@@ -33,7 +33,7 @@ def test_results_are_frozen(results):
 
 
 def test_attribution_by_hand(results):
-    values = results[0].attribution()
+    values = results[0].attribution().map
     assert values.shape == (4, 6)
     assert values.dtype == np.float32
     # All six patches were ranked: the first has 6, the last 1.
@@ -96,7 +96,7 @@ def test_a_failed_save_leaves_the_old_file(results, tmp_path, monkeypatch):
 
 
 def test_propagate_keeps_the_shape(results):
-    refined = results[0].propagate(discount=0.5)
+    refined = results[0].propagate(discount=0.5).map
     assert refined.shape == (4, 6)
     assert np.isfinite(refined).all()
 
@@ -120,15 +120,15 @@ def test_every_plot_draws_on_the_given_axes(results, stopped_at):
     assert plot_group(changed[1], ax=axes[1]) is axes[1]
     assert plot_curves(*changed, ax=axes[2]) is axes[2]
     assert plot_map(np.zeros((4, 6), np.float32), ax=axes[3]) is axes[3]  # a constant map
-    assert len(plot_overview(*changed, propagated=changed[0].attribution()).axes) == 6
+    assert len(plot_overview(*changed, propagated=changed[0].attribution().map).axes) == 6
     assert len(plot_overview(changed[0]).axes) == 3
 
 
 def test_a_map_is_drawn_in_raw_values(results):
     from matplotlib.figure import Figure
 
-    ax = plot_map(results[0].attribution() * 100, image=results[0].image, ax=Figure().subplots())
-    np.testing.assert_array_equal(ax.images[1].get_array(), results[0].attribution() * 100)
+    ax = plot_map(results[0].attribution().map * 100, image=results[0].image, ax=Figure().subplots())
+    np.testing.assert_array_equal(ax.images[1].get_array(), results[0].attribution().map * 100)
 
 
 def test_notebooks_show_the_picture(results, monkeypatch):

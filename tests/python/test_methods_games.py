@@ -57,7 +57,7 @@ def test_moxi_by_hand(classifier, image):
 def test_maps_can_be_propagated_and_saved(classifier, image, tmp_path):
     result = MoXIMap(regions=REGIONS).explain(classifier, image).propagate(radius=1)
     result.save(tmp_path / "map.safetensors")
-    np.testing.assert_array_equal(ix.load_attribution(tmp_path / "map.safetensors").map, result.map)
+    np.testing.assert_array_equal(ix.load(tmp_path / "map.safetensors").map, result.map)
 
 
 def test_one_image_at_a_time(classifier, image):

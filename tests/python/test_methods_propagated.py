@@ -50,7 +50,7 @@ def test_any_object_of_captum(kind, model, image):
 def test_moxi_speaks_captum(classifier, image):
     moxi = ix.MoXI(classifier, regions="2x3")
     result = ix.propagated(moxi, radius=1).explain(classifier, image)
-    expected = ix.propagate(3 * moxi.explain(image).attribution(), result.image, radius=1)
+    expected = ix.propagate(3 * moxi.explain(image).attribution().map, result.image, radius=1)
     np.testing.assert_allclose(result.map, expected, rtol=1e-5)
 
 

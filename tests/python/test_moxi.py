@@ -47,7 +47,7 @@ def test_insertion_by_hand(image, classifier):
     assert result.group == (3, 2)
     assert result.predicted.tolist() == [2, 2, 0]
     assert result.empty.predicted == 2
-    np.testing.assert_array_equal(result.attribution()[[2, 0, 0], [0, 4, 0]], [2, 1, 0])
+    np.testing.assert_array_equal(result.attribution().map[[2, 0, 0], [0, 4, 0]], [2, 1, 0])
 
 
 def test_a_search_that_is_over_at_the_start_says_so(image, classifier):
@@ -373,7 +373,7 @@ def test_captum_style(image):
     maps = moxi.attribute(inputs, blue, target=torch.tensor([0, 1]))
     assert maps.shape == inputs.shape
     assert maps.dtype == inputs.dtype
-    expected = MoXI(sum_of_pixels, regions=REGIONS, absence=BLUE).explain(image, 0).attribution()
+    expected = MoXI(sum_of_pixels, regions=REGIONS, absence=BLUE).explain(image, 0).attribution().map
     np.testing.assert_array_equal(maps[0, 1].numpy(), expected)
     assert moxi.attribute(image, feature_mask=np.arange(24).reshape(1, 4, 6)).shape == image.shape
     with pytest.raises(ArgumentError, match="additional_forward_args"):

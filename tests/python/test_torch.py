@@ -171,4 +171,4 @@ def test_captums_way_of_asking():
     maps = moxi.attribute(inputs, target=1)
     assert maps.shape == inputs.shape
     assert torch.equal(maps[0, 0], maps[0, 2])
-    np.testing.assert_array_equal(maps[0, 0].numpy(), moxi.explain(inputs[0], 1).attribution())
+    np.testing.assert_array_equal(maps[0, 0].numpy(), moxi.explain(inputs[0], 1).attribution().map)

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from interpix.arrays import is_array, to_numpy
 from interpix.errors import bad_value
 from interpix.metrics.base import Curve, ImageScore
-from interpix.results.attribution import Attribution, load_attribution
+from interpix.results.attribution import Attribution
+from interpix.results.files import load
 from interpix.storage import read_arrays, write_arrays
 
 __all__ = ["Store", "fingerprint"]
@@ -22,7 +23,7 @@ _FORMAT = 1
 
 
 class Store:
-    """Maps as files that `interpix.load_attribution` reads, and the scores of each in a file of its own."""
+    """Maps as files that `interpix.load` reads, and the scores of each in a file of its own."""
 
     def __init__(self, folder: Path | None) -> None:
         """Keeps nothing if there is no folder."""
@@ -33,7 +34,7 @@ class Store:
     def load_map(self, key: str | None) -> Attribution | None:
         """The map of this key; None if it is not there."""
         path = self._path(key)
-        return None if path is None or not path.exists() else load_attribution(path)
+        return None if path is None or not path.exists() else _attribution(load(path), path)
 
     def save_map(self, key: str | None, attribution: Attribution) -> None:
         """Writes a map, whole or not at all."""
@@ -75,6 +76,12 @@ def fingerprint(*parts: Any) -> str | None:
     except _UnknownPartError:
         return None
     return digest.hexdigest()[:32]
+
+
+def _attribution(found: object, path: Path) -> Attribution:
+    if not isinstance(found, Attribution):
+        raise bad_value("folder", "maps of a comparison", f"'{path}'", "delete it, or use another folder")
+    return found
 
 
 class _UnknownPartError(Exception):

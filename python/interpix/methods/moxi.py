@@ -55,7 +55,7 @@ class _Game(Method):
         found = self._play(search, question)
         facts = {"group": list(found.group), "evaluations": found.evaluations}
         return Attribution(
-            map=found.attribution(),
+            map=found.attribution().map,
             target=found.target,
             prediction=found.prediction,
             class_names=found.class_names,

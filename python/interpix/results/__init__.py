@@ -1,3 +1,8 @@
-"""What comes out: frozen raw numbers with their provenance."""
+"""What comes out: frozen raw numbers with their provenance, in one family of results."""
 
-__all__: list[str] = []
+from interpix.results.attribution import Attribution
+from interpix.results.base import Result, save_all
+from interpix.results.explanation import Explanation
+from interpix.results.files import load, load_all
+
+__all__ = ["Attribution", "Explanation", "Result", "load", "load_all", "save_all"]

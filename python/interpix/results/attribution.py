@@ -1,57 +1,65 @@
-"""The result of an attribution method: one raw number for each pixel, and where it came from."""
+"""The result of an attribution method: one raw number for each pixel."""
 
 import dataclasses
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from interpix.arrays import describe, read_only
+from interpix.arrays import describe
 from interpix.errors import bad_value
-from interpix.storage import read_arrays, require_arrays, write_arrays
+from interpix.results.base import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Attribution", "load_attribution"]
-
-_FORMAT = 1
-_ARRAYS = ("map", "image")
+__all__ = ["Attribution"]
 
 
-@dataclass(frozen=True, eq=False)
-class Attribution:
-    """How much each pixel matters to a class, by one method.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Attribution(Result):
+    """How much each pixel matters to a class, by one method. numpy and matplotlib take it for its `map`.
+
+    >>> from interpix import CallableClassifier
+    >>> from interpix.methods import MoXIMap
+    >>> model = CallableClassifier(lambda batch: batch.sum(axis=(2, 3)), class_names=["red", "green", "blue"])
+    >>> image = np.zeros((3, 2, 4), np.float32)
+    >>> image[1, :, 2:] = 1
+    >>> found = MoXIMap(regions="1x2").explain(model, image)
+    >>> found
+    <Attribution of 'green' by moxi: 2 x 4>
+    >>> np.asarray(found)
+    array([[0., 0., 1., 1.],
+           [0., 0., 1., 1.]], dtype=float32)
 
     Attributes:
-        map: The method's raw values, never rescaled, float32 (H, W).
         target: The class explained.
-        prediction: The class that the model gives to the image.
+        prediction: The class that the model gives to the whole image.
         class_names: One name for each class, or None.
         image: What the model saw, uint8 (H, W, 3).
-        method: The method's name.
         provenance: The method's options, versions, model.
+        map: The method's raw values, never rescaled, float32 (H, W).
+        method: The method's name.
+        error_bound: For a propagated map, a guaranteed upper bound of its greatest error, relative to its greatest
+            absolute value; None for others.
     """
 
     map: npt.NDArray[np.float32]
-    target: int
-    prediction: int
-    class_names: tuple[str, ...] | None
-    image: npt.NDArray[np.uint8]
     method: str
-    provenance: Mapping[str, Any]
+    error_bound: float | None = None
+
+    kind: ClassVar[str] = "attribution"
+    array_names: ClassVar[tuple[str, ...]] = ("map", "image")
 
     def __post_init__(self) -> None:
-        """Makes both arrays own read-only copies, the map float32.
+        """Copies both arrays, the map as float32.
 
         Raises:
             ArgumentError: The map has another size than the image, or is not finite.
         """
-        object.__setattr__(self, "map", read_only(np.asarray(self.map, np.float32)))
-        object.__setattr__(self, "image", read_only(self.image))
+        object.__setattr__(self, "map", np.asarray(self.map, np.float32))
+        super().__post_init__()
         height, width = self.image.shape[:2]
         if self.map.shape != (height, width):
             cure = "return a number for each pixel that the model sees"
@@ -60,18 +68,23 @@ class Attribution:
             count = int((~np.isfinite(self.map)).sum())
             raise bad_value("map", "finite numbers", f"{count} NaN or infinite ones", f"check {self.method}")
 
-    def name_of(self, index: int) -> str:
-        """The name of a class, or "class 7" if the model has no names."""
-        return f"class {index}" if self.class_names is None else self.class_names[index]
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:  # noqa: FBT001 - numpy's protocol
+        """The map, for numpy."""
+        return np.array(self.map, dtype=dtype, copy=copy)
 
     def propagate(self, *, radius: int | None = None, discount: float = 0.99) -> "Attribution":
         """The same with the map propagated over the image: see `interpix.propagate`."""
         from interpix.propagation import propagate  # noqa: PLC0415 - only when asked for
 
-        values = np.asarray(propagate(self.map, self.image, radius=radius, discount=discount))
+        return propagate(self, radius=radius, discount=discount)
+
+    def propagated_to(
+        self, values: npt.NDArray[np.float32], error_bound: float, *, radius: int | None, discount: float
+    ) -> "Attribution":
+        """The same with the map that IProp made of this one, and how exact that is."""
         method = f"IProp({self.method})"
         provenance = {**self.provenance, "method": method, "radius": radius, "discount": discount}
-        return dataclasses.replace(self, map=values, method=method, provenance=provenance)
+        return dataclasses.replace(self, map=values, method=method, provenance=provenance, error_bound=error_bound)
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draws the map in its raw values over the gray image; needs matplotlib."""
@@ -81,26 +94,8 @@ class Attribution:
         ax.set_title(f"{self.method}: {self.name_of(self.target)}")
         return ax
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes a safetensors file that `load_attribution` reads: to a temporary name, then renamed."""
-        fields = [field.name for field in dataclasses.fields(self) if field.name not in _ARRAYS]
-        scalars = {name: getattr(self, name) for name in fields} | {"provenance": dict(self.provenance)}
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        write_arrays(path, arrays, {"attribution_format": _FORMAT, "attribution": scalars})
-
     def __repr__(self) -> str:
         """One line for people."""
         height, width = self.map.shape
-        return f"<Attribution of {self.name_of(self.target)!r} by {self.method}: {height} x {width}>"
-
-
-def load_attribution(path: str | os.PathLike[str]) -> Attribution:
-    """The attribution that `Attribution.save` wrote."""
-    arrays, metadata = read_arrays(path)
-    if metadata.get("attribution_format") != _FORMAT:
-        got = metadata.get("attribution_format", f"another result of interpix in '{os.fspath(path)}'")
-        raise bad_value("path", f"an attribution of format {_FORMAT}", got, "use interpix.load for an explanation")
-    require_arrays(arrays, _ARRAYS, path)
-    fields: dict[str, Any] = {**metadata["attribution"], **arrays}
-    names = fields.pop("class_names")
-    return Attribution(**fields, class_names=None if names is None else tuple(names))
+        bound = "" if self.error_bound is None else f", error below {self.error_bound:.1g}"
+        return f"<Attribution of {self.name_of(self.target)!r} by {self.method}: {height} x {width}{bound}>"

@@ -1,38 +1,30 @@
-"""The result of a MoXI search: raw numbers and where they came from."""
+"""The result of a MoXI search: which patches, together, decide."""
 
-import base64
-import dataclasses
-import html
-import io
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from interpix.arrays import IntArray, read_only
+from interpix.arrays import IntArray
 from interpix.errors import bad_value
 from interpix.outputs import Score
-from interpix.storage import read_arrays, require_arrays, write_arrays
+from interpix.results.attribution import Attribution
+from interpix.results.base import Result
 from interpix.terms import Direction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Explanation", "PlotKind", "load", "load_all", "save_all"]
+__all__ = ["Explanation", "PlotKind"]
 
 PlotKind: TypeAlias = Literal["group", "heatmap", "curve"]
 """What `Explanation.plot` draws."""
 
-_FORMAT = 1
-_ARRAYS = ("ranking", "rewards", "probabilities", "predicted", "gaps", "regions", "image")
-_OPTIONAL_ARRAYS = ("values",)
 
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Explanation(Result):
     """Which patches, together, decide: the outcome of one search on one image.
 
     Attributes:
@@ -65,28 +57,32 @@ class Explanation:
     predicted: IntArray
     gaps: npt.NDArray[np.float64]
     stopped_at: int | None
-    target: int
-    prediction: int
     full: Score
     empty: Score
     direction: Direction
     evaluations: int
     seconds: float
     regions: IntArray
-    image: npt.NDArray[np.uint8]
-    class_names: tuple[str, ...] | None
-    provenance: Mapping[str, Any]
     values: npt.NDArray[np.float64] | None = None
     removed_before: tuple[int, ...] = ()
 
-    def __post_init__(self) -> None:
-        """Makes every array an own read-only copy."""
-        for name in self._arrays():
-            object.__setattr__(self, name, read_only(getattr(self, name)))
+    kind: ClassVar[str] = "explanation"
+    array_names: ClassVar[tuple[str, ...]] = (
+        "ranking",
+        "rewards",
+        "probabilities",
+        "predicted",
+        "gaps",
+        "regions",
+        "image",
+    )
+    optional_arrays: ClassVar[tuple[str, ...]] = ("values",)
 
-    def _arrays(self) -> list[str]:
-        """The fields that hold arrays."""
-        return [*_ARRAYS, *(name for name in _OPTIONAL_ARRAYS if getattr(self, name) is not None)]
+    @classmethod
+    def restored(cls, scalars: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """See `Result.restored`; JSON has lists for tuples."""
+        ends = {name: Score(*scalars[name]) for name in ("full", "empty")}
+        return super().restored({**scalars, **ends, "removed_before": tuple(scalars["removed_before"])}, arrays)
 
     @property
     def players(self) -> int:
@@ -101,27 +97,31 @@ class Explanation:
         """
         return tuple(self.ranking[: self.stopped_at or 0].tolist())
 
-    def name_of(self, index: int) -> str:
-        """The name of a class, or "class 7" if the model has no names."""
-        return f"class {index}" if self.class_names is None else self.class_names[index]
-
     def mask(self) -> npt.NDArray[np.bool_]:
         """The pixels (H, W) of the group, True = in the group."""
         return np.isin(self.regions, self.group)
 
-    def attribution(self) -> npt.NDArray[np.float32]:
-        """Heat map (H, W): the patches' `values`; else the first found has k, the next k - 1, ..., the rest 0."""
-        if self.values is not None:
-            return self.values.astype(np.float32)[self.regions]
+    def attribution(self) -> Attribution:
+        """The heat map: the patches' `values`; else the first found has k, the next k - 1, ..., the rest 0."""
         values = np.zeros(self.players, np.float32)
-        values[self.ranking] = np.arange(len(self.ranking), 0, -1)
-        return values[self.regions]
+        if self.values is not None:
+            values[:] = self.values
+        else:
+            values[self.ranking] = np.arange(len(self.ranking), 0, -1)
+        method = f"{self.provenance.get('method', 'MoXI')} ({self.direction})"
+        return Attribution(
+            map=values[self.regions],
+            target=self.target,
+            prediction=self.prediction,
+            class_names=self.class_names,
+            image=self.image,
+            method=method,
+            provenance={**self.provenance, "method": method},
+        )
 
-    def propagate(self, *, radius: int | None = None, discount: float = 0.99) -> npt.NDArray[np.float32]:
-        """The heat map from patches to pixels (H, W): see `interpix.propagate`."""
-        from interpix.propagation import propagate  # noqa: PLC0415 - only when asked for
-
-        return np.asarray(propagate(self.attribution(), self.image, radius=radius, discount=discount))
+    def propagate(self, *, radius: int | None = None, discount: float = 0.99) -> Attribution:
+        """The heat map from patches to pixels: see `interpix.propagate`."""
+        return self.attribution().propagate(radius=radius, discount=discount)
 
     def plot(self, kind: PlotKind = "group", *, ax: "Axes | None" = None) -> "Axes":
         """Draws the result on `ax`; needs matplotlib.
@@ -165,71 +165,7 @@ class Explanation:
             "provenance": dict(self.provenance),
         }
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes a safetensors file that `interpix.load` reads: to a temporary name, then renamed."""
-        save_all(path, [self])
-
     def __repr__(self) -> str:
         """One line for people."""
         found = "no group found" if self.stopped_at is None else f"{self.stopped_at} of {self.players} patches"
         return f"<Explanation {self.direction} of {self.name_of(self.target)!r}: {found}>"
-
-    def _repr_html_(self) -> str:
-        """The picture in a notebook; only text where matplotlib is missing."""
-        try:
-            from matplotlib.figure import Figure  # noqa: PLC0415 - optional
-        except ImportError:
-            return html.escape(repr(self))
-        figure = Figure(figsize=(5, 5), layout="constrained")
-        self.plot(ax=figure.subplots())
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png")
-        picture = base64.b64encode(buffer.getvalue()).decode()
-        return f'<img alt="{html.escape(repr(self))}" src="data:image/png;base64,{picture}">'
-
-
-def save_all(path: str | os.PathLike[str], explanations: Sequence[Explanation]) -> None:
-    """Writes several explanations into one safetensors file that `load_all` reads."""
-    arrays = {
-        f"{index}.{name}": getattr(one, name)
-        for index, one in enumerate(explanations)
-        for name in one._arrays()  # noqa: SLF001 - of the same module
-    }
-    write_arrays(path, arrays, {"format": _FORMAT, "explanations": [_scalars(one) for one in explanations]})
-
-
-def load_all(path: str | os.PathLike[str]) -> list[Explanation]:
-    """The explanations in a file, in the order they were given to `save_all`."""
-    arrays, metadata = read_arrays(path)
-    if metadata.get("format") != _FORMAT:
-        cure = "read it with the version of interpix that wrote it"
-        raise bad_value("path", f"a result of format {_FORMAT}", metadata.get("format"), cure)
-    saved = metadata["explanations"]
-    require_arrays(arrays, (f"{index}.{name}" for index in range(len(saved)) for name in _ARRAYS), path)
-    return [
-        _restore(scalars, {name: arrays.get(f"{index}.{name}") for name in (*_ARRAYS, *_OPTIONAL_ARRAYS)})
-        for index, scalars in enumerate(saved)
-    ]
-
-
-def load(path: str | os.PathLike[str]) -> Explanation:
-    """The explanation that `Explanation.save` wrote."""
-    explanations = load_all(path)
-    if len(explanations) != 1:
-        cure = "use interpix.results.explanation.load_all"
-        raise bad_value("path", "a file with one explanation", len(explanations), cure)
-    return explanations[0]
-
-
-def _scalars(one: Explanation) -> dict[str, Any]:
-    arrays = (*_ARRAYS, *_OPTIONAL_ARRAYS)
-    fields = [field.name for field in dataclasses.fields(one) if field.name not in arrays]
-    return {name: getattr(one, name) for name in fields} | {"provenance": dict(one.provenance)}
-
-
-def _restore(scalars: dict[str, Any], arrays: dict[str, Any]) -> Explanation:
-    names = scalars["class_names"]
-    scalars["class_names"] = None if names is None else tuple(names)
-    scalars["removed_before"] = tuple(scalars["removed_before"])
-    scalars["full"], scalars["empty"] = Score(*scalars["full"]), Score(*scalars["empty"])
-    return Explanation(**arrays, **scalars)

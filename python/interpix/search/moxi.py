@@ -353,7 +353,10 @@ class MoXI:
         targets = _per_image(target, len(batch))
         maps = np.stack(
             [
-                self._for_image(baselines, feature_mask, index, len(batch)).explain(image, targets[index]).attribution()
+                self._for_image(baselines, feature_mask, index, len(batch))
+                .explain(image, targets[index])
+                .attribution()
+                .map
                 for index, image in enumerate(batch)
             ]
         )

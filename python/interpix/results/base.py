@@ -1,0 +1,108 @@
+"""What all results share: whose answer they explain, where they came from, and how they are kept.
+
+A file holds one or several results as one safetensors file: array `name` of result `i` is called `i.name`, and the
+rest is JSON in the header, `{"format": 2, "results": [{"kind": "explanation" or "attribution", ...}, ...]}`.
+"""
+
+import abc
+import base64
+import dataclasses
+import html
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.arrays import read_only
+from interpix.storage import write_arrays
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["FORMAT", "Result", "save_all"]
+
+FORMAT = 2
+"""The format of files that are written now; `interpix.load` reads all up to this."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Result(abc.ABC):
+    """What was found out about one answer of a model to one image.
+
+    Attributes:
+        target: The class explained.
+        prediction: The class that the model gives to the whole image.
+        class_names: One name for each class, or None.
+        image: What the model saw, uint8 (H, W, 3).
+        provenance: Versions, model and options.
+    """
+
+    target: int
+    prediction: int
+    class_names: tuple[str, ...] | None
+    image: npt.NDArray[np.uint8]
+    provenance: Mapping[str, Any]
+
+    kind: ClassVar[str]
+    """The word for it in files."""
+    array_names: ClassVar[tuple[str, ...]]
+    """The fields that hold arrays."""
+    optional_arrays: ClassVar[tuple[str, ...]] = ()
+    """Those that may be None instead."""
+
+    def __post_init__(self) -> None:
+        """Copies every array, so that nobody else can write to it."""
+        for name, array in self.arrays().items():
+            object.__setattr__(self, name, read_only(array))
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays by field."""
+        found = {name: getattr(self, name) for name in (*self.array_names, *self.optional_arrays)}
+        return {name: array for name, array in found.items() if array is not None}
+
+    def scalars(self) -> dict[str, Any]:
+        """All other fields, as JSON can hold them."""
+        names = [field.name for field in dataclasses.fields(self)]
+        others = [name for name in names if name not in (*self.array_names, *self.optional_arrays)]
+        return {name: getattr(self, name) for name in others} | {"provenance": dict(self.provenance)}
+
+    @classmethod
+    def restored(cls, scalars: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """The result that `scalars` and `arrays` came from."""
+        names = scalars["class_names"]
+        return cls(**{**scalars, **arrays, "class_names": None if names is None else tuple(names)})
+
+    def name_of(self, index: int) -> str:
+        """The name of a class, or "class 7" if the model has no names."""
+        return f"class {index}" if self.class_names is None else self.class_names[index]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a safetensors file that `interpix.load` reads: to a temporary name, then renamed."""
+        save_all(path, [self])
+
+    @abc.abstractmethod
+    def plot(self, *, ax: "Axes | None" = None) -> "Axes":
+        """Draws the result on `ax`; needs matplotlib."""
+
+    def _repr_html_(self) -> str:
+        """The picture in a notebook; only text where matplotlib is missing."""
+        try:
+            from matplotlib.figure import Figure  # noqa: PLC0415 - optional
+        except ImportError:
+            return html.escape(repr(self))
+        figure = Figure(figsize=(5, 5), layout="constrained")
+        self.plot(ax=figure.subplots())
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png")
+        picture = base64.b64encode(buffer.getvalue()).decode()
+        return f'<img alt="{html.escape(repr(self))}" src="data:image/png;base64,{picture}">'
+
+
+def save_all(path: str | os.PathLike[str], results: Sequence[Result]) -> None:
+    """Writes several results into one safetensors file that `load_all` reads."""
+    arrays = {f"{index}.{name}": array for index, one in enumerate(results) for name, array in one.arrays().items()}
+    write_arrays(path, arrays, {"format": FORMAT, "results": [{"kind": one.kind, **one.scalars()} for one in results]})

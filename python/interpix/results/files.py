@@ -1,0 +1,79 @@
+"""Results read back from the files that `save` and `save_all` wrote, in this format or an earlier one."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy.typing as npt
+
+from interpix.errors import bad_value, warn_deprecated
+from interpix.results.attribution import Attribution
+from interpix.results.base import FORMAT
+from interpix.results.explanation import Explanation
+from interpix.storage import read_arrays, require_arrays
+
+__all__ = ["load", "load_all", "load_attribution"]
+
+_KINDS: Mapping[str, type[Explanation] | type[Attribution]] = {one.kind: one for one in (Explanation, Attribution)}
+
+
+def load(path: str | os.PathLike[str]) -> Explanation | Attribution:
+    """The result that `save` wrote.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from interpix import MoXI
+    >>> path = tempfile.mkdtemp() + "/result.safetensors"
+    >>> found = MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="1x2").explain(np.ones((3, 2, 4), np.float32))
+    >>> found.save(path)
+    >>> load(path)
+    <Explanation insertion of 'class 0': 0 of 2 patches>
+
+    Raises:
+        ArgumentError: The file is none of interpix's, is damaged, holds several results, or is of a later version.
+    """
+    results = load_all(path)
+    if len(results) != 1:
+        raise bad_value("path", "a file with one result", len(results), "use interpix.results.load_all")
+    return results[0]
+
+
+def load_all(path: str | os.PathLike[str]) -> list[Explanation | Attribution]:
+    """The results in a file, in the order in which they were given to `save_all`."""
+    arrays, metadata = read_arrays(path)
+    saved = _saved(metadata)
+    needed = (f"{index}.{name}" for index, scalars in enumerate(saved) for name in _KINDS[scalars["kind"]].array_names)
+    if "attribution_format" in metadata:
+        arrays = {f"0.{name}": array for name, array in arrays.items()}
+    require_arrays(arrays, needed, path)
+    return [_restored(scalars, arrays, f"{index}.") for index, scalars in enumerate(saved)]
+
+
+def load_attribution(path: str | os.PathLike[str]) -> Attribution:
+    """The attribution that `Attribution.save` wrote; deprecated: `load` reads results of both kinds."""
+    warn_deprecated("interpix.load_attribution", "interpix.load")
+    found = load(path)
+    if not isinstance(found, Attribution):
+        raise bad_value("path", "an attribution", "an explanation", "use interpix.load for an explanation")
+    return found
+
+
+def _saved(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The results' scalars, each with its kind; format 1 had a layout for each kind."""
+    version = metadata.get("format", metadata.get("attribution_format"))
+    if version == FORMAT:
+        return list(metadata["results"])
+    if version == 1 and "attribution" in metadata:
+        return [{"kind": Attribution.kind, **metadata["attribution"]}]
+    if version == 1 and "explanations" in metadata:
+        return [{"kind": Explanation.kind, **one} for one in metadata["explanations"]]
+    cure = "read it with the version of interpix that wrote it"
+    raise bad_value("path", f"a result of a format up to {FORMAT}", version, cure)
+
+
+def _restored(
+    scalars: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]], prefix: str
+) -> Explanation | Attribution:
+    kind = _KINDS[scalars.pop("kind")]
+    mine = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return kind.restored(scalars, mine)
