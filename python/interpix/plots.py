@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from interpix.arrays import FloatArray
 from interpix.errors import MissingDependencyError, bad_type, bad_value
-from interpix.metrics.base import arrow
 from interpix.results.explanation import Explanation
+from interpix.results.scores import arrow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

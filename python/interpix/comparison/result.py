@@ -13,8 +13,8 @@ import numpy as np
 
 from interpix.comparison.specs import Measure
 from interpix.errors import MissingDependencyError, bad_value
-from interpix.metrics.base import ImageScore, Summary, arrow, goodness
 from interpix.results.attribution import Attribution
+from interpix.results.scores import ImageScore, Summary, arrow, goodness
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

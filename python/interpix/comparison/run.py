@@ -27,7 +27,6 @@ from interpix.comparison.store import Store, fingerprint
 from interpix.errors import bad_value
 from interpix.images import LoadedImage, read_image
 from interpix.methods.propagated import Propagated
-from interpix.metrics.base import ImageScore
 from interpix.metrics.randomization import ModelRandomization
 from interpix.metrics.sample import Sample
 from interpix.metrics.shared_scores import score_map
@@ -35,6 +34,7 @@ from interpix.models import as_classifier
 from interpix.progress import ProgressCounter
 from interpix.question import Explainer, explain_with
 from interpix.results.attribution import Attribution
+from interpix.results.scores import ImageScore
 
 __all__ = ["compare"]
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from interpix.arrays import is_array, to_numpy
 from interpix.errors import bad_value
-from interpix.metrics.base import Curve, ImageScore
 from interpix.results.attribution import Attribution
 from interpix.results.files import load
+from interpix.results.scores import Curve, ImageScore
 from interpix.storage import read_arrays, write_arrays
 
 __all__ = ["Store", "fingerprint"]

@@ -17,7 +17,7 @@ import numpy as np  # noqa: F401 - for the example
 from interpix.metrics.accuracy import PatchTrace, accuracy_curve, rank_patches, trace_explanation, trace_patches
 from interpix.metrics.adversarial import l2_pgd, trace_adversarial
 from interpix.metrics.annotation import annotation_as_seen, boxes_mask
-from interpix.metrics.base import Curve, ImageScore, Metric, Summary, average_curve, summarize
+from interpix.metrics.base import Metric
 from interpix.metrics.corruption import CORRUPTIONS, corrupt, trace_corruptions
 from interpix.metrics.information import (
     AccuracyInformation,
@@ -32,6 +32,7 @@ from interpix.metrics.patch_accuracy import AccuracyDeletion, AccuracyInsertion,
 from interpix.metrics.randomization import ModelRandomization, model_randomization, reinitialize, spearman
 from interpix.metrics.sample import Sample
 from interpix.metrics.shared_scores import score_map
+from interpix.results.scores import Curve, ImageScore, Summary, average_curve, summarize
 
 __all__ = [
     "CORRUPTIONS",

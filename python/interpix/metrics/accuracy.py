@@ -15,10 +15,10 @@ from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import IntArray, to_numpy
 from interpix.checks import check_choice
 from interpix.errors import bad_type, bad_value
-from interpix.metrics.base import Curve, Summary
 from interpix.metrics.sample import Sample, ranked_scores
 from interpix.regions import RegionsInput, label_regions, read_regions
 from interpix.results.explanation import Explanation
+from interpix.results.scores import Curve, Summary
 from interpix.terms import Direction
 
 __all__ = ["PatchTrace", "accuracy_curve", "rank_patches", "sample_regions", "trace_explanation", "trace_patches"]

@@ -20,8 +20,9 @@ from interpix import _core
 from interpix.arrays import BoolArray, IntArray
 from interpix.checks import check_choice
 from interpix.errors import bad_value
-from interpix.metrics.base import Average, Curve, ImageScore, Summary, average_curve, read_attribution, summarize
+from interpix.metrics.base import read_attribution
 from interpix.metrics.sample import Sample
+from interpix.results.scores import Average, Curve, ImageScore, Summary, average_curve, summarize
 
 __all__ = [
     "THRESHOLDS",

@@ -16,8 +16,9 @@ from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import IntArray
 from interpix.checks import check_choice
 from interpix.errors import bad_type, bad_value
-from interpix.metrics.base import Curve, ImageScore, Summary, read_attribution, summarize
+from interpix.metrics.base import read_attribution
 from interpix.metrics.sample import Sample, ranked_scores
+from interpix.results.scores import Curve, ImageScore, Summary, summarize
 
 __all__ = ["CurvePreset", "Deletion", "DeletionInsertionRatio", "Insertion", "rise_blur"]
 

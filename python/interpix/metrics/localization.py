@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from interpix.arrays import BoolArray
 from interpix.errors import bad_type, bad_value
-from interpix.metrics.base import ImageScore, Summary, mid_ranks, read_attribution, summarize
+from interpix.metrics.base import mid_ranks, read_attribution
 from interpix.metrics.sample import Sample
+from interpix.results.scores import ImageScore, Summary, summarize
 
 __all__ = ["PointingGame", "RocAuc", "pointing_hit", "roc_auc"]
 

@@ -16,11 +16,12 @@ from interpix.arrays import IntArray
 from interpix.errors import bad_value
 from interpix.metrics.accuracy import PatchTrace, rank_patches, sample_regions, trace_patches
 from interpix.metrics.adversarial import trace_adversarial
-from interpix.metrics.base import Curve, ImageScore, Summary, read_attribution, summarize
+from interpix.metrics.base import read_attribution
 from interpix.metrics.corruption import CORRUPTIONS, check_corruption, trace_corruptions
 from interpix.metrics.sample import Sample
 from interpix.models.adapters.adapt import is_torch
 from interpix.regions import RegionsInput, check_regions
+from interpix.results.scores import Curve, ImageScore, Summary, summarize
 from interpix.terms import Direction
 
 __all__ = ["AccuracyDeletion", "AccuracyInsertion", "AdversarialAccuracy", "CorruptionAccuracy"]

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.errors import bad_value
-from interpix.metrics.base import ImageScore, Summary, mid_ranks, read_attribution, summarize
+from interpix.metrics.base import mid_ranks, read_attribution
 from interpix.metrics.sample import Sample
 from interpix.models.adapters.adapt import is_torch
 from interpix.question import Explainer, explain_with
+from interpix.results.scores import ImageScore, Summary, summarize
 
 if TYPE_CHECKING:
     import torch

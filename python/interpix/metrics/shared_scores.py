@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from interpix.metrics.base import ImageScore, Metric
+from interpix.metrics.base import Metric
 from interpix.metrics.information import (
     AccuracyInformation,
     InformationTrace,
@@ -12,6 +12,7 @@ from interpix.metrics.information import (
 )
 from interpix.metrics.insertion_deletion import Deletion, DeletionInsertionRatio, Insertion
 from interpix.metrics.sample import Sample
+from interpix.results.scores import ImageScore
 
 __all__ = ["score_map"]
 
