@@ -125,9 +125,14 @@ def test_scores_are_those_of_the_composed_pictures(model):
 
 
 def test_moxi_explains_a_photo(model):
-    result = ix.MoXI(model, regions=4).explain(photo(PHOTOS / "coffee.jpg"))
+    pixels = photo(PHOTOS / "coffee.jpg")
+    result = ix.MoXI(model, regions=4).explain(pixels)
     assert model.class_names[result.target] == "espresso"
-    assert 0 < len(result.group) < 16
+    # The group alone is espresso; one patch less of it is not.
+    shown = [np.isin(result.regions, result.group[:count]) for count in range(len(result.group) + 1)]
+    answers = model.logits(model.preprocess(pixels) * np.stack(shown)[:, None].astype(np.float32)).argmax(1)
+    np.testing.assert_array_equal(answers == result.target, [False] * len(result.group) + [True])
+    assert 1 < len(result.group) < 16
 
 
 def test_bad_arrays_are_refused(model):
