@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -25,9 +26,8 @@ def test_help_names_every_command(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--help"])
     assert stop.value.code == 0
-    text = capsys.readouterr().out
-    for command in ("explain", "propagate", "models", "doctor"):
-        assert command in text
+    commands = re.findall(r"^ {4}(\w+)", capsys.readouterr().out, flags=re.MULTILINE)
+    assert commands == ["explain", "propagate", "compare", "models", "doctor"]
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,7 @@ def test_help_names_every_command(capsys):
             ["--model", "--direction", "--target", "--regions", "--steps", "--radius", "--discount", "--output"],
         ),
         ("propagate", ["--output", "--radius", "--discount"]),
+        ("compare", ["--model", "--methods", "--metrics", "--masks", "--output", "--quiet"]),
     ],
 )
 def test_help_names_every_option(capsys, command, options):
@@ -128,6 +129,14 @@ def test_doctor_tells_versions(capsys):
     assert f"interpix {interpix.__version__}, Python 3" in capsys.readouterr().out
 
 
-def test_models_says_where_weights_are_looked_for(capsys):
+def test_models_says_where_weights_are_looked_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("INTERPIX_WEIGHTS", str(tmp_path / "mine"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = tmp_path / "mine" / "efficientnet_lite0.pth"
+    file.parent.mkdir()
+    file.touch()
     assert main(["models"]) == 0
-    assert "efficientnet_lite0" in capsys.readouterr().out
+    first, *places = capsys.readouterr().out.splitlines()
+    assert first.startswith("efficientnet_lite0 ")
+    assert [line.split()[0] for line in places if str(file) in line] == ["found"]
+    assert [line.split()[0] for line in places if str(tmp_path / "cache" / "interpix") in line] == ["absent"]

@@ -167,6 +167,8 @@ def test_names_of_images_methods_and_measures(model, tmp_path):
 def test_table_wins_and_pandas(model, photos, masks):
     result = ix.compare(model, photos, [RISE], ["roc_auc", "insertion(steps=3)"], masks)
     values = [result.summary(name, "roc_auc").scores for name in result.methods]
+    means = [[result.summary(name, measure).value for measure in result.measures] for name in result.methods]
+    best = np.max(means, axis=0)
     assert result.wins(f"IProp({RISE})", RISE, "roc_auc") == (
         int((values[1] > values[0]).sum()),
         int((values[1] != values[0]).sum()),
@@ -175,7 +177,10 @@ def test_table_wins_and_pandas(model, photos, masks):
     with pytest.raises(ix.ArgumentError, match="`measure`: expected one of roc_auc"):
         result.wins(RISE, RISE, "roc")
     assert lines[0].split() == ["method", "roc_auc", "↑", "insertion(steps=3)", "↑"]
-    assert sum("*" in line for line in lines) in (1, 2)
+    for line, name, row in zip(lines[1:], result.methods, means, strict=True):
+        marks = ["*" if value == highest else "" for value, highest in zip(row, best, strict=True)]
+        cells = [f"{value:.4g}{mark}" for value, mark in zip(row, marks, strict=True)]
+        assert line.split() == [name, *cells]
     assert f"<td>{RISE}</td>".replace("'", "&#x27;") in result._repr_html_()
     pd = pytest.importorskip("pandas")
     frame = result.to_pandas()
@@ -213,9 +218,13 @@ def test_patch_measures_and_randomization(photos):
     means = [
         trained.map[12 * row : 12 * row + 12, 10 * col : 10 * col + 10].mean() for row in (0, 1) for col in range(3)
     ]
-    trace = metrics.trace_patches(sample, np.argsort([-mean for mean in means], kind="stable"), regions="2x3")
+    ranking = np.argsort([-mean for mean in means], kind="stable")
+    trace = metrics.trace_patches(sample, ranking, regions="2x3")
     assert result.table["gradient"][names[0]] == pytest.approx(np.trapezoid(trace.correct.astype(float), dx=1 / 6))
-    assert 0 < result.table["IProp(gradient)"][names[1]] <= 1
+    attacked = metrics.trace_adversarial(sample, module, ranking, regions="2x3")
+    area = np.trapezoid(attacked.correct.astype(float), dx=1 / 6)
+    assert result.table["gradient"][names[1]] == pytest.approx(area)
+    assert 0 < area < 1
 
 
 def test_the_best_randomization_is_the_one_nearest_to_0():
@@ -259,7 +268,12 @@ def test_pictures_show_photo_map_and_propagated_map(model, photos):
     assert [len(ax.images) for ax in axes] == [1, 1, 1, 0]
     np.testing.assert_array_equal(axes[0].images[0].get_array(), photos["two"])
     np.testing.assert_array_equal(axes[1].images[0].get_array(), np.ones(SIZE))
-    assert f"{result.table['constant']['insertion(steps=3)']:.3f}"[:3] in axes[3].texts[0].get_text()
+    value, spread = (result.entry("two", name).scores["insertion(steps=3)"].value for name in result.methods)
+    lines = axes[3].texts[0].get_text().splitlines()
+    assert [line.split() for line in lines] == [
+        ["map", "IProp"],
+        ["insertion(steps=3)", "↑", f"{value:.3f}", f"{spread:.3f}"],
+    ]
 
 
 def test_masks_are_as_the_model_sees_them(tmp_path):

@@ -95,10 +95,11 @@ def test_a_failed_save_leaves_the_old_file(results, tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_propagate_keeps_the_shape(results):
-    refined = results[0].propagate(discount=0.5).map
-    assert refined.shape == (4, 6)
-    assert np.isfinite(refined).all()
+def test_propagation_of_a_result_is_that_of_its_map_along_its_image(results):
+    refined = results[0].propagate(radius=1, discount=0.5)
+    expected = interpix.propagate(results[0].attribution().map, results[0].image, radius=1, discount=0.5)
+    np.testing.assert_array_equal(refined.map, expected)
+    assert refined.map.dtype == np.float32
 
 
 def test_titles_are_plain_words(results):
@@ -118,8 +119,14 @@ def test_every_plot_draws_on_the_given_axes(results, stopped_at):
     axes = Figure().subplots(1, 4)
     assert plot_photo(changed[0], ax=axes[0]) is axes[0]
     assert plot_group(changed[1], ax=axes[1]) is axes[1]
+    assert [text.get_text() for text in axes[1].texts] == ["1", "2", "3", "4", "5", "6"][: stopped_at or 0]
     assert plot_curves(*changed, ax=axes[2]) is axes[2]
+    for curve, one in zip((line for line in axes[2].lines if line.get_marker() == "."), changed, strict=True):
+        np.testing.assert_array_equal(curve.get_ydata(), one.probabilities)
+    rings = [line.get_xydata().tolist() for line in axes[2].lines if line.get_marker() == "o"]
+    assert rings == ([] if stopped_at is None else [[[stopped_at, one.probabilities[stopped_at]]] for one in changed])
     assert plot_map(np.zeros((4, 6), np.float32), ax=axes[3]) is axes[3]  # a constant map
+    np.testing.assert_array_equal(axes[3].images[0].get_array(), np.zeros((4, 6)))
     assert len(plot_overview(*changed, propagated=changed[0].attribution().map).axes) == 6
     assert len(plot_overview(changed[0]).axes) == 3
 
@@ -147,17 +154,26 @@ def test_every_kind_of_plot_is_drawn(image, classifier):
     moxi = MoXI(classifier, regions="2x3")
     result = moxi.explain(image, direction="deletion")
     titles = [result.plot(kind).get_title() for kind in ("group", "heatmap", "curve")]
-    assert len(set(titles)) == 3
-    assert "MoXI (deletion): 'red'" in titles[1]
+    assert [title.replace("\n", " ") for title in titles] == [
+        group_title(result),
+        "MoXI (deletion): 'red'",
+        "How the probability changes, patch by patch",
+    ]
     with pytest.raises(ArgumentError, match='"group", "heatmap" or "curve", got \'pie\''):
         result.plot("pie")
 
 
 def test_results_are_compared_side_by_side(image, classifier):
     moxi = MoXI(classifier, regions="2x3")
-    figure = plot_comparison(moxi.explain(image, direction="deletion"), moxi.one_shot(image), moxi.shapley(image))
+    results = moxi.explain(image, direction="deletion"), moxi.one_shot(image), moxi.shapley(image)
+    figure = plot_comparison(*results)
     # Three rows of three, and a color bar for each heat map.
     assert len(figure.axes) == 12
+    for row, result in enumerate(results):
+        group, heatmap, curve = figure.axes[3 * row : 3 * row + 3]
+        assert group.get_title().replace("\n", " ") == group_title(result)
+        np.testing.assert_array_equal(heatmap.images[1].get_array(), result.attribution())
+        np.testing.assert_array_equal(curve.lines[0].get_ydata(), result.probabilities)
     with pytest.raises(ArgumentError, match="at least one result"):
         plot_comparison()
     with pytest.raises(TypeError, match=r"expected Explanations, got list; .*\*results"):

@@ -1,5 +1,7 @@
 """The compiled games: values and interactions of Python functions, against shapiq as an oracle."""
 
+import itertools
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -43,12 +45,22 @@ def test_agrees_with_shapiq(seed: int) -> None:
             assert interactions[i, j] == pytest.approx(expected[(i, j)], abs=1e-9)
 
 
+def marginals(game: Game) -> NDArray[np.float64]:
+    """What each player adds (orders, players), in all orders in which they may come."""
+    found = np.zeros((math.factorial(PLAYERS), PLAYERS))
+    for row, order in enumerate(itertools.permutations(range(PLAYERS))):
+        before = np.cumsum([0, *(1 << player for player in order)])
+        found[row, order] = np.diff(game.table[before])
+    return found
+
+
 @pytest.mark.parametrize("sampler", ["moxi", "permutation"])
 def test_samples_approach_the_exact_values(sampler: Literal["moxi", "permutation"]) -> None:
     game = Game(7)
     exact, _, _ = _core.shapley_values(PLAYERS, game.value_function)
     values, errors, evaluations = _core.shapley_values(PLAYERS, game.value_function, sampler=sampler, rounds=5000)
     assert (np.abs(values - exact) < 4 * errors).all()
+    np.testing.assert_allclose(errors, marginals(game).std(axis=0) / np.sqrt(5000), rtol=0.05)
     assert evaluations <= 2**PLAYERS
     again, _, _ = _core.shapley_values(PLAYERS, game.value_function, sampler=sampler, rounds=5000, batch_size=3)
     np.testing.assert_array_equal(values, again)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -126,9 +125,14 @@ def test_scores_are_those_of_the_composed_pictures(model):
 
 
 def test_moxi_explains_a_photo(model):
-    result = ix.MoXI(model, regions=4).explain(photo(PHOTOS / "coffee.jpg"))
+    pixels = photo(PHOTOS / "coffee.jpg")
+    result = ix.MoXI(model, regions=4).explain(pixels)
     assert model.class_names[result.target] == "espresso"
-    assert 0 < len(result.group) < 16
+    # The group alone is espresso; one patch less of it is not.
+    shown = [np.isin(result.regions, result.group[:count]) for count in range(len(result.group) + 1)]
+    answers = model.logits(model.preprocess(pixels) * np.stack(shown)[:, None].astype(np.float32)).argmax(1)
+    np.testing.assert_array_equal(answers == result.target, [False] * len(result.group) + [True])
+    assert 1 < len(result.group) < 16
 
 
 def test_bad_arrays_are_refused(model):
@@ -145,17 +149,19 @@ def test_bad_arrays_are_refused(model):
 
 
 def test_an_interrupt_is_answered(model):
+    calls = []
+
     def interrupt(_signal, _frame):
-        raise KeyboardInterrupt
+        calls.append(1)
+        # Signals that nobody answered while the model was at work would be one when it is done.
+        if len(calls) == 3:
+            raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        start = time.perf_counter()
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
         with pytest.raises(KeyboardInterrupt):
             model.logits(np.zeros((400, 3, 224, 224), np.float32))
-        # 0.2 s by itself; busy machines get some more.
-        assert time.perf_counter() - start < 1.5
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -175,7 +181,7 @@ if child == 0:
     os._exit(0 if np.abs(model.logits(batch) - before).max() < 1e-5 else 1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    assert subprocess.run([sys.executable, "-c", program], timeout=30, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
     assert cache.is_dir()
 
 

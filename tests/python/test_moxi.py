@@ -1,7 +1,6 @@
 import itertools
+import re
 import signal
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -85,7 +84,8 @@ def test_equals_brute_force(direction, reward, seed):
         return log_odds(logits, np.array([1]))[0]  # the other rewards are increasing functions of it
 
     assert result.ranking.tolist() == brute_force(game, 6, direction)
-    assert result.evaluations <= 2 + 6 * 7 // 2
+    # The image, the empty image, and all steps but the last, whose one candidate is one of these.
+    assert result.evaluations == 2 + 6 + 5 + 4 + 3 + 2
 
 
 def test_images_share_batches_and_keep_their_answers(image, classifier):
@@ -233,17 +233,19 @@ def test_nothing_of_the_users_is_changed(image):
     np.testing.assert_array_equal(result.rewards, again.rewards)
 
 
-def test_ctrl_c_keeps_what_was_found(image):
-    calls = itertools.count()
+def test_ctrl_c_ends_the_search_and_keeps_what_was_found(image):
+    calls = []
 
     def model(batch):
-        if next(calls) == 4:
-            raise KeyboardInterrupt
+        calls.append(len(batch))
+        if len(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
         return sum_of_pixels(batch)
 
     with pytest.raises(KeyboardInterrupt) as caught:
         MoXI(model, regions=REGIONS).explain(image, direction="deletion", stop="all")
     (partial,) = caught.value.explanations
+    assert len(calls) == 5
     assert partial.ranking.tolist() == [3, 2]
     assert partial.stopped_at == 2
 
@@ -280,27 +282,6 @@ def test_probabilities_instead_of_logits_are_told(image):
 def test_a_gray_image_is_told_how_to_become_three_channels(image):
     with pytest.raises(ArgumentError, match=r"repeat its channel, .* `lambda batch: model\(batch\[:, :1\]\)`"):
         MoXI(sum_of_pixels, regions=REGIONS).explain(image[:1])
-
-
-def test_ctrl_c_is_answered_at_once(image):
-    def model(batch):
-        time.sleep(0.01)
-        return sum_of_pixels(batch)
-
-    sent = []
-
-    def interrupt():
-        sent.append(time.perf_counter())
-        signal.raise_signal(signal.SIGINT)
-
-    timer = threading.Timer(0.2, interrupt)
-    timer.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            MoXI(model, regions=(4, 6), batch_size=1).explain([image] * 50, direction="deletion", stop="all")
-    finally:
-        timer.cancel()
-    assert time.perf_counter() - sent[0] < 0.2
 
 
 def test_raw_images_need_a_preprocessing(image, classifier):
@@ -375,7 +356,10 @@ def test_captum_style(image):
     assert maps.dtype == inputs.dtype
     expected = MoXI(sum_of_pixels, regions=REGIONS, absence=BLUE).explain(image, 0).attribution().map
     np.testing.assert_array_equal(maps[0, 1].numpy(), expected)
-    assert moxi.attribute(image, feature_mask=np.arange(24).reshape(1, 4, 6)).shape == image.shape
+    labels = np.arange(24).reshape(4, 6) // 4
+    expected = MoXI(sum_of_pixels, regions=labels).explain(image, 1).attribution()
+    assert expected[0].tolist() == [1, 1, 1, 1, 0, 0]
+    np.testing.assert_array_equal(moxi.attribute(image, target=1, feature_mask=labels[None]), [expected] * 3)
     with pytest.raises(ArgumentError, match="additional_forward_args"):
         moxi.attribute(inputs, additional_forward_args=(1,))
 
@@ -396,5 +380,4 @@ def test_progress_is_on_stderr(image, classifier, capsys, monkeypatch, with_tqdm
     MoXI(classifier, regions=REGIONS).explain(image, direction="deletion", progress=True)
     out, err = capsys.readouterr()
     assert out == ""
-    assert "12" in err
-    assert "evaluations" in err
+    assert re.findall(r": (\d+) model evaluations", err)[-1] == "12"

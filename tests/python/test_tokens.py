@@ -246,7 +246,7 @@ def test_mixed_precision_is_close(name):
     model, state, tokens = prepared(name)
     kept = draw_kept(tokens, 5, 4)
     exact, mixed = (model.logits(state, OWNER, kept, precision=which) for which in ("exact", "mixed"))
-    assert 0 < (exact - mixed).abs().max() < 0.05
+    assert 0 < (exact - mixed).abs().max() < 0.01
     assert mixed.dtype == torch.float32
 
 
@@ -296,9 +296,9 @@ def test_greedy_orders_equal_brute_force(name, direction):
 
     expected, gaps = greedy(plain, tokens, direction)
     found, _ = greedy(ours, tokens, direction)
-    agreed = next((step for step in range(len(found)) if found[step] != expected[step]), len(found))
-    assert agreed == len(found) or gaps[agreed] < 1e-4
-    assert agreed > 5
+    # Rounding is below the least difference of a best candidate from the next.
+    assert min(gaps) > 3e-6
+    assert found == expected
 
 
 @pytest.mark.parametrize("name", ["timm registers, scales, normed queries", "torchvision", "transformers ViT"])
@@ -364,8 +364,9 @@ def test_a_users_hook_changes_what_it_would_change(name, size):
         for model in map(find_token_model, (hooked, doubled))
     )
     assert torch.allclose(found, expected, atol=1e-5)
-    changed = (found - untouched.logits(state, OWNER, kept)).abs().max() > 1e-3
-    assert changed or (name == "timm mean, no prefix" and size == 0)
+    # Without a prefix and patches there is nothing left that a norm could change.
+    nothing = name == "timm mean, no prefix" and size == 0
+    assert ((found - untouched.logits(state, OWNER, kept)).abs().max() > 1e-3) == (not nothing)
 
 
 def test_a_users_hook_and_absence_in_a_later_block():
@@ -385,12 +386,13 @@ def test_parameters_are_read_when_images_are_prepared():
     for name in ("timm", "transformers ViT"):
         module = copy.deepcopy(build(name))
         model, kept = find_token_model(module), draw_kept(24, 5, 4)
-        model.logits(model.state_of(images_for(name)), OWNER, kept, precision="mixed")
+        before = model.logits(model.state_of(images_for(name)), OWNER, kept, precision="mixed")
         shaken(module, seed=9)
         state = model.state_of(images_for(name))
         expected = model.reference_logits(images_for(name), OWNER, kept)
         assert torch.allclose(model.logits(state, OWNER, kept), expected, atol=1e-5)
-        assert torch.allclose(model.logits(state, OWNER, kept, precision="mixed"), expected, atol=0.05)
+        assert torch.allclose(model.logits(state, OWNER, kept, precision="mixed"), expected, atol=0.01)
+        assert (expected - before).abs().max() > 0.1
 
 
 def test_a_double_model_stays_double():
@@ -410,7 +412,8 @@ def test_a_model_of_half_precision_stays_as_it_is():
     assert found.dtype == torch.bfloat16
     assert torch.equal(found, model.logits(state, OWNER, kept, precision="mixed"))
     expected = model.reference_logits(images_for("timm").bfloat16(), OWNER, kept)
-    assert torch.allclose(found, expected, atol=0.05)
+    assert torch.allclose(found, expected, atol=0.01)
+    assert expected.float().std(dim=0).max() > 0.1
 
 
 def test_transformers_own_watching_hooks_do_not_slow_it_down():

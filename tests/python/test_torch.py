@@ -149,10 +149,12 @@ def test_flips_of_any_sets_in_any_order_give_the_scores_of_their_masks(make):
 
 
 def test_bfloat16_models_are_followed():
-    model = vit().to(torch.bfloat16)
-    result = ix.MoXI(model).explain(picture(), stop=2)
+    expected = ix.MoXI(vit()).explain(picture(), stop=2)
+    result = ix.MoXI(vit().to(torch.bfloat16)).explain(picture(), stop=2)
     assert result.provenance["dtype"] == "bfloat16"
-    assert len(result.ranking) == 2
+    assert result.target == expected.target
+    assert result.ranking.tolist() == expected.ranking.tolist()
+    np.testing.assert_allclose(result.rewards, expected.rewards, rtol=0.1)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

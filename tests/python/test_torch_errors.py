@@ -19,21 +19,23 @@ class Halting(nn.Module):
 
     def __init__(self, most, error=torch.OutOfMemoryError):
         super().__init__()
-        self.inner, self.most, self.error, self.sizes = convolutions().eval(), most, error, []
+        self.inner, self.most, self.error, self.refused = convolutions().eval(), most, error, []
 
     def forward(self, x):
         if len(x) > self.most:
+            self.refused.append(len(x))
             raise self.error("CUDA out of memory. Tried to allocate 2 GiB")
-        self.sizes.append(len(x))
         return {"logits": self.inner(x)}
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
 def test_memory_that_runs_out_halves_the_batch_and_is_remembered(error):
-    result = ix.MoXI(Halting(5, error), regions="3x4").explain(picture(), 2, stop="all")
+    model = Halting(5, error)
+    result = ix.MoXI(model, regions="3x4").explain(picture(), 2, stop="all")
     expected = ix.MoXI(convolutions().eval(), regions="3x4").explain(picture(), 2, stop="all")
     assert result.ranking.tolist() == expected.ranking.tolist()
-    assert result.provenance["batch_size_reduced_to"] <= 5
+    assert model.refused == [12, 6]
+    assert result.provenance["batch_size_reduced_to"] == 3
     with pytest.raises(ix.ModelError, match="a batch of 1 does not fit into memory"):
         ix.MoXI(Halting(0, error), regions="3x4").explain(picture())
 
@@ -110,7 +112,7 @@ def test_a_vision_transformer_that_runs_out_of_memory_gets_fewer_at_once():
     model.blocks[1].norm1 = Failing(model.blocks[1].norm1, 5, RuntimeError("not enough memory"))
     result = ix.MoXI(model).explain(picture(), 2, stop=2)
     assert result.ranking.tolist() == expected.ranking.tolist()
-    assert result.provenance["batch_size_reduced_to"] <= 5
+    assert result.provenance["batch_size_reduced_to"] == 3
 
 
 def test_a_layer_that_fails_in_windows_is_the_models_error():
@@ -134,9 +136,13 @@ def test_a_failure_on_the_way_keeps_what_was_found():
             raise ZeroDivisionError("tired")
         return x.sum(dim=(2, 3))
 
+    whole = ix.MoXI(Answering(lambda x: x.sum(dim=(2, 3))), regions="2x3").explain(picture(), stop="all")
     with pytest.raises(ix.ModelError, match="tired") as caught:
         ix.MoXI(Answering(tired), regions="2x3", batch_size=6).explain(picture(), stop="all")
-    assert len(caught.value.explanations[0].ranking) >= 1
+    # The whole image, the empty one, six candidates, and five; it failed at the four.
+    assert calls == [1, 1, 6, 5, 4]
+    (partial,) = caught.value.explanations
+    assert partial.ranking.tolist() == whole.ranking[:2].tolist()
 
 
 @pytest.mark.parametrize(

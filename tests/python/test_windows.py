@@ -5,7 +5,7 @@ import copy
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 
 from interpix.errors import ArgumentError, ModelError
 from interpix.regions import grid_regions
@@ -214,19 +214,25 @@ def test_models_of_libraries(library, name, options, size, dtype):
 @st.composite
 def stacks(draw):
     """Random layers, and a picture size that they do not use up."""
-    layers, channels = [], 3
+    size = draw(st.tuples(st.integers(20, 33), st.integers(20, 33)))
+    layers, channels, left = [], 3, size
     for _ in range(draw(st.integers(1, 4))):
         kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
         stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 2)))
         if draw(st.integers(0, 3)) == 0 and channels > 3:
             layers.append(nn.MaxPool2d(kernel, stride, tuple(k // 2 for k in kernel), ceil_mode=draw(st.booleans())))
+            left = layers[-1](torch.empty(1, 1, *left)).shape[2:]
             continue
         out = draw(st.sampled_from([4, 6]))
         groups = 2 if channels % 2 == 0 and draw(st.booleans()) else 1
         padding, dilation = draw(st.tuples(st.integers(0, 3), st.integers(0, 3))), draw(st.integers(1, 2))
+        starts = [n + 2 * p - dilation * (k - 1) for n, p, k in zip(left, padding, kernel, strict=True)]
+        if min(starts) < 1:
+            break
+        left = [(n - 1) // step + 1 for n, step in zip(starts, stride, strict=True)]
         layers += [nn.Conv2d(channels, out, kernel, stride, padding, dilation, groups), nn.BatchNorm2d(out), nn.ELU()]
         channels = out
-    return layers, channels, draw(st.tuples(st.integers(20, 33), st.integers(20, 33)))
+    return layers, channels, size
 
 
 @given(stacks(), st.integers(1, 6), st.integers(1, 6))
@@ -238,12 +244,8 @@ def test_random_stacks(stack, rows, columns):
     base, other = (picture.double() for picture in pictures(size))
     regions = grid_regions(size, rows, columns)
     flipped = np.arange(rows * columns)
-    try:
-        with torch.no_grad():
-            expected = module(candidates(base, other, regions, flipped))
-    except RuntimeError:
-        # The layers used the picture up.
-        return
+    with torch.no_grad():
+        expected = module(candidates(base, other, regions, flipped))
     got = model.logits(model.state_of(base, other, regions), flipped)
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
 
@@ -253,16 +255,17 @@ def test_random_stacks(stack, rows, columns):
 )
 def test_spread_covers_every_output_that_reads_a_change(extent, stride, before, size, top, length):
     bottom = min(top + length, size)
-    if top >= bottom or size + 2 * before < extent:
-        return
+    assume(top < bottom)
+    assume(size + 2 * before >= extent)
     outputs = (size + 2 * before - extent) // stride + 1
     reach = Reach((extent, extent), (stride, stride), (before, before), (before, before))
     box = changed_outputs(np.array([[top, top, bottom, bottom]]), reach, (outputs, outputs))[0]
     reading = [o for o in range(outputs) if o * stride - before < bottom and o * stride - before + extent > top]
     assert (box[0], box[2]) == (box[1], box[3])
-    assert box[2] > box[0] >= 0
-    assert box[2] <= outputs
-    assert not reading or (reading[0], reading[-1] + 1) == (box[0], box[2])
+    if reading:
+        assert (box[0], box[2]) == (reading[0], reading[-1] + 1)
+    else:
+        assert 0 <= box[0] == box[2] - 1 < outputs
 
 
 def test_windows_lie_on_the_map_and_cover_what_changed():
@@ -328,14 +331,17 @@ def test_wide_layers_equal_the_module_to_float32():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_modules_of_other_numbers(dtype):
     module = net(nn.Conv2d(3, 192, 5, 4), nn.ReLU(), nn.Conv2d(192, 192, 3, 1, 1), channels=192).to(dtype)
-    regions, tolerance = grid_regions(SIZE, 2, 3), 20 * torch.finfo(dtype).eps
+    regions = grid_regions(SIZE, 2, 3)
     base, other = (picture.to(dtype) for picture in pictures(SIZE))
     with torch.no_grad():
-        expected = module(candidates(base, other, regions, range(6)))
+        expected, start = module(candidates(base, other, regions, range(6))), module(base[None])[0]
+    bound = max(3 * torch.finfo(dtype).eps, 1e-12) * expected.abs().max()
+    # The regions change what the module says by more than rounding does.
+    assert (expected - start).abs().max() > 5 * bound
     model = find_window_model(module, SIZE)
     got = model.logits(model.state_of(base, other, regions), range(6))
     assert got.dtype == dtype
-    assert (got - expected).abs().max() <= max(tolerance, 1e-12) * expected.abs().max()
+    assert (got - expected).abs().max() <= bound
 
 
 def test_mixed_precision_is_near_and_keeps_the_dtype():
@@ -343,9 +349,9 @@ def test_mixed_precision_is_near_and_keeps_the_dtype():
     got = model.logits(state, np.arange(30), precision="mixed")
     error = (got - expected).abs().max() / expected.abs().max()
     assert got.dtype == torch.float32
-    assert 1e-6 < error < 2e-2
+    assert 1e-6 < error < 2e-3
     whole = model.whole_logits(candidates(*pictures(SIZE), grid_regions(SIZE, 6, 5), [4]), precision="mixed")
-    assert (whole - expected[4]).abs().max() / expected.abs().max() < 2e-2
+    assert 1e-6 < (whole - expected[4]).abs().max() / expected.abs().max() < 2e-3
 
 
 def test_the_module_stays_as_it_is():
