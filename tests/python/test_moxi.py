@@ -357,7 +357,7 @@ def test_captum_style(image):
     expected = MoXI(sum_of_pixels, regions=REGIONS, absence=BLUE).explain(image, 0).attribution().map
     np.testing.assert_array_equal(maps[0, 1].numpy(), expected)
     labels = np.arange(24).reshape(4, 6) // 4
-    expected = MoXI(sum_of_pixels, regions=labels).explain(image, 1).attribution()
+    expected = MoXI(sum_of_pixels, regions=labels).explain(image, 1).attribution().map
     assert expected[0].tolist() == [1, 1, 1, 1, 0, 0]
     np.testing.assert_array_equal(moxi.attribute(image, target=1, feature_mask=labels[None]), [expected] * 3)
     with pytest.raises(ArgumentError, match="additional_forward_args"):
