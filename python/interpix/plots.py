@@ -1,6 +1,5 @@
 """Pictures of results: each function takes a result, draws on `ax`, and returns it; nothing is shown or closed."""
 
-import textwrap
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +7,26 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import FloatArray
-from interpix.errors import MissingDependencyError, bad_type, bad_value
+from interpix.drawing import (
+    blank,
+    dim,
+    draw_curve,
+    draw_map,
+    draw_name,
+    draw_numbers,
+    draw_outline,
+    draw_ring,
+    draw_table,
+    finish_curves,
+    new_axes,
+    new_figure,
+    shorten,
+    show,
+    show_middle,
+    wrap,
+    write_probability,
+)
+from interpix.errors import bad_type, bad_value
 from interpix.results.explanation import Explanation
 from interpix.results.scores import arrow
 
@@ -40,25 +58,20 @@ _FILLS = {
     "mean": "the photo's mean color",
     "blur": "the blurred photo",
 }
-_DIM = 0.22
-_ABSENT_GRAY = 128
-_REMOVED_GRAY = 225
-_MAX_TITLE = 46
 _SIZE = (15.0, 10.2)
-_ROW_TITLE, _ROW_LABEL = 34, 30
 
 
 def plot_photo(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
     """The image that the model saw, with its answer."""
-    ax = _axes(ax)
-    _show(ax, result.image)
+    ax = new_axes(ax)
+    show(ax, result.image)
     probability = result.full.probability
     answer = f"{result.name_of(result.prediction)!r}"
     if result.prediction == result.target:
-        ax.set_title(_wrap(f"The model sees this and answers {answer} (p = {_number(probability)})"))
+        ax.set_title(wrap(f"The model sees this and answers {answer} (p = {write_probability(probability)})"))
     else:
-        asked = f"asked about {result.name_of(result.target)!r} (p = {_number(probability)})"
-        ax.set_title(_wrap(f"The model answers {answer}; {asked}"))
+        asked = f"asked about {result.name_of(result.target)!r} (p = {write_probability(probability)})"
+        ax.set_title(wrap(f"The model answers {answer}; {asked}"))
     return ax
 
 
@@ -67,26 +80,15 @@ def plot_group(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
 
     The numbers give the order in which the patches were found.
     """
-    ax = _axes(ax)
-    inside = result.mask()[..., None]
+    ax, inside = new_axes(ax), result.mask()
     if result.direction == "insertion":
-        dimmed = (_DIM * result.image).astype(np.uint8)
-        _show(ax, np.where(inside, result.image, dimmed))
+        show(ax, dim(result.image, inside))
     else:
-        gone = np.isin(result.regions, result.removed_before)[..., None]
-        left = np.where(gone, np.uint8(_REMOVED_GRAY), result.image)
-        _show(ax, np.where(inside, np.uint8(_ABSENT_GRAY), left))
-    color = _COLORS[result.direction]
+        show(ax, blank(result.image, inside, np.isin(result.regions, result.removed_before)))
     if result.group:
-        # A border of "outside" closes outlines at the edge of the image.
-        ring = np.pad(result.mask().astype(float), 1)
-        rows, columns = np.arange(-1, ring.shape[0] - 1), np.arange(-1, ring.shape[1] - 1)
-        ax.contour(columns, rows, ring, levels=[0.5], colors=[color], linewidths=2)
-    for order, player in enumerate(result.group, start=1):
-        row, column = (where.mean() for where in np.nonzero(result.regions == player))
-        box = {"boxstyle": "round,pad=0.2", "facecolor": color, "edgecolor": "none", "alpha": 0.85}
-        ax.text(column, row, str(order), color="white", ha="center", va="center", fontsize=9, bbox=box)
-    ax.set_title(_wrap(group_title(result)))
+        draw_outline(ax, inside, _COLORS[result.direction])
+        draw_numbers(ax, result.regions, result.group, _COLORS[result.direction])
+    ax.set_title(wrap(group_title(result)))
     return ax
 
 
@@ -105,7 +107,7 @@ def _sufficient(result: Explanation) -> str:
         return f"An empty image is {target} already: no patch is needed"
     these = "This 1 of" if count == 1 else f"These {count} of"
     verb = "is" if count == 1 else "are"
-    probability = _number(float(result.probabilities[count]))
+    probability = write_probability(float(result.probabilities[count]))
     return f"{these} {players} patches {verb} enough for the answer {target} (p = {probability})"
 
 
@@ -131,30 +133,27 @@ def _contrasted(result: Explanation) -> str:
 
 def plot_curves(*results: Explanation, ax: "Axes | None" = None) -> "Axes":
     """The target's probability against the number of patches added or removed; a ring marks the flip."""
-    ax = _axes(ax)
+    ax = new_axes(ax)
     for result in results:
-        color, verb = _COLORS[result.direction], _verb(result)
-        steps = np.arange(len(result.probabilities))
-        ax.plot(steps, result.probabilities, color=color, marker=".", label=f"best patches {verb} one by one")
+        color = _COLORS[result.direction]
+        draw_curve(ax, result.probabilities, color=color, label=f"best patches {_verb(result)} one by one")
         stop = result.stopped_at
         if stop is None:
             continue
-        probability = float(result.probabilities[stop])
         becomes = "becomes" if result.direction == "insertion" else "is no longer"
         patches = "1 patch" if stop == 1 else f"{stop} patches"
         label = f"after {patches} the answer {becomes} {result.name_of(result.target)!r}"
-        ax.plot(stop, probability, "o", label=label, ms=12, mfc="none", mec=color, mew=2, ls="none")
+        draw_ring(ax, stop, float(result.probabilities[stop]), color=color, label=label)
     first = results[0]
     full = first.full.probability
-    ax.axhline(full, color="0.6", lw=1, ls="--", label=f"whole image (p = {_number(full)})")
-    ax.set(xlabel="number of patches added or removed", ylabel=f"probability of {first.name_of(first.target)!r}")
-    ax.set_ylim(-0.02, 1.08 * max(full, *(float(result.probabilities.max()) for result in results)) + 0.02)
-    ax.margins(x=0.03)
-    ax.locator_params(axis="x", integer=True)
-    ax.grid(alpha=0.25)
-    ax.spines[["top", "right"]].set_visible(False)
-    # Below the axes, where no curve can run through it.
-    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
+    finish_curves(
+        ax,
+        level=full,
+        level_label=f"whole image (p = {write_probability(full)})",
+        greatest=max(float(result.probabilities.max()) for result in results),
+        x="number of patches added or removed",
+        y=f"probability of {first.name_of(first.target)!r}",
+    )
     ax.set_title("How the probability changes, patch by patch")
     return ax
 
@@ -163,11 +162,7 @@ def plot_map(
     attribution: FloatArray, *, image: npt.NDArray[np.uint8] | None = None, ax: "Axes | None" = None
 ) -> "Axes":
     """An attribution (H, W) in its raw values with a color bar, over a gray `image` if one is given."""
-    ax = _axes(ax)
-    if image is not None:
-        _show(ax, np.rint(image.mean(axis=2)).astype(np.uint8), cmap="gray", vmin=0, vmax=255)
-    drawn = _show(ax, attribution, cmap="inferno", alpha=1.0 if image is None else 0.65)
-    ax.figure.colorbar(drawn, ax=ax, fraction=0.046, pad=0.03, label="importance (raw value)")
+    ax = draw_map(attribution, image=image, ax=ax)
     ax.set_title("How much each pixel matters")
     return ax
 
@@ -175,7 +170,7 @@ def plot_map(
 def plot_heatmap(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
     """The heat map of the patches over the gray image, as the papers draw it: the first patch found is brightest."""
     ax = plot_map(result.attribution().map, image=result.image, ax=ax)
-    ax.set_title(_wrap(f"{_method(result)}: {result.name_of(result.target)!r}"))
+    ax.set_title(wrap(f"{_method(result)}: {result.name_of(result.target)!r}"))
     return ax
 
 
@@ -189,7 +184,7 @@ def plot_comparison(*results: Explanation, figure: "Figure | None" = None) -> "F
     for result in results:
         if not isinstance(result, Explanation):
             raise bad_type("results", "Explanations", result, "put a star before a list of them: *results")
-    figure = _new_figure((15.5, 5.0 * len(results))) if figure is None else figure
+    figure = new_figure((15.5, 5.0 * len(results))) if figure is None else figure
     axes = figure.subplots(len(results), 3, squeeze=False)
     for row, result in zip(axes, results, strict=True):
         plot_group(result, ax=row[0])
@@ -208,16 +203,16 @@ def plot_methods(entries: "Sequence[Entry]", *, figure: "Figure | None" = None) 
     """
     if not entries:
         raise bad_value("entries", "at least one", "none", "pass a comparison's entries")
-    plain = {entry.method: entry for entry in entries}
-    rows = [(entry, plain.get(f"IProp({name})")) for name, entry in plain.items() if not _is_spread(name, plain)]
-    figure = _new_figure((13.0, 3.1 * len(rows))) if figure is None else figure
+    named = {entry.method: entry for entry in entries}
+    rows = [(entry, named.get(f"IProp({name})")) for name, entry in named.items() if not _is_propagated(name, named)]
+    figure = new_figure((13.0, 3.1 * len(rows))) if figure is None else figure
     axes = figure.subplots(len(rows), 4, squeeze=False, width_ratios=[1, 1, 1, 1.2])
-    for row, (entry, spread) in zip(axes, rows, strict=True):
-        _plot_row(row, entry, spread)
+    for row, (entry, propagated) in zip(axes, rows, strict=True):
+        _plot_row(row, entry, propagated)
     return figure
 
 
-def _is_spread(name: str, names: Container[str]) -> bool:
+def _is_propagated(name: str, names: Container[str]) -> bool:
     return name.startswith("IProp(") and name.removeprefix("IProp(").removesuffix(")") in names
 
 
@@ -228,56 +223,29 @@ def _kept(entry: "Entry") -> "Attribution":
     return entry.attribution
 
 
-def _plot_row(row: Any, entry: "Entry", spread: "Entry | None") -> None:
+def _plot_row(row: Any, entry: "Entry", propagated: "Entry | None") -> None:
     found = _kept(entry)
-    _show(row[0], found.image)
-    _plain_title(row[0], f"{entry.image}: {found.name_of(found.target)}")
-    _show_map(row[1], found.map)
-    _plain_title(row[1], entry.method)
+    show(row[0], found.image)
+    draw_name(row[0], f"{entry.image}: {found.name_of(found.target)}")
+    show_middle(row[1], found.map)
+    draw_name(row[1], entry.method)
     row[2].set_axis_off()
-    if spread is not None:
-        _show_map(row[2], _kept(spread).map)
-        _plain_title(row[2], spread.method)
-    row[3].set_axis_off()
-    labels = [f"{_shortened(name)} {arrow(score)}" for name, score in entry.scores.items()]
-    width = max(map(len, labels)) + 1
-    lines = [f"{'':{width}}{'map':>7}{'' if spread is None else 'IProp':>7}"]
-    for label, (name, score) in zip(labels, entry.scores.items(), strict=True):
-        after = "" if spread is None else _score(spread.scores[name].value)
-        lines.append(f"{label:{width}}{_score(score.value):>7}{after:>7}")
-    text = "\n".join(lines)
-    style = {"family": "monospace", "fontsize": "small", "va": "center", "parse_math": False}
-    row[3].text(0, 0.5, text, transform=row[3].transAxes, **style)
-
-
-def _plain_title(ax: "Axes", name: str) -> None:
-    """A title from a name of the user's, in which dollars are dollars; on several lines if it is long."""
-    lines = [name]
-    if len(name) > _ROW_TITLE:
-        lines = textwrap.wrap(name.replace(",", ", ").replace("(", " ("), _ROW_TITLE, break_on_hyphens=False)
-    ax.set_title("\n".join(lines), fontsize="medium", parse_math=False)
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= _ROW_LABEL else f"{name[: _ROW_LABEL - 3]}..."
-
-
-def _show_map(ax: "Axes", values: FloatArray) -> None:
-    low, high = np.percentile(values, [1, 99])
-    if low == high:
-        low, high = values.min(), values.max()
-    _show(ax, values, cmap="inferno", vmin=low, vmax=high)
-
-
-def _score(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.3f}"
+    if propagated is not None:
+        show_middle(row[2], _kept(propagated).map)
+        draw_name(row[2], propagated.method)
+    pair = [entry] if propagated is None else [entry, propagated]
+    lines = [
+        (f"{shorten(name)} {arrow(score)}", [one.scores[name].value for one in pair])
+        for name, score in entry.scores.items()
+    ]
+    draw_table(row[3], ["map", "IProp"][: len(pair)], lines)
 
 
 def plot_overview(
     *results: Explanation, propagated: FloatArray | None = None, figure: "Figure | None" = None
 ) -> "Figure":
     """Everything on one page: photo, groups, curves, and the map `propagated` (H, W) to pixels."""
-    figure = _new_figure(_SIZE) if figure is None else figure
+    figure = new_figure(_SIZE) if figure is None else figure
     grid = figure.add_gridspec(2, 6)
     width = 6 // (1 + len(results))
     plot_photo(results[0], ax=figure.add_subplot(grid[0, :width]))
@@ -315,51 +283,3 @@ def _method(result: Explanation) -> str:
 
 def _verb(result: Explanation) -> str:
     return "added to an empty image" if result.direction == "insertion" else "removed from the photo"
-
-
-def _number(probability: float) -> str:
-    """.41 as statisticians write it, but never 1.00 or .00 for what is only near."""
-    if probability > 0.995:  # noqa: PLR2004 - what would round to 1.00
-        return "> .99" if probability < 1 else "1"
-    return f"{probability:.2f}".removeprefix("0") if probability >= 0.005 else "< .01"  # noqa: PLR2004
-
-
-def _wrap(text: str) -> str:
-    """`text` on lines of about equal length."""
-    words, lines = text.split(" "), [""]
-    limit = max(_MAX_TITLE * 2 // 3, len(text) // -(-len(text) // _MAX_TITLE) + 6)
-    for word in words:
-        if len(lines[-1]) + len(word) > limit:
-            lines.append("")
-        lines[-1] += word + " "
-    return "\n".join(line.strip() for line in lines)
-
-
-def _show(ax: "Axes", pixels: npt.NDArray[Any], **options: Any) -> Any:
-    ax.set_axis_off()
-    return ax.imshow(pixels, interpolation="nearest", **options)
-
-
-def _axes(ax: "Axes | None") -> "Axes":
-    if ax is not None:
-        return ax
-    _require_matplotlib()
-    import matplotlib.pyplot as plt  # noqa: PLC0415 - matplotlib only when asked for
-
-    created: Axes = plt.subplots(layout="constrained")[1]
-    return created
-
-
-def _new_figure(size: tuple[float, float]) -> "Figure":
-    _require_matplotlib()
-    from matplotlib.figure import Figure  # noqa: PLC0415 - matplotlib only when asked for
-
-    return Figure(figsize=size, layout="constrained")
-
-
-def _require_matplotlib() -> None:
-    try:
-        import matplotlib as mpl  # noqa: F401, PLC0415 - optional
-    except ImportError as error:
-        message = 'pictures need matplotlib: pip install "interpix[plot]"'
-        raise MissingDependencyError(message) from error

@@ -1,0 +1,222 @@
+"""Pictures from arrays and words. It knows no result: `interpix.plots` reads those, and draws with this."""
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.arrays import BoolArray, FloatArray, IntArray
+from interpix.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "blank",
+    "dim",
+    "draw_curve",
+    "draw_map",
+    "draw_name",
+    "draw_numbers",
+    "draw_outline",
+    "draw_ring",
+    "draw_table",
+    "finish_curves",
+    "new_axes",
+    "new_figure",
+    "shorten",
+    "show",
+    "show_middle",
+    "wrap",
+    "write_probability",
+    "write_score",
+]
+
+_DIM = 0.22
+_ABSENT_GRAY = 128
+_REMOVED_GRAY = 225
+_MAX_TITLE = 46
+_MAX_NAME, _MAX_LABEL = 34, 30
+# What would be rounded to 0 or 1.
+_LEAST, _MOST = 0.005, 0.995
+
+
+def new_axes(ax: "Axes | None" = None) -> "Axes":
+    """`ax` itself, or new axes if it is None.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    if ax is not None:
+        return ax
+    _require_matplotlib()
+    import matplotlib.pyplot as plt  # noqa: PLC0415 - matplotlib only when asked for
+
+    created: Axes = plt.subplots(layout="constrained")[1]
+    return created
+
+
+def new_figure(size: tuple[float, float]) -> "Figure":
+    """An empty figure of this width and height in inches, of which pyplot knows nothing."""
+    _require_matplotlib()
+    from matplotlib.figure import Figure  # noqa: PLC0415 - matplotlib only when asked for
+
+    return Figure(figsize=size, layout="constrained")
+
+
+def _require_matplotlib() -> None:
+    try:
+        import matplotlib as mpl  # noqa: F401, PLC0415 - optional
+    except ImportError as error:
+        message = 'pictures need matplotlib: pip install "interpix[plot]"'
+        raise MissingDependencyError(message) from error
+
+
+def show(ax: "Axes", pixels: npt.NDArray[Any], **options: Any) -> Any:
+    """An image without a frame; `options` are those of `Axes.imshow`."""
+    ax.set_axis_off()
+    return ax.imshow(pixels, interpolation="nearest", **options)
+
+
+def show_middle(ax: "Axes", values: FloatArray) -> None:
+    """A map whose colors span the middle 98 % of its values, so that single pixels do not darken all others."""
+    low, high = np.percentile(values, [1, 99])
+    if low == high:
+        low, high = values.min(), values.max()
+    show(ax, values, cmap="inferno", vmin=low, vmax=high)
+
+
+def draw_map(values: FloatArray, *, image: npt.NDArray[np.uint8] | None = None, ax: "Axes | None" = None) -> "Axes":
+    """A map (H, W) in its raw values with a color bar, over a gray `image` (H, W, 3) if one is given."""
+    ax = new_axes(ax)
+    if image is not None:
+        show(ax, np.rint(image.mean(axis=2)).astype(np.uint8), cmap="gray", vmin=0, vmax=255)
+    drawn = show(ax, values, cmap="inferno", alpha=1.0 if image is None else 0.65)
+    ax.figure.colorbar(drawn, ax=ax, fraction=0.046, pad=0.03, label="importance (raw value)")
+    return ax
+
+
+def dim(image: npt.NDArray[np.uint8], lit: BoolArray) -> npt.NDArray[np.uint8]:
+    """The image (H, W, 3) in full light where `lit` (H, W) is True, dimmed elsewhere.
+
+    >>> dim(np.full((1, 2, 3), 100, np.uint8), np.array([[True, False]]))[..., 0]
+    array([[100,  22]], dtype=uint8)
+    """
+    return np.where(lit[..., None], image, (_DIM * image).astype(np.uint8))
+
+
+def blank(image: npt.NDArray[np.uint8], gone: BoolArray, gone_before: BoolArray) -> npt.NDArray[np.uint8]:
+    """The image (H, W, 3) in gray where `gone` (H, W) is True, and in light gray where `gone_before` is.
+
+    >>> masks = np.array([[True, False, False]]), np.array([[False, False, True]])
+    >>> blank(np.full((1, 3, 3), 100, np.uint8), *masks)[..., 0]
+    array([[128, 100, 225]], dtype=uint8)
+    """
+    left = np.where(gone_before[..., None], np.uint8(_REMOVED_GRAY), image)
+    return np.where(gone[..., None], np.uint8(_ABSENT_GRAY), left)
+
+
+def draw_outline(ax: "Axes", inside: BoolArray, color: str) -> None:
+    """The border of the pixels `inside` (H, W), of which there must be some."""
+    # A border of "outside" closes outlines at the edge of the image.
+    ring = np.pad(inside.astype(float), 1)
+    rows, columns = np.arange(-1, ring.shape[0] - 1), np.arange(-1, ring.shape[1] - 1)
+    ax.contour(columns, rows, ring, levels=[0.5], colors=[color], linewidths=2)
+
+
+def draw_numbers(ax: "Axes", regions: IntArray, order: "Sequence[int]", color: str) -> None:
+    """1, 2, 3, ... on the middles of the regions `order` of a label map (H, W)."""
+    for number, region in enumerate(order, start=1):
+        row, column = (where.mean() for where in np.nonzero(regions == region))
+        box = {"boxstyle": "round,pad=0.2", "facecolor": color, "edgecolor": "none", "alpha": 0.85}
+        ax.text(column, row, str(number), color="white", ha="center", va="center", fontsize=9, bbox=box)
+
+
+def draw_curve(ax: "Axes", values: FloatArray, *, color: str, label: str) -> None:
+    """A curve over 0, 1, 2, ..."""
+    ax.plot(np.arange(len(values)), values, color=color, marker=".", label=label)
+
+
+def draw_ring(ax: "Axes", x: float, y: float, *, color: str, label: str) -> None:
+    """A ring around a point of a curve."""
+    ax.plot(x, y, "o", label=label, ms=12, mfc="none", mec=color, mew=2, ls="none")
+
+
+def finish_curves(ax: "Axes", *, level: float, level_label: str, greatest: float, x: str, y: str) -> None:
+    """What is around curves: a dashed line at a `level`, the axes' names `x` and `y`, grid and legend."""
+    ax.axhline(level, color="0.6", lw=1, ls="--", label=level_label)
+    ax.set(xlabel=x, ylabel=y)
+    ax.set_ylim(-0.02, 1.08 * max(level, greatest) + 0.02)
+    ax.margins(x=0.03)
+    ax.locator_params(axis="x", integer=True)
+    ax.grid(alpha=0.25)
+    ax.spines[["top", "right"]].set_visible(False)
+    # Below the axes, where no curve can run through it.
+    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
+
+
+def draw_table(ax: "Axes", header: "Sequence[str]", rows: "Sequence[tuple[str, Sequence[float]]]") -> None:
+    """Numbers in columns under a header, each row with its label; NaN is a dash."""
+    ax.set_axis_off()
+    width = max(len(label) for label, _ in rows) + 1
+    lines = [f"{'':{width}}" + "".join(f"{name:>7}" for name in header)]
+    lines += [f"{label:{width}}" + "".join(f"{write_score(one):>7}" for one in numbers) for label, numbers in rows]
+    style: dict[str, Any] = {"family": "monospace", "fontsize": "small", "va": "center", "parse_math": False}
+    ax.text(0, 0.5, "\n".join(lines), transform=ax.transAxes, **style)
+
+
+def draw_name(ax: "Axes", name: str) -> None:
+    """A title from a name of the user's, in which dollars are dollars; on several lines if it is long."""
+    lines = [name]
+    if len(name) > _MAX_NAME:
+        lines = textwrap.wrap(name.replace(",", ", ").replace("(", " ("), _MAX_NAME, break_on_hyphens=False)
+    ax.set_title("\n".join(lines), fontsize="medium", parse_math=False)
+
+
+def shorten(label: str) -> str:
+    """A label of at most 30 characters.
+
+    >>> shorten("accuracy_insertion(regions='14x14')")
+    'accuracy_insertion(regions=...'
+    """
+    return label if len(label) <= _MAX_LABEL else f"{label[: _MAX_LABEL - 3]}..."
+
+
+def wrap(text: str) -> str:
+    """`text` on lines of about equal length.
+
+    >>> print(wrap("These 4 of 49 patches are enough for the answer 'espresso' (p = .41)"))
+    These 4 of 49 patches are enough for
+    the answer 'espresso' (p = .41)
+    """
+    words, lines = text.split(" "), [""]
+    limit = max(_MAX_TITLE * 2 // 3, len(text) // -(-len(text) // _MAX_TITLE) + 6)
+    for word in words:
+        if len(lines[-1]) + len(word) > limit:
+            lines.append("")
+        lines[-1] += word + " "
+    return "\n".join(line.strip() for line in lines)
+
+
+def write_probability(probability: float) -> str:
+    """.41 as statisticians write it, but never 1.00 or .00 for what is only near.
+
+    >>> write_probability(0.412), write_probability(0.999), write_probability(0.0001), write_probability(1.0)
+    ('.41', '> .99', '< .01', '1')
+    """
+    if probability > _MOST:
+        return "> .99" if probability < 1 else "1"
+    return f"{probability:.2f}".removeprefix("0") if probability >= _LEAST else "< .01"
+
+
+def write_score(value: float) -> str:
+    """A score to three decimals, a dash for one that is not there.
+
+    >>> write_score(0.12345), write_score(float("nan"))
+    ('0.123', '-')
+    """
+    return "-" if np.isnan(value) else f"{value:.3f}"
