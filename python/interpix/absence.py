@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import describe, is_array, to_numpy
+from interpix.blur import convolve, gaussian_taps
 from interpix.checks import plain
 from interpix.errors import bad_type, bad_value
 from interpix.normalization import Preprocessor, preprocess_color
@@ -22,7 +23,7 @@ AbsenceInput: TypeAlias = Any
 _NAMES = ("zero", "black", "mean", "blur")
 _TOKEN_NAMES = ("drop_tokens", "mask_attention")
 _BLUR_SIGMA_OF_SIDE = 1 / 20
-_BLUR_RADIUS_IN_SIGMAS = 3
+_BLUR_REACH_IN_SIGMAS = 3
 _IMAGE_DIMENSIONS = 3
 
 
@@ -68,7 +69,7 @@ class Fill:
             mean = image.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
             return np.broadcast_to(mean, image.shape).astype(np.float32)
         if self.value == "blur":
-            return _blur(image, max(image.shape[1:]) * _BLUR_SIGMA_OF_SIDE)
+            return _blurred(image)
         black = preprocess_color(classifier, np.zeros((*image.shape[1:], 3), np.uint8))
         # The color is what counts: preprocessing may crop to another size than this image has.
         return np.broadcast_to(black[:, :1, :1], image.shape).astype(np.float32)
@@ -152,17 +153,7 @@ def _broadcast(value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     return filled
 
 
-def _blur(image: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float32]:
-    """Separable Gaussian with the image mirrored at its borders."""
-    radius = max(1, round(_BLUR_RADIUS_IN_SIGMAS * sigma))
-    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    taps /= taps.sum()
-    blurred = image.astype(np.float64)
-    for axis in (1, 2):
-        pad = [(0, 0)] * 3
-        pad[axis] = (radius, radius)
-        padded = np.pad(blurred, pad, mode="symmetric")
-        size = image.shape[axis]
-        shifted = (np.take(padded, range(k, k + size), axis=axis) for k in range(len(taps)))
-        blurred = sum(tap * part for tap, part in zip(taps, shifted, strict=True))
-    return blurred.astype(np.float32)
+def _blurred(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    sigma = max(image.shape[1:]) * _BLUR_SIGMA_OF_SIDE
+    taps = gaussian_taps(sigma, max(1, round(_BLUR_REACH_IN_SIGMAS * sigma)))
+    return convolve(image, taps, "mirror").astype(np.float32)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import IntArray
+from interpix.blur import blur_matrix, convolve, gaussian_taps
 from interpix.checks import check_choice
 from interpix.errors import bad_type, bad_value
 from interpix.metrics.base import Curve, ImageScore, Summary, read_attribution, summarize
@@ -166,19 +167,10 @@ def rise_blur(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     The kernel is the Gaussian-filtered unit impulse in a window of 11 whose tails are mirrored back into it,
     as scipy's filter does in RISE's own code.
     """
-    reach = round(_TRUNCATE * _RISE_SIGMA)
-    offsets = np.arange(-reach, reach + 1)
-    gaussian = np.exp(-0.5 * (offsets / _RISE_SIGMA) ** 2)
-    # Mirrored at both borders: the window and its reflection alternate.
-    place = (offsets + _RISE_KERNEL // 2) % (2 * _RISE_KERNEL)
-    taps = np.bincount(np.minimum(place, 2 * _RISE_KERNEL - 1 - place), gaussian / gaussian.sum())
-    blurred = image.astype(np.float64)
-    for axis in (1, 2):
-        pad = [(0, 0)] * 3
-        pad[axis] = (_RISE_KERNEL // 2, _RISE_KERNEL // 2)
-        windows = np.lib.stride_tricks.sliding_window_view(np.pad(blurred, pad), _RISE_KERNEL, axis=axis)
-        blurred = windows @ taps
-    return blurred.astype(np.float32)
+    gaussian = gaussian_taps(_RISE_SIGMA, round(_TRUNCATE * _RISE_SIGMA))
+    impulse = np.arange(_RISE_KERNEL) == _RISE_KERNEL // 2
+    taps = blur_matrix(_RISE_KERNEL, gaussian, "mirror") @ impulse
+    return convolve(image, taps, "zero").astype(np.float32)
 
 
 def _step_of_pixel(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> IntArray:
