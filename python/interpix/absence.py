@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from interpix.arrays import describe, is_array, to_numpy
 from interpix.blur import convolve, gaussian_taps
-from interpix.checks import plain
 from interpix.errors import bad_type, bad_value
 from interpix.normalization import Preprocessor, preprocess_color
+from interpix.options import python_number
 
 __all__ = ["Absence", "AbsenceInput", "DropTokens", "Fill", "MaskAttention", "read_absence", "read_fill"]
 
@@ -57,7 +57,7 @@ class Fill:
         """How a result remembers this fill."""
         if isinstance(self.value, str):
             return self.value
-        return "array" if is_array(self.value) else repr(plain(self.value))
+        return "array" if is_array(self.value) else repr(python_number(self.value))
 
     def make(self, image: npt.NDArray[np.float32], classifier: Preprocessor) -> npt.NDArray[np.float32]:
         """The picture (3, H, W) of nothing, for one preprocessed `image` (3, H, W)."""

@@ -48,9 +48,9 @@ def to_numpy(value: Any, name: str = "attribution") -> npt.NDArray[Any]:
     if isinstance(value, np.ndarray):
         return value
     if is_tensor(value):
-        plain = value.detach().cpu()
+        tensor = value.detach().cpu()
         # numpy has no bfloat16.
-        return np.asarray(plain.float() if plain.is_floating_point() else plain)
+        return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
     raise bad_type(name, "a numpy array or a torch tensor", value, "convert it first")
 
 

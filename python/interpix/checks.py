@@ -1,21 +1,8 @@
 """Checks of options that several parts of interpix share: each refuses what cannot be, before any work is done."""
 
-from typing import Any
-
-import numpy as np
-
 from interpix.errors import bad_type, bad_value
 
-__all__ = ["check_choice", "check_positive", "plain"]
-
-
-def plain(value: Any) -> Any:
-    """A number of numpy's as Python's own, anything else as it is.
-
-    >>> plain(np.int64(3)), plain("all")
-    (3, 'all')
-    """
-    return value.item() if isinstance(value, np.generic) else value
+__all__ = ["check_choice", "check_positive"]
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -181,13 +181,13 @@ def _write_results(stem: Path, results: list[Explanation], figure: Any) -> None:
     replace_file(f"{stem}.json", (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
     save_all(f"{stem}.safetensors", results)
     first = results[0]
-    print(f"{first.name_of(first.prediction)} (p = {_plain(first)})")
+    print(f"{first.name_of(first.prediction)} (p = {_probability(first)})")
     for result in results:
         print(group_title(result))
     print(f"picture: {stem}.png  numbers: {stem}.json  arrays: {stem}.safetensors")
 
 
-def _plain(result: Explanation) -> str:
+def _probability(result: Explanation) -> str:
     if result.target == result.prediction:
         return f"{result.full.probability:.2f}"
     return f"of {result.name_of(result.target)}: {result.full.probability:.2f}"

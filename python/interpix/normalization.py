@@ -89,8 +89,8 @@ class Normalization:
             ArgumentError: Preprocessing is not affine in each channel, so it cannot be recovered.
         """
         height, width = classifier.input_size or _ANY_SIZE
-        plain = [np.full((height, width, _CHANNELS), level, np.uint8) for level in _LEVELS]
-        seen = [preprocess_color(classifier, image).astype(np.float64) for image in plain]
+        flat = [np.full((height, width, _CHANNELS), level, np.uint8) for level in _LEVELS]
+        seen = [preprocess_color(classifier, image).astype(np.float64) for image in flat]
         low, middle, high = (one.reshape(_CHANNELS, -1) for one in seen)
         slope = (high - low).mean(axis=1, keepdims=True) / _WHITE
         start = low.mean(axis=1, keepdims=True)

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import IntArray, describe, is_array, to_numpy
-from interpix.checks import check_positive, plain
+from interpix.checks import check_positive
 from interpix.errors import MissingDependencyError, bad_type, bad_value
+from interpix.options import python_number
 
 __all__ = [
     "DEFAULT_GRID",
@@ -53,7 +54,7 @@ class Superpixels:
     def __post_init__(self) -> None:
         """Refuses what SLIC cannot do."""
         for name in ("count", "compactness"):
-            object.__setattr__(self, name, plain(getattr(self, name)))
+            object.__setattr__(self, name, python_number(getattr(self, name)))
         check_positive("count", self.count)
         if isinstance(self.compactness, bool) or not isinstance(self.compactness, int | float):
             raise bad_type("compactness", "a positive number", self.compactness, "10 is the default")
@@ -104,7 +105,8 @@ def read_regions(regions: RegionsInput, token_grid: tuple[int, int] | None = Non
         if regions == "tokens" and token_grid is None:
             raise bad_value("regions", "a grid, as this model has no tokens", '"tokens"', 'use "14x14", for example')
         return token_grid or DEFAULT_GRID
-    rows, columns = _grid_shape(tuple(map(plain, regions)) if isinstance(regions, tuple) else plain(regions))
+    grid = tuple(map(python_number, regions)) if isinstance(regions, tuple) else python_number(regions)
+    rows, columns = _grid_shape(grid)
     if rows < 1 or columns < 1:
         raise bad_value("regions", "at least one row and one column", f"{rows} x {columns}", 'use "7x7", for example')
     return rows, columns

@@ -16,7 +16,6 @@ from interpix.arrays import BoolArray, describe, is_array, to_numpy
 from interpix.errors import InterpixError, bad_type, bad_value
 from interpix.images import ImageInput, LoadedImage
 from interpix.methods import METHODS
-from interpix.methods.base import as_json
 from interpix.methods.propagated import Propagated, as_explainer
 from interpix.metrics import METRICS
 from interpix.metrics.annotation import annotation_as_seen
@@ -24,6 +23,7 @@ from interpix.metrics.base import Metric
 from interpix.metrics.randomization import ModelRandomization
 from interpix.models.protocol.classifier import Classifier
 from interpix.models.protocol.targets import resolve_target
+from interpix.options import fields_as_json
 from interpix.question import Explainer
 
 __all__ = [
@@ -178,7 +178,7 @@ def options_of(one: Any) -> Any:
     # What `as_explainer` wraps a function in has nothing to say but its name.
     if not dataclasses.is_dataclass(one) or isinstance(one, type) or hasattr(one, "ask"):
         return name
-    return {"name": name, **{field.name: as_json(getattr(one, field.name)) for field in dataclasses.fields(one)}}
+    return {"name": name, **fields_as_json(one)}
 
 
 def read_mask(mask: Any, image: LoadedImage, classifier: Classifier) -> BoolArray | None:

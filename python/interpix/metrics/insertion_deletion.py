@@ -19,6 +19,7 @@ from interpix.checks import check_choice
 from interpix.errors import bad_type, bad_value
 from interpix.metrics.base import Curve, ImageScore, Summary, read_attribution, summarize
 from interpix.metrics.sample import Sample, ranked_scores
+from interpix.options import fields_as_json
 
 __all__ = ["CurvePreset", "Deletion", "DeletionInsertionRatio", "Insertion", "rise_blur"]
 
@@ -78,7 +79,7 @@ class _RankedCurve:
         probabilities, _ = ranked_scores(sample, start, end, _step_of_pixel(values, counts), len(counts) - 1)
         curve = Curve(counts / values.size, probabilities)
         named = baseline if isinstance(baseline, str) else read_fill(baseline).name
-        options = {"preset": self.preset, "baseline": named, "steps": steps, "target": sample.target}
+        options = {**fields_as_json(self), "baseline": named, "steps": steps, "target": sample.target}
         return ImageScore(self.name, curve.auc, self.higher_is_better, curve, options=options)
 
     def _empty(self, sample: Sample, baseline: AbsenceInput) -> npt.NDArray[np.float32]:
