@@ -24,7 +24,6 @@ _NAMES = ("zero", "black", "mean", "blur")
 _TOKEN_NAMES = ("drop_tokens", "mask_attention")
 _BLUR_SIGMA_OF_SIDE = 1 / 20
 _BLUR_REACH_IN_SIGMAS = 3
-_IMAGE_DIMENSIONS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +140,7 @@ def _broadcast(value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     array = to_numpy(value, "absence") if is_array(value) else np.asarray(value)
     if array.ndim == 1 and array.shape == shape[:1]:
         array = array[:, None, None]
-    if array.ndim > _IMAGE_DIMENSIONS and array.shape[0] == 1:
+    if array.ndim > 3 and array.shape[0] == 1:
         array = array[0]
     try:
         filled = np.broadcast_to(array, shape).astype(np.float32)

@@ -319,9 +319,9 @@ def _verb(result: Explanation) -> str:
 
 def _number(probability: float) -> str:
     """.41 as statisticians write it, but never 1.00 or .00 for what is only near."""
-    if probability > 0.995:  # noqa: PLR2004 - what would round to 1.00
+    if probability > 0.995:  # what would round to 1.00
         return "> .99" if probability < 1 else "1"
-    return f"{probability:.2f}".removeprefix("0") if probability >= 0.005 else "< .01"  # noqa: PLR2004
+    return f"{probability:.2f}".removeprefix("0") if probability >= 0.005 else "< .01"
 
 
 def _wrap(text: str) -> str:

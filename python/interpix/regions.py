@@ -172,7 +172,7 @@ def _compact(labels: npt.NDArray[Any]) -> IntArray:
 
 def _without_channels(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Captum's (1, H, W), (1, 1, H, W) or (1, C, H, W) with the same labels in all channels as (H, W)."""
-    if labels.size == 0 or labels.ndim < 2:  # noqa: PLR2004 - rows and columns
+    if labels.size == 0 or labels.ndim < 2:
         raise bad_value("regions", "a label map (H, W)", describe(labels), "give every pixel a label")
     flat = labels.reshape(-1, *labels.shape[-2:])
     if not (flat == flat[0]).all():

@@ -31,8 +31,6 @@ __all__ = [
 
 Average: TypeAlias = Literal["mean", "median"]
 
-_CAPTUM_DIMENSIONS = 4
-
 
 @dataclass(frozen=True, eq=False)
 class Curve:
@@ -228,7 +226,7 @@ def mid_ranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def read_attribution(attribution: Any, size: tuple[int, int]) -> npt.NDArray[np.float64]:
     """A map (H, W) of finite numbers; Captum's (1, C, H, W) is summed over its channels."""
     values = to_numpy(attribution, "attribution")
-    if values.ndim == _CAPTUM_DIMENSIONS and len(values) == 1:
+    if values.ndim == 4 and len(values) == 1:
         values = values[0].sum(axis=0)
     if values.shape != size:
         expected = f"a map of {size[0]} x {size[1]}, the size of the image that the model sees"
