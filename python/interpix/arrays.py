@@ -78,10 +78,10 @@ def from_numpy(values: npt.NDArray[Any], *, like: object) -> AnyArray:
     if is_tensor(like):
         torch = sys.modules["torch"]
         dtype = like.dtype if like.is_floating_point() else torch.float32
-        tensor = torch.from_numpy(np.ascontiguousarray(values).copy())
-        return tensor.to(device=like.device, dtype=dtype)
-    dtype = getattr(like, "dtype", np.dtype(np.float32))
-    return values.astype(dtype if np.issubdtype(dtype, np.floating) else np.float32)
+        tensor: AnyArray = torch.from_numpy(np.ascontiguousarray(values).copy()).to(device=like.device, dtype=dtype)
+        return tensor
+    own = np.dtype(getattr(like, "dtype", np.float32))
+    return values.astype(own if np.issubdtype(own, np.floating) else np.float32)
 
 
 def describe(array: npt.NDArray[Any]) -> str:

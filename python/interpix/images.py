@@ -70,7 +70,7 @@ def read_images(image: ImageInput | Sequence[ImageInput]) -> tuple[list[LoadedIm
     >>> [image.size for image in images], many
     ([(4, 6), (4, 6)], True)
     """
-    if isinstance(image, list | tuple):
+    if isinstance(image, Sequence) and not isinstance(image, str):
         if not image:
             raise bad_value("image", "at least one image", "an empty list", "pass images")
         return [read_image(one) for one in image], True

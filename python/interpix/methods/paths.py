@@ -51,7 +51,7 @@ class GuidedIG(MapMethod):
     presets: ClassVar = {"iprop": {"steps": 200, "fraction": 0.25, "corridor": 0.02, "baseline": "black"}}
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be, before any work is done."""
+        """Refuses counts, shares, fills and outputs that are none."""
         check_positive("steps", self.steps)
         check_output(self.output)
         read_fill(self.baseline)
@@ -121,7 +121,7 @@ class BlurIG(MapMethod):
     presets: ClassVar = {"iprop": {"steps": 200, "sigma": 50.0}}
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be, before any work is done."""
+        """Refuses counts and outputs that are none, and a `sigma` that is not positive."""
         check_positive("steps", self.steps)
         check_positive("batch_size", self.batch_size, optional=True)
         check_output(self.output)

@@ -150,7 +150,7 @@ class _InformationCurve(abc.ABC):
     _average: ClassVar[Average]
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be, before any work is done."""
+        """Refuses unknown ways to aggregate, and fewer bins than one."""
         check_choice("aggregate_by", self.aggregate_by, ("curve", "bins"))
         if self.bins < 1:
             raise bad_value("bins", "a positive integer", self.bins, "20 is the usual one")

@@ -43,7 +43,7 @@ class _RankedCurve:
     """
 
     preset: CurvePreset = "iprop"
-    baseline: AbsenceInput = None
+    baseline: AbsenceInput | None = None
     steps: int | None = None
 
     name: ClassVar[str]
@@ -51,7 +51,7 @@ class _RankedCurve:
     _presets: ClassVar[Mapping[str, tuple[str, int]]]
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be, before any work is done."""
+        """Refuses an unknown preset, steps that are no positive integer, and a baseline that is no fill."""
         check_choice("preset", self.preset, tuple(self._presets))
         steps = self.steps
         if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int)):
@@ -62,7 +62,7 @@ class _RankedCurve:
             read_fill(self.baseline)
 
     @staticmethod
-    def _is_rise_blur(baseline: AbsenceInput) -> bool:
+    def _is_rise_blur(baseline: AbsenceInput | None) -> bool:
         return isinstance(baseline, str) and baseline == "rise_blur"
 
     def _resolved(self) -> tuple[AbsenceInput, int]:

@@ -100,7 +100,7 @@ class PointingGame:
     higher_is_better: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be, before any work is done."""
+        """Refuses a tolerance that is no number of pixels."""
         if isinstance(self.tolerance, bool) or not isinstance(self.tolerance, int | float):
             raise bad_type("tolerance", "a number of pixels", self.tolerance, "use 0 or 15")
         if not 0 <= self.tolerance < float("inf"):

@@ -40,7 +40,7 @@ class _PatchCurve(abc.ABC):
     higher_is_better: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be, before any work is done."""
+        """Refuses regions that no image has."""
         check_regions(self.regions)
 
     def score(self, sample: Sample, attribution: Any) -> ImageScore:
@@ -77,7 +77,7 @@ class _AbsentPatches(_PatchCurve):
     replacement: AbsenceInput = "auto"
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be, before any work is done."""
+        """Refuses such regions, and a replacement that is no fill."""
         super().__post_init__()
         read_fill(self.replacement)
 
@@ -131,7 +131,7 @@ class CorruptionAccuracy(_PatchCurve):
     name: ClassVar[str] = "corruption"
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be, before any work is done."""
+        """Refuses such regions, and corruptions and severities that there are not."""
         super().__post_init__()
         if isinstance(self.corruptions, str) or not self.corruptions:
             raise bad_value("corruptions", "a tuple of names", repr(self.corruptions), 'use ("fog",), for example')
