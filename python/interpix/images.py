@@ -39,6 +39,9 @@ _KINDS = "a path, a PIL image, a uint8 array (H, W, 3) or a float tensor (3, H, 
 class LoadedImage:
     """One image: exactly one of `raw` and `tensor` is there.
 
+    >>> LoadedImage(np.zeros((4, 6, 3), np.uint8), None).size
+    (4, 6)
+
     Attributes:
         raw: uint8 (H, W, 3), sRGB, before any preprocessing.
         tensor: float32 (3, H, W), already preprocessed for the model.

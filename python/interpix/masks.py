@@ -84,6 +84,11 @@ def read_mask(mask: MaskInput, size: tuple[int, int], name: str = "annotation") 
 def find_masks(photos: Iterable[str], folder: Path) -> dict[str, Path]:
     """The one file in `folder` for each photo that has its name, but for the ending.
 
+    >>> folder = getfixture("tmp_path")
+    >>> (folder / "duck.png").touch()
+    >>> find_masks(["duck.jpg"], folder)["duck.jpg"].name
+    'duck.png'
+
     Raises:
         ArgumentError: There is none, or more than one; or two photos differ in their ending only.
     """

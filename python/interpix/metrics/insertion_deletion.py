@@ -167,6 +167,10 @@ def rise_blur(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
     The kernel is the Gaussian-filtered unit impulse in a window of 11 whose tails are mirrored back into it,
     as scipy's filter does in RISE's own code.
+
+    >>> blurred = rise_blur(np.ones((3, 11, 13), np.float32))
+    >>> blurred[0, 5, [0, 5, 6]].round(2)
+    array([0.55, 1.  , 1.  ], dtype=float32)
     """
     gaussian = gaussian_taps(_RISE_SIGMA, round(_TRUNCATE * _RISE_SIGMA))
     impulse = np.arange(_RISE_KERNEL) == _RISE_KERNEL // 2
