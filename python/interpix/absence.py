@@ -9,26 +9,31 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from interpix.arrays import describe, is_array, to_numpy
-from interpix.checks import plain
+from interpix.arrays import AnyArray, describe, is_array, to_numpy
+from interpix.blur import convolve, gaussian_taps
 from interpix.errors import bad_type, bad_value
 from interpix.normalization import Preprocessor, preprocess_color
+from interpix.options import python_number
 
-__all__ = ["Absence", "AbsenceInput", "DropTokens", "Fill", "MaskAttention", "read_absence", "read_fill"]
+__all__ = ["Absence", "AbsenceInput", "DropTokens", "Fill", "FillInput", "MaskAttention", "read_absence", "read_fill"]
 
-AbsenceInput: TypeAlias = Any
-"""`"auto"`, `"drop_tokens"`, `"mask_attention"`, a `Fill`, `DropTokens`, `MaskAttention`, or what `Fill` takes."""
+FillInput: TypeAlias = str | float | np.number[Any] | AnyArray
+"""What `Fill` takes: `"zero"`, `"black"`, `"mean"`, `"blur"`, a number or an array."""
 
 _NAMES = ("zero", "black", "mean", "blur")
 _TOKEN_NAMES = ("drop_tokens", "mask_attention")
 _BLUR_SIGMA_OF_SIDE = 1 / 20
-_BLUR_RADIUS_IN_SIGMAS = 3
-_IMAGE_DIMENSIONS = 3
+_BLUR_REACH_IN_SIGMAS = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Fill:
     """Absent pixels show `value`.
+
+    >>> Fill("mean").make(np.array([[[1, 3]], [[0, 0]], [[2, 4]]], np.float32), None)[:, 0]
+    array([[2., 2.],
+           [0., 0.],
+           [3., 3.]], dtype=float32)
 
     Attributes:
         value: ``"zero"`` or 0: zero after normalization, the mean color of the model's training data;
@@ -38,10 +43,10 @@ class Fill:
             the units of the preprocessed image.
     """
 
-    value: Any = "zero"
+    value: FillInput = "zero"
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be a fill, before any work is done."""
+        """Refuses an unknown name, and anything that is no name, number or array."""
         value = self.value
         if isinstance(value, str):
             if value not in _NAMES:
@@ -56,7 +61,7 @@ class Fill:
         """How a result remembers this fill."""
         if isinstance(self.value, str):
             return self.value
-        return "array" if is_array(self.value) else repr(plain(self.value))
+        return "array" if is_array(self.value) else repr(python_number(self.value))
 
     def make(self, image: npt.NDArray[np.float32], classifier: Preprocessor) -> npt.NDArray[np.float32]:
         """The picture (3, H, W) of nothing, for one preprocessed `image` (3, H, W)."""
@@ -68,7 +73,7 @@ class Fill:
             mean = image.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
             return np.broadcast_to(mean, image.shape).astype(np.float32)
         if self.value == "blur":
-            return _blur(image, max(image.shape[1:]) * _BLUR_SIGMA_OF_SIDE)
+            return _blurred(image)
         black = preprocess_color(classifier, np.zeros((*image.shape[1:], 3), np.uint8))
         # The color is what counts: preprocessing may crop to another size than this image has.
         return np.broadcast_to(black[:, :1, :1], image.shape).astype(np.float32)
@@ -77,6 +82,9 @@ class Fill:
 @dataclass(frozen=True)
 class DropTokens:
     """Absent patches are not there at all: their tokens are dropped after the patch and position embedding.
+
+    >>> read_absence("auto", token_grid=(14, 14))
+    DropTokens()
 
     For Vision Transformers. Class, distillation and register tokens stay, and present patches keep their positions.
     """
@@ -88,6 +96,9 @@ class DropTokens:
 class MaskAttention:
     """No token attends to absent patches, from one block of the Vision Transformer on (the paper's Appendix D).
 
+    >>> MaskAttention(from_layer=4).name
+    'mask_attention(from_layer=4)'
+
     Attributes:
         from_layer: The first block that does not see them; 0 is all of them. For models that read the class token, 0
             is the same as `DropTokens`; for models that average the patches it is not: masked ones are averaged.
@@ -96,7 +107,7 @@ class MaskAttention:
     from_layer: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be a block."""
+        """Refuses a `from_layer` that is no integer of 0 or more."""
         if isinstance(self.from_layer, bool) or not isinstance(self.from_layer, int):
             raise bad_type("from_layer", "the index of a block", self.from_layer, "0 masks in all of them")
         if self.from_layer < 0:
@@ -110,10 +121,16 @@ class MaskAttention:
 
 Absence: TypeAlias = Fill | DropTokens | MaskAttention
 """What absent means."""
+AbsenceInput: TypeAlias = FillInput | Absence
+"""`"auto"`, `"drop_tokens"`, `"mask_attention"`, a `Fill`, `DropTokens`, `MaskAttention`, or what `Fill` takes."""
 
 
 def read_absence(absence: AbsenceInput, token_grid: tuple[int, int] | None = None) -> Absence:
-    """What `absence` stands for; `"auto"`: `DropTokens` where the model has tokens, else zero after normalization."""
+    """What `absence` stands for; `"auto"`: `DropTokens` where the model has tokens, else zero after normalization.
+
+    >>> read_absence("auto"), read_absence("mask_attention")
+    (Fill(value='zero'), MaskAttention(from_layer=0))
+    """
     if isinstance(absence, Fill | DropTokens | MaskAttention):
         return absence
     if isinstance(absence, str):
@@ -127,6 +144,9 @@ def read_absence(absence: AbsenceInput, token_grid: tuple[int, int] | None = Non
 def read_fill(absence: AbsenceInput) -> Fill:
     """What `absence` stands for where pixels, and not tokens, are absent.
 
+    >>> read_fill("black")
+    Fill(value='black')
+
     Raises:
         ArgumentError: It is `DropTokens` or `MaskAttention`.
     """
@@ -136,11 +156,11 @@ def read_fill(absence: AbsenceInput) -> Fill:
     return fill
 
 
-def _broadcast(value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+def _broadcast(value: float | np.number[Any] | AnyArray, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     array = to_numpy(value, "absence") if is_array(value) else np.asarray(value)
     if array.ndim == 1 and array.shape == shape[:1]:
         array = array[:, None, None]
-    if array.ndim > _IMAGE_DIMENSIONS and array.shape[0] == 1:
+    if array.ndim > 3 and array.shape[0] == 1:
         array = array[0]
     try:
         filled = np.broadcast_to(array, shape).astype(np.float32)
@@ -152,17 +172,7 @@ def _broadcast(value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     return filled
 
 
-def _blur(image: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float32]:
-    """Separable Gaussian with the image mirrored at its borders."""
-    radius = max(1, round(_BLUR_RADIUS_IN_SIGMAS * sigma))
-    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    taps /= taps.sum()
-    blurred = image.astype(np.float64)
-    for axis in (1, 2):
-        pad = [(0, 0)] * 3
-        pad[axis] = (radius, radius)
-        padded = np.pad(blurred, pad, mode="symmetric")
-        size = image.shape[axis]
-        shifted = (np.take(padded, range(k, k + size), axis=axis) for k in range(len(taps)))
-        blurred = sum(tap * part for tap, part in zip(taps, shifted, strict=True))
-    return blurred.astype(np.float32)
+def _blurred(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    sigma = max(image.shape[1:]) * _BLUR_SIGMA_OF_SIDE
+    taps = gaussian_taps(sigma, max(1, round(_BLUR_REACH_IN_SIGMAS * sigma)))
+    return convolve(image, taps, "mirror").astype(np.float32)

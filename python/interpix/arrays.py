@@ -5,7 +5,7 @@ is enough, and who works with numpy alone never pays for torch.
 """
 
 import sys
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ __all__ = [
     "to_numpy",
 ]
 
-AnyArray: TypeAlias = Any
+AnyArray: TypeAlias = Union[npt.NDArray[Any], "torch.Tensor"]
 """A numpy array or a torch tensor."""
 ArrayT = TypeVar("ArrayT", npt.NDArray[Any], "torch.Tensor")
 """The one kind or the other: what goes in as a tensor comes out as one."""
@@ -38,46 +38,70 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 
-def is_tensor(value: object) -> bool:
-    """Whether `value` is a torch tensor."""
+def is_tensor(value: object) -> TypeGuard["torch.Tensor"]:
+    """Whether `value` is a torch tensor.
+
+    >>> is_tensor(np.zeros(3))
+    False
+    """
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def is_array(value: object) -> bool:
-    """Whether `value` is a numpy array or a torch tensor."""
+def is_array(value: object) -> TypeGuard[AnyArray]:
+    """Whether `value` is a numpy array or a torch tensor.
+
+    >>> is_array(np.zeros(3)), is_array([0, 0, 0])
+    (True, False)
+    """
     return isinstance(value, np.ndarray) or is_tensor(value)
 
 
-def to_numpy(value: Any, name: str = "attribution") -> npt.NDArray[Any]:
-    """The numpy view (or, from another device, copy) of an array; `name` is for the error message."""
+def to_numpy(value: object, name: str = "attribution") -> npt.NDArray[Any]:
+    """The numpy view (or, from another device, copy) of an array; `name` is for the error message.
+
+    >>> to_numpy(np.arange(3))
+    array([0, 1, 2])
+    """
     if isinstance(value, np.ndarray):
         return value
     if is_tensor(value):
-        plain = value.detach().cpu()
+        tensor = value.detach().cpu()
         # numpy has no bfloat16.
-        return np.asarray(plain.float() if plain.is_floating_point() else plain)
+        return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
     raise bad_type(name, "a numpy array or a torch tensor", value, "convert it first")
 
 
-def from_numpy(values: npt.NDArray[Any], *, like: Any) -> AnyArray:
-    """`values` as the same kind of array as `like`: its device, and its dtype if that is a float."""
+def from_numpy(values: npt.NDArray[Any], *, like: object) -> AnyArray:
+    """`values` as the same kind of array as `like`: its device, and its dtype if that is a float.
+
+    >>> from_numpy(np.array([1, 2]), like=np.zeros(3, np.float16))
+    array([1., 2.], dtype=float16)
+    """
     if is_tensor(like):
         torch = sys.modules["torch"]
         dtype = like.dtype if like.is_floating_point() else torch.float32
-        tensor = torch.from_numpy(np.ascontiguousarray(values).copy())
-        return tensor.to(device=like.device, dtype=dtype)
-    dtype = getattr(like, "dtype", np.dtype(np.float32))
-    return values.astype(dtype if np.issubdtype(dtype, np.floating) else np.float32)
+        tensor: AnyArray = torch.from_numpy(np.ascontiguousarray(values).copy()).to(device=like.device, dtype=dtype)
+        return tensor
+    own = np.dtype(getattr(like, "dtype", np.float32))
+    return values.astype(own if np.issubdtype(own, np.floating) else np.float32)
 
 
 def describe(array: npt.NDArray[Any]) -> str:
-    """Dtype and shape of an array, for error messages."""
+    """Dtype and shape of an array, for error messages.
+
+    >>> describe(np.zeros((2, 3)))
+    'float64 (2, 3)'
+    """
     return f"{array.dtype} {array.shape}"
 
 
 def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """An own copy of `array` that nobody can write to."""
-    own = np.array(array)
-    own.setflags(write=False)
-    return own
+    """A copy of `array` that nobody can write to.
+
+    >>> read_only(np.zeros(3)).flags.writeable
+    False
+    """
+    copy = np.array(array)
+    copy.setflags(write=False)
+    return copy

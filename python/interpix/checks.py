@@ -1,31 +1,28 @@
-"""Checks of options that several parts of interpix share: each refuses what cannot be, before any work is done."""
-
-from typing import Any
-
-import numpy as np
+"""Checks of options that several parts of interpix share, made before any work is done."""
 
 from interpix.errors import bad_type, bad_value
 
-__all__ = ["check_choice", "check_positive", "plain"]
-
-
-def plain(value: Any) -> Any:
-    """A number of numpy's as Python's own, anything else as it is.
-
-    >>> plain(np.int64(3)), plain("all")
-    (3, 'all')
-    """
-    return value.item() if isinstance(value, np.generic) else value
+__all__ = ["check_choice", "check_positive"]
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuses a word that is none of `choices`."""
+    """Refuses a word that is none of `choices`.
+
+    >>> check_choice("output", "logits", ("logit", "probability"))
+    Traceback (most recent call last):
+    interpix.errors.ArgumentError: `output`: expected "logit" or "probability", got 'logits'; pick one
+    """
     if value not in choices:
         raise bad_value(name, " or ".join(f'"{one}"' for one in choices), repr(value), "pick one")
 
 
 def check_positive(name: str, value: object, *, optional: bool = False) -> None:
-    """Refuses what is not a positive integer; None passes if the option is `optional`."""
+    """Refuses what is not a positive integer; None passes if the option is `optional`.
+
+    >>> check_positive("steps", 0)
+    Traceback (most recent call last):
+    interpix.errors.ArgumentError: `steps`: expected a positive integer, got 0; or leave it out
+    """
     if optional and value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):

@@ -17,6 +17,7 @@ from interpix import _core
 from interpix.arrays import FloatArray
 from interpix.errors import InterpixError, bad_value
 from interpix.images import read_image
+from interpix.masks import find_masks
 from interpix.results.base import save_all
 from interpix.results.explanation import Explanation
 from interpix.storage import replace_file
@@ -182,13 +183,13 @@ def _write_results(stem: Path, results: list[Explanation], figure: Any) -> None:
     replace_file(f"{stem}.json", (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
     save_all(f"{stem}.safetensors", results)
     first = results[0]
-    print(f"{first.name_of(first.prediction)} (p = {_plain(first)})")
+    print(f"{first.name_of(first.prediction)} (p = {_probability(first)})")
     for result in results:
         print(group_title(result))
     print(f"picture: {stem}.png  numbers: {stem}.json  arrays: {stem}.safetensors")
 
 
-def _plain(result: Explanation) -> str:
+def _probability(result: Explanation) -> str:
     if result.target == result.prediction:
         return f"{result.full.probability:.2f}"
     return f"of {result.name_of(result.target)}: {result.full.probability:.2f}"
@@ -220,10 +221,7 @@ def _compare(options: argparse.Namespace) -> None:
     from interpix.comparison.specs import name_images  # noqa: PLC0415
 
     photos = name_images(options.photos[0] if len(options.photos) == 1 else options.photos)
-    masks = None if options.masks is None else {name: _mask_of(name, options.masks) for name in photos}
-    if masks is not None and len(set(masks.values())) < len(masks):
-        got = ", ".join(name for name in masks if list(masks.values()).count(masks[name]) > 1)
-        raise bad_value("masks", "photos of different names, as masks are found by name", got, "rename them")
+    masks = None if options.masks is None else find_masks(photos, options.masks)
     comparison = interpix.compare(
         interpix.load_model(options.model),
         photos,
@@ -236,16 +234,6 @@ def _compare(options: argparse.Namespace) -> None:
     )
     print(comparison)
     print(f"report: {comparison.report(options.output)}  numbers: {options.output / 'comparison.json'}")
-
-
-def _mask_of(name: str, folder: Path) -> Path:
-    found = sorted(path for path in folder.iterdir() if path.stem == Path(name).stem)
-    if len(found) != 1:
-        got = ", ".join(path.name for path in found) or "none"
-        raise bad_value(
-            "masks", f"one picture named {Path(name).stem}.* in '{folder}'", got, "name the mask as its photo"
-        )
-    return found[0]
 
 
 def _models(_options: argparse.Namespace) -> None:

@@ -5,31 +5,42 @@ Already preprocessed, so nothing is applied: a float array or tensor (3, H, W), 
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from interpix.arrays import describe, is_array, to_numpy
+from interpix.arrays import AnyArray, describe, is_array, to_numpy
 from interpix.errors import ArgumentError, bad_type, bad_value
 
-__all__ = ["ImageInput", "LoadedImage", "read_image", "read_images", "rgb_pixels", "to_display"]
+__all__ = [
+    "ImageInput",
+    "LoadedImage",
+    "PictureInput",
+    "read_image",
+    "read_images",
+    "read_picture",
+    "rgb_pixels",
+    "to_display",
+]
 
-ImageInput: TypeAlias = Any
+PictureInput: TypeAlias = str | os.PathLike[str] | Image.Image
+"""The path of a picture, or a PIL image."""
+ImageInput: TypeAlias = PictureInput | AnyArray
 """A path, a PIL image, a uint8 array (H, W, 3), or a float array or tensor (3, H, W)."""
 
 _KINDS = "a path, a PIL image, a uint8 array (H, W, 3) or a float tensor (3, H, W)"
-_BATCH_DIMENSIONS = 4
-_IMAGE_DIMENSIONS = 3
-_CHANNELS = 3
 
 
 @dataclass(frozen=True)
 class LoadedImage:
     """One image: exactly one of `raw` and `tensor` is there.
+
+    >>> LoadedImage(np.zeros((4, 6, 3), np.uint8), None).size
+    (4, 6)
 
     Attributes:
         raw: uint8 (H, W, 3), sRGB, before any preprocessing.
@@ -47,14 +58,26 @@ class LoadedImage:
             raise ArgumentError("`image`: expected pixels, got none; pass an image")
         return pixels
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, pixels."""
+        pixels = self.pixels
+        height, width = pixels.shape[1:] if self.raw is None else pixels.shape[:2]
+        return height, width
 
-def read_images(image: ImageInput) -> tuple[list[LoadedImage], bool]:
-    """One or many images, and whether many were given (a list, a tuple, or a batch (B, 3, H, W))."""
-    if isinstance(image, list | tuple):
+
+def read_images(image: ImageInput | Sequence[ImageInput]) -> tuple[list[LoadedImage], bool]:
+    """One or many images, and whether many were given (a list, a tuple, or a batch (B, 3, H, W)).
+
+    >>> images, many = read_images(np.zeros((2, 3, 4, 6), np.float32))
+    >>> [image.size for image in images], many
+    ([(4, 6), (4, 6)], True)
+    """
+    if isinstance(image, Sequence) and not isinstance(image, str):
         if not image:
             raise bad_value("image", "at least one image", "an empty list", "pass images")
         return [read_image(one) for one in image], True
-    if is_array(image) and image.ndim == _BATCH_DIMENSIONS:
+    if is_array(image) and image.ndim == 4:
         batch = to_numpy(image, "image")
         if len(batch) == 0:
             raise bad_value("image", "at least one image", describe(batch), "pass images")
@@ -63,11 +86,15 @@ def read_images(image: ImageInput) -> tuple[list[LoadedImage], bool]:
 
 
 def read_image(image: ImageInput) -> LoadedImage:
-    """One image of any kind that the module's head names."""
-    if isinstance(image, str | os.PathLike):
-        return LoadedImage(_open(Path(image)), None)
-    if isinstance(image, Image.Image):
-        return LoadedImage(_from_pil(image), None)
+    """One image of any kind that the module's head names.
+
+    >>> read_image(Image.new("RGB", (6, 4), "red")).raw[0, 0]
+    array([255,   0,   0], dtype=uint8)
+    >>> read_image(np.zeros((3, 4, 6), np.float32)).tensor.shape
+    (3, 4, 6)
+    """
+    if isinstance(image, str | os.PathLike | Image.Image):
+        return LoadedImage(read_picture(image), None)
     if not is_array(image):
         raise bad_type("image", _KINDS, image, "convert it first")
     array = to_numpy(image, "image")
@@ -85,17 +112,20 @@ def rgb_pixels(image: ImageInput) -> npt.NDArray[np.uint8] | npt.NDArray[np.floa
     """The colors (H, W, 3) of a picture as the eye sees it: uint8, or float32 in 0 ... 1.
 
     Raw images as in `read_image`; a float array or tensor, (H, W, 3) or (3, H, W), holds sRGB values in 0 ... 1.
+
+    >>> rgb_pixels(np.full((3, 4, 6), 0.5)).shape
+    (4, 6, 3)
     """
     if not is_array(image) or (array := to_numpy(image, "image")).dtype == np.uint8:
         raw = read_image(image).raw
         if raw is not None:
             return raw
-    if not np.issubdtype(array.dtype, np.floating) or array.ndim != _IMAGE_DIMENSIONS or array.size == 0:
+    if not np.issubdtype(array.dtype, np.floating) or array.ndim != 3 or array.size == 0:
         expected = "uint8 (H, W, 3), or floats (H, W, 3) or (3, H, W) in 0 ... 1"
         raise bad_value("image", expected, describe(array), "convert it first")
-    if array.shape[2] != _CHANNELS:
+    if array.shape[2] != 3:
         array = array.transpose(1, 2, 0)
-    if array.shape[2] != _CHANNELS:
+    if array.shape[2] != 3:
         raise bad_value("image", "three channels, first or last", describe(array), "convert it to RGB")
     if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
         cure = "pass the picture before normalization, not the model's input"
@@ -107,48 +137,59 @@ def to_display(tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     """A preprocessed image (3, H, W) as uint8 (H, W, 3): stretched from its least to its greatest value.
 
     The normalization of a preprocessed image is not known, so its colors are shown relative to each other.
+
+    >>> to_display(np.array([-1.0, 0.0, 1.0], np.float32).reshape(3, 1, 1))
+    array([[[  0, 128, 255]]], dtype=uint8)
     """
     low, high = float(tensor.min()), float(tensor.max())
     scaled = (tensor - low) / (high - low) if high > low else np.full_like(tensor, 0.5)
     return np.rint(255 * scaled).astype(np.uint8).transpose(1, 2, 0)
 
 
-def _open(path: Path) -> npt.NDArray[np.uint8]:
+def read_picture(picture: PictureInput, name: str = "image") -> npt.NDArray[np.uint8]:
+    """The pixels (H, W, 3) of a picture, sRGB, upright as people see it; `name` is for the error message.
+
+    >>> read_picture(Image.new("L", (6, 4), 7)).shape
+    (4, 6, 3)
+    """
+    if isinstance(picture, Image.Image):
+        return _from_pil(picture, name)
+    path = os.fspath(picture)
     try:
         with Image.open(path) as opened:
-            return _from_pil(opened)
+            return _from_pil(opened, name)
     except FileNotFoundError:
-        raise bad_value("image", "a file that exists", f"'{path}'", "check the path") from None
+        raise bad_value(name, "a file that exists", f"'{path}'", "check the path") from None
     except UnidentifiedImageError:
         cure = "convert it to JPEG or PNG"
-        raise bad_value("image", "an image file that Pillow reads", f"'{path}'", cure) from None
+        raise bad_value(name, "an image file that Pillow reads", f"'{path}'", cure) from None
     except OSError as error:
-        message = f"`image`: '{path}' cannot be read ({error}); check that the file is complete"
+        message = f"`{name}`: '{path}' cannot be read ({error}); check that the file is complete"
         raise ArgumentError(message) from error
 
 
-def _from_pil(image: Image.Image) -> npt.NDArray[np.uint8]:
+def _from_pil(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
     if 0 in image.size:
-        raise bad_value("image", "an image with pixels", f"size {image.size}", "check its crop")
+        raise bad_value(name, "an image with pixels", f"size {image.size}", "check its crop")
     if image.mode == "F" or image.mode.startswith("I"):  # Pillow would clip them at 255
         cure = "scale it to 0 ... 255 first: which of its values is white is not known"
-        raise bad_value("image", "8 bits for each channel", f"a picture of mode {image.mode!r}", cure)
+        raise bad_value(name, "8 bits for each channel", f"a picture of mode {image.mode!r}", cure)
     # Cameras store "this side up" as a tag; the model must see the photo as people do.
     upright = ImageOps.exif_transpose(image)
     return np.array(upright.convert("RGB"), dtype=np.uint8)
 
 
 def _raw_array(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    if array.ndim != _IMAGE_DIMENSIONS or array.shape[2] != _CHANNELS:
+    if array.ndim != 3 or array.shape[2] != 3:
         cure = "put the channels last and give gray images three of them"
         raise bad_value("image", "a raw uint8 image of shape (H, W, 3)", describe(array), cure)
     return np.ascontiguousarray(array)
 
 
 def _preprocessed(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    if array.ndim != _IMAGE_DIMENSIONS or array.shape[0] != _CHANNELS:
+    if array.ndim != 3 or array.shape[0] != 3:
         cure = "a raw image must be uint8 (H, W, 3), a preprocessed one float (3, H, W)"
-        if array.ndim == _IMAGE_DIMENSIONS and array.shape[0] == 1:
+        if array.ndim == 3 and array.shape[0] == 1:
             cure = "repeat its channel, and give MoXI the function `lambda batch: model(batch[:, :1])`"
         raise bad_value("image", "a preprocessed float image (3, H, W)", describe(array), cure)
     if not np.isfinite(array).all():

@@ -16,7 +16,6 @@ from interpix.errors import ArgumentError, bad_value
 
 __all__ = ["Normalization", "Normalized", "Preprocessor", "preprocess_color"]
 
-_CHANNELS = 3
 _WHITE = 255
 _LEVELS = (0, 85, _WHITE)
 _ANY_SIZE = (32, 48)
@@ -89,9 +88,9 @@ class Normalization:
             ArgumentError: Preprocessing is not affine in each channel, so it cannot be recovered.
         """
         height, width = classifier.input_size or _ANY_SIZE
-        pictures = [np.full((height, width, _CHANNELS), level, np.uint8) for level in _LEVELS]
+        pictures = [np.full((height, width, 3), level, np.uint8) for level in _LEVELS]
         seen = [preprocess_color(classifier, picture).astype(np.float64) for picture in pictures]
-        low, middle, high = (one.reshape(_CHANNELS, -1) for one in seen)
+        low, middle, high = (one.reshape(3, -1) for one in seen)
         slope = (high - low).mean(axis=1, keepdims=True) / _WHITE
         start = low.mean(axis=1, keepdims=True)
         near = _TOLERANCE * max(1.0, float(np.abs(high).max()), float(np.abs(low).max()))

@@ -233,7 +233,7 @@ def propagate(
         found = PixelGraph(picture, radius).propagate(attribution.map, **options)
         return attribution.propagated_to(found.values, found.error_bound, radius=radius, discount=discount)
     array = to_numpy(attribution, "attribution")
-    if array.ndim == 4 and channel_axis is None and len(array) == len(image) and not hasattr(image, "mode"):  # noqa: PLR2004
+    if array.ndim == 4 and channel_axis is None and len(array) == len(image) and not hasattr(image, "mode"):
         pairs = zip(array, image, strict=True)
         alike: dict[str, Any] = {"radius": radius, "discount": discount, "tolerance": tolerance, "solver": solver}
         stack = [propagate(maps, picture, channel_axis=0, **alike) for maps, picture in pairs]
@@ -252,10 +252,10 @@ def _as_stack(maps: NDArray[Any], channel_axis: int | None) -> tuple[NDArray[np.
         raise ArgumentError(msg)
     if channel_axis is not None:
         maps = maps.sum(axis=channel_axis)
-    elif maps.ndim == 4 and len(maps) == 1:  # noqa: PLR2004 - Captum's (B, C, H, W)
+    elif maps.ndim == 4 and len(maps) == 1:  # Captum's (B, C, H, W)
         maps = maps.sum(axis=1, keepdims=True)
     shape = maps.shape
-    if maps.ndim == 4 and len(maps) == 1:  # noqa: PLR2004
+    if maps.ndim == 4 and len(maps) == 1:
         maps = maps[0]
     if maps.ndim not in {2, 3}:
         msg = (
@@ -263,5 +263,5 @@ def _as_stack(maps: NDArray[Any], channel_axis: int | None) -> tuple[NDArray[np.
             "name another layout's channels with `channel_axis`"
         )
         raise ArgumentError(msg)
-    stack = maps[None] if maps.ndim == 2 else maps  # noqa: PLR2004
+    stack = maps[None] if maps.ndim == 2 else maps
     return np.ascontiguousarray(stack, dtype=np.float32), shape

@@ -12,9 +12,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from interpix.arrays import IntArray, describe, is_array, to_numpy
-from interpix.checks import check_positive, plain
+from interpix.arrays import AnyArray, IntArray, describe, is_array, to_numpy
+from interpix.checks import check_positive
 from interpix.errors import MissingDependencyError, bad_type, bad_value
+from interpix.options import python_number
 
 __all__ = [
     "DEFAULT_GRID",
@@ -28,9 +29,6 @@ __all__ = [
     "regions_name",
 ]
 
-RegionsInput: TypeAlias = Any
-"""`"auto"`, `"tokens"`, `"7x7"`, 7, (7, 7), `Superpixels`, or an integer label map."""
-
 DEFAULT_GRID = (7, 7)
 """Rows and columns of `"auto"`. 49 patches keep a search on the CPU within seconds: all n steps of a greedy
 search cost n (n + 1) / 2 evaluations, 1,225 for 49 patches but 19,306 for the 14 x 14 of a Vision Transformer."""
@@ -42,6 +40,11 @@ _KINDS = '"auto", "tokens", a grid such as "7x7", 7 or (7, 7), Superpixels, or a
 class Superpixels:
     """SLIC superpixels of the image that the model sees, by scikit-image: regions that follow edges.
 
+    >>> halves = np.zeros((20, 30, 3), np.uint8)
+    >>> halves[:, 15:] = 255
+    >>> Superpixels(count=2).label(halves)[0, [0, 14, 15, 29]]
+    array([0, 0, 1, 1])
+
     Attributes:
         count: How many are asked for; SLIC gives about as many.
         compactness: Near squares for 10 and more, along colors for less.
@@ -51,9 +54,9 @@ class Superpixels:
     compactness: float = 10.0
 
     def __post_init__(self) -> None:
-        """Refuses what SLIC cannot do."""
+        """Refuses a count that is no positive integer, and a compactness that is no positive number."""
         for name in ("count", "compactness"):
-            object.__setattr__(self, name, plain(getattr(self, name)))
+            object.__setattr__(self, name, python_number(getattr(self, name)))
         check_positive("count", self.count)
         if isinstance(self.compactness, bool) or not isinstance(self.compactness, int | float):
             raise bad_type("compactness", "a positive number", self.compactness, "10 is the default")
@@ -71,7 +74,9 @@ class Superpixels:
         return _compact(labels)
 
 
-Regions: TypeAlias = tuple[int, int] | Superpixels | npt.NDArray[Any]
+RegionsInput: TypeAlias = str | int | tuple[int, int] | Superpixels | AnyArray
+"""`"auto"`, `"tokens"`, `"7x7"`, 7, (7, 7), `Superpixels`, or an integer label map."""
+Regions: TypeAlias = tuple[int, int] | Superpixels | npt.NDArray[np.integer[Any]]
 """A grid, superpixels, or an integer label map."""
 
 
@@ -92,7 +97,11 @@ def grid_regions(size: tuple[int, int], rows: int, columns: int) -> IntArray:
 
 
 def read_regions(regions: RegionsInput, token_grid: tuple[int, int] | None = None) -> Regions:
-    """What `regions` stands for; `"auto"`: a given `token_grid`, else `DEFAULT_GRID`."""
+    """What `regions` stands for; `"auto"`: a given `token_grid`, else `DEFAULT_GRID`.
+
+    >>> read_regions("2x3"), read_regions("auto", token_grid=(14, 14))
+    ((2, 3), (14, 14))
+    """
     if isinstance(regions, Superpixels):
         return regions
     if is_array(regions):
@@ -104,19 +113,29 @@ def read_regions(regions: RegionsInput, token_grid: tuple[int, int] | None = Non
         if regions == "tokens" and token_grid is None:
             raise bad_value("regions", "a grid, as this model has no tokens", '"tokens"', 'use "14x14", for example')
         return token_grid or DEFAULT_GRID
-    rows, columns = _grid_shape(tuple(map(plain, regions)) if isinstance(regions, tuple) else plain(regions))
+    grid = tuple(map(python_number, regions)) if isinstance(regions, tuple) else python_number(regions)
+    rows, columns = _grid_shape(grid)
     if rows < 1 or columns < 1:
         raise bad_value("regions", "at least one row and one column", f"{rows} x {columns}", 'use "7x7", for example')
     return rows, columns
 
 
 def check_regions(regions: RegionsInput) -> None:
-    """Refuses what no model could have as its regions."""
+    """Refuses what `read_regions` does, whatever the model.
+
+    >>> check_regions("7x0")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    interpix.errors.ArgumentError: `regions`: expected at least one row and one column, got 7 x 0; ...
+    """
     read_regions(regions, DEFAULT_GRID)
 
 
 def label_regions(regions: Regions, image: npt.NDArray[np.uint8]) -> IntArray:
-    """Compact label map (H, W), labels 0 ... n-1, for an image (H, W, 3) as the model sees it."""
+    """Compact label map (H, W), labels 0 ... n-1, for an image (H, W, 3) as the model sees it.
+
+    >>> label_regions(np.array([[300, 0, 0]]), np.zeros((1, 3, 3), np.uint8))
+    array([[1, 0, 0]])
+    """
     if isinstance(regions, Superpixels):
         return regions.label(image)
     size = (image.shape[0], image.shape[1])
@@ -126,7 +145,11 @@ def label_regions(regions: Regions, image: npt.NDArray[np.uint8]) -> IntArray:
 
 
 def regions_name(regions: Regions) -> str:
-    """How a result remembers its regions: "7x7", "label map" or "Superpixels(...)"."""
+    """How a result remembers its regions: "7x7", "label map" or "Superpixels(...)".
+
+    >>> regions_name((2, 3)), regions_name(np.array([[0, 1]]))
+    ('2x3', 'label map')
+    """
     if isinstance(regions, tuple):
         return f"{regions[0]}x{regions[1]}"
     return str(regions) if isinstance(regions, Superpixels) else "label map"
@@ -150,7 +173,7 @@ def _grid_shape(regions: RegionsInput) -> tuple[int, int]:
     raise bad_type("regions", _KINDS, regions, 'write for example "7x7"')
 
 
-def _label_map(labels: npt.NDArray[Any], size: tuple[int, int]) -> IntArray:
+def _label_map(labels: npt.NDArray[np.integer[Any]], size: tuple[int, int]) -> IntArray:
     flat = _without_channels(labels)
     if flat.shape != size:
         expected = f"a label for each pixel of the {size[0]} x {size[1]} image that the model sees"
@@ -162,19 +185,19 @@ def _label_map(labels: npt.NDArray[Any], size: tuple[int, int]) -> IntArray:
     return _compact(flat)
 
 
-def _compact(labels: npt.NDArray[Any]) -> IntArray:
+def _compact(labels: npt.NDArray[np.integer[Any]]) -> IntArray:
     """The same regions with labels 0 ... n-1: ids such as 0, 100, 200 would count as players without a pixel."""
     _, compact = np.unique(labels, return_inverse=True)
-    return compact.reshape(labels.shape).astype(np.int64)
+    return np.asarray(compact, np.int64).reshape(labels.shape)
 
 
-def _without_channels(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _without_channels(labels: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.integer[Any]]:
     """Captum's (1, H, W), (1, 1, H, W) or (1, C, H, W) with the same labels in all channels as (H, W)."""
-    if labels.size == 0 or labels.ndim < 2:  # noqa: PLR2004 - rows and columns
+    if labels.size == 0 or labels.ndim < 2:
         raise bad_value("regions", "a label map (H, W)", describe(labels), "give every pixel a label")
     flat = labels.reshape(-1, *labels.shape[-2:])
     if not (flat == flat[0]).all():
         cure = "pass one (H, W) map"
         raise bad_value("regions", "the same labels in every channel", describe(labels), cure)
-    first: npt.NDArray[Any] = flat[0]
+    first: npt.NDArray[np.integer[Any]] = flat[0]
     return first

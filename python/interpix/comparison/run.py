@@ -14,10 +14,10 @@ from interpix import _core
 from interpix.comparison.result import Comparison, Entry
 from interpix.comparison.specs import (
     Measure,
+    mask_as_seen,
     name_images,
     one_each,
     options_of,
-    read_mask,
     read_masks,
     read_methods,
     read_metrics,
@@ -145,7 +145,7 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
                     classifier,
                     loaded.pixels,
                     target=goals[name],
-                    annotation=read_mask(annotations[name], loaded, classifier),
+                    annotation=mask_as_seen(annotations[name], loaded, classifier),
                     batch_size=batch_size,
                     seed=seed,
                 )

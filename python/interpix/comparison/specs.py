@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image
 
-from interpix.arrays import BoolArray, describe, is_array, to_numpy
+from interpix.arrays import BoolArray, is_array, to_numpy
 from interpix.errors import InterpixError, bad_type, bad_value
 from interpix.images import ImageInput, LoadedImage
+from interpix.masks import read_mask
 from interpix.methods import METHODS
-from interpix.methods.base import as_json
 from interpix.methods.propagated import Propagated, as_explainer
 from interpix.metrics import METRICS
 from interpix.metrics.annotation import annotation_as_seen
@@ -24,15 +23,16 @@ from interpix.metrics.base import Metric
 from interpix.metrics.randomization import ModelRandomization
 from interpix.models.protocol.classifier import Classifier
 from interpix.models.protocol.targets import resolve_target
+from interpix.options import fields_as_json
 from interpix.question import Explainer
 
 __all__ = [
     "Measure",
     "make",
+    "mask_as_seen",
     "name_images",
     "one_each",
     "options_of",
-    "read_mask",
     "read_masks",
     "read_methods",
     "read_metrics",
@@ -46,7 +46,6 @@ _Made = TypeVar("_Made")
 
 _MEASURES: Mapping[str, Callable[..., Measure]] = {**METRICS, ModelRandomization.name: ModelRandomization}
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-_MIDDLE_GRAY = 128
 
 
 def read_methods(methods: Any) -> dict[str, Explainer]:
@@ -178,41 +177,22 @@ def options_of(one: Any) -> Any:
     # What `as_explainer` wraps a function in has nothing to say but its name.
     if not dataclasses.is_dataclass(one) or isinstance(one, type) or hasattr(one, "ask"):
         return name
-    return {"name": name, **{field.name: as_json(getattr(one, field.name)) for field in dataclasses.fields(one)}}
+    return {"name": name, **fields_as_json(one)}
 
 
-def read_mask(mask: Any, image: LoadedImage, classifier: Classifier) -> BoolArray | None:
+def mask_as_seen(mask: Any, image: LoadedImage, classifier: Classifier) -> BoolArray | None:
     """Where the object is, True inside, in the picture as the model sees it (H, W).
 
     Args:
-        mask: A bool array of the size of the image that was passed in, or the path of a picture of it, bright inside;
-            None: unknown.
+        mask: A bool array of the size of the image that was passed in, boxes in it, or the path of a picture of its
+            size, bright inside; None: unknown.
         image: That image.
         classifier: Whose preprocessing resizes and crops a raw image.
     """
     if mask is None:
         return None
-    if isinstance(mask, str | os.PathLike):
-        with Image.open(mask) as opened:
-            gray = np.asarray(opened.convert("L"))
-        if 0 < gray.max(initial=0) < _MIDDLE_GRAY:
-            got = f"'{mask}' with levels up to {gray.max()}"
-            raise bad_value("masks", "pictures that are bright (128 ... 255) inside of the object", got, "scale it")
-        mask = gray >= _MIDDLE_GRAY
-    expected = "bool arrays (H, W), True inside of the object, or paths to pictures"
-    if not is_array(mask):
-        raise bad_type("masks", expected, mask, "convert boxes with interpix.metrics.boxes_mask")
-    inside = to_numpy(mask, "masks")
-    if inside.dtype != np.bool_:
-        raise bad_value(
-            "masks", expected, describe(inside), "pass mask > 0, or boxes through interpix.metrics.boxes_mask"
-        )
-    if image.raw is None:
-        return inside
-    if inside.shape != image.raw.shape[:2]:
-        expected = f"a mask of {image.raw.shape[0]} x {image.raw.shape[1]}, the size of its image"
-        raise bad_value("masks", expected, describe(inside), "resize it")
-    return annotation_as_seen(classifier, inside)
+    inside = read_mask(mask, image.size, "masks")
+    return inside if image.raw is None else annotation_as_seen(classifier, inside)
 
 
 def _by_name(argument: str, given: Any, read: Callable[[Any], _Made]) -> dict[str, _Made]:
@@ -232,7 +212,7 @@ def _by_name(argument: str, given: Any, read: Callable[[Any], _Made]) -> dict[st
 
 
 def _holds_several(images: Any) -> bool:
-    return isinstance(images, list | tuple) or (is_array(images) and to_numpy(images).ndim == 4)  # noqa: PLR2004
+    return isinstance(images, list | tuple) or (is_array(images) and to_numpy(images).ndim == 4)
 
 
 def _file_name(image: ImageInput) -> str | None:

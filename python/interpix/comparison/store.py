@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from interpix.arrays import is_array, to_numpy
 from interpix.errors import bad_value
+from interpix.options import as_json
 from interpix.results.attribution import Attribution
 from interpix.results.files import load
 from interpix.results.scores import Curve, ImageScore
@@ -56,8 +56,8 @@ class Store:
         if (path := self._path(key, "-scores")) is None:
             return
         arrays: dict[str, npt.NDArray[Any]] = {}
-        plain = {name: _plain_score(name, score, arrays) for name, score in scores.items()}
-        write_arrays(path, arrays, {"scores_format": _FORMAT, "scores": plain})
+        written = {name: _score_as_json(name, score, arrays) for name, score in scores.items()}
+        write_arrays(path, arrays, {"scores_format": _FORMAT, "scores": written})
 
     def _path(self, key: str | None, ending: str = "") -> Path | None:
         """The file of a key; None where nothing is kept: without a folder, or for what has no key."""
@@ -112,7 +112,7 @@ def _feed_all(digest: Any, parts: Sequence[Any], kind: str) -> None:
         _feed(digest, part)
 
 
-def _plain_score(name: str, score: ImageScore, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
+def _score_as_json(name: str, score: ImageScore, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
     """The score as JSON; its curve and points are added to the arrays."""
     if score.curve is not None:
         arrays[f"{name}/curve"] = np.stack([score.curve.x, score.curve.y])
@@ -124,16 +124,16 @@ def _plain_score(name: str, score: ImageScore, arrays: dict[str, npt.NDArray[Any
         "higher_is_better": score.higher_is_better,
         "skipped": score.skipped,
         "parts": {part: float(value) for part, value in score.parts.items()},
-        "options": json.loads(json.dumps(dict(score.options), default=str)),
+        "options": as_json(score.options),
     }
 
 
-def _read_score(name: str, plain: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> ImageScore:
+def _read_score(name: str, written: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> ImageScore:
     curve = arrays.get(f"{name}/curve")
-    value = plain.pop("value")
+    value = written.pop("value")
     return ImageScore(
         value=float("nan") if value is None else value,
         curve=None if curve is None else Curve(*curve),
         points=arrays.get(f"{name}/points"),
-        **plain,
+        **written,
     )

@@ -19,8 +19,6 @@ from interpix.models.torch.module import TorchModule, hooked
 
 __all__ = ["attention_rollout", "class_activation_map"]
 
-_MAP_DIMENSIONS, _TOKEN_DIMENSIONS = 4, 3
-
 
 @dataclass
 class _Watch:
@@ -46,10 +44,10 @@ class _Watch:
         output = output[0] if alone and isinstance(output, tuple) else output
         if not isinstance(output, Tensor) or (output is self.found and any(part.children())):
             return
-        if alone or (output.ndim == _MAP_DIMENSIONS and output.shape[2] * output.shape[3] > 1):
+        if alone or (output.ndim == 4 and output.shape[2] * output.shape[3] > 1):
             self.layer, self.found, self.tokens_after = self.names[part], output, False
             self.channels_last = isinstance(part, nn.LayerNorm) and output.shape[-1:] == tuple(part.normalized_shape)
-        elif output.ndim == _TOKEN_DIMENSIONS:
+        elif output.ndim == 3:
             self.tokens_after = True
 
 
@@ -110,9 +108,9 @@ def _attention(block: Block, tokens: Tensor, qkv: Tensor) -> Tensor:
 
 def _as_map(values: Tensor, watch: _Watch, anatomy: Anatomy | None, size: tuple[int, int]) -> Tensor:
     """A layer's output for one image, as channels (C, h, w)."""
-    if values.ndim == _TOKEN_DIMENSIONS and anatomy is not None:
+    if values.ndim == 3 and anatomy is not None:
         return values[0, anatomy.prefix :].T.unflatten(1, _grid(anatomy, size))
-    if values.ndim != _MAP_DIMENSIONS:
+    if values.ndim != 4:
         cure = "name a layer whose output is (B, C, h, w)"
         raise bad_value(
             "layer", "a layer that gives a map", f"`{watch.layer}`, which gives {tuple(values.shape)}", cure

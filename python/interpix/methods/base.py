@@ -1,7 +1,6 @@
 """What all attribution methods share: one question to a model, one verb, one result."""
 
 import abc
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
@@ -9,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from interpix.arrays import describe, is_array, to_numpy
 from interpix.checks import check_choice
 from interpix.errors import bad_value
 from interpix.images import ImageInput
 from interpix.models.adapters.adapt import is_torch
+from interpix.options import fields_as_json
 from interpix.question import Question
 from interpix.results.attribution import Attribution
 from interpix.terms import Target
@@ -27,7 +26,6 @@ __all__ = [
     "MapMethod",
     "Method",
     "Output",
-    "as_json",
     "check_output",
     "torch_classifier",
 ]
@@ -80,7 +78,7 @@ class Method(abc.ABC):
 
     def options(self) -> dict[str, Any]:
         """The options as plain JSON values."""
-        return {field.name: as_json(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return fields_as_json(self)
 
 
 @dataclass(frozen=True)
@@ -108,13 +106,6 @@ def torch_classifier(question: Question, method: str) -> "TorchClassifier":
         return classifier
     need = f"a torch module, as {method} needs what goes on inside of it"
     raise bad_value("model", need, f"`{classifier.name}`", f"without one, use {_FORWARD_ONLY}")
-
-
-def as_json(value: Any) -> Any:
-    """An option as a plain JSON value."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return describe(to_numpy(value)) if is_array(value) else str(value)
 
 
 def check_output(output: str) -> None:

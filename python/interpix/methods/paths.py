@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.absence import AbsenceInput, read_fill
+from interpix.blur import convolve, gaussian_taps
 from interpix.checks import check_positive
 from interpix.errors import bad_value
 from interpix.methods.base import Facts, Map, MapMethod, Output, check_output
 from interpix.methods.gradients import differentiable
 from interpix.question import Question
 
-__all__ = ["Array", "BlurIG", "GuidedIG", "gaussian", "guided_steps"]
+__all__ = ["Array", "BlurIG", "GuidedIG", "guided_steps"]
 
 Array: TypeAlias = npt.NDArray[np.float64]
 """Pictures and their gradients, in double precision."""
@@ -161,23 +162,4 @@ class BlurIG(MapMethod):
 
 def _blurred(image: Array, sigma: float) -> Array:
     """A picture (3, H, W), blurred."""
-    rows, columns = (gaussian(length, sigma) for length in image.shape[1:])
-    blurred: Array = rows @ image @ columns.T
-    return blurred
-
-
-def gaussian(length: int, sigma: float) -> Array:
-    """The matrix (length, length) that blurs; outside is 0.
-
-    >>> gaussian(2, 0.0)
-    array([[1., 0.],
-           [0., 1.]])
-    """
-    if sigma == 0:
-        return np.eye(length)
-    radius = int(_TRUNCATE * sigma + 0.5)
-    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    offset = np.arange(length)[:, None] - np.arange(length)
-    inside = np.abs(offset) <= radius
-    matrix: Array = np.where(inside, taps[np.where(inside, offset, 0) + radius], 0) / taps.sum()
-    return matrix
+    return convolve(image, gaussian_taps(sigma, int(_TRUNCATE * sigma + 0.5)), "zero")

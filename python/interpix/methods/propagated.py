@@ -18,8 +18,6 @@ from interpix.terms import Target
 
 __all__ = ["Propagated", "as_explainer", "propagated"]
 
-_CHANNEL_DIMENSIONS, _BATCH_DIMENSIONS = 3, 4
-
 
 _Ask: TypeAlias = Callable[[Any, Question], Any]
 """From the user's model and a question to a map, of any kind of array."""
@@ -43,9 +41,9 @@ class _Foreign:
 
     def _explain(self, model: Any, question: Question) -> Attribution:
         values = to_numpy(self.ask(model, question), "attribution")
-        if values.ndim == _BATCH_DIMENSIONS and len(values) == 1:
+        if values.ndim == 4 and len(values) == 1:
             values = values[0]
-        return question.attribution(values.sum(axis=0) if values.ndim == _CHANNEL_DIMENSIONS else values, self.name, {})
+        return question.attribution(values.sum(axis=0) if values.ndim == 3 else values, self.name, {})
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,6 @@ from interpix.question import Question
 
 __all__ = ["RISE", "Masks", "SuperpixelRISE"]
 
-_GRID_DIMENSIONS = 2
-
 
 @dataclass(frozen=True)
 class RISE(MapMethod):
@@ -59,7 +57,7 @@ class RISE(MapMethod):
         check_positive("count", self.count)
         check_positive("batch_size", self.batch_size, optional=True)
         check_keep(self.keep)
-        if not isinstance(self.grid, tuple) or len(self.grid) != _GRID_DIMENSIONS:
+        if not isinstance(self.grid, tuple) or len(self.grid) != 2:
             raise bad_value("grid", "rows and columns", repr(self.grid), "use (7, 7), for example")
         for side in self.grid:
             check_positive("grid", side)

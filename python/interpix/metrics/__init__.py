@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np  # noqa: F401 - for the example
 
+from interpix.masks import boxes_mask
 from interpix.metrics.accuracy import PatchTrace, accuracy_curve, rank_patches, trace_explanation, trace_patches
 from interpix.metrics.adversarial import l2_pgd, trace_adversarial
-from interpix.metrics.annotation import annotation_as_seen, boxes_mask
+from interpix.metrics.annotation import annotation_as_seen
 from interpix.metrics.base import Metric
 from interpix.metrics.corruption import CORRUPTIONS, corrupt, trace_corruptions
 from interpix.metrics.information import (

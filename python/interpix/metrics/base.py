@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Metric", "mid_ranks", "read_attribution"]
 
-_CAPTUM_DIMENSIONS = 4
-
 
 @runtime_checkable
 class Metric(Protocol):
@@ -55,7 +53,7 @@ def mid_ranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def read_attribution(attribution: Any, size: tuple[int, int]) -> npt.NDArray[np.float64]:
     """A map (H, W) of finite numbers; Captum's (1, C, H, W) is summed over its channels."""
     values = to_numpy(attribution, "attribution")
-    if values.ndim == _CAPTUM_DIMENSIONS and len(values) == 1:
+    if values.ndim == 4 and len(values) == 1:
         values = values[0].sum(axis=0)
     if values.shape != size:
         expected = f"a map of {size[0]} x {size[1]}, the size of the image that the model sees"

@@ -22,6 +22,7 @@ from interpix.checks import check_choice
 from interpix.errors import bad_value
 from interpix.metrics.base import read_attribution
 from interpix.metrics.sample import Sample
+from interpix.options import fields_as_json
 from interpix.results.scores import Average, Curve, ImageScore, Summary, average_curve, summarize
 
 __all__ = [
@@ -167,9 +168,7 @@ class _InformationCurve(abc.ABC):
         """The area from what was measured already."""
         answers, sizes = self._answers(trace), trace.sizes
         options = {
-            "min_confidence": self.min_confidence,
-            "monotonous": self.monotonous,
-            "aggregate_by": self.aggregate_by,
+            **fields_as_json(self),
             "average": self._average,
             "bins": self.bins if self.aggregate_by == "bins" else None,
             "thresholds": trace.thresholds,

@@ -11,6 +11,7 @@ from interpix.arrays import BoolArray
 from interpix.errors import bad_type, bad_value
 from interpix.metrics.base import mid_ranks, read_attribution
 from interpix.metrics.sample import Sample
+from interpix.options import fields_as_json
 from interpix.results.scores import ImageScore, Summary, summarize
 
 __all__ = ["PointingGame", "RocAuc", "pointing_hit", "roc_auc"]
@@ -121,8 +122,7 @@ class PointingGame:
         values = read_attribution(attribution, sample.size)
         inside, skipped = sample.annotation, _skip_reason(sample.annotation)
         value = float("nan") if skipped or inside is None else pointing_hit(values, inside, self.tolerance)
-        options = {"tolerance": self.tolerance}
-        return ImageScore(self.name, value, self.higher_is_better, skipped=skipped, options=options)
+        return ImageScore(self.name, value, self.higher_is_better, skipped=skipped, options=fields_as_json(self))
 
     def aggregate(self, scores: Sequence[ImageScore]) -> Summary:
         """The hit rate."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from interpix.arrays import BoolArray, IntArray
 from interpix.checks import check_positive
 from interpix.images import ImageInput
-from interpix.metrics.annotation import read_annotation
+from interpix.masks import read_mask
 from interpix.outputs import score_logits
 from interpix.question import Question
 from interpix.terms import Target
@@ -62,7 +62,7 @@ class Sample(Question):
         """
         check_positive("batch_size", batch_size)
         question = Question.of(model, image, target)
-        inside = None if annotation is None else read_annotation(annotation, question.size)
+        inside = None if annotation is None else read_mask(annotation, question.size)
         asked = {field.name: getattr(question, field.name) for field in dataclasses.fields(Question)}
         return cls(**asked, annotation=inside, batch_size=batch_size, seed=seed)
 

@@ -102,7 +102,7 @@ class ImageGame:
     def __call__(self, coalitions: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """What coalitions (c, n_players) earn, (c,); True = present. One coalition (n_players,) is taken too."""
         masks = np.atleast_2d(np.asarray(coalitions, dtype=bool))
-        if masks.ndim > 2 or masks.shape[1] != self.n_players:  # noqa: PLR2004 - a table
+        if masks.ndim > 2 or masks.shape[1] != self.n_players:
             cure = "pass one column for each region"
             raise bad_value("coalitions", f"shape (c, {self.n_players})", f"shape {masks.shape}", cure)
         parts = [masks[start : start + self._batch_size] for start in range(0, len(masks), self._batch_size)]

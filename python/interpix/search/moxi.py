@@ -15,10 +15,11 @@ import numpy.typing as npt
 from interpix import _core
 from interpix.absence import AbsenceInput, Fill, read_absence
 from interpix.arrays import AnyArray, BoolArray, from_numpy, to_numpy
-from interpix.checks import check_choice, check_positive, plain
+from interpix.checks import check_choice, check_positive
 from interpix.errors import bad_type, bad_value
 from interpix.images import ImageInput, read_images
 from interpix.models import as_classifier
+from interpix.options import python_number
 from interpix.progress import ProgressCounter
 from interpix.question import Question, ask
 from interpix.regions import RegionsInput, read_regions, regions_name
@@ -102,7 +103,7 @@ class MoXI:
         self._absence = read_absence(absence, self._classifier.token_grid)
         automatic = isinstance(regions, str) and regions == "auto" and isinstance(self._absence, Fill)
         self._regions = read_regions(regions, None if automatic else self._classifier.token_grid)
-        batch_size = plain(batch_size)
+        batch_size = python_number(batch_size)
         if batch_size != "auto":
             check_positive("batch_size", batch_size)
         self._given_batch_size = None if batch_size == "auto" else batch_size
@@ -165,7 +166,7 @@ class MoXI:
             KeyboardInterrupt: After Ctrl-C; its attribute `explanations` holds what was found until then.
             ModelError: The model failed; its attribute `explanations` holds what was found until then.
         """
-        stop, min_confidence = plain(stop), plain(min_confidence)
+        stop, min_confidence = python_number(stop), python_number(min_confidence)
         _check_search(direction, stop, min_confidence)
         options = {"method": "MoXI", "stop": stop, "min_confidence": min_confidence}
         call, many = self._begin(image, target, direction, options)
@@ -282,7 +283,7 @@ class MoXI:
             An `Explanation` with `values`, or a list of them if many images were given. After Ctrl-C, or if the model
             failed, the exception's attribute `explanations` holds those of the images that were done.
         """
-        rounds, seed = plain(rounds), plain(seed)
+        rounds, seed = python_number(rounds), python_number(seed)
         check_positive("rounds", rounds)
 
         def assign(game: _Game, players: int, batch_size: int) -> tuple[npt.NDArray[np.float64], int]:

@@ -56,7 +56,7 @@ class Recheck:
         """Takes rewards of low precision, and where `known` the exact ones; other arguments as `recheck`."""
         if not kappa >= 0:
             raise bad_value("kappa", "at least 0", kappa, "2 kept the exact order in all trials")
-        if first < 2:  # noqa: PLR2004 - one error has no spread
+        if first < 2:  # one error has no spread
             raise bad_value("first", "at least 2", first, "8 is usual")
         self._sign = 1.0 if direction == "insertion" else -1.0
         self._mixed = self._sign * np.asarray(mixed, np.float64)

@@ -143,7 +143,7 @@ class Classifier(Protocol):
 
 def check_logits(logits: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[np.float64]:
     """Logits as float64, if they are one finite row for each of `count` images; warns of probabilities."""
-    if logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2:  # noqa: PLR2004
+    if logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2:
         one_each = logits.shape in {(count,), (count, 1)}
         cure = (
             "make the logit z of a yes/no model two: [0, z]" if one_each else "return one row of logits for each image"

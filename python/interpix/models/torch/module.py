@@ -87,7 +87,7 @@ class TorchModule:
         if not isinstance(logits, Tensor):
             message = f"model `{self.name}`: expected logits, got {type(answer).__name__}; return a tensor (B, classes)"
             raise ModelError(message)
-        if logits.ndim != 2 or len(logits) != len(batch):  # noqa: PLR2004 - a table
+        if logits.ndim != 2 or len(logits) != len(batch):
             check_logits(logits.detach().float().cpu().numpy(), len(batch), self.name)
         return logits
 

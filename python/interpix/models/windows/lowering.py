@@ -171,7 +171,7 @@ class _Lowering:
         if function in _IN_PLACE or node.kwargs.get("inplace"):
             self._check_in_place(node)
         options = {key: value for key, value in node.kwargs.items() if key != "inplace"}
-        if function in _BINARY and len(node.args) == 2 and not options:  # noqa: PLR2004 - two operands
+        if function in _BINARY and len(node.args) == 2 and not options:
             self._binary(node, _BINARY[function])
         elif function in _ACTIVATION_FUNCTIONS or function in _ACTIVATION_METHODS:
             function = _ACTIVATION_METHODS.get(function, function)

@@ -1,0 +1,118 @@
+"""Where an object is in an image: a bool mask, boxes, or a picture that is bright inside of it.
+
+A mask (H, W) is True inside of the object.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from interpix.arrays import AnyArray, BoolArray, describe, is_array, read_only, to_numpy
+from interpix.errors import bad_value
+from interpix.images import PictureInput, read_picture
+
+__all__ = ["MIDDLE_GRAY", "BoxesInput", "MaskInput", "boxes_mask", "find_masks", "read_mask"]
+
+BoxesInput: TypeAlias = AnyArray | Sequence[int] | Sequence[Sequence[int]]
+"""One box (left, top, right, bottom) in pixels, or several; right and bottom are exclusive."""
+MaskInput: TypeAlias = BoxesInput | PictureInput
+"""A bool array or tensor (H, W), boxes, the path of a picture, or a PIL image."""
+
+MIDDLE_GRAY = 128
+"""The least level that is bright."""
+
+
+def boxes_mask(boxes: BoxesInput, size: tuple[int, int], name: str = "annotation") -> BoolArray:
+    """The union (H, W) of boxes (left, top, right, bottom) in pixels; right and bottom are exclusive.
+
+    >>> boxes_mask([(1, 0, 3, 1)], (2, 4)).astype(int)
+    array([[0, 1, 1, 0],
+           [0, 0, 0, 0]])
+
+    Args:
+        boxes: One or more.
+        size: Height and width of the image.
+        name: The argument, for the error message.
+    """
+    rows = np.atleast_2d(to_numpy(boxes, name) if is_array(boxes) else np.asarray(boxes))
+    height, width = size
+    if rows.ndim != 2 or rows.shape[1] != 4 or not np.issubdtype(rows.dtype, np.integer):
+        raise bad_value(name, "integer boxes (n, 4)", describe(rows), "round the coordinates")
+    mask = np.zeros(size, np.bool_)
+    for left, top, right, bottom in rows.tolist():
+        if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+            expected = f"boxes (left, top, right, bottom) inside of {height} x {width} pixels"
+            raise bad_value(name, expected, (left, top, right, bottom), "clip them to the image")
+        mask[top:bottom, left:right] = True
+    return mask
+
+
+def read_mask(mask: MaskInput, size: tuple[int, int], name: str = "annotation") -> BoolArray:
+    """A mask (H, W) of any kind that the module's head names; nobody can write to it.
+
+    >>> read_mask([(1, 0, 3, 1)], (2, 4)).sum()
+    np.int64(2)
+
+    Args:
+        mask: The mask.
+        size: Height and width of the image that it is of.
+        name: The argument, for the error message.
+    """
+    if isinstance(mask, str | os.PathLike | Image.Image):
+        inside: npt.NDArray[np.bool_] = _bright(mask, name)
+    else:
+        array = to_numpy(mask, name) if is_array(mask) else np.asarray(mask)
+        if array.dtype == np.bool_:
+            inside = array
+        elif array.shape == size and array.shape[1] != 4:
+            expected = "bool arrays (H, W), True inside of the object, integer boxes (n, 4) or pictures"
+            raise bad_value(name, expected, describe(array), "pass mask > 0")
+        else:
+            inside = boxes_mask(array, size, name)
+    if inside.shape != size:
+        expected = f"a mask of {size[0]} x {size[1]}, the size of its image"
+        cure = "resize and crop it as the image was; interpix.metrics.annotation_as_seen does it as a model does"
+        raise bad_value(name, expected, describe(inside), cure)
+    return read_only(inside)
+
+
+def find_masks(photos: Iterable[str], folder: Path) -> dict[str, Path]:
+    """The one file in `folder` for each photo that has its name, but for the ending.
+
+    >>> folder = getfixture("tmp_path")
+    >>> (folder / "duck.png").touch()
+    >>> find_masks(["duck.jpg"], folder)["duck.jpg"].name
+    'duck.png'
+
+    Raises:
+        ArgumentError: There is none, or more than one; or two photos differ in their ending only.
+    """
+    masks = {photo: _file_named(Path(photo).stem, folder) for photo in photos}
+    shared = [photo for photo, mask in masks.items() if list(masks.values()).count(mask) > 1]
+    if shared:
+        expected = "photos of different names, as masks are found by name"
+        raise bad_value("masks", expected, ", ".join(shared), "rename them")
+    return masks
+
+
+def _file_named(stem: str, folder: Path) -> Path:
+    found = sorted(path for path in folder.iterdir() if path.stem == stem)
+    if len(found) != 1:
+        got = ", ".join(path.name for path in found) or "none"
+        raise bad_value("masks", f"one picture named {stem}.* in '{folder}'", got, "name the mask as its photo")
+    return found[0]
+
+
+def _bright(picture: PictureInput, name: str) -> BoolArray:
+    """Where a picture is bright."""
+    gray = np.asarray(Image.fromarray(read_picture(picture, name)).convert("L"))
+    if 0 < gray.max() < MIDDLE_GRAY:
+        shown = "a picture" if isinstance(picture, Image.Image) else f"'{os.fspath(picture)}'"
+        expected = "pictures that are bright (128 ... 255) inside of the object"
+        raise bad_value(name, expected, f"{shown} with levels up to {gray.max()}", "scale it")
+    return gray >= MIDDLE_GRAY

@@ -1,0 +1,51 @@
+"""Options as a result remembers them: plain JSON values."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from interpix.arrays import describe, is_array, to_numpy
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["as_json", "fields_as_json", "python_number"]
+
+
+def python_number(value: Any) -> Any:
+    """A number of numpy's as Python's own, anything else as it is.
+
+    >>> python_number(np.int64(3)), python_number("all")
+    (3, 'all')
+    """
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def as_json(value: Any) -> Any:
+    """One option as JSON has it: arrays by dtype and shape, objects by the text that shows them.
+
+    >>> as_json({"grid": (7, np.int64(5)), "baseline": np.zeros(3), "progress": None})
+    {'grid': [7, 5], 'baseline': 'float64 (3,)', 'progress': None}
+    """
+    value = python_number(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if is_array(value):
+        return describe(to_numpy(value))
+    if isinstance(value, Mapping):
+        return {str(name): as_json(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(one) for one in value]
+    return str(value)
+
+
+def fields_as_json(options: "DataclassInstance") -> dict[str, Any]:
+    """The fields of a dataclass, in their order, each as `as_json` has it.
+
+    >>> from interpix import Superpixels
+    >>> fields_as_json(Superpixels(count=20))
+    {'count': 20, 'compactness': 10.0}
+    """
+    return {field.name: as_json(getattr(options, field.name)) for field in dataclasses.fields(options)}

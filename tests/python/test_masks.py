@@ -1,0 +1,130 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import interpix as ix
+from interpix import metrics
+from interpix.errors import ArgumentError
+from interpix.images import read_image
+from interpix.masks import boxes_mask, find_masks, read_mask
+
+SIZE = (4, 6)
+MASK = boxes_mask([(1, 0, 3, 2), (4, 3, 6, 4)], SIZE)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "P"])
+def test_all_kinds_of_masks_agree(tmp_path, mode):
+    picture = Image.fromarray(np.where(MASK, 255, 0).astype(np.uint8)).convert(mode)
+    picture.save(tmp_path / "mask.png")
+    boxes = np.array([(1, 0, 3, 2), (4, 3, 6, 4)])
+    for given_mask in (MASK, boxes, boxes.tolist(), picture, tmp_path / "mask.png", str(tmp_path / "mask.png")):
+        read = read_mask(given_mask, SIZE)
+        assert read.dtype == np.bool_
+        assert not read.flags.writeable
+        np.testing.assert_array_equal(read, MASK)
+
+
+def test_tensors_are_read():
+    import torch
+
+    np.testing.assert_array_equal(read_mask(torch.from_numpy(MASK), SIZE), MASK)
+    np.testing.assert_array_equal(read_mask(torch.tensor([1, 0, 3, 2]), SIZE), boxes_mask((1, 0, 3, 2), SIZE))
+
+
+BOXES = st.builds(
+    lambda left, top, width, height: (left, top, min(left + width, 6), min(top + height, 4)),
+    *(st.integers(0, 5), st.integers(0, 3), st.integers(1, 6), st.integers(1, 4)),
+)
+
+
+@given(st.lists(BOXES, min_size=1, max_size=4))
+def test_boxes_cover_the_pixels_that_lie_in_one_of_them(boxes):
+    expected = [
+        [any(left <= x < right and top <= y < bottom for left, top, right, bottom in boxes) for x in range(6)]
+        for y in range(4)
+    ]
+    np.testing.assert_array_equal(boxes_mask(boxes, SIZE), expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_mask_is_turned_as_its_photo_is(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    levels = np.where(MASK, 200, 20).astype(np.uint8)
+    Image.fromarray(np.repeat(levels[:, :, None], 3, axis=2)).save(tmp_path / "photo.png", exif=exif)
+    Image.fromarray(levels).save(tmp_path / "mask.png", exif=exif)
+    seen = read_image(tmp_path / "photo.png").raw
+    assert seen.shape[:2] == (SIZE if orientation < 5 else SIZE[::-1])
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", seen.shape[:2]), seen[:, :, 0] > 128)
+
+
+def test_compare_takes_turned_masks_and_boxes(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate 90 degrees clockwise to see it upright
+    photo = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.png", exif=exif)
+    box = boxes_mask([(1, 0, 3, 2)], SIZE)
+    Image.fromarray(box).save(tmp_path / "mask.png", exif=exif)
+    upright = np.rot90(box, -1)
+    model = ix.CallableClassifier(
+        lambda batch: batch.mean((2, 3)),
+        preprocess=lambda raw: np.ascontiguousarray(raw.transpose(2, 0, 1), np.float32) / 255,
+    )
+    perfect = {"perfect": lambda model, image, target: upright.astype(np.float32)}
+    for mask in (tmp_path / "mask.png", [(2, 1, 4, 3)]):
+        result = ix.compare(model, tmp_path / "photo.png", perfect, "roc_auc", [mask], propagate=False)
+        assert result.table["perfect"]["roc_auc"] == 1
+
+
+def test_a_sample_takes_the_path_of_a_picture(classifier, image, tmp_path):
+    Image.fromarray(MASK).save(tmp_path / "mask.png")
+    sample = metrics.Sample.of(classifier, image, annotation=tmp_path / "mask.png")
+    np.testing.assert_array_equal(sample.annotation, MASK)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (MASK.T, "`masks`: expected a mask of 4 x 6, the size of its image, got bool .6, 4."),
+        (MASK.astype(float), "expected bool arrays.*got float64 .4, 6.; pass mask > 0"),
+        (MASK.astype(int), "pass mask > 0"),
+        ([(0, 0, 7, 2)], r"inside of 4 x 6 pixels, got \(0, 0, 7, 2\)"),
+        ([(0, 0, 1.5, 2)], "integer boxes"),
+        ({}, r"integer boxes \(n, 4\)"),
+        ("no/such/mask.png", "`masks`: expected a file that exists, got 'no/such/mask.png'"),
+        (Image.new("L", (6, 4), 1), r"bright \(128 ... 255\) inside of the object, got a picture with levels up to 1"),
+        (Image.new("I;16", (6, 4)), "`masks`: expected 8 bits for each channel"),
+        (Image.new("L", (4, 6), 255), "a mask of 4 x 6"),
+    ],
+)
+def test_bad_masks_say_what_to_do(mask, message):
+    with pytest.raises(ArgumentError, match=message):
+        read_mask(mask, SIZE, "masks")
+
+
+def test_a_file_that_is_no_picture_says_so(tmp_path):
+    (tmp_path / "mask.png").write_text("not a picture")
+    with pytest.raises(ArgumentError, match="`masks`: expected an image file that Pillow reads"):
+        read_mask(tmp_path / "mask.png", SIZE, "masks")
+
+
+def test_an_empty_picture_is_an_empty_mask():
+    assert not read_mask(Image.new("L", (6, 4), 0), SIZE).any()
+
+
+def test_masks_are_found_by_name(tmp_path):
+    for name in ("duck.png", "cat.tif"):
+        (tmp_path / name).touch()
+    found = find_masks(["duck.jpg", "cat.jpg"], tmp_path)
+    assert found == {"duck.jpg": tmp_path / "duck.png", "cat.jpg": tmp_path / "cat.tif"}
+    with pytest.raises(ArgumentError, match=r"one picture named dog\.\* in .*, got none; name the mask as its photo"):
+        find_masks(["dog.jpg"], tmp_path)
+    with pytest.raises(ArgumentError, match=r"photos of different names.*got duck\.jpg, duck\.png; rename them"):
+        find_masks(["duck.jpg", "cat.jpg", "duck.png"], tmp_path)
+    (tmp_path / "duck.gif").touch()
+    with pytest.raises(ArgumentError, match=r"got duck\.gif, duck\.png"):
+        find_masks([str(Path("photos") / "duck.jpg")], tmp_path)
