@@ -51,7 +51,7 @@ reveal_type(comparison)  # Comparison
 reveal_type(comparison.entry("cat.jpg", "rise").attribution)  # Attribution | None
 reveal_type(comparison.report("out"))  # Path
 
-moxi.explain(photo, direction="sideways")  # error: cannot be assigned
+moxi.explain(photo, direction="sideways")  # error: No overloads
 moxi.explain(7)  # error: No overloads
 ix.MoXI(torch.nn.Identity(), regions=7.5)  # error: cannot be assigned
 ix.methods.RISE(count="many")  # error: cannot be assigned

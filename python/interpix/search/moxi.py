@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from interpix import _core
 from interpix.absence import AbsenceInput, Fill, read_absence
-from interpix.arrays import AnyArray, BoolArray, from_numpy, to_numpy
+from interpix.arrays import AnyArray, ArrayT, BoolArray, from_numpy, to_numpy
 from interpix.checks import check_choice, check_positive
 from interpix.errors import bad_type, bad_value
 from interpix.images import ImageInput, read_images
@@ -326,12 +326,12 @@ class MoXI:
 
     def attribute(
         self,
-        inputs: AnyArray,
-        baselines: Any = None,
-        target: Any = None,
+        inputs: ArrayT,
+        baselines: AbsenceInput | None = None,
+        target: TargetInput = None,
         additional_forward_args: None = None,
-        feature_mask: Any = None,
-    ) -> AnyArray:
+        feature_mask: AnyArray | None = None,
+    ) -> ArrayT:
         """Captum's way to ask: preprocessed `inputs` (B, 3, H, W) or (3, H, W) in, heat maps like it out.
 
         The search is an insertion that stops at the flip. Each channel holds the whole heat map.
