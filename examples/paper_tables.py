@@ -136,8 +136,8 @@ def compose_cutouts(stamps, model):
 
 def print_tables(comparison):
     """As Markdown: the scores, before -> after IProp; and each image's change by IProp, better ones positive."""
-    names = list(comparison.measures)
-    signs = {name: 1 if one.higher_is_better else -1 for name, one in comparison.measures.items()}
+    names = list(comparison.metrics)
+    signs = {name: 1 if one.higher_is_better else -1 for name, one in comparison.metrics.items()}
     pairs = [(name, f"IProp({name})") for name in comparison.methods if f"IProp({name})" in comparison.methods]
     if not pairs:
         print(comparison)

@@ -123,7 +123,7 @@ def _add_compare(commands: Any) -> None:
     compare.add_argument(
         "--masks", type=Path, help="folder of pictures, bright inside of the object, named as the photos"
     )
-    compare.add_argument("--seed", type=int, default=0, help="of the measures' random choices (default: %(default)s)")
+    compare.add_argument("--seed", type=int, default=0, help="of the metrics' random choices (default: %(default)s)")
     compare.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder (default: %(default)s)")
     compare.add_argument("--quiet", action="store_true", help="no progress on stderr")
     compare.set_defaults(run=_compare)
@@ -144,8 +144,8 @@ def _add_propagation(parser: argparse.ArgumentParser) -> None:
 
 
 def _explain(options: argparse.Namespace) -> None:
-    import interpix  # noqa: PLC0415 - heavy parts load when they are used
-    from interpix.plots import plot_overview  # noqa: PLC0415
+    import interpix  # heavy parts load when they are used
+    from interpix.plots import plot_overview
 
     image = read_image(options.photo).raw
     stem = options.output / Path(options.photo).stem
@@ -173,7 +173,7 @@ def _search(moxi: Any, image: Any, direction: Direction, options: argparse.Names
 
 
 def _write_results(stem: Path, results: list[Explanation], figure: Any) -> None:
-    from interpix.plots import group_title  # noqa: PLC0415 - heavy parts load when they are used
+    from interpix.plots import group_title  # heavy parts load when they are used
 
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=100, bbox_inches="tight", pad_inches=0.25)
@@ -196,7 +196,7 @@ def _probability(result: Explanation) -> str:
 
 
 def _propagate(options: argparse.Namespace) -> None:
-    from interpix.propagation import propagate  # noqa: PLC0415 - heavy parts load when they are used
+    from interpix.propagation import propagate  # heavy parts load when they are used
 
     image = read_image(options.photo).raw
     values = propagate(_read_map(options.map), image, radius=options.radius, discount=options.discount)
@@ -217,8 +217,8 @@ def _read_map(path: Path) -> FloatArray:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    import interpix  # noqa: PLC0415 - heavy parts load when they are used
-    from interpix.comparison.specs import name_images  # noqa: PLC0415
+    import interpix  # heavy parts load when they are used
+    from interpix.comparison.specs import name_images
 
     photos = name_images(options.photos[0] if len(options.photos) == 1 else options.photos)
     masks = None if options.masks is None else find_masks(photos, options.masks)
@@ -237,7 +237,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _models(_options: argparse.Namespace) -> None:
-    from interpix.models.adapters.native import describe_models  # noqa: PLC0415
+    from interpix.models.adapters.native import describe_models
 
     print(describe_models())
 

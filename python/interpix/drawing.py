@@ -54,7 +54,7 @@ def new_axes(ax: "Axes | None" = None) -> "Axes":
     if ax is not None:
         return ax
     _require_matplotlib()
-    import matplotlib.pyplot as plt  # noqa: PLC0415 - matplotlib only when asked for
+    import matplotlib.pyplot as plt  # matplotlib only when asked for
 
     created: Axes = plt.subplots(layout="constrained")[1]
     return created
@@ -63,14 +63,14 @@ def new_axes(ax: "Axes | None" = None) -> "Axes":
 def new_figure(size: tuple[float, float]) -> "Figure":
     """An empty figure of this width and height in inches, of which pyplot knows nothing."""
     _require_matplotlib()
-    from matplotlib.figure import Figure  # noqa: PLC0415 - matplotlib only when asked for
+    from matplotlib.figure import Figure  # matplotlib only when asked for
 
     return Figure(figsize=size, layout="constrained")
 
 
 def _require_matplotlib() -> None:
     try:
-        import matplotlib as mpl  # noqa: F401, PLC0415 - optional
+        import matplotlib as mpl  # noqa: F401 - optional
     except ImportError as error:
         message = 'pictures need matplotlib: pip install "interpix[plot]"'
         raise MissingDependencyError(message) from error

@@ -53,7 +53,7 @@ class ProgressCounter:
 
 def _tqdm(label: str, unit: str, total: int | None) -> Any:
     try:
-        from tqdm.auto import tqdm  # noqa: PLC0415 - optional
+        from tqdm.auto import tqdm  # optional
     except ImportError:
         return None
     return tqdm(desc=label, total=total, unit=f" {unit}", dynamic_ncols=True)

@@ -155,7 +155,7 @@ class PixelGraph:
     def transition_matrix(self) -> scipy.sparse.csr_array:
         """P as ``scipy.sparse.csr_array``, (H W, H W): rows sum to 1, pixels are numbered row by row."""
         try:
-            from scipy.sparse import csr_array  # noqa: PLC0415 - optional
+            from scipy.sparse import csr_array  # optional
         except ImportError as error:
             msg = "transition_matrix() needs scipy: pip install scipy"
             raise MissingDependencyError(msg) from error

@@ -66,7 +66,7 @@ class Superpixels:
     def label(self, image: npt.NDArray[np.uint8]) -> IntArray:
         """Label map (H, W), labels 0 ... n-1, of an image (H, W, 3)."""
         try:
-            from skimage.segmentation import slic  # noqa: PLC0415 - optional
+            from skimage.segmentation import slic  # optional
         except ImportError as error:
             message = 'superpixels need scikit-image: pip install "interpix[segment]"'
             raise MissingDependencyError(message) from error

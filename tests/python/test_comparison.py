@@ -44,9 +44,9 @@ def masks():
     return {"one": left, "two": ~left}
 
 
-def test_every_score_is_what_the_measure_says_alone(model, photos, masks):
-    measures = ["insertion(steps=7)", "deletion(steps=7)", "dir(steps=7)", "sic(min_confidence=0)", "aic", "roc_auc"]
-    result = ix.compare(model, photos, [RISE, PATCHES], measures, masks)
+def test_every_score_is_what_the_metric_says_alone(model, photos, masks):
+    names = ["insertion(steps=7)", "deletion(steps=7)", "dir(steps=7)", "sic(min_confidence=0)", "aic", "roc_auc"]
+    result = ix.compare(model, photos, [RISE, PATCHES], names, masks)
     assert result.methods == (RISE, f"IProp({RISE})", PATCHES, f"IProp({PATCHES})")
     assert result.images == ("one", "two")
     made = {RISE: methods.RISE(40, (3, 4), baseline="zero"), PATCHES: methods.MoXIMap(regions="2x3", stop="all")}
@@ -65,11 +65,11 @@ def test_every_score_is_what_the_measure_says_alone(model, photos, masks):
             for label, attribution in ((method, plain), (f"IProp({method})", plain.propagate())):
                 entry = result.entry(name, label)
                 np.testing.assert_array_equal(entry.attribution.map, attribution.map)
-                for measure, one in alone.items():
-                    np.testing.assert_equal(entry.scores[measure].value, one.score(sample, attribution.map).value)
-    for measure in measures:
-        scores = [result.entry(name, RISE).scores[measure] for name in photos]
-        np.testing.assert_equal(result.table[RISE][measure], alone[measure].aggregate(scores).value)
+                for metric, one in alone.items():
+                    np.testing.assert_equal(entry.scores[metric].value, one.score(sample, attribution.map).value)
+    for metric in names:
+        scores = [result.entry(name, RISE).scores[metric] for name in photos]
+        np.testing.assert_equal(result.table[RISE][metric], alone[metric].aggregate(scores).value)
 
 
 def test_nothing_is_measured_twice(photos):
@@ -105,9 +105,9 @@ def test_a_run_goes_on_where_it_was(photos, tmp_path):
     def run(**options):
         model = ix.CallableClassifier(logits, name="mean", preprocess=preprocess)
         calls.clear()
-        measures = ["insertion(steps=5)", "sic", "pointing_game"]
+        metrics = ["insertion(steps=5)", "sic", "pointing_game"]
         mask = np.arange(24 * 30).reshape(SIZE) % 7 < 3
-        return ix.compare(model, photos, [PATCHES, RISE], measures, [mask, mask], folder=tmp_path, **options)
+        return ix.compare(model, photos, [PATCHES, RISE], metrics, [mask, mask], folder=tmp_path, **options)
 
     first = run()
     assert sum(calls) > 100
@@ -154,7 +154,7 @@ def test_names_of_images_methods_and_measures(model, tmp_path):
     result = ix.compare(model, tmp_path, own, {"fast": metrics.Insertion(steps=3)}, keep_maps=1)
     assert result.images == ("p0.png", "p1.png", "p2.png")
     assert result.methods == ("mine", "IProp(mine)")
-    assert list(result.measures) == ["fast"]
+    assert list(result.metrics) == ["fast"]
     assert result.entry("p0.png", "mine").attribution is not None
     assert result.entry("p1.png", "mine").attribution is None
     batch = np.random.default_rng(0).random((2, 3, *SIZE), np.float32)
@@ -167,14 +167,14 @@ def test_names_of_images_methods_and_measures(model, tmp_path):
 def test_table_wins_and_pandas(model, photos, masks):
     result = ix.compare(model, photos, [RISE], ["roc_auc", "insertion(steps=3)"], masks)
     values = [result.summary(name, "roc_auc").scores for name in result.methods]
-    means = [[result.summary(name, measure).value for measure in result.measures] for name in result.methods]
+    means = [[result.summary(name, metric).value for metric in result.metrics] for name in result.methods]
     best = np.max(means, axis=0)
     assert result.wins(f"IProp({RISE})", RISE, "roc_auc") == (
         int((values[1] > values[0]).sum()),
         int((values[1] != values[0]).sum()),
     )
     lines = str(result).splitlines()
-    with pytest.raises(ix.ArgumentError, match="`measure`: expected one of roc_auc"):
+    with pytest.raises(ix.ArgumentError, match="`metric`: expected one of roc_auc"):
         result.wins(RISE, RISE, "roc")
     assert lines[0].split() == ["method", "roc_auc", "↑", "insertion(steps=3)", "↑"]
     for line, name, row in zip(lines[1:], result.methods, means, strict=True):
@@ -392,16 +392,16 @@ def test_functions_get_the_users_own_model(photos):
         return image[target]
 
     batch = np.random.default_rng(0).random((1, 3, *SIZE), np.float32)
-    measure = metrics.Insertion(baseline="zero", steps=2)
+    metric = metrics.Insertion(baseline="zero", steps=2)
     with pytest.raises(ix.ArgumentError, match=r"whose preprocessing is known.*or use a baseline of"):
         ix.compare(module, batch, "gradient", "insertion")
-    ix.compare(module, batch, {"mine": method}, {"insertion": measure}, propagate=False)
+    ix.compare(module, batch, {"mine": method}, {"insertion": metric}, propagate=False)
     assert seen[0] is module
 
     def function(pictures):
         return pictures.mean((2, 3))
 
-    ix.compare(function, batch, {"mine": method}, {"insertion": measure}, propagate=False)
+    ix.compare(function, batch, {"mine": method}, {"insertion": metric}, propagate=False)
     assert seen[1] is function
 
 

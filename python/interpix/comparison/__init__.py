@@ -1,4 +1,4 @@
-"""Attribution methods compared by measures over images: one call, one table, one report."""
+"""Attribution methods compared by metrics over images: one call, one table, one report."""
 
 from interpix.comparison.result import Comparison, Entry
 from interpix.comparison.run import compare

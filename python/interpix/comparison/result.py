@@ -1,4 +1,4 @@
-"""The result of a comparison: scores of methods by measures, as a table, a picture, JSON and a report."""
+"""The result of a comparison: scores of methods by metrics, as a table, a picture, JSON and a report."""
 
 import html
 import os
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from interpix.comparison.specs import Measure
 from interpix.errors import MissingDependencyError, bad_value
+from interpix.metrics.base import AnyMetric
 from interpix.results.attribution import Attribution
 from interpix.results.scores import ImageScore, Summary, arrow, goodness
 
@@ -29,7 +29,7 @@ class Entry:
     Attributes:
         image: The image's name.
         method: The method's name.
-        scores: By measure.
+        scores: By metric.
         seconds: What the map took; for IProp, what propagating it took.
         attribution: The map; None if only its scores were kept.
     """
@@ -43,16 +43,16 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Methods compared by measures over images; what `interpix.compare` returns.
+    """Methods compared by metrics over images; what `interpix.compare` returns.
 
     Attributes:
         entries: One for each image and method, image by image.
-        measures: By name, in the table's order.
+        metrics: By name, in the table's order.
         provenance: Model, versions, options.
     """
 
     entries: tuple[Entry, ...]
-    measures: Mapping[str, Measure]
+    metrics: Mapping[str, AnyMetric]
     provenance: Mapping[str, Any]
 
     @cached_property
@@ -77,47 +77,46 @@ class Comparison:
             raise bad_value("image", f"one of {images} with one of {methods}", (image, method), "see .images, .methods")
         return found
 
-    def summary(self, method: str, measure: str) -> Summary:
-        """A measure of a method over all images: value, curve, how many were left out and why."""
-        self._check(method, measure)
-        scores = [entry.scores[measure] for entry in self.entries if entry.method == method]
-        return self.measures[measure].aggregate(scores)
+    def summary(self, method: str, metric: str) -> Summary:
+        """A metric of a method over all images: value, curve, how many were left out and why."""
+        self._check(method, metric)
+        scores = [entry.scores[metric] for entry in self.entries if entry.method == method]
+        return self.metrics[metric].aggregate(scores)
 
-    def wins(self, method: str, other: str, measure: str) -> tuple[int, int]:
+    def wins(self, method: str, other: str, metric: str) -> tuple[int, int]:
         """On how many images a method is better than another, and how many both have different scores of."""
-        self._check(method, measure)
-        self._check(other, measure)
+        self._check(method, metric)
+        self._check(other, metric)
         pairs = [
-            [self.entry(image, one).scores[measure].value for one in (method, other)]
+            [self.entry(image, one).scores[metric].value for one in (method, other)]
             for image in self.images
             if (image, method) in self._by_key and (image, other) in self._by_key
         ]
-        mine, others = goodness(pairs, self.measures[measure]).reshape(-1, 2).T
+        mine, others = goodness(pairs, self.metrics[metric]).reshape(-1, 2).T
         return int((mine > others).sum()), int((mine > others).sum() + (mine < others).sum())
 
-    def _check(self, method: str, measure: str) -> None:
+    def _check(self, method: str, metric: str) -> None:
         if method not in self.methods:
             raise bad_value("method", f"one of {', '.join(self.methods)}", repr(method), "see .methods")
-        if measure not in self.measures:
-            raise bad_value("measure", f"one of {', '.join(self.measures)}", repr(measure), "see .measures")
+        if metric not in self.metrics:
+            raise bad_value("metric", f"one of {', '.join(self.metrics)}", repr(metric), "see .metrics")
 
     @cached_property
     def table(self) -> Mapping[str, Mapping[str, float]]:
-        """The aggregate scores by method, then by measure; NaN where every image was left out."""
+        """The aggregate scores by method, then by metric; NaN where every image was left out."""
         return {
-            method: {measure: self.summary(method, measure).value for measure in self.measures}
-            for method in self.methods
+            method: {metric: self.summary(method, metric).value for metric in self.metrics} for method in self.methods
         }
 
-    def best(self, measure: str) -> float:
+    def best(self, metric: str) -> float:
         """The best aggregate score of any method; NaN if there is none."""
-        values = np.array([row[measure] for row in self.table.values()])
+        values = np.array([row[metric] for row in self.table.values()])
         if np.isnan(values).all():
             return float("nan")
-        return float(values[np.nanargmax(goodness(values, self.measures[measure]))])
+        return float(values[np.nanargmax(goodness(values, self.metrics[metric]))])
 
     def to_pandas(self, *, per_image: bool = False) -> Any:
-        """The table as a pandas DataFrame: methods in rows, measures in columns.
+        """The table as a pandas DataFrame: methods in rows, metrics in columns.
 
         Args:
             per_image: A row for each image and method instead, NaN where an image was left out.
@@ -126,7 +125,7 @@ class Comparison:
             MissingDependencyError: pandas is not installed.
         """
         try:
-            import pandas as pd  # noqa: PLC0415 - optional
+            import pandas as pd  # optional
         except ImportError as error:
             raise MissingDependencyError("the table as a DataFrame needs pandas: pip install pandas") from error
         if not per_image:
@@ -135,11 +134,11 @@ class Comparison:
             {"image": entry.image, "method": entry.method, **{name: one.value for name, one in entry.scores.items()}}
             for entry in self.entries
         ]
-        return pd.DataFrame(rows, columns=["image", "method", *self.measures]).set_index(["image", "method"])
+        return pd.DataFrame(rows, columns=["image", "method", *self.metrics]).set_index(["image", "method"])
 
     def __str__(self) -> str:
         """The table as text: arrows say which way is better, * marks the best of a column."""
-        header = ["method", *(f"{name} {arrow(measure)}" for name, measure in self.measures.items())]
+        header = ["method", *(f"{name} {arrow(metric)}" for name, metric in self.metrics.items())]
         rows = [header, *([method, *self._cells(method)] for method in self.methods)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -147,7 +146,7 @@ class Comparison:
 
     def __repr__(self) -> str:
         """One line for people."""
-        counts = f"{len(self.methods)} methods by {len(self.measures)} measures over {len(self.images)} images"
+        counts = f"{len(self.methods)} methods by {len(self.metrics)} metrics over {len(self.images)} images"
         return f"<Comparison of {counts}; print it for the table>"
 
     def _repr_html_(self) -> str:
@@ -156,7 +155,7 @@ class Comparison:
 
     def to_html(self) -> str:
         """The table as HTML, the best of each column in bold, with a note on what was left out."""
-        head = "".join(f"<th>{html.escape(name)} {arrow(one)}</th>" for name, one in self.measures.items())
+        head = "".join(f"<th>{html.escape(name)} {arrow(one)}</th>" for name, one in self.metrics.items())
         rows = "".join(
             f"<tr><td>{html.escape(method)}</td>{''.join(map(_html_cell, self._cells(method)))}</tr>"
             for method in self.methods
@@ -166,9 +165,9 @@ class Comparison:
         return table + (f"<ul>{note}</ul>" if note else "")
 
     def left_out(self) -> list[str]:
-        """Which measures have no score of some images, for which methods, how many, and why."""
+        """Which metrics have no score of some images, for which methods, how many, and why."""
         methods: dict[str, list[str]] = {}
-        for name in self.measures:
+        for name in self.metrics:
             for method in self.methods:
                 summary = self.summary(method, name)
                 reasons = "; ".join(f"{count}: {reason}" for reason, count in summary.skipped.items())
@@ -185,7 +184,7 @@ class Comparison:
 
     def _cells(self, method: str) -> list[str]:
         row = self.table[method]
-        return [f"{row[name]:.4g}" + ("*" if row[name] == self.best(name) else "") for name in self.measures]
+        return [f"{row[name]:.4g}" + ("*" if row[name] == self.best(name) else "") for name in self.metrics]
 
     def plot(self, image: str | None = None, *, figure: "Figure | None" = None) -> "Figure":
         """Methods as rows: photo, map, propagated map, scores; needs matplotlib and an image whose maps were kept.
@@ -194,7 +193,7 @@ class Comparison:
             image: The image's name; None: the first one.
             figure: To draw on; None: a new one.
         """
-        from interpix.plots import plot_methods  # noqa: PLC0415 - matplotlib only when asked for
+        from interpix.plots import plot_methods  # matplotlib only when asked for
 
         name = next(iter(self.images), None) if image is None else image
         found = [entry for entry in self.entries if entry.image == name]
@@ -210,8 +209,7 @@ class Comparison:
                 method: {name: _number(value) for name, value in row.items()} for method, row in self.table.items()
             },
             "summaries": {
-                method: {name: _summary(self.summary(method, name)) for name in self.measures}
-                for method in self.methods
+                method: {name: _summary(self.summary(method, name)) for name in self.metrics} for method in self.methods
             },
             "images": [
                 {
@@ -231,7 +229,7 @@ class Comparison:
         Returns:
             The path of the page.
         """
-        from interpix.report import write_report  # noqa: PLC0415 - matplotlib only when asked for
+        from interpix.report import write_report  # matplotlib only when asked for
 
         return write_report(self, Path(folder))
 

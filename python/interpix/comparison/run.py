@@ -1,4 +1,4 @@
-"""`compare`: every method asked about every image, with and without IProp, and scored by every measure."""
+"""`compare`: every method asked about every image, with and without IProp, and scored by every metric."""
 
 import dataclasses
 import os
@@ -13,7 +13,6 @@ import numpy as np
 from interpix import _core
 from interpix.comparison.result import Comparison, Entry
 from interpix.comparison.specs import (
-    Measure,
     mask_as_seen,
     name_images,
     one_each,
@@ -27,7 +26,7 @@ from interpix.comparison.store import Store, fingerprint
 from interpix.errors import bad_value
 from interpix.images import LoadedImage, read_image
 from interpix.methods.propagated import Propagated
-from interpix.metrics.randomization import ModelRandomization
+from interpix.metrics.base import AnyMetric, MethodMetric
 from interpix.metrics.sample import Sample
 from interpix.metrics.shared_scores import score_map
 from interpix.models import as_classifier
@@ -49,16 +48,16 @@ class _Photo:
     Attributes:
         name: Its name.
         sample: The image with the model, prepared and asked about once for all methods and metrics.
-        known: The fingerprint of what its maps depend on besides the method; None if nothing is kept.
+        origin: The fingerprint of what its maps depend on besides the method; None if nothing is kept.
     """
 
     name: str
     sample: Sample
-    known: str | None
+    origin: str | None
 
     def key(self, *parts: Any) -> str | None:
         """The name under which what depends on this image and on `parts` is kept."""
-        return None if self.known is None else fingerprint(self.known, *parts)
+        return None if self.origin is None else fingerprint(self.origin, *parts)
 
 
 def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four have a default
@@ -76,7 +75,7 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     seed: int = 0,
     progress: bool = False,
 ) -> Comparison:
-    """Compares attribution methods by measures over images, each method with and without IProp.
+    """Compares attribution methods by metrics over images, each method with and without IProp.
 
     >>> model = lambda batch: batch.sum(axis=(2, 3))
     >>> image = np.zeros((3, 4, 6), np.float32)
@@ -99,13 +98,13 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
         propagate: Score IProp of each method, too.
         folder: Where each map, and then its scores, are written as soon as they are known. What is there already is
             read, not computed again: maps for the same model, image, target and method, scores for the same map, mask,
-            seed and measures. So a run that was interrupted goes on, and other measures find the maps. A function of
+            seed and metrics. So a run that was interrupted goes on, and other metrics find the maps. A function of
             the user's is taken for the same model if it gives the same answers. Maps of functions and of Captum's
             objects are not kept: what these do cannot be told from outside. An object of the user's own class with
             its `explain` is the same as long as its class has the same name and its fields the same values.
         keep_maps: Of how many images the result holds the maps, too, for pictures.
-        batch_size: The greatest number of pictures in one call of the model by a measure.
-        seed: Of the measures' random choices.
+        batch_size: The greatest number of pictures in one call of the model by a metric.
+        seed: Of the metrics' random choices.
         progress: Show the number of maps on stderr.
 
     Raises:
@@ -114,8 +113,8 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
             `comparison` holds what was found until then.
     """
     classifier = as_classifier(model)
-    explainers, measures, named = read_methods(methods), read_metrics(metrics), name_images(images)
-    annotations = read_masks(one_each("masks", masks, named), measures)
+    explainers, metrics, named = read_methods(methods), read_metrics(metrics), name_images(images)
+    annotations = read_masks(one_each("masks", masks, named), metrics)
     goals = read_targets(one_each("targets", targets, named), classifier)
     doubled = [name for name in explainers if propagate and f"IProp({name})" in explainers]
     if doubled:
@@ -125,19 +124,19 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     provenance = {
         **origin,
         "methods": {name: options_of(one) for name, one in explainers.items()},
-        "measures": {name: options_of(one) for name, one in measures.items()},
+        "metrics": {name: options_of(one) for name, one in metrics.items()},
         "propagate": propagate,
         "seed": seed,
         "interpix": _core.__version__,
         "numpy": np.__version__,
     }
     store = Store(None if folder is None else Path(folder))
-    runner = _Runner(explainers, measures, store, propagate)
+    runner = _Runner(explainers, metrics, store, propagate)
     entries: list[Entry] = []
-    spread = sum(not isinstance(one, Propagated) for one in explainers.values()) if propagate else 0
+    propagated = sum(not isinstance(one, Propagated) for one in explainers.values()) if propagate else 0
     try:
         with ProgressCounter(
-            "compare", "maps", enabled=progress, total=len(named) * (len(explainers) + spread)
+            "compare", "maps", enabled=progress, total=len(named) * (len(explainers) + propagated)
         ) as counter:
             for index, (name, image) in enumerate(named.items()):
                 loaded = read_image(image)
@@ -149,14 +148,14 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
                     batch_size=batch_size,
                     seed=seed,
                 )
-                known = None if folder is None else _what_maps_depend_on(origin, loaded, sample)
-                for entry in runner.entries(_Photo(name, sample, known), keep=index < keep_maps):
+                depends = None if folder is None else _what_maps_depend_on(origin, loaded, sample)
+                for entry in runner.entries(_Photo(name, sample, depends), keep=index < keep_maps):
                     entries.append(entry)
                     counter.add(1)
     except BaseException as error:
-        error.comparison = Comparison(tuple(entries), measures, provenance)  # type: ignore[attr-defined]
+        error.comparison = Comparison(tuple(entries), metrics, provenance)  # type: ignore[attr-defined]
         raise
-    return Comparison(tuple(entries), measures, provenance)
+    return Comparison(tuple(entries), metrics, provenance)
 
 
 def _what_maps_depend_on(origin: Mapping[str, Any], loaded: LoadedImage, sample: Sample) -> str | None:
@@ -175,18 +174,19 @@ class _Runner:
     """What is asked about each image."""
 
     explainers: Mapping[str, Explainer]
-    measures: Mapping[str, Measure]
+    metrics: Mapping[str, AnyMetric]
     store: Store
     propagate: bool
 
     def entries(self, photo: _Photo, *, keep: bool) -> Iterator[Entry]:
         """All methods' entries of one image, IProp of each after it."""
         for name, explainer in self.explainers.items():
-            plain = self._map(photo, explainer, None)
-            yield self._entry(photo, name, explainer, plain, keep=keep)
+            found = self._map(photo, explainer, None)
+            yield self._entry(photo, name, explainer, found, keep=keep)
             if self.propagate and not isinstance(explainer, Propagated):
-                spread = Propagated(explainer)
-                yield self._entry(photo, f"IProp({name})", spread, self._map(photo, spread, plain), keep=keep)
+                propagated = Propagated(explainer)
+                after = self._map(photo, propagated, found)
+                yield self._entry(photo, f"IProp({name})", propagated, after, keep=keep)
 
     def _map(self, photo: _Photo, explainer: Explainer, before: Attribution | None) -> Attribution:
         """One method's map with the seconds that it took; a propagated one is made from the map `before`."""
@@ -203,7 +203,7 @@ class _Runner:
 
     def _entry(self, photo: _Photo, name: str, explainer: Explainer, found: Attribution, *, keep: bool) -> Entry:
         """One map with its scores."""
-        key = photo.key(explainer, photo.sample.annotation, photo.sample.seed, self.measures)
+        key = photo.key(explainer, photo.sample.annotation, photo.sample.seed, self.metrics)
         scores = self.store.load_scores(key)
         if scores is None:
             scores = self._scores(photo, explainer, found)
@@ -211,19 +211,15 @@ class _Runner:
         return Entry(photo.name, name, scores, found.provenance["seconds"], found if keep else None)
 
     def _scores(self, photo: _Photo, explainer: Explainer, attribution: Attribution) -> dict[str, ImageScore]:
-        def blind(measure: Measure) -> bool:
-            return photo.sample.annotation is None and getattr(measure, "needs_annotation", False)
+        def blind(metric: AnyMetric) -> bool:
+            return photo.sample.annotation is None and getattr(metric, "needs_annotation", False)
 
-        maps = {
-            name: one
-            for name, one in self.measures.items()
-            if not isinstance(one, ModelRandomization) and not blind(one)
-        }
+        maps = {name: one for name, one in self.metrics.items() if not isinstance(one, MethodMetric) and not blind(one)}
         scores = score_map(photo.sample, attribution.map, maps)
-        for name, measure in self.measures.items():
-            if isinstance(measure, ModelRandomization):
-                scores[name] = measure.score_method(photo.sample, explainer, attribution.map)
-            elif blind(measure):
-                better = measure.higher_is_better
-                scores[name] = ImageScore(measure.name, float("nan"), better, skipped="there is no mask")
-        return {name: scores[name] for name in self.measures}
+        for name, metric in self.metrics.items():
+            if isinstance(metric, MethodMetric):
+                scores[name] = metric.score_method(photo.sample, explainer, attribution.map)
+            elif blind(metric):
+                better = metric.higher_is_better
+                scores[name] = ImageScore(metric.name, float("nan"), better, skipped="there is no mask")
+        return {name: scores[name] for name in self.metrics}

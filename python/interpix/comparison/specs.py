@@ -1,4 +1,4 @@
-"""Methods, measures and images as a comparison takes them: names, objects, or a dict with names of one's own."""
+"""Methods, metrics and images as a comparison takes them: names, objects, or a dict with names of one's own."""
 
 import ast
 import dataclasses
@@ -19,7 +19,7 @@ from interpix.methods import METHODS
 from interpix.methods.propagated import Propagated, as_explainer
 from interpix.metrics import METRICS
 from interpix.metrics.annotation import annotation_as_seen
-from interpix.metrics.base import Metric
+from interpix.metrics.base import AnyMetric, MethodMetric, Metric
 from interpix.metrics.randomization import ModelRandomization
 from interpix.models.protocol.classifier import Classifier
 from interpix.models.protocol.targets import resolve_target
@@ -27,7 +27,6 @@ from interpix.options import fields_as_json
 from interpix.question import Explainer
 
 __all__ = [
-    "Measure",
     "make",
     "mask_as_seen",
     "name_images",
@@ -39,12 +38,9 @@ __all__ = [
     "read_targets",
 ]
 
-Measure = Metric | ModelRandomization
-"""A measure of maps, or of methods."""
-
 _Made = TypeVar("_Made")
 
-_MEASURES: Mapping[str, Callable[..., Measure]] = {**METRICS, ModelRandomization.name: ModelRandomization}
+_ALL_METRICS: Mapping[str, Callable[..., AnyMetric]] = {**METRICS, ModelRandomization.name: ModelRandomization}
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
@@ -57,31 +53,31 @@ def read_methods(methods: Any) -> dict[str, Explainer]:
     return _by_name("methods", methods, read)
 
 
-def read_metrics(metrics: Any) -> dict[str, Measure]:
-    """Measures by name, from names, objects, or a dict of them."""
+def read_metrics(metrics: Any) -> dict[str, AnyMetric]:
+    """Metrics by name, from names, objects, or a dict of them."""
 
-    def read(one: Any) -> Measure:
+    def read(one: Any) -> AnyMetric:
         if isinstance(one, str):
-            return make("metrics", one, _MEASURES)
-        if isinstance(one, Metric | ModelRandomization) and not isinstance(one, type):
+            return make("metrics", one, _ALL_METRICS)
+        if isinstance(one, Metric | MethodMetric) and not isinstance(one, type):
             return one
         raise bad_type("metrics", "names or objects of interpix.metrics", one, 'use "insertion", for example')
 
     return _by_name("metrics", metrics, read)
 
 
-def make(argument: str, text: str, known: Mapping[str, Callable[..., _Made]]) -> _Made:
+def make(argument: str, text: str, registry: Mapping[str, Callable[..., _Made]]) -> _Made:
     """An object from its name, with options in brackets if there are any.
 
     >>> make("methods", "rise(count=500, grid=(5, 5))", METHODS).count
     500
     """
     match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text, re.DOTALL)
-    if match is None or match[1] not in known:
-        near = difflib.get_close_matches(text, known, n=3) or list(known)
+    if match is None or match[1] not in registry:
+        near = difflib.get_close_matches(text, registry, n=3) or list(registry)
         raise bad_value(argument, "the name of one", repr(text), f"use {', '.join(near)}")
     try:
-        return known[match[1]](**_options(match[2] or ""))
+        return registry[match[1]](**_options(match[2] or ""))
     except InterpixError:
         raise
     except (ValueError, TypeError, SyntaxError) as error:
@@ -156,9 +152,9 @@ def read_targets(targets: Mapping[str, Any], classifier: Classifier) -> dict[str
     return read
 
 
-def read_masks(masks: Mapping[str, Any], measures: Mapping[str, Measure]) -> dict[str, Any]:
-    """The same masks, once it is sure that files are there, and that there is one if a measure needs it."""
-    needs = [name for name, one in measures.items() if getattr(one, "needs_annotation", False)]
+def read_masks(masks: Mapping[str, Any], metrics: Mapping[str, AnyMetric]) -> dict[str, Any]:
+    """The same masks, once it is sure that files are there, and that there is one if a metric needs it."""
+    needs = [name for name, one in metrics.items() if getattr(one, "needs_annotation", False)]
     if needs and all(mask is None for mask in masks.values()):
         raise bad_value(
             "masks", f"a mask of the object for {needs[0]}", "none", "pass one for each image, or leave it out"
@@ -170,7 +166,7 @@ def read_masks(masks: Mapping[str, Any], measures: Mapping[str, Measure]) -> dic
 
 
 def options_of(one: Any) -> Any:
-    """A method's or measure's options as plain JSON values; its class if it does not say."""
+    """A method's or metric's options as plain JSON values; its class if it does not say."""
     if isinstance(one, Propagated):
         return {"method": options_of(one.method), "radius": one.radius, "discount": one.discount}
     name = str(getattr(one, "name", type(one).__name__))

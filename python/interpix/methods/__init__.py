@@ -2,6 +2,7 @@
 
 A method is a small object with its options; `explain` asks any model that `interpix.MoXI` takes:
 
+>>> import numpy as np
 >>> model = lambda batch: batch.sum(axis=(2, 3))
 >>> result = RISE(count=50, grid=(2, 3), baseline="zero").explain(model, np.ones((3, 4, 6), np.float32), target=1)
 >>> result.map.shape, result.target
@@ -11,8 +12,6 @@ docs/methods.md lists them with their settings.
 """
 
 from collections.abc import Mapping
-
-import numpy as np  # noqa: F401 - for the example
 
 from interpix.methods.attention_rollout import AttentionRollout
 from interpix.methods.base import Method

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np  # noqa: F401 - for the examples
-
 from interpix.methods.base import Facts, Map, MapMethod, torch_classifier
 from interpix.question import Question
 
@@ -20,6 +18,7 @@ class AttentionRollout(MapMethod):
 
     Where attention is uniform over 5 tokens, the class token gives half of a fifth to each patch:
 
+    >>> import numpy as np
     >>> import torch
     >>> from torchvision.models import VisionTransformer
     >>> sizes = {"num_layers": 1, "num_heads": 1, "hidden_dim": 8, "mlp_dim": 8, "num_classes": 2}
@@ -35,6 +34,6 @@ class AttentionRollout(MapMethod):
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:
         classifier = torch_classifier(question, self.name)
-        from interpix.methods.activation_maps import attention_rollout  # noqa: PLC0415 - torch only when it is used
+        from interpix.methods.activation_maps import attention_rollout  # torch only when it is used
 
         return attention_rollout(classifier, question.tensor)

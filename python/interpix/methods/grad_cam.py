@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np  # noqa: F401 - for the examples
-
 from interpix.errors import bad_type
 from interpix.methods.base import Facts, Map, MapMethod, Output, check_output
 from interpix.methods.gradients import differentiable
@@ -37,7 +35,7 @@ class _CAM(MapMethod):
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:
         model = differentiable(question, self.name, self.output)
-        from interpix.methods.activation_maps import class_activation_map  # noqa: PLC0415 - torch only when it is used
+        from interpix.methods.activation_maps import class_activation_map  # torch only when it is used
 
         values, layer = class_activation_map(model, question.tensor, self.layer, self._weights)
         return values, {"layer": layer}
@@ -49,6 +47,7 @@ class GradCAM(_CAM):
 
     One layer that sums the channels, and a head that takes its mean: the map is the layer's, divided by 8 pixels.
 
+    >>> import numpy as np
     >>> import torch
     >>> layer = torch.nn.Conv2d(3, 2, 1, bias=False)
     >>> _ = torch.nn.init.ones_(layer.weight)
@@ -77,6 +76,7 @@ class GradCAMPlusPlus(_CAM):
 
     As in `GradCAM`, the map is the layer's; here its sum is 84, and g = 1/8 in each of 8 pixels:
 
+    >>> import numpy as np
     >>> import torch
     >>> layer = torch.nn.Conv2d(3, 2, 1, bias=False)
     >>> _ = torch.nn.init.ones_(layer.weight)

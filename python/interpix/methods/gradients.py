@@ -101,6 +101,6 @@ def differentiable(question: Question, method: str, output: Output, batch_size: 
         ArgumentError: The model is no torch module.
     """
     classifier = torch_classifier(question, method)
-    from interpix.methods.differentiable import Differentiable  # noqa: PLC0415 - torch only when it is used
+    from interpix.methods.differentiable import Differentiable  # torch only when it is used
 
     return Differentiable(classifier, question.target, output, batch_size)

@@ -42,7 +42,7 @@ class LIME(RandomSuperpixels):
 
     def _values(self, on: BoolArray, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         try:
-            from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - optional
+            from sklearn.linear_model import LogisticRegression  # optional
         except ImportError as error:
             message = 'LIME needs scikit-learn: pip install "interpix[lime]"'
             raise MissingDependencyError(message) from error

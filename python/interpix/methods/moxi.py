@@ -4,8 +4,6 @@ import abc
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np  # noqa: F401 - for the examples
-
 from interpix.absence import AbsenceInput, read_absence
 from interpix.checks import check_positive
 from interpix.methods.base import Method
@@ -75,6 +73,7 @@ class Shapley(_Game):
 
     A model that sums gives each patch its own sum:
 
+    >>> import numpy as np
     >>> model = lambda batch: batch.sum(axis=(2, 3))
     >>> image = np.arange(8, dtype=np.float32).reshape(2, 4) * np.ones((3, 1, 1), np.float32)
     >>> Shapley(regions="1x2", sampler="exact", reward="logit").explain(model, image, target=1).map
@@ -112,6 +111,7 @@ class Shapley(_Game):
 class MoXIOneShot(_Game):
     """MoXI(-): what each patch does alone, without interactions (`interpix.MoXI.one_shot`).
 
+    >>> import numpy as np
     >>> model = lambda batch: batch.sum(axis=(2, 3))
     >>> image = np.arange(8, dtype=np.float32).reshape(2, 4) * np.ones((3, 1, 1), np.float32)
     >>> MoXIOneShot(regions="1x2", reward="logit").explain(model, image, target=1).map
@@ -145,6 +145,7 @@ class MoXIMap(_Game):
 
     The right half has the greater sum, and comes first:
 
+    >>> import numpy as np
     >>> model = lambda batch: batch.sum(axis=(2, 3))
     >>> image = np.arange(8, dtype=np.float32).reshape(2, 4) * np.ones((3, 1, 1), np.float32)
     >>> MoXIMap(regions="1x2", reward="logit", stop="all").explain(model, image, target=1).map

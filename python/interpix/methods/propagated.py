@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np  # noqa: F401 - for the example
-
 from interpix.arrays import to_numpy
 from interpix.errors import bad_type, bad_value
 from interpix.images import ImageInput
@@ -85,6 +83,7 @@ class Propagated:
 def propagated(method: Any, radius: int | None = None, discount: float = 0.99) -> Propagated:
     """IProp on top of any method: an object with `explain`, like the method itself.
 
+    >>> import numpy as np
     >>> model = lambda batch: batch.sum(axis=(2, 3))
     >>> method = propagated(lambda model, image, target: image[target], radius=1)
     >>> method.explain(model, np.ones((3, 4, 6), np.float32), target=1).method
@@ -124,7 +123,7 @@ def _ask_captum(method: Any) -> _Ask:
     def ask(_: Any, question: Question) -> Any:
         if not is_torch(question.classifier):
             return method.attribute(question.tensor[None].copy(), target=question.target)
-        from interpix.methods.differentiable import Differentiable  # noqa: PLC0415 - torch only when it is used
+        from interpix.methods.differentiable import Differentiable  # torch only when it is used
 
         model = Differentiable(question.classifier, question.target, "logit", None)
         with model.net.recording():

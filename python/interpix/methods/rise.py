@@ -162,7 +162,7 @@ def _device(question: Question) -> tuple[Callable[[npt.NDArray[Any]], Any], Call
     classifier = question.classifier
     if not is_torch(classifier):
         return lambda array: array, lambda pictures: np.asarray(classifier.logits(pictures), np.float64)
-    import torch  # noqa: PLC0415 - only when it is used
+    import torch  # only when it is used
 
     def place(array: npt.NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(np.array(array, np.float32)).to(classifier.device)

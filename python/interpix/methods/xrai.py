@@ -53,7 +53,7 @@ class XRAI(MapMethod):
     def _attribute(self, question: Question) -> tuple[Map, Facts]:
         model = differentiable(question, self.name, self.output, self.batch_size)
         try:
-            from saliency import core  # noqa: PLC0415 - optional
+            from saliency import core  # optional
         except ImportError as error:
             raise MissingDependencyError('XRAI needs saliency: pip install "interpix[xrai]"') from error
         image, picture = question.tensor, question.image.astype(np.float64)

@@ -1,7 +1,8 @@
-"""Measures of attribution maps: how faithful they are, and whether they point at the object.
+"""Metrics of attribution maps: how faithful they are, and whether they point at the object.
 
-A `Sample` is an image with its model; a measure scores a map of it, and aggregates the scores of many images:
+A `Sample` is an image with its model; a metric scores a map of it, and aggregates the scores of many images:
 
+>>> import numpy as np
 >>> model = lambda batch: batch.sum(axis=(2, 3))
 >>> sample = Sample.of(model, np.ones((3, 4, 6), np.float32), annotation=[(0, 0, 3, 4)])
 >>> RocAuc().score(sample, np.arange(24).reshape(4, 6)[:, ::-1]).value
@@ -11,8 +12,6 @@ docs/metrics.md defines each one.
 """
 
 from collections.abc import Callable, Mapping
-
-import numpy as np  # noqa: F401 - for the example
 
 from interpix.masks import boxes_mask
 from interpix.metrics.accuracy import PatchTrace, accuracy_curve, rank_patches, trace_explanation, trace_patches
@@ -95,4 +94,4 @@ METRICS: Mapping[str, Callable[[], Metric]] = {
         AdversarialAccuracy,
     )
 }
-"""The measures of maps by name, with the papers' settings as defaults."""
+"""The metrics of maps by name, with the papers' settings as defaults."""

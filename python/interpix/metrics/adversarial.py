@@ -49,9 +49,9 @@ def l2_pgd(
         steps: How many.
         seed: Start at a random point of the ball; None: at the picture itself.
     """
-    import torch  # noqa: PLC0415 - optional
+    import torch  # optional
 
-    from interpix.models.torch.module import TorchModule  # noqa: PLC0415 - torch only when it is used
+    from interpix.models.torch.module import TorchModule  # torch only when it is used
 
     if radius < 0 or step_size < 0 or steps < 0:
         got = (radius, step_size, steps)
@@ -102,7 +102,7 @@ def trace_adversarial(
 
 def _random_point(like: "torch.Tensor", radius: float, seed: int) -> "torch.Tensor":
     """A direction drawn uniformly, at a distance drawn uniformly from 0 ... `radius`."""
-    import torch  # noqa: PLC0415 - optional
+    import torch  # optional
 
     # On the CPU, so that the point is the same on every device.
     generator = torch.Generator().manual_seed(seed)

@@ -1,19 +1,20 @@
 """What all metrics share: how a map is read, and what scores it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import describe, to_numpy
 from interpix.errors import bad_value
+from interpix.question import Explainer
 from interpix.results.scores import ImageScore, Summary
 
 if TYPE_CHECKING:
     from interpix.metrics.sample import Sample
 
-__all__ = ["Metric", "mid_ranks", "read_attribution"]
+__all__ = ["AnyMetric", "MethodMetric", "Metric", "mid_ranks", "read_attribution"]
 
 
 @runtime_checkable
@@ -37,6 +38,33 @@ class Metric(Protocol):
     def aggregate(self, scores: Sequence[ImageScore]) -> Summary:
         """One number for the scores of many images."""
         ...
+
+
+@runtime_checkable
+class MethodMetric(Protocol):
+    """A metric of a method, which makes further maps for it, and not of one map alone."""
+
+    @property
+    def name(self) -> str:
+        """For tables and results."""
+        ...
+
+    @property
+    def higher_is_better(self) -> bool | None:
+        """How to read it; None: the nearer to 0, the better."""
+        ...
+
+    def score_method(self, sample: "Sample", method: Explainer, attribution: Any) -> ImageScore:
+        """The score of a method on one image, of which it made one attribution map (H, W) already."""
+        ...
+
+    def aggregate(self, scores: Sequence[ImageScore]) -> Summary:
+        """One number for the scores of many images."""
+        ...
+
+
+AnyMetric: TypeAlias = Metric | MethodMetric
+"""A metric of maps, or of methods."""
 
 
 def mid_ranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -68,7 +68,7 @@ def corrupt(
         cure = "take a model with a larger input"
         raise bad_value("pixels", f"at least {_LEAST_SIDE} rows and columns", describe(pixels), cure)
     try:
-        import imagecorruptions  # noqa: PLC0415 - optional, and slow to import
+        import imagecorruptions  # optional, and slow to import
     except ImportError as error:
         raise MissingDependencyError(
             'corruptions need imagecorruptions: pip install "interpix[corruptions]"'

@@ -116,7 +116,7 @@ def trace_information(
     seeds = seed_mask(sample.size, fraction=fraction, seed=sample.seed)
     shown = [seeds, *(seeds | (values >= np.quantile(values, 1 - step)) for step in steps)]
     pictures = [*(blur_between(sample.pixels, mask) for mask in shown), sample.pixels]
-    # Pillow lets go of the interpreter while it encodes, which is most of the time of the whole measure.
+    # Pillow lets go of the interpreter while it encodes, which is most of the time of the whole metric.
     with ThreadPoolExecutor() as pool:
         sizes = list(pool.map(webp_bytes, pictures))
     size = sample.batch_size

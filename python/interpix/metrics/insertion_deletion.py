@@ -162,7 +162,7 @@ class DeletionInsertionRatio:
         return self.combine(deletion.score(sample, attribution), insertion.score(sample, attribution))
 
     def terms(self) -> tuple[Deletion, Insertion]:
-        """The two measures that it is the ratio of."""
+        """The two metrics that it is the ratio of."""
         return Deletion(self.preset, steps=self.steps), Insertion(self.preset, steps=self.steps)
 
     def combine(self, deletion: ImageScore, insertion: ImageScore) -> ImageScore:

@@ -1,4 +1,4 @@
-"""Accuracy curves of a map's patches as measures: absent, corrupted or attacked ones, most important first.
+"""Accuracy curves of a map's patches as metrics: absent, corrupted or attacked ones, most important first.
 
 A map ranks the patches by its mean over each; whether the answer is still (or already) the target is then traced
 patch by patch. MoXI's paper draws these curves of every method it compares with.
@@ -29,7 +29,7 @@ __all__ = ["AccuracyDeletion", "AccuracyInsertion", "AdversarialAccuracy", "Corr
 
 @dataclass(frozen=True)
 class _PatchCurve(abc.ABC):
-    """What the four measures share.
+    """What the four metrics share.
 
     Attributes:
         regions: The patches, as in `interpix.MoXI`.
@@ -194,7 +194,7 @@ class AdversarialAccuracy(_PatchCurve):
     def _traces(self, sample: Sample, ranking: IntArray, labels: IntArray) -> list[PatchTrace]:
         classifier = sample.classifier
         if not is_torch(classifier):
-            cure = "leave the adversarial measure out"
+            cure = "leave the adversarial metric out"
             raise bad_value("model", "a torch module, which can be attacked", f"`{classifier.name}`", cure)
         trace = trace_adversarial(
             sample,

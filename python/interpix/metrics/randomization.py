@@ -49,7 +49,7 @@ def reinitialize(module: "torch.nn.Module", seed: int) -> "torch.nn.Module":
     Layers are initialized in torch's way. Parameters that belong to no layer that can do so, such as class token
     and position embedding, are drawn from a normal distribution of standard deviation 0.02.
     """
-    import torch  # noqa: PLC0415 - optional
+    import torch  # optional
 
     fresh = copy.deepcopy(module)
     with torch.random.fork_rng(), torch.no_grad():
@@ -94,7 +94,7 @@ def model_randomization(
 
 @dataclass(frozen=True)
 class ModelRandomization:
-    """The sanity check as a measure of a method, not of a map; torch modules only.
+    """The sanity check as a metric of a method, not of a map; torch modules only.
 
     A map that does not look at the model does not change with it:
 

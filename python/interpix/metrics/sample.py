@@ -1,4 +1,4 @@
-"""One image, ready to be measured: what every measure and every method's map of it share."""
+"""One image, ready to be measured: what every metric and every method's map of it share."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ class Sample(Question):
             annotation: Where the object is, in the picture as the model sees it: a bool mask (H, W), or
                 boxes (left, top, right, bottom) in pixels, right and bottom exclusive.
             batch_size: The greatest number of pictures in one call of the model.
-            seed: Of the random choices of all measures of this image.
+            seed: Of the random choices of all metrics of this image.
         """
         check_positive("batch_size", batch_size)
         question = Question.of(model, image, target)

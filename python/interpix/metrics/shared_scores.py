@@ -1,4 +1,4 @@
-"""Several measures of one map at once: what two of them need is measured once."""
+"""Several metrics of one map at once: what two of them need is measured once."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ _KNOWN = (Insertion, Deletion, DeletionInsertionRatio, AccuracyInformation, Soft
 
 
 def score_map(sample: Sample, attribution: Any, metrics: Mapping[str, Metric]) -> dict[str, ImageScore]:
-    """What each of several measures says to one map (H, W) of one image, as each would say alone.
+    """What each of several metrics says to one map (H, W) of one image, as each would say alone.
 
     AIC and SIC look at the same pictures, and DIR is made of a deletion and an insertion score: shared, they take half
     of the model's time.

@@ -74,7 +74,7 @@ class Attribution(Result):
 
     def propagate(self, *, radius: int | None = None, discount: float = 0.99) -> "Attribution":
         """The same with the map propagated over the image: see `interpix.propagate`."""
-        from interpix.propagation import propagate  # noqa: PLC0415 - only when asked for
+        from interpix.propagation import propagate  # only when asked for
 
         return propagate(self, radius=radius, discount=discount)
 
@@ -88,7 +88,7 @@ class Attribution(Result):
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draws the map in its raw values over the gray image; needs matplotlib."""
-        from interpix.plots import plot_map  # noqa: PLC0415 - matplotlib only when asked for
+        from interpix.plots import plot_map  # matplotlib only when asked for
 
         ax = plot_map(self.map, image=self.image, ax=ax)
         ax.set_title(f"{self.method}: {self.name_of(self.target)}")

@@ -91,7 +91,7 @@ class Result(abc.ABC):
     def _repr_html_(self) -> str:
         """The picture in a notebook; only text where matplotlib is missing."""
         try:
-            from matplotlib.figure import Figure  # noqa: PLC0415 - optional
+            from matplotlib.figure import Figure  # optional
         except ImportError:
             return html.escape(repr(self))
         figure = Figure(figsize=(5, 5), layout="constrained")

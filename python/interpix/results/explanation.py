@@ -131,7 +131,7 @@ class Explanation(Result):
                 papers draw it; `"curve"`: the target's probability, patch by patch.
             ax: Where to draw; new axes by default.
         """
-        from interpix import plots  # noqa: PLC0415 - matplotlib only when asked for
+        from interpix import plots  # matplotlib only when asked for
 
         if kind == "group":
             return plots.plot_group(self, ax=ax)

@@ -3,8 +3,6 @@
 import sys
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-import numpy as np  # noqa: F401 - for the examples
-
 from interpix.errors import bad_type
 from interpix.models.adapters.callable import CallableClassifier
 from interpix.models.adapters.recognition import torch_module
@@ -19,13 +17,14 @@ __all__ = ["as_classifier", "is_torch"]
 def as_classifier(model: Any) -> Classifier:
     """`model` itself if it is a classifier, or a torch module, a Hugging Face pipeline or a callable as one.
 
+    >>> import numpy as np
     >>> as_classifier(lambda batch: batch.sum(axis=(2, 3))).name
     '<lambda>'
     """
     if isinstance(model, Classifier):
         return model
     if torch_module(model) is not None:
-        from interpix.models.adapters.torch import TorchClassifier  # noqa: PLC0415 - torch only when it is used
+        from interpix.models.adapters.torch import TorchClassifier  # torch only when it is used
 
         return TorchClassifier(model)
     if callable(model):

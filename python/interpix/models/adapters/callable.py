@@ -80,7 +80,7 @@ class CallableClassifier(Normalized):
         self, image: npt.NDArray[np.uint8], tensor: npt.NDArray[np.float32] | None = None
     ) -> npt.NDArray[np.uint8]:
         """The raw image, if preprocessing keeps its size; else it is not known what part of it is seen."""
-        from interpix.images import to_display  # noqa: PLC0415 - Pillow is not needed to score
+        from interpix.images import to_display  # Pillow is not needed to score
 
         seen = self.preprocess(image) if tensor is None else tensor
         return image if image.shape[:2] == seen.shape[1:] else to_display(seen)

@@ -38,7 +38,7 @@ def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None)
     """
     source, _, rest = name.partition(":")
     if not rest:
-        from interpix.models.adapters.native import load_native  # noqa: PLC0415 - only what is asked for
+        from interpix.models.adapters.native import load_native  # only what is asked for
 
         return load_native(name, weights_path)
     if source not in _LOADERS:
@@ -59,14 +59,14 @@ def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None)
 
 
 def _native_in_torch(name: str) -> "TorchClassifier":
-    from interpix.models.adapters.native import load_native  # noqa: PLC0415 - only what is asked for
-    from interpix.models.adapters.weights import CHECKPOINTS, places  # noqa: PLC0415
+    from interpix.models.adapters.native import load_native  # only what is asked for
+    from interpix.models.adapters.weights import CHECKPOINTS, places
 
     native = load_native(name)
-    import timm  # noqa: PLC0415 - optional
-    import torch  # noqa: PLC0415 - optional
+    import timm  # optional
+    import torch  # optional
 
-    from interpix.models.adapters.torch import TorchClassifier  # noqa: PLC0415 - torch only when it is used
+    from interpix.models.adapters.torch import TorchClassifier  # torch only when it is used
 
     package = dict(places(name)).get("package")
     if package is None:
@@ -91,9 +91,9 @@ def _native_in_torch(name: str) -> "TorchClassifier":
 
 
 def _timm(name: str) -> "TorchClassifier":
-    import timm  # noqa: PLC0415 - optional
+    import timm  # optional
 
-    from interpix.models.adapters.torch import TorchClassifier  # noqa: PLC0415 - torch only when it is used
+    from interpix.models.adapters.torch import TorchClassifier  # torch only when it is used
 
     if not timm.is_model(name.removeprefix("hf-hub:")) and "/" not in name:
         near = ", ".join(timm.list_models(f"*{name.split('.', maxsplit=1)[0][:8]}*")[:5])
@@ -104,9 +104,9 @@ def _timm(name: str) -> "TorchClassifier":
 
 
 def _torchvision(name: str) -> "TorchClassifier":
-    from torchvision.models import get_model, get_model_weights, list_models  # noqa: PLC0415 - optional
+    from torchvision.models import get_model, get_model_weights, list_models  # optional
 
-    from interpix.models.adapters.torch import TorchClassifier  # noqa: PLC0415 - torch only when it is used
+    from interpix.models.adapters.torch import TorchClassifier  # torch only when it is used
 
     if name not in list_models():
         raise bad_value("name", "one of torchvision's models", repr(name), "see torchvision.models.list_models")
@@ -116,9 +116,9 @@ def _torchvision(name: str) -> "TorchClassifier":
 
 
 def _hugging_face(name: str) -> "TorchClassifier":
-    from transformers import AutoImageProcessor, AutoModelForImageClassification  # noqa: PLC0415 - optional
+    from transformers import AutoImageProcessor, AutoModelForImageClassification  # optional
 
-    from interpix.models.adapters.torch import TorchClassifier  # noqa: PLC0415 - torch only when it is used
+    from interpix.models.adapters.torch import TorchClassifier  # torch only when it is used
 
     model = AutoModelForImageClassification.from_pretrained(name).eval()
     return TorchClassifier(model, preprocess=AutoImageProcessor.from_pretrained(name), name=f"hf:{name}")

@@ -45,7 +45,7 @@ def find_preprocessing(module: nn.Module) -> Preprocessing | None:
     """The evaluation transform of a timm model; None for modules that do not say."""
     if not _timm_config(module):
         return None
-    from timm.data import create_transform, resolve_model_data_config  # noqa: PLC0415 - its model brought it
+    from timm.data import create_transform, resolve_model_data_config  # its model brought it
 
     # The configuration is the pretrained weights'; a model may have been made for another size.
     size = getattr(getattr(module, "patch_embed", None), "img_size", None)
@@ -95,7 +95,7 @@ def describe_source(module: nn.Module) -> str:
 
 
 def _timm_class_names(module: nn.Module) -> list[str] | None:
-    from timm.data import ImageNetInfo, infer_imagenet_subset  # noqa: PLC0415 - its model brought it
+    from timm.data import ImageNetInfo, infer_imagenet_subset  # its model brought it
 
     config = _timm_config(module)
     if config.get("label_names"):
