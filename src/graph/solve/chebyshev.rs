@@ -13,10 +13,10 @@
 use rayon::prelude::*;
 
 use super::progress::{Progress, max_abs};
+use super::terms::{Term, add_term};
 use crate::error::Result;
 use crate::graph::pixel_graph::PixelGraph;
 use crate::graph::stencil::Sums;
-use crate::graph::vector_math::{Term, add_term};
 use crate::parallel;
 
 /// Adds the solution for the defect to the values.
