@@ -9,7 +9,7 @@ use super::stencil::{Stencil, Sums};
 use crate::error::{Error, Result};
 use crate::parallel;
 
-/// A row of S whose sum is below this has its probabilities kept on their own: single precision would lose them.
+/// Below this row sum of S, a pixel's probabilities are stored apart: single precision would lose them.
 /// Weights down to exp(-87) are kept, so what a row above the limit loses is below 1e-11 of its sum.
 const ISOLATED_BELOW: f32 = 8.8e-27;
 
@@ -17,10 +17,10 @@ const ISOLATED_BELOW: f32 = 8.8e-27;
 #[derive(Clone, Debug)]
 pub struct GraphOptions {
     /// Chebyshev radius of the neighborhood in pixels, at least 1; `None` is the paper's `max(height, width) / 32`.
-    /// Larger than the image is the same as the whole image.
+    /// A radius larger than the image means the whole image.
     pub radius: Option<usize>,
-    /// Bytes that stored weights may take (3 for each undirected edge: 540 a pixel at radius 9). Above it they are
-    /// computed again in every product, which takes no memory and three times as long.
+    /// Bytes that stored weights may take (3 for each undirected edge: 540 a pixel at radius 9). If they need more, they
+    /// are computed again in every product, which takes no memory and three times as long.
     pub memory_budget: usize,
 }
 
@@ -72,7 +72,12 @@ impl PixelGraph {
         let (channels, height, width) = lab.dim();
         if channels != 3 || height == 0 || width == 0 {
             let got = format!("shape {:?}", lab.shape());
-            return Err(Error::argument("lab", "shape (3, height, width), not empty", got, "see `color`"));
+            return Err(Error::argument(
+                "lab",
+                "shape (3, height, width), not empty",
+                got,
+                "convert the image with `color`",
+            ));
         }
         if let Some(value) = lab.iter().find(|value| !value.is_finite()) {
             return Err(Error::argument("lab", "finite colors", value, "replace such pixels first"));
