@@ -1,14 +1,19 @@
 //! Which pixels, *together*, made an image classifier say that?
 //!
 //! ```text
-//! image ──► color ──► graph ──► propagated attribution map      (IProp)
-//!                       ▲
-//!              any attribution map
-//!                       ▲
-//! image ──► regions ─► search ◄──► model with absence ──► group  (MoXI)
+//! image ──► color ──► graph ──► solve ──► propagated attribution map      (IProp)
+//!                                 ▲
+//!                        any attribution map
+//!                                 ▲
+//! image ──► regions ─► search ◄──► model with absence ──► group           (MoXI)
 //! ```
 //!
 //! [`windows`] has what a convolutional network needs to see only where candidates differ; its products are the caller's.
+//!
+//! Modules use those that stand before them here, never the other way, and inside of a module neither do files form a
+//! circle: [`error`], [`parallel`]; [`color`]; [`graph`], in which the solvers use the graph; [`interpolation`];
+//! [`windows`]; [`search`], [`game`]; `models`, whose scores are those of [`search`]; and `python`, the border, which uses all
+//! of them and which nothing uses.
 
 pub mod color;
 pub mod error;

@@ -16,7 +16,7 @@ pub fn install<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     pool().install(work)
 }
 
-/// Does many short tasks; with a single thread on the caller's, whose caches hold what it has just computed.
+/// Runs many short tasks; with a single thread, on the caller's own, whose caches hold what it has just computed.
 pub(crate) fn for_each<T: Send>(tasks: Vec<T>, work: impl Fn(T) + Sync + Send) {
     if tasks.len() < 2 || threads() < 2 {
         tasks.into_iter().for_each(work);

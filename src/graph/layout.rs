@@ -16,8 +16,8 @@ pub(super) const LANES: usize = 16;
 #[repr(C, align(64))]
 pub(super) struct Lanes<T>(pub(super) [T; LANES]);
 
-/// What tiles are about as large as, in rows and columns: small enough for the second-level cache, large enough for what
-/// reaches beyond them to count little. One map of 224 x 224 at radius 9 keeps four threads busy, of 299 x 299 ten.
+/// About how large a tile is, in rows and columns: small enough for the second-level cache, and large enough that what
+/// reaches beyond it costs little. One map of 224 x 224 at radius 9 keeps four threads busy, one of 299 x 299 ten.
 const TILE: (usize, usize) = (16, 64);
 
 /// Where the pixels and the tiles are.
@@ -51,7 +51,7 @@ impl Layout {
         Self { height, width, neighborhood, rows, bands, blocks }
     }
 
-    /// Elements of a vector over the image, those that are not in it included.
+    /// Elements of a vector over the image, including those that lie outside of it.
     pub(super) fn len(&self) -> usize {
         self.rows * self.width * LANES
     }
@@ -62,7 +62,7 @@ impl Layout {
         (row % self.rows * self.width + column) * LANES + row / self.rows
     }
 
-    /// Lays one or more images' values, row by row, out as vectors.
+    /// Lays out one or more images' values, given row by row, as vectors.
     pub(super) fn pad<T: Copy>(&self, values: &[T], outside: T) -> Vec<T> {
         let pixels = self.height * self.width;
         let mut out = vec![outside; values.len() / pixels * self.len()];
@@ -211,7 +211,7 @@ impl Tile {
     }
 
     /// Weights, each for [`LANES`] edges.
-    pub(super) fn weights(&self) -> usize {
+    pub(super) fn weight_count(&self) -> usize {
         self.rows * self.columns * self.neighborhood.edges()
     }
 
@@ -259,7 +259,7 @@ fn add<T: Copy + AddAssign>(sum: &mut [T; LANES], x: &[T; LANES]) {
     *sum = out;
 }
 
-/// Where part `index` of `parts` that are as equal as possible starts, and how long it is.
+/// Where part `index` starts and how long it is, when `len` is cut into `parts` as equal as possible.
 fn part(len: usize, parts: usize, index: usize) -> (usize, usize) {
     let start = |index: usize| index * len / parts;
     (start(index), start(index + 1) - start(index))

@@ -18,6 +18,7 @@ mod layout;
 mod neighborhood;
 mod packed;
 mod pixel_graph;
+mod probabilities;
 mod solve;
 mod stencil;
 mod transition;

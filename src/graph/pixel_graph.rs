@@ -9,7 +9,7 @@ use super::stencil::{Stencil, Sums};
 use crate::error::{Error, Result};
 use crate::parallel;
 
-/// A row of S whose sum is below this has its probabilities kept on their own: single precision would lose them.
+/// Below this row sum of S, a pixel's probabilities are stored apart: single precision would lose them.
 /// Weights down to exp(-87) are kept, so what a row above the limit loses is below 1e-11 of its sum.
 const ISOLATED_BELOW: f32 = 8.8e-27;
 
@@ -17,10 +17,10 @@ const ISOLATED_BELOW: f32 = 8.8e-27;
 #[derive(Clone, Debug)]
 pub struct GraphOptions {
     /// Chebyshev radius of the neighborhood in pixels, at least 1; `None` is the paper's `max(height, width) / 32`.
-    /// Larger than the image is the same as the whole image.
+    /// A radius larger than the image means the whole image.
     pub radius: Option<usize>,
-    /// Bytes that stored weights may take (3 for each undirected edge: 540 a pixel at radius 9). Above it they are
-    /// computed again in every product, which takes no memory and three times as long.
+    /// Bytes that stored weights may take (3 for each undirected edge: 540 a pixel at radius 9). If they need more, they
+    /// are computed again in every product, which takes no memory and three times as long.
     pub memory_budget: usize,
 }
 
@@ -53,18 +53,11 @@ struct IsolatedPixel {
 impl PixelGraph {
     /// Builds the graph of an image in CIELAB, shape (3, height, width) as [`crate::color::lab_from_srgb`] gives it.
     ///
-    /// Two gray pixels that differ by 1 in L, the only neighbors of each other:
-    ///
     /// ```
-    /// use interpix::graph::{GraphOptions, PixelGraph, SolveOptions};
-    /// use ndarray::array;
-    /// let lab = array![[[50.0_f32, 51.0]], [[0.0, 0.0]], [[0.0, 0.0]]];
-    /// let graph = PixelGraph::new(lab.view(), &GraphOptions::default(), &|| false)?;
-    /// // V0 = 1 + V1 / 2, V1 = 0 + V0 / 2: V = (4/3, 2/3)
-    /// let options = SolveOptions { discounts: vec![0.5], ..SolveOptions::default() };
-    /// let values = graph.propagate(array![[[1.0_f32, 0.0]]].view(), &options, &|| false)?.values;
-    /// assert!((values[[0, 0, 0, 0]] - 4.0 / 3.0).abs() < 1e-4);
-    /// assert!((values[[0, 0, 0, 1]] - 2.0 / 3.0).abs() < 1e-4);
+    /// use interpix::graph::{GraphOptions, PixelGraph};
+    /// let gray = ndarray::Array3::zeros((3, 96, 40));
+    /// let graph = PixelGraph::new(gray.view(), &GraphOptions::default(), &|| false)?;
+    /// assert_eq!((graph.height(), graph.width(), graph.radius()), (96, 40, 3));
     /// # Ok::<(), interpix::Error>(())
     /// ```
     ///
@@ -79,7 +72,12 @@ impl PixelGraph {
         let (channels, height, width) = lab.dim();
         if channels != 3 || height == 0 || width == 0 {
             let got = format!("shape {:?}", lab.shape());
-            return Err(Error::argument("lab", "shape (3, height, width), not empty", got, "see `color`"));
+            return Err(Error::argument(
+                "lab",
+                "shape (3, height, width), not empty",
+                got,
+                "convert the image with `color`",
+            ));
         }
         if let Some(value) = lab.iter().find(|value| !value.is_finite()) {
             return Err(Error::argument("lab", "finite colors", value, "replace such pixels first"));
@@ -108,7 +106,7 @@ impl PixelGraph {
             self.stencil.collect(&sums, (0, 1), row, degree);
         }
         let isolated = (0..pixels).filter(|&pixel| degree[layout.position(pixel)] < ISOLATED_BELOW);
-        let mut isolated: Vec<_> = isolated.map(|pixel| self.isolated(pixel)).collect();
+        let mut isolated: Vec<_> = isolated.map(|pixel| self.isolated_pixel(pixel)).collect();
         isolated.sort_by_key(|pixel| pixel.position);
         let inverse = |sum: f32| if sum < ISOLATED_BELOW { 0.0 } else { 1.0 / sum };
         self.inverse_degree = degree.into_iter().map(inverse).collect();
@@ -116,10 +114,10 @@ impl PixelGraph {
         Ok(())
     }
 
-    fn isolated(&self, pixel: usize) -> IsolatedPixel {
+    fn isolated_pixel(&self, pixel: usize) -> IsolatedPixel {
         let place = |pixel| self.stencil.layout.position(pixel);
         let mut neighbors = Vec::new();
-        self.for_each_probability(pixel, |neighbor, p| neighbors.push((place(neighbor), p as f32)));
+        self.stencil.for_each_probability(pixel, |neighbor, p| neighbors.push((place(neighbor), p as f32)));
         IsolatedPixel { position: place(pixel), neighbors }
     }
 

@@ -13,7 +13,7 @@ use super::vector_math::{Edges, Real, push_packed, weigh_packed};
 use crate::error::{Error, Result};
 use crate::parallel;
 
-/// Edges between two looks at the interrupt hook: 20 ms of work where weights are computed anew.
+/// Edges between two calls of the interrupt hook: 20 ms of work where weights are computed anew.
 const EDGES_PER_BLOCK: usize = 20_000_000;
 
 /// Where the edges are, and the colors they depend on.
@@ -28,8 +28,8 @@ pub(super) struct Stencil {
 #[derive(Debug, Default)]
 pub(super) struct Sums<T> {
     tiles: Vec<Lanes<T>>,
-    /// Whether the next product starts with the last tile: it then finds there what the last product has left in the
-    /// cache.
+    /// Whether the next product starts with the last tile, because what the last product read is still in the cache
+    /// there.
     backward: bool,
 }
 
@@ -56,24 +56,24 @@ impl Stencil {
     }
 
     /// Number of weights.
-    pub(super) fn weights(&self) -> usize {
+    pub(super) fn weight_count(&self) -> usize {
         self.layout.weights_before(self.layout.tiles()) * LANES
     }
 
     /// Bytes that stored weights take.
     pub(super) fn stored_bytes(&self) -> usize {
-        Packed::bytes(self.weights() / LANES)
+        Packed::bytes(self.weight_count() / LANES)
     }
 
     /// All weights, tile after tile.
     pub(super) fn weigh(&self, interrupted: &dyn Fn() -> bool) -> Result<Packed> {
-        let mut weights = Packed::new(self.weights() / LANES)?;
+        let mut weights = Packed::new(self.weight_count() / LANES)?;
         let mut rest = weights.get_mut();
         let mut parts = Vec::new();
         for index in 0..self.layout.tiles() {
             let tile = self.layout.tile(index);
             let part;
-            (part, rest) = rest.split_at(tile.weights());
+            (part, rest) = rest.split_at(tile.weight_count());
             parts.push((tile, part));
         }
         for parts in parts.chunks_mut(self.tiles_per_block(1)) {
@@ -86,7 +86,7 @@ impl Stencil {
     }
 
     fn tiles_per_block(&self, vectors: usize) -> usize {
-        let edges = self.weights() / self.layout.tiles() * vectors;
+        let edges = self.weight_count() / self.layout.tiles() * vectors;
         (EDGES_PER_BLOCK / edges.max(1)).max(2 * parallel::threads())
     }
 
@@ -102,7 +102,7 @@ impl Stencil {
         self.push(values.len() / self.layout.len(), sums, interrupted, |index, sums| {
             let tile = self.layout.tile(index);
             if let Some(weights) = weights {
-                let weights = weights.get().slice(self.layout.weights_before(index), tile.weights());
+                let weights = weights.get().slice(self.layout.weights_before(index), tile.weight_count());
                 push_packed(&self.edges(), &tile, weights, values, sums);
             } else {
                 f32::push_tile_computed(&self.edges(), &tile, values, sums);

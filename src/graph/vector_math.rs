@@ -213,41 +213,6 @@ compiled!(fn collect_f64(
     layout: &Layout, sums: &[Lanes<f64>], vector: (usize, usize), row: usize, out: &mut [f64]
 ) => layout.collect(sums, vector, row, out));
 
-/// One system's term of the Chebyshev expansion.
-pub(super) struct Term {
-    /// What `T_k P P R` counts in the sum.
-    pub(super) factor: f64,
-    /// What `T_{k+1} P P R` and, with a minus, `T_k P P R` count in what is left of the right-hand side.
-    pub(super) left: [f32; 2],
-    /// What the right-hand side was multiplied by.
-    pub(super) scale: f64,
-}
-
-/// `sum += factor T_k`; `max |what is left|` and `max |sum|`; `old` is `T_k P P R`, `new` is `T_{k+1} P P R`.
-#[inline(always)]
-fn add_row(term: &Term, old: &[f32], new: &[f32], sum: &mut [f64]) -> (f64, f64) {
-    let (old, new, sum) =
-        (old.as_chunks::<LANES>().0, new.as_chunks::<LANES>().0, sum.as_chunks_mut::<LANES>().0);
-    let (mut left, mut largest) = ([0.0_f32; LANES], [0.0_f64; LANES]);
-    for ((old, new), sum) in old.iter().zip(new).zip(sum) {
-        for lane in 0..LANES {
-            sum[lane] += term.factor * f64::from(old[lane]);
-            largest[lane] = larger(largest[lane], sum[lane].abs());
-            left[lane] = larger(left[lane], (term.left[0] * new[lane] - term.left[1] * old[lane]).abs());
-        }
-    }
-    (f64::from(left.into_iter().fold(0.0, larger)) / term.scale, largest.into_iter().fold(0.0, larger))
-}
-
-/// A maximum that vectorizes.
-#[inline(always)]
-fn larger<T: PartialOrd>(x: T, y: T) -> T {
-    if x > y { x } else { y }
-}
-
-compiled!(pub(super) fn add_term(term: &Term, old: &[f32], new: &[f32], sum: &mut [f64]) -> (f64, f64) =>
-    add_row(term, old, new, sum));
-
 macro_rules! real {
     ($float:ty, $bits:ty, $packable:expr, $push:ident, $collect:ident, $magic:literal, $mantissa:literal, $bias:literal, $least:literal,
      $terms:expr) => {

@@ -1,18 +1,13 @@
-//! What a native classifier can do, and the list of those there are.
-
-use std::path::Path;
+//! What a native classifier can do, and the classes of ImageNet.
 
 use ndarray::{Array2, Array3, ArrayView3, ArrayView4};
 
-use super::{Checkpoint, EfficientNetLite0, Preprocessing};
-use crate::error::{Error, Result};
-
-/// The names that [`load`] knows; each is also the name of its checkpoint.
-pub const NAMES: [&str; 1] = ["efficientnet_lite0"];
+use super::preprocess::Preprocessing;
+use crate::error::Result;
 
 /// An image classifier: preprocessing, class names and logits.
 pub trait Classifier: Send + Sync {
-    /// The name of the checkpoint, one of [`NAMES`] for those of this crate.
+    /// The name, which is also that of the checkpoint.
     fn name(&self) -> &str;
 
     /// What is done to a photo before the network sees it.
@@ -24,7 +19,7 @@ pub trait Classifier: Send + Sync {
     /// Logits (B, classes) of a preprocessed batch (B, 3, H, W).
     ///
     /// # Errors
-    /// [`Error::Argument`] for another shape, [`Error::Model`] if the network fails.
+    /// [`crate::Error::Argument`] for another shape, [`crate::Error::Model`] if the network fails.
     fn logits(&self, batch: ArrayView4<'_, f32>) -> Result<Array2<f32>>;
 
     /// Height and width of the image that the network sees.
@@ -35,7 +30,7 @@ pub trait Classifier: Send + Sync {
     /// An RGB photo (H, W, 3) as the network's normalized input (3, h, w).
     ///
     /// # Errors
-    /// [`Error::Argument`] if the photo is empty or has other than three channels.
+    /// [`crate::Error::Argument`] if the photo is empty or has other than three channels.
     fn preprocess(&self, photo: ArrayView3<'_, u8>) -> Result<Array3<f32>> {
         self.preprocessing().apply(photo)
     }
@@ -43,25 +38,9 @@ pub trait Classifier: Send + Sync {
     /// The part of an RGB photo (H, W, 3) that the network sees, at the size at which it sees it: (h, w, 3).
     ///
     /// # Errors
-    /// [`Error::Argument`] if the photo is empty or has other than three channels.
+    /// [`crate::Error::Argument`] if the photo is empty or has other than three channels.
     fn display(&self, photo: ArrayView3<'_, u8>) -> Result<Array3<u8>> {
         self.preprocessing().crop(photo)
-    }
-}
-
-/// Loads the classifier `name` with the weights in the file `weights` (safetensors, or torch's old pickle format).
-///
-/// # Errors
-/// [`Error::Argument`] for an unknown name; [`Error::Io`] and [`Error::Model`] for an unusable file.
-pub fn load(name: &str, weights: &Path) -> Result<Box<dyn Classifier>> {
-    match name {
-        "efficientnet_lite0" => Ok(Box::new(EfficientNetLite0::new(&Checkpoint::read(name, weights)?)?)),
-        _ => Err(Error::argument(
-            "name",
-            format!("one of {}", NAMES.join(", ")),
-            format!("`{name}`"),
-            "pick one of these, or pass a torch model instead",
-        )),
     }
 }
 

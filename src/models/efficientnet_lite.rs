@@ -11,10 +11,12 @@ use candle_core::{Device, Tensor};
 use ndarray::{Array2, ArrayView4, Axis};
 use rayon::prelude::*;
 
+use super::checkpoint::Checkpoint;
+use super::classifier::{Classifier, imagenet_classes};
 use super::nhwc::{
     Bias, BiasRelu6, BiasShortcut, Depthwise, Extent, MeanOverPixels, Unfold, Window, pointwise,
 };
-use super::{Checkpoint, Classifier, Preprocessing, imagenet_classes};
+use super::preprocess::Preprocessing;
 use crate::error::{Error, Result};
 use crate::parallel;
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ndarray::{Array2, Array4, ArrayView1, ArrayView2, ArrayView3, ArrayView4, Axis, Zip, s};
 use rayon::prelude::*;
 
-use super::Classifier;
+use super::classifier::Classifier;
 use crate::error::{Error, Result};
 use crate::parallel;
 use crate::search::Score;

@@ -9,6 +9,7 @@
 mod checkpoint;
 mod classifier;
 mod efficientnet_lite;
+mod load;
 mod masked;
 mod nhwc;
 mod preprocess;
@@ -16,7 +17,8 @@ mod tensors;
 mod unpickle;
 
 pub use checkpoint::{Checkpoint, convert};
-pub use classifier::{Classifier, NAMES, imagenet_classes, load};
+pub use classifier::{Classifier, imagenet_classes};
 pub use efficientnet_lite::EfficientNetLite0;
+pub use load::{NAMES, load};
 pub use masked::{MaskedImages, log_odds, logits};
 pub use preprocess::{Preprocessing, resize_bicubic};

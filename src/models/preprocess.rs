@@ -180,7 +180,7 @@ fn to_byte(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
-/// A rounded start: half a byte's unit.
+/// Half of a byte's unit: sums start with it, so that cutting off the fraction rounds.
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
 fn shrink_row(source: &[u8], across: &[Taps], line: &mut [u8]) {

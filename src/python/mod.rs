@@ -1,4 +1,4 @@
-//! The extension module `interpix._core`: a list, nothing else.
+//! The extension module `interpix._core`: the list of what it has.
 
 mod error;
 mod game;

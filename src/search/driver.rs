@@ -155,8 +155,8 @@ impl Search {
         Ok(self.outcomes())
     }
 
-    /// What was found, in the order of the tasks: every image once the search has ended; before, the images of which
-    /// both ends are known, as far as they have come.
+    /// What was found, in the order of the tasks: every image once the search has ended; before that, the images whose
+    /// two ends are known, as far as they have come.
     pub fn outcomes(&self) -> Vec<Outcome> {
         self.images.iter().enumerate().filter_map(|(image, greedy)| greedy.outcome(image)).collect()
     }

@@ -46,7 +46,12 @@ impl<'a, T> WindowMaps<'a, T> {
             return Err(Error::argument("base", expected, format!("{:?}", base.dim()), "give the whole map"));
         }
         if windows.nrows() != 5 {
-            return Err(Error::argument("windows", "five rows", windows.nrows(), "see the documentation"));
+            return Err(Error::argument(
+                "windows",
+                "five rows",
+                windows.nrows(),
+                "give top, left, height, width and first row",
+            ));
         }
         let windows = windows.axis_iter(Axis(1)).map(|place| {
             let place: Option<Vec<usize>> = place.iter().map(|&value| value.try_into().ok()).collect();
@@ -100,11 +105,16 @@ fn contiguous<'a, T>(name: &'static str, values: ArrayView2<'a, T>) -> Result<&'
 /// Tops and lefts (2, candidates) of areas of a map, which may begin outside of it.
 ///
 /// # Errors
-/// [`Error::Argument`] if they are not so many.
+/// [`Error::Argument`] if there are not `count` of them.
 pub(super) fn corners(origins: ArrayView2<'_, i64>, count: usize) -> Result<Vec<(i64, i64)>> {
     if origins.dim() != (2, count) {
         let got = format!("{:?}", origins.dim());
-        return Err(Error::argument("origins", format!("(2, {count}) numbers"), got, "give one a window"));
+        return Err(Error::argument(
+            "origins",
+            format!("(2, {count}) numbers"),
+            got,
+            "give one for each window",
+        ));
     }
     Ok(origins.axis_iter(Axis(1)).map(|corner| (corner[0], corner[1])).collect())
 }

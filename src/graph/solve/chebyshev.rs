@@ -13,10 +13,10 @@
 use rayon::prelude::*;
 
 use super::progress::{Progress, max_abs};
+use super::terms::{Term, add_term};
 use crate::error::Result;
 use crate::graph::pixel_graph::PixelGraph;
 use crate::graph::stencil::Sums;
-use crate::graph::vector_math::{Term, add_term};
 use crate::parallel;
 
 /// Adds the solution for the defect to the values.
@@ -62,7 +62,7 @@ struct Expansion<'a> {
     products: Sums<f32>,
 }
 
-/// How far a system's sum is.
+/// How far a system's sum has come.
 #[derive(Clone, Copy, Default)]
 struct End {
     /// The largest part of the right-hand side that is left.
@@ -121,7 +121,7 @@ impl<'a> Expansion<'a> {
         Ok(())
     }
 
-    /// Adds the next term to each sum; how far each system then is.
+    /// Adds the next term to each sum; returns how far each system has come.
     fn add_term(&mut self, interrupted: &dyn Fn() -> bool) -> Result<Vec<End>> {
         // T_1 is P: there is no previous term.
         let (factor, previous) = if self.k == 0 { (1.0, 0.0) } else { (2.0, 1.0) };

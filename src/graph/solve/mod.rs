@@ -10,6 +10,7 @@ mod conjugate_gradients;
 mod options;
 mod progress;
 mod propagate;
+mod terms;
 mod value_iteration;
 
 pub use options::{Propagation, SolveOptions, Solver};

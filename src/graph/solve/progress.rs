@@ -1,4 +1,4 @@
-//! A system that is being solved: what all solvers share, the certificate among it.
+//! Systems that are being solved: what all solvers share, including the certificate.
 
 use super::options::SolveOptions;
 use crate::error::{Error, Result};
@@ -12,14 +12,14 @@ pub(super) struct Solution {
     pub(super) error_bounds: Vec<f64>,
 }
 
-/// A system that is being solved, and how far it is.
+/// Systems that are being solved, one for each discount and map, and how far they have come.
 pub(super) struct Progress<'a> {
     pub(super) graph: &'a PixelGraph,
     pub(super) rewards: &'a [f64],
     pub(super) options: &'a SolveOptions,
     pub(super) interrupted: &'a dyn Fn() -> bool,
     pub(super) solution: Solution,
-    /// R + discount P V - V, as `solution.values`.
+    /// R + discount P V - V, laid out as `solution.values`.
     pub(super) defect: Vec<f64>,
 }
 
@@ -87,7 +87,7 @@ impl Progress<'_> {
 
 /// The part of the tolerance that a pass in single precision aims at; its rounding gets the rest.
 const CERTIFICATE_MARGIN: f64 = 0.9;
-/// Relative error below which a pass in single precision does not get reliably.
+/// Relative error that a pass in single precision does not reliably get below.
 const SINGLE_PRECISION: f64 = 2e-5;
 
 pub(super) fn max_abs(values: &[f64]) -> f64 {

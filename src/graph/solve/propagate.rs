@@ -11,6 +11,21 @@ use crate::graph::pixel_graph::PixelGraph;
 impl PixelGraph {
     /// Solves V = R + discount * P V for each of `maps`, shape (maps, height, width), and each discount.
     ///
+    /// Two gray pixels that differ by 1 in L, the only neighbors of each other:
+    ///
+    /// ```
+    /// use interpix::graph::{GraphOptions, PixelGraph, SolveOptions};
+    /// use ndarray::array;
+    /// let lab = array![[[50.0_f32, 51.0]], [[0.0, 0.0]], [[0.0, 0.0]]];
+    /// let graph = PixelGraph::new(lab.view(), &GraphOptions::default(), &|| false)?;
+    /// // V0 = 1 + V1 / 2, V1 = 0 + V0 / 2: V = (4/3, 2/3)
+    /// let options = SolveOptions { discounts: vec![0.5], ..SolveOptions::default() };
+    /// let values = graph.propagate(array![[[1.0_f32, 0.0]]].view(), &options, &|| false)?.values;
+    /// assert!((values[[0, 0, 0, 0]] - 4.0 / 3.0).abs() < 1e-4);
+    /// assert!((values[[0, 0, 0, 1]] - 2.0 / 3.0).abs() < 1e-4);
+    /// # Ok::<(), interpix::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Argument`] for a map of another size or with values that are not finite, and for options out of range;
     /// [`Error::NotConverged`] when the iterations do not suffice; [`Error::Interrupted`].
