@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 __all__ = [
     "blank",
@@ -76,7 +77,7 @@ def _require_matplotlib() -> None:
         raise MissingDependencyError(message) from error
 
 
-def show(ax: "Axes", pixels: npt.NDArray[Any], **options: Any) -> Any:
+def show(ax: "Axes", pixels: npt.NDArray[Any], **options: Any) -> "AxesImage":
     """An image without a frame; `options` are those of `Axes.imshow`."""
     ax.set_axis_off()
     return ax.imshow(pixels, interpolation="nearest", **options)

@@ -13,6 +13,7 @@ from interpix import _core
 from interpix.errors import bad_value
 from interpix.images import ImageInput, LoadedImage, read_image, to_display
 from interpix.models import Classifier, as_classifier
+from interpix.models.protocol.classifier import ModelInput
 from interpix.models.protocol.targets import read_target
 from interpix.normalization import Normalization
 from interpix.outputs import Score, predict, score_logits
@@ -51,7 +52,7 @@ class Question:
     target: int
 
     @classmethod
-    def of(cls, model: Any, image: ImageInput, target: Target = None) -> "Question":
+    def of(cls, model: ModelInput, image: ImageInput, target: Target = None) -> "Question":
         """Prepares one image and asks the model about it.
 
         Args:
@@ -123,7 +124,7 @@ class Explainer(Protocol):
         """For people."""
         ...
 
-    def explain(self, model: Any, image: ImageInput, target: Target = None) -> Attribution:
+    def explain(self, model: ModelInput, image: ImageInput, target: Target = None) -> Attribution:
         """How much each pixel of an image matters to a class."""
         ...
 

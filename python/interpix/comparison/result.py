@@ -17,6 +17,7 @@ from interpix.results.attribution import Attribution
 from interpix.results.scores import ImageScore, Summary, arrow, goodness
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 __all__ = ["Comparison", "Entry"]
@@ -115,7 +116,7 @@ class Comparison:
             return float("nan")
         return float(values[np.nanargmax(goodness(values, self.metrics[metric]))])
 
-    def to_pandas(self, *, per_image: bool = False) -> Any:
+    def to_pandas(self, *, per_image: bool = False) -> "pd.DataFrame":
         """The table as a pandas DataFrame: methods in rows, metrics in columns.
 
         Args:

@@ -13,6 +13,11 @@ import numpy as np
 from interpix import _core
 from interpix.comparison.result import Comparison, Entry
 from interpix.comparison.specs import (
+    ImagesInput,
+    MasksInput,
+    MethodsInput,
+    MetricsInput,
+    TargetsInput,
     mask_as_seen,
     name_images,
     one_each,
@@ -30,6 +35,7 @@ from interpix.metrics.base import AnyMetric, MethodMetric
 from interpix.metrics.sample import Sample
 from interpix.metrics.shared_scores import score_map
 from interpix.models import as_classifier
+from interpix.models.protocol.classifier import ModelInput
 from interpix.progress import ProgressCounter
 from interpix.question import Explainer, explain_with
 from interpix.results.attribution import Attribution
@@ -61,13 +67,13 @@ class _Photo:
 
 
 def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four have a default
-    model: Any,
-    images: Any,
-    methods: Any,
-    metrics: Any,
-    masks: Any = None,
+    model: ModelInput,
+    images: ImagesInput,
+    methods: MethodsInput,
+    metrics: MetricsInput,
+    masks: MasksInput | None = None,
     *,
-    targets: Any = None,
+    targets: TargetsInput = None,
     propagate: bool = True,
     folder: str | os.PathLike[str] | None = None,
     keep_maps: int = 20,
@@ -113,8 +119,8 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
             `comparison` holds what was found until then.
     """
     classifier = as_classifier(model)
-    explainers, metrics, named = read_methods(methods), read_metrics(metrics), name_images(images)
-    annotations = read_masks(one_each("masks", masks, named), metrics)
+    explainers, scorers, named = read_methods(methods), read_metrics(metrics), name_images(images)
+    annotations = read_masks(one_each("masks", masks, named), scorers)
     goals = read_targets(one_each("targets", targets, named), classifier)
     doubled = [name for name in explainers if propagate and f"IProp({name})" in explainers]
     if doubled:
@@ -124,14 +130,14 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     provenance = {
         **origin,
         "methods": {name: options_of(one) for name, one in explainers.items()},
-        "metrics": {name: options_of(one) for name, one in metrics.items()},
+        "metrics": {name: options_of(one) for name, one in scorers.items()},
         "propagate": propagate,
         "seed": seed,
         "interpix": _core.__version__,
         "numpy": np.__version__,
     }
     store = Store(None if folder is None else Path(folder))
-    runner = _Runner(explainers, metrics, store, propagate)
+    runner = _Runner(explainers, scorers, store, propagate)
     entries: list[Entry] = []
     propagated = sum(not isinstance(one, Propagated) for one in explainers.values()) if propagate else 0
     try:
@@ -153,9 +159,9 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
                     entries.append(entry)
                     counter.add(1)
     except BaseException as error:
-        error.comparison = Comparison(tuple(entries), metrics, provenance)  # type: ignore[attr-defined]
+        error.comparison = Comparison(tuple(entries), scorers, provenance)  # type: ignore[attr-defined]
         raise
-    return Comparison(tuple(entries), metrics, provenance)
+    return Comparison(tuple(entries), scorers, provenance)
 
 
 def _what_maps_depend_on(origin: Mapping[str, Any], loaded: LoadedImage, sample: Sample) -> str | None:

@@ -7,16 +7,16 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 
 from interpix.arrays import BoolArray, is_array, to_numpy
 from interpix.errors import InterpixError, bad_type, bad_value
 from interpix.images import ImageInput, LoadedImage
-from interpix.masks import read_mask
+from interpix.masks import MaskInput, read_mask
 from interpix.methods import METHODS
-from interpix.methods.propagated import Propagated, as_explainer
+from interpix.methods.propagated import MethodInput, Propagated, as_explainer
 from interpix.metrics import METRICS
 from interpix.metrics.annotation import annotation_as_seen
 from interpix.metrics.base import AnyMetric, MethodMetric, Metric
@@ -25,8 +25,14 @@ from interpix.models.protocol.classifier import Classifier
 from interpix.models.protocol.targets import resolve_target
 from interpix.options import fields_as_json
 from interpix.question import Explainer
+from interpix.terms import Target, TargetInput
 
 __all__ = [
+    "ImagesInput",
+    "MasksInput",
+    "MethodsInput",
+    "MetricsInput",
+    "TargetsInput",
     "make",
     "mask_as_seen",
     "name_images",
@@ -38,13 +44,24 @@ __all__ = [
     "read_targets",
 ]
 
+MethodsInput: TypeAlias = str | MethodInput | Sequence[str | MethodInput] | Mapping[str, str | MethodInput]
+"""Names, objects, or a dict of them with names of one's own."""
+MetricsInput: TypeAlias = str | AnyMetric | Sequence[str | AnyMetric] | Mapping[str, str | AnyMetric]
+"""Names, objects, or a dict of them with names of one's own."""
+ImagesInput: TypeAlias = ImageInput | Sequence[ImageInput] | Mapping[str, ImageInput]
+"""A folder, one image, several, or a dict of them."""
+MasksInput: TypeAlias = MaskInput | Sequence[MaskInput | None] | Mapping[str, MaskInput | None]
+"""Where the object is: one for each image, or a dict by the images' names."""
+TargetsInput: TypeAlias = TargetInput | Mapping[str, Target]
+"""One class for each image, or a dict by the images' names."""
+
 _Made = TypeVar("_Made")
 
 _ALL_METRICS: Mapping[str, Callable[..., AnyMetric]] = {**METRICS, ModelRandomization.name: ModelRandomization}
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
-def read_methods(methods: Any) -> dict[str, Explainer]:
+def read_methods(methods: MethodsInput) -> dict[str, Explainer]:
     """Methods by name, from names, objects, or a dict of them."""
 
     def read(one: Any) -> Explainer:
@@ -53,7 +70,7 @@ def read_methods(methods: Any) -> dict[str, Explainer]:
     return _by_name("methods", methods, read)
 
 
-def read_metrics(metrics: Any) -> dict[str, AnyMetric]:
+def read_metrics(metrics: MetricsInput) -> dict[str, AnyMetric]:
     """Metrics by name, from names, objects, or a dict of them."""
 
     def read(one: Any) -> AnyMetric:
@@ -93,7 +110,7 @@ def _options(text: str) -> dict[str, Any]:
     return {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
 
 
-def name_images(images: Any) -> dict[str, ImageInput]:
+def name_images(images: ImagesInput) -> dict[str, ImageInput]:
     """Images by name, from a folder, one image, several, or a dict of them.
 
     Files keep their names, other images are numbered.
@@ -105,7 +122,7 @@ def name_images(images: Any) -> dict[str, ImageInput]:
         if not named:
             raise bad_value("images", "a folder with photos", f"'{images}'", f"names end in {', '.join(_SUFFIXES)}")
     else:
-        many = list(images) if _holds_several(images) else [images]
+        many: list[Any] = list(images) if _holds_several(images) else [images]
         names = [_file_name(one) or f"image {index}" for index, one in enumerate(many, start=1)]
         if len(set(names)) < len(names):
             names = [str(one) if _file_name(one) else name for one, name in zip(many, names, strict=True)]
@@ -176,7 +193,7 @@ def options_of(one: Any) -> Any:
     return {"name": name, **fields_as_json(one)}
 
 
-def mask_as_seen(mask: Any, image: LoadedImage, classifier: Classifier) -> BoolArray | None:
+def mask_as_seen(mask: MaskInput | None, image: LoadedImage, classifier: Classifier) -> BoolArray | None:
     """Where the object is, True inside, in the picture as the model sees it (H, W).
 
     Args:
@@ -207,7 +224,7 @@ def _by_name(argument: str, given: Any, read: Callable[[Any], _Made]) -> dict[st
     return made
 
 
-def _holds_several(images: Any) -> bool:
+def _holds_several(images: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(images, list | tuple) or (is_array(images) and to_numpy(images).ndim == 4)
 
 

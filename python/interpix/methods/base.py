@@ -20,6 +20,8 @@ from interpix.terms import Target
 if TYPE_CHECKING:
     from interpix.models.adapters.torch import TorchClassifier
 
+from interpix.models.protocol.classifier import ModelInput
+
 __all__ = [
     "Facts",
     "Map",
@@ -62,7 +64,7 @@ class Method(abc.ABC):
             raise bad_value("name", f"{papers} for {cls.name}", repr(name), "make it with its options instead")
         return cls(**cls.presets[name])
 
-    def explain(self, model: Any, image: ImageInput, target: Target = None) -> Attribution:
+    def explain(self, model: ModelInput, image: ImageInput, target: Target = None) -> Attribution:
         """How much each pixel matters.
 
         Args:

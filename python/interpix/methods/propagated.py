@@ -2,23 +2,39 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-from interpix.arrays import to_numpy
+import numpy as np
+import numpy.typing as npt
+
+from interpix.arrays import AnyArray, to_numpy
 from interpix.errors import bad_type, bad_value
 from interpix.images import ImageInput
 from interpix.methods.base import Method
 from interpix.models.adapters.adapt import is_torch
-from interpix.models.protocol.classifier import Classifier
+from interpix.models.protocol.classifier import Classifier, ModelInput
 from interpix.question import Explainer, Question, explain_with
 from interpix.results.attribution import Attribution
 from interpix.terms import Target
 
-__all__ = ["Propagated", "as_explainer", "propagated"]
+__all__ = ["CaptumMethod", "MethodInput", "Propagated", "as_explainer", "propagated"]
 
 
 _Ask: TypeAlias = Callable[[Any, Question], Any]
 """From the user's model and a question to a map, of any kind of array."""
+
+
+class CaptumMethod(Protocol):
+    """An attribution object of Captum, made with a model of its own."""
+
+    @property
+    def attribute(self) -> Callable[..., Any]:
+        """From inputs and `target=` to maps."""
+        ...
+
+
+MethodInput: TypeAlias = Explainer | CaptumMethod | Callable[[Any, npt.NDArray[np.float32], int], AnyArray]
+"""An attribution method: of interpix, of Captum, or a function from model, preprocessed image and class to a map."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +45,7 @@ class _Foreign:
     name: str
     has_own_model: bool
 
-    def explain(self, model: Any, image: ImageInput, target: Target = None) -> Attribution:
+    def explain(self, model: ModelInput, image: ImageInput, target: Target = None) -> Attribution:
         """See `Method.explain`."""
         return self._explain(model, Question.of(model, image, target))
 
@@ -37,7 +53,7 @@ class _Foreign:
         """See `Method.explain_question`."""
         return self._explain(question.classifier, question)
 
-    def _explain(self, model: Any, question: Question) -> Attribution:
+    def _explain(self, model: ModelInput, question: Question) -> Attribution:
         values = to_numpy(self.ask(model, question), "attribution")
         if values.ndim == 4 and len(values) == 1:
             values = values[0]
@@ -68,7 +84,7 @@ class Propagated:
         """Whether the method asks another model than the one that `explain` is given: Captum's objects do."""
         return bool(getattr(self.method, "has_own_model", False))
 
-    def explain(self, model: Any, image: ImageInput, target: Target = None) -> Attribution:
+    def explain(self, model: ModelInput, image: ImageInput, target: Target = None) -> Attribution:
         """See `Method.explain`."""
         return self._propagate(self.method.explain(model, image, target))
 
@@ -80,7 +96,7 @@ class Propagated:
         return found.propagate(radius=self.radius, discount=self.discount)
 
 
-def propagated(method: Any, radius: int | None = None, discount: float = 0.99) -> Propagated:
+def propagated(method: MethodInput, radius: int | None = None, discount: float = 0.99) -> Propagated:
     """IProp on top of any method: an object with `explain`, like the method itself.
 
     >>> import numpy as np
@@ -104,7 +120,7 @@ def propagated(method: Any, radius: int | None = None, discount: float = 0.99) -
     return Propagated(as_explainer(method), radius, discount)
 
 
-def as_explainer(method: Any) -> Explainer:
+def as_explainer(method: MethodInput) -> Explainer:
     """What `propagated` takes, as an object with a name and `explain`."""
     if isinstance(method, Method | Propagated):
         return method
@@ -134,7 +150,7 @@ def _ask_captum(method: Any) -> _Ask:
 
 
 def _ask_function(method: Callable[[Any, Any, int], Any]) -> _Ask:
-    def ask(model: Any, question: Question) -> Any:
+    def ask(model: ModelInput, question: Question) -> Any:
         # The user's function wants what the user has: the module or function, not the classifier around it.
         own = getattr(model, "module", getattr(model, "function", model)) if isinstance(model, Classifier) else model
         return method(own, question.tensor.copy(), question.target)

@@ -6,7 +6,7 @@ version. Only images that the model gets right at first count.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,19 @@ from interpix.results.explanation import Explanation
 from interpix.results.scores import Curve, Summary
 from interpix.terms import Direction
 
-__all__ = ["PatchTrace", "accuracy_curve", "rank_patches", "sample_regions", "trace_explanation", "trace_patches"]
+__all__ = [
+    "PatchTrace",
+    "RankingInput",
+    "accuracy_curve",
+    "rank_patches",
+    "sample_regions",
+    "trace_explanation",
+    "trace_patches",
+]
+
+
+RankingInput: TypeAlias = Sequence[int] | npt.NDArray[np.integer[Any]]
+"""All patches, most important first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +60,7 @@ class PatchTrace:
 
 def trace_patches(
     sample: Sample,
-    ranking: Any,
+    ranking: RankingInput,
     *,
     regions: RegionsInput = "auto",
     replacement: AbsenceInput = "auto",

@@ -19,6 +19,8 @@ from interpix.regions import RegionsInput
 if TYPE_CHECKING:
     import torch
 
+from interpix.metrics.accuracy import RankingInput
+
 __all__ = ["l2_pgd", "trace_adversarial"]
 
 _WHITE = 255
@@ -79,7 +81,7 @@ def l2_pgd(
 def trace_adversarial(
     sample: Sample,
     module: "torch.nn.Module",
-    ranking: Any,
+    ranking: RankingInput,
     *,
     regions: RegionsInput = "auto",
     radius: float = 1.0,

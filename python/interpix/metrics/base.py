@@ -1,7 +1,7 @@
 """What all metrics share: how a map is read, and what scores it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ from interpix.results.scores import ImageScore, Summary
 
 if TYPE_CHECKING:
     from interpix.metrics.sample import Sample
+
+from interpix.results.attribution import Attribution, MapInput
 
 __all__ = ["AnyMetric", "MethodMetric", "Metric", "mid_ranks", "read_attribution"]
 
@@ -31,7 +33,7 @@ class Metric(Protocol):
         """How to read it; None: the nearer to 0, the better."""
         ...
 
-    def score(self, sample: "Sample", attribution: Any) -> ImageScore:
+    def score(self, sample: "Sample", attribution: MapInput) -> ImageScore:
         """The score of one attribution map (H, W) of one image."""
         ...
 
@@ -54,7 +56,7 @@ class MethodMetric(Protocol):
         """How to read it; None: the nearer to 0, the better."""
         ...
 
-    def score_method(self, sample: "Sample", method: Explainer, attribution: Any) -> ImageScore:
+    def score_method(self, sample: "Sample", method: Explainer, attribution: MapInput) -> ImageScore:
         """The score of a method on one image, of which it made one attribution map (H, W) already."""
         ...
 
@@ -78,9 +80,13 @@ def mid_ranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return middle[group]
 
 
-def read_attribution(attribution: Any, size: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """A map (H, W) of finite numbers; Captum's (1, C, H, W) is summed over its channels."""
-    values = to_numpy(attribution, "attribution")
+def read_attribution(attribution: MapInput, size: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """A map (H, W) of finite numbers; Captum's (1, C, H, W) is summed over its channels.
+
+    >>> read_attribution(np.ones((1, 3, 1, 2)), (1, 2))
+    array([[3., 3.]])
+    """
+    values = to_numpy(attribution.map if isinstance(attribution, Attribution) else attribution)
     if values.ndim == 4 and len(values) == 1:
         values = values[0].sum(axis=0)
     if values.shape != size:
@@ -88,8 +94,7 @@ def read_attribution(attribution: Any, size: tuple[int, int]) -> npt.NDArray[np.
         raise bad_value("attribution", expected, describe(values), "resize the map first")
     if not (np.issubdtype(values.dtype, np.number) or values.dtype == np.bool_) or np.iscomplexobj(values):
         raise bad_value("attribution", "real numbers", describe(values), "convert the map first")
-    values = values.astype(np.float64)
     if not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())
         raise bad_value("attribution", "finite numbers", f"{count} NaN or infinite ones", "check the method")
-    return values
+    return values.astype(np.float64)

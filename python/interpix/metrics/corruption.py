@@ -6,14 +6,13 @@ corruptions and perturbations*, ICLR 2019, by the package `imagecorruptions-imau
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import describe
 from interpix.errors import MissingDependencyError, bad_value
-from interpix.metrics.accuracy import PatchTrace, trace_patches
+from interpix.metrics.accuracy import PatchTrace, RankingInput, trace_patches
 from interpix.metrics.sample import Sample
 from interpix.regions import RegionsInput
 
@@ -85,7 +84,7 @@ def corrupt(
 
 def trace_corruptions(
     sample: Sample,
-    ranking: Any,
+    ranking: RankingInput,
     *,
     regions: RegionsInput = "auto",
     corruptions: Sequence[str] = CORRUPTIONS,

@@ -10,7 +10,7 @@ import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from interpix.errors import bad_value
 from interpix.metrics.base import read_attribution
 from interpix.metrics.sample import Sample
 from interpix.options import fields_as_json
+from interpix.results.attribution import MapInput
 from interpix.results.scores import Average, Curve, ImageScore, Summary, average_curve, summarize
 
 __all__ = [
@@ -97,7 +98,7 @@ class InformationTrace:
 
 def trace_information(
     sample: Sample,
-    attribution: Any,
+    attribution: MapInput,
     *,
     thresholds: Sequence[float] = THRESHOLDS,
     fraction: float = 0.01,
@@ -159,7 +160,7 @@ class _InformationCurve(abc.ABC):
     def _answers(self, trace: InformationTrace) -> npt.NDArray[np.float64]:
         """What the model says to each picture of the trace."""
 
-    def score(self, sample: Sample, attribution: Any) -> ImageScore:
+    def score(self, sample: Sample, attribution: MapInput) -> ImageScore:
         """The area for one map (H, W) of one image."""
         trace = trace_information(sample, attribution, thresholds=self.thresholds, fraction=self.fraction)
         return self.from_trace(trace)

@@ -7,7 +7,7 @@ insertion puts them back on it, and the probability of the target is measured af
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from interpix.errors import bad_type, bad_value
 from interpix.metrics.base import read_attribution
 from interpix.metrics.sample import Sample, ranked_scores
 from interpix.options import fields_as_json
+from interpix.results.attribution import MapInput
 from interpix.results.scores import Curve, ImageScore, Summary, summarize
 
 __all__ = ["CurvePreset", "Deletion", "DeletionInsertionRatio", "Insertion", "rise_blur"]
@@ -69,7 +70,7 @@ class _RankedCurve:
         baseline, steps = self._presets[self.preset]
         return baseline if self.baseline is None else self.baseline, self.steps or steps
 
-    def score(self, sample: Sample, attribution: Any) -> ImageScore:
+    def score(self, sample: Sample, attribution: MapInput) -> ImageScore:
         """The area under the curve of one map (H, W) of one image."""
         baseline, steps = self._resolved()
         values = read_attribution(attribution, sample.size)
@@ -156,7 +157,7 @@ class DeletionInsertionRatio:
     name: ClassVar[str] = "dir"
     higher_is_better: ClassVar[bool] = False
 
-    def score(self, sample: Sample, attribution: Any) -> ImageScore:
+    def score(self, sample: Sample, attribution: MapInput) -> ImageScore:
         """The ratio for one map (H, W) of one image."""
         deletion, insertion = self.terms()
         return self.combine(deletion.score(sample, attribution), insertion.score(sample, attribution))

@@ -12,12 +12,13 @@ from interpix.errors import bad_type, bad_value
 from interpix.metrics.base import mid_ranks, read_attribution
 from interpix.metrics.sample import Sample
 from interpix.options import fields_as_json
+from interpix.results.attribution import MapInput
 from interpix.results.scores import ImageScore, Summary, summarize
 
 __all__ = ["PointingGame", "RocAuc", "pointing_hit", "roc_auc"]
 
 
-def roc_auc(values: Any, inside: npt.NDArray[np.bool_]) -> float:
+def roc_auc(values: npt.ArrayLike, inside: npt.NDArray[np.bool_]) -> float:
     """The probability that a pixel inside is ranked above one outside; ties count one half.
 
     By mid-ranks (the Mann-Whitney statistic), for any number of ties:
@@ -75,7 +76,7 @@ class RocAuc:
     needs_annotation: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = True
 
-    def score(self, sample: Sample, attribution: Any) -> ImageScore:
+    def score(self, sample: Sample, attribution: MapInput) -> ImageScore:
         """The area for one map (H, W) of one annotated image."""
         values = read_attribution(attribution, sample.size)
         inside, skipped = sample.annotation, _skip_reason(sample.annotation)
@@ -117,7 +118,7 @@ class PointingGame:
         if not 0 <= self.tolerance < float("inf"):
             raise bad_value("tolerance", "a number of pixels of at least 0", self.tolerance, "use 0 or 15")
 
-    def score(self, sample: Sample, attribution: Any) -> ImageScore:
+    def score(self, sample: Sample, attribution: MapInput) -> ImageScore:
         """The hit, 0 ... 1, for one map (H, W) of one annotated image."""
         values = read_attribution(attribution, sample.size)
         inside, skipped = sample.annotation, _skip_reason(sample.annotation)

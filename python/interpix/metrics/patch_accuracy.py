@@ -7,7 +7,7 @@ patch by patch. MoXI's paper draws these curves of every method it compares with
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from interpix.metrics.corruption import CORRUPTIONS, check_corruption, trace_cor
 from interpix.metrics.sample import Sample
 from interpix.models.adapters.adapt import is_torch
 from interpix.regions import RegionsInput, check_regions
+from interpix.results.attribution import MapInput
 from interpix.results.scores import Curve, ImageScore, Summary, summarize
 from interpix.terms import Direction
 
@@ -43,7 +44,7 @@ class _PatchCurve(abc.ABC):
     def __post_init__(self) -> None:
         check_regions(self.regions)
 
-    def score(self, sample: Sample, attribution: Any) -> ImageScore:
+    def score(self, sample: Sample, attribution: MapInput) -> ImageScore:
         """The area under the curve of one map (H, W) of one image; its target is taken for the right class."""
         values = read_attribution(attribution, sample.size)
         if sample.prediction != sample.target:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import torch
 
 
+from interpix.arrays import AnyArray
+from interpix.results.attribution import MapInput
+
 __all__ = ["MakeMap", "ModelRandomization", "model_randomization", "reinitialize", "spearman"]
 
 MakeMap: TypeAlias = Callable[["torch.nn.Module"], Any]
@@ -116,7 +119,7 @@ class ModelRandomization:
     name: ClassVar[str] = "model_randomization"
     higher_is_better: ClassVar[bool | None] = None
 
-    def score_method(self, sample: Sample, method: Explainer, attribution: Any) -> ImageScore:
+    def score_method(self, sample: Sample, method: Explainer, attribution: MapInput) -> ImageScore:
         """The correlation of a map (H, W) with those that the method makes of re-initialized modules.
 
         Args:
@@ -144,7 +147,7 @@ class ModelRandomization:
         return summarize(scores)
 
 
-def _absolute(attribution: Any) -> npt.NDArray[np.float64]:
+def _absolute(attribution: AnyArray) -> npt.NDArray[np.float64]:
     size = tuple(attribution.shape[-2:])
     return np.abs(read_attribution(attribution, size))
 

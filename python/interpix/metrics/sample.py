@@ -12,6 +12,7 @@ from interpix.arrays import BoolArray, IntArray
 from interpix.checks import check_positive
 from interpix.images import ImageInput
 from interpix.masks import read_mask
+from interpix.models.protocol.classifier import ModelInput
 from interpix.outputs import score_logits
 from interpix.question import Question
 from interpix.terms import Target
@@ -41,7 +42,7 @@ class Sample(Question):
     @classmethod
     def of(
         cls,
-        model: Any,
+        model: ModelInput,
         image: ImageInput,
         target: Target = None,
         *,

@@ -12,6 +12,7 @@ from interpix.metrics.information import (
 )
 from interpix.metrics.insertion_deletion import Deletion, DeletionInsertionRatio, Insertion
 from interpix.metrics.sample import Sample
+from interpix.results.attribution import MapInput
 from interpix.results.scores import ImageScore
 
 __all__ = ["score_map"]
@@ -19,7 +20,7 @@ __all__ = ["score_map"]
 _KNOWN = (Insertion, Deletion, DeletionInsertionRatio, AccuracyInformation, SoftmaxInformation)
 
 
-def score_map(sample: Sample, attribution: Any, metrics: Mapping[str, Metric]) -> dict[str, ImageScore]:
+def score_map(sample: Sample, attribution: MapInput, metrics: Mapping[str, Metric]) -> dict[str, ImageScore]:
     """What each of several metrics says to one map (H, W) of one image, as each would say alone.
 
     AIC and SIC look at the same pictures, and DIR is made of a deletion and an insertion score: shared, they take half

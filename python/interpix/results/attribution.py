@@ -2,19 +2,19 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from interpix.arrays import describe
+from interpix.arrays import AnyArray, describe
 from interpix.errors import bad_value
 from interpix.results.base import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Attribution"]
+__all__ = ["Attribution", "MapInput"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -99,3 +99,7 @@ class Attribution(Result):
         height, width = self.map.shape
         bound = "" if self.error_bound is None else f", error below {self.error_bound:.1g}"
         return f"<Attribution of {self.name_of(self.target)!r} by {self.method}: {height} x {width}{bound}>"
+
+
+MapInput: TypeAlias = AnyArray | Attribution
+"""A map (H, W) of an image, numpy or torch, Captum's (1, C, H, W) included, or a result that has one."""

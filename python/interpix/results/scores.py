@@ -54,9 +54,9 @@ class Curve:
         """Area under the curve, by trapezoids."""
         return float(np.trapezoid(self.y, self.x))
 
-    def at(self, x: Any) -> npt.NDArray[np.float64]:
+    def at(self, x: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """The curve at any fractions, linear between its points."""
-        return np.asarray(np.interp(x, self.x, self.y))
+        return np.asarray(np.interp(np.asarray(x, np.float64), self.x, self.y))
 
 
 def average_curve(curves: Sequence[Curve], average: Average = "mean") -> Curve:

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from interpix import _core
 from interpix.absence import Absence
 from interpix.arrays import BoolArray, IntArray
 from interpix.errors import bad_value
@@ -168,7 +168,7 @@ class Found:
     values: npt.NDArray[np.float64] | None = None
 
     @classmethod
-    def of(cls, outcome: Any, players: IntArray | None = None) -> "Found":
+    def of(cls, outcome: _core.Outcome, players: IntArray | None = None) -> "Found":
         """What the search's `outcome` says, its players renamed by `players` if these are given."""
         ranking = np.asarray(outcome.ranking)
         return cls(

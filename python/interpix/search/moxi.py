@@ -19,6 +19,7 @@ from interpix.checks import check_choice, check_positive
 from interpix.errors import bad_type, bad_value
 from interpix.images import ImageInput, read_images
 from interpix.models import as_classifier
+from interpix.models.protocol.classifier import ModelInput
 from interpix.options import python_number
 from interpix.progress import ProgressCounter
 from interpix.question import Question, ask
@@ -70,7 +71,7 @@ class MoXI:
 
     def __init__(
         self,
-        model: Any,
+        model: ModelInput,
         *,
         regions: RegionsInput = "auto",
         absence: AbsenceInput = "auto",

@@ -1,7 +1,7 @@
 """Whatever the user calls a model, as a classifier."""
 
 import sys
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 from interpix.errors import bad_type
 from interpix.models.adapters.callable import CallableClassifier
@@ -11,10 +11,12 @@ from interpix.models.protocol.classifier import Classifier
 if TYPE_CHECKING:
     from interpix.models.adapters.torch import TorchClassifier
 
+from interpix.models.protocol.classifier import ModelInput
+
 __all__ = ["as_classifier", "is_torch"]
 
 
-def as_classifier(model: Any) -> Classifier:
+def as_classifier(model: ModelInput) -> Classifier:
     """`model` itself if it is a classifier, or a torch module, a Hugging Face pipeline or a callable as one.
 
     >>> import numpy as np

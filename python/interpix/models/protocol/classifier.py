@@ -1,8 +1,9 @@
 """What the search needs of a classifier, and what every classifier shares."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from interpix.errors import ModelError
 from interpix.outputs import Readout
 from interpix.terms import Precision
 
-__all__ = ["Classifier", "Coalitions", "Scorer", "check_logits"]
+__all__ = ["Classifier", "Coalitions", "ModelInput", "Scorer", "check_logits"]
 
 _PROBABILITY_ERROR = 1e-3  # a sum of probabilities in half precision is 1 to this
 
@@ -139,6 +140,10 @@ class Classifier(Protocol):
     def provenance(self) -> dict[str, Any]:
         """What a result remembers of the model, as plain JSON values: kind, weights, preprocessing."""
         ...
+
+
+ModelInput: TypeAlias = Classifier | Callable[..., Any]
+"""A classifier, or what becomes one: a torch module, a Hugging Face pipeline, a function from pictures to logits."""
 
 
 def check_logits(logits: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[np.float64]:
