@@ -56,6 +56,9 @@ def test_explain_writes_picture_numbers_and_arrays(photo, tmp_path, capsys):
     assert sorted(one.name for one in out.iterdir()) == ["photo.json", "photo.png", "photo.safetensors"]
     with Image.open(out / "photo.png") as picture:
         assert picture.width > 1000
+        # The reddest patch of the photo, and the greenest one, in full light.
+        for color in ([180, 0, 0], [0, 150, 0]):
+            assert (np.asarray(picture)[..., :3] == color).all(axis=2).sum() > 1000
     numbers = json.loads((out / "photo.json").read_text())
     assert numbers["deletion"]["group"] == [3, 2]
     assert numbers["deletion"]["target_name"] == "red"

@@ -118,7 +118,10 @@ def test_every_plot_draws_on_the_given_axes(results, stopped_at):
     changed = [dataclasses.replace(one, stopped_at=stopped_at) for one in results]
     axes = Figure().subplots(1, 4)
     assert plot_photo(changed[0], ax=axes[0]) is axes[0]
+    np.testing.assert_array_equal(axes[0].images[0].get_array(), changed[0].image)
     assert plot_group(changed[1], ax=axes[1]) is axes[1]
+    blanked = np.where(changed[1].mask()[..., None], 128, changed[1].image)
+    np.testing.assert_array_equal(axes[1].images[0].get_array(), blanked)
     assert [text.get_text() for text in axes[1].texts] == ["1", "2", "3", "4", "5", "6"][: stopped_at or 0]
     assert plot_curves(*changed, ax=axes[2]) is axes[2]
     for curve, one in zip((line for line in axes[2].lines if line.get_marker() == "."), changed, strict=True):

@@ -90,7 +90,7 @@ def test_a_file_that_is_no_image_says_so(tmp_path):
     (tmp_path / "notes.txt").write_text("not a picture")
     with pytest.raises(ArgumentError, match="image file that Pillow reads"):
         read_image(tmp_path / "notes.txt")
-    Image.fromarray(np.zeros((99, 99, 3), np.uint8)).save(tmp_path / "cut.jpg")
+    Image.fromarray(np.zeros((99, 120, 3), np.uint8)).save(tmp_path / "cut.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:400])
     with pytest.raises(InterpixError, match=r"cut\.jpg"):
         read_image(tmp_path / "cut.jpg")
@@ -102,4 +102,10 @@ def test_another_type_is_a_type_error():
 
 
 def test_display_of_a_constant_is_gray():
-    assert (to_display(np.full((3, 2, 2), 7, np.float32)) == 128).all()
+    np.testing.assert_array_equal(to_display(np.full((3, 2, 4), 7, np.float32)), np.full((2, 4, 3), 128))
+
+
+def test_display_stretches_from_the_least_to_the_greatest_value():
+    tensor = np.linspace(-2, 3, 24, dtype=np.float32).reshape(3, 2, 4)
+    expected = np.rint(np.linspace(0, 255, 24)).reshape(3, 2, 4).transpose(1, 2, 0)
+    np.testing.assert_array_equal(to_display(tensor), expected)

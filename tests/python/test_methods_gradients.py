@@ -87,6 +87,7 @@ def test_integrated_gradients_are_complete(curved, image):
     pair = torch.from_numpy(np.stack([image, np.zeros_like(image)]))
     full, empty = curved(pair)[:, 0].tolist()
     assert result.map.sum() == pytest.approx(full - empty, abs=2e-3)
+    assert result.provenance["completeness_error"] == pytest.approx(result.map.sum() - (full - empty), rel=0.05)
 
 
 def test_the_batch_size_changes_nothing(curved, image):

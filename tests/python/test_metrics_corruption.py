@@ -34,6 +34,19 @@ def test_seeds_repeat_and_leave_numpys_generator_alone(name):
 
 
 @needs_package
+@pytest.mark.parametrize("name", ["contrast", "gaussian_noise", "impulse_noise"])
+def test_it_is_the_packages_corruption(name):
+    import imagecorruptions
+
+    own_seed = {"seed": 3} if name == "impulse_noise" else {}
+    state = np.random.get_state()  # noqa: NPY002 - what the package draws from
+    np.random.seed(3)  # noqa: NPY002
+    expected = imagecorruptions.corrupt(PIXELS, severity=2, corruption_name=name, **own_seed)
+    np.random.set_state(state)  # noqa: NPY002
+    np.testing.assert_array_equal(corrupt(PIXELS, name, severity=2, seed=3), expected)
+
+
+@needs_package
 def test_another_seed_is_another_noise():
     for name in ("gaussian_noise", "impulse_noise"):
         assert (corrupt(PIXELS, name, seed=1) != corrupt(PIXELS, name, seed=2)).any()

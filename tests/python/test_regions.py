@@ -16,6 +16,11 @@ def test_a_grid_covers_the_image_evenly(height, width, data):
     rows, columns = data.draw(st.integers(1, height)), data.draw(st.integers(1, width))
     labels = grid_regions((height, width), rows, columns)
     assert labels.shape == (height, width)
+    # A band of rows by a band of columns, one after the other.
+    row, column = labels[:, 0] // columns, labels[0] % columns
+    np.testing.assert_array_equal(labels, row[:, None] * columns + column)
+    assert (np.diff(row) >= 0).all()
+    assert (np.diff(column) >= 0).all()
     sizes = np.bincount(labels.ravel(), minlength=rows * columns)
     assert len(sizes) == rows * columns
     assert (height // rows) * (width // columns) <= sizes.min()

@@ -44,8 +44,12 @@ def test_timm_brings_its_preprocessing_and_class_names():
 )
 def test_timm_models_made_for_another_size_are_preprocessed_for_it(name, options):
     model = timm.create_model(name, img_size=(64, 96), **options)
-    result = ix.MoXI(model).explain(np.zeros((90, 80, 3), np.uint8), stop=1)
-    assert result.image.shape == (64, 96, 3)
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 80, 3), dtype=np.uint8))
+    result = ix.MoXI(model).explain(photo, stop=1)
+    config = timm.data.resolve_model_data_config(model) | {"input_size": (3, 64, 96)}
+    expected = timm.data.create_transform(**config, is_training=False)(photo).numpy()
+    mean, std = (np.array(config[key])[:, None, None] for key in ("mean", "std"))
+    np.testing.assert_allclose(result.image.transpose(2, 0, 1), (expected * std + mean) * 255, atol=0.51)
 
 
 def test_preprocessing_to_a_size_that_the_model_does_not_take_is_refused():
