@@ -1,7 +1,7 @@
 """The words in which a search is asked for, shared by searches, methods, metrics and results, and their checks."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ Stop: TypeAlias = Literal["flip", "all"] | int
 """At the flip of the answer, after all patches, or after k."""
 Target: TypeAlias = int | str | None
 """A class index, a class name, or None for the prediction."""
-TargetInput: TypeAlias = "Target | Sequence[Target] | npt.NDArray[np.integer[Any]] | torch.Tensor"
+TargetInput: TypeAlias = Union[Target, Sequence[Target], npt.NDArray[np.integer[Any]], "torch.Tensor"]
 """A target for all images of a call, or one for each."""
 
 

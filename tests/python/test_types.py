@@ -48,6 +48,11 @@ reveal_type(ix.propagated(ix.methods.Gradient()).explain(torch.nn.Identity(), ph
 reveal_type(ix.load("result.safetensors"))  # Explanation | Attribution
 comparison = ix.compare(torch.nn.Identity(), "photos", ["rise", ix.methods.Gradient()], "insertion")
 reveal_type(comparison)  # Comparison
+own = {"mine": lambda model, image, target: image[target]}
+several = {"a": ix.metrics.Insertion(steps=50), "b": "aic", "c": ix.metrics.ModelRandomization()}
+reveal_type(ix.compare(lambda batch: batch, {"cat": photo}, own, several, masks=[None], targets=["cat"]))  # Comparison
+sample = ix.metrics.Sample.of(torch.nn.Identity(), photo, annotation=[(0, 0, 1, 1)])
+reveal_type(ix.metrics.Insertion().score(sample, moxi.explain(photo).attribution()))  # ImageScore
 reveal_type(comparison.entry("cat.jpg", "rise").attribution)  # Attribution | None
 reveal_type(comparison.report("out"))  # Path
 

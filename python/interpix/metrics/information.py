@@ -148,7 +148,7 @@ class _InformationCurve(abc.ABC):
     fraction: float = 0.01
 
     name: ClassVar[str]
-    higher_is_better: ClassVar[bool] = True
+    higher_is_better = True
     _average: ClassVar[Average]
 
     def __post_init__(self) -> None:
@@ -236,7 +236,7 @@ class AccuracyInformation(_InformationCurve):
            [0.6, 1. ]])
     """
 
-    name: ClassVar[str] = "aic"
+    name = "aic"
     _average: ClassVar[Average] = "mean"
 
     def _answers(self, trace: InformationTrace) -> npt.NDArray[np.float64]:
@@ -256,7 +256,7 @@ class SoftmaxInformation(_InformationCurve):
            [0.6 , 0.75]])
     """
 
-    name: ClassVar[str] = "sic"
+    name = "sic"
     _average: ClassVar[Average] = "median"
 
     def _answers(self, trace: InformationTrace) -> npt.NDArray[np.float64]:

@@ -107,8 +107,8 @@ class Insertion(_RankedCurve):
     (0.4, array([0.1, 0.5, 0.5]))
     """
 
-    name: ClassVar[str] = "insertion"
-    higher_is_better: ClassVar[bool] = True
+    name = "insertion"
+    higher_is_better = True
     _presets: ClassVar[Mapping[str, tuple[str, int]]] = {"iprop": ("black", 100), "rise": ("rise_blur", 224)}
 
 
@@ -126,8 +126,8 @@ class Deletion(_RankedCurve):
     (0.2, array([0.5, 0.1, 0.1]))
     """
 
-    name: ClassVar[str] = "deletion"
-    higher_is_better: ClassVar[bool] = False
+    name = "deletion"
+    higher_is_better = False
     _presets: ClassVar[Mapping[str, tuple[str, int]]] = {"iprop": ("black", 100), "rise": ("zero", 224)}
 
 
@@ -154,8 +154,8 @@ class DeletionInsertionRatio:
     preset: CurvePreset = "iprop"
     steps: int | None = None
 
-    name: ClassVar[str] = "dir"
-    higher_is_better: ClassVar[bool] = False
+    name = "dir"
+    higher_is_better = False
 
     def score(self, sample: Sample, attribution: MapInput) -> ImageScore:
         """The ratio for one map (H, W) of one image."""

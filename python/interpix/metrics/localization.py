@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,9 +72,9 @@ class RocAuc:
     0.75
     """
 
-    name: ClassVar[str] = "roc_auc"
-    needs_annotation: ClassVar[bool] = True
-    higher_is_better: ClassVar[bool] = True
+    name = "roc_auc"
+    needs_annotation = True
+    higher_is_better = True
 
     def score(self, sample: Sample, attribution: MapInput) -> ImageScore:
         """The area for one map (H, W) of one annotated image."""
@@ -108,9 +108,9 @@ class PointingGame:
 
     tolerance: float = 0
 
-    name: ClassVar[str] = "pointing_game"
-    needs_annotation: ClassVar[bool] = True
-    higher_is_better: ClassVar[bool] = True
+    name = "pointing_game"
+    needs_annotation = True
+    higher_is_better = True
 
     def __post_init__(self) -> None:
         if isinstance(self.tolerance, bool) or not isinstance(self.tolerance, int | float):

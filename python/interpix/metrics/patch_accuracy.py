@@ -39,7 +39,7 @@ class _PatchCurve(abc.ABC):
     regions: RegionsInput = "auto"
 
     name: ClassVar[str]
-    higher_is_better: ClassVar[bool] = False
+    higher_is_better = False
 
     def __post_init__(self) -> None:
         check_regions(self.regions)
@@ -104,8 +104,8 @@ class AccuracyInsertion(_AbsentPatches):
         replacement: What an absent patch shows: what `interpix.Fill` takes.
     """
 
-    name: ClassVar[str] = "accuracy_insertion"
-    higher_is_better: ClassVar[bool] = True
+    name = "accuracy_insertion"
+    higher_is_better = True
     _direction: ClassVar[Direction] = "insertion"
 
 
@@ -125,7 +125,7 @@ class AccuracyDeletion(_AbsentPatches):
         replacement: What an absent patch shows: what `interpix.Fill` takes.
     """
 
-    name: ClassVar[str] = "accuracy_deletion"
+    name = "accuracy_deletion"
     _direction: ClassVar[Direction] = "deletion"
 
 
@@ -151,7 +151,7 @@ class CorruptionAccuracy(_PatchCurve):
     corruptions: tuple[str, ...] = CORRUPTIONS
     severity: int = 5
 
-    name: ClassVar[str] = "corruption"
+    name = "corruption"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -190,7 +190,7 @@ class AdversarialAccuracy(_PatchCurve):
     step_size: float = 0.2
     steps: int = 10
 
-    name: ClassVar[str] = "adversarial"
+    name = "adversarial"
 
     def _traces(self, sample: Sample, ranking: IntArray, labels: IntArray) -> list[PatchTrace]:
         classifier = sample.classifier

@@ -7,7 +7,7 @@ correlation of the maps' absolute values; near 0 is good, near 1 says that the m
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -116,8 +116,8 @@ class ModelRandomization:
 
     seeds: tuple[int, ...] = (0, 1, 2)
 
-    name: ClassVar[str] = "model_randomization"
-    higher_is_better: ClassVar[bool | None] = None
+    name = "model_randomization"
+    higher_is_better = None
 
     def score_method(self, sample: Sample, method: Explainer, attribution: MapInput) -> ImageScore:
         """The correlation of a map (H, W) with those that the method makes of re-initialized modules.
