@@ -157,7 +157,7 @@ def _explain(options: argparse.Namespace) -> None:
         directions = (options.direction,)
     results = [_search(moxi, image, direction, options) for direction in directions]
     propagated = results[0].propagate(radius=options.radius, discount=options.discount)
-    figure = plot_overview(*results, propagated=propagated.map)
+    figure = plot_overview(*results, propagated=propagated)
     options.output.mkdir(parents=True, exist_ok=True)
     _write_results(stem, results, figure)
 

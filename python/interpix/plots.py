@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from interpix.arrays import FloatArray
 from interpix.drawing import (
     blank,
     dim,
@@ -27,6 +26,7 @@ from interpix.drawing import (
     write_probability,
 )
 from interpix.errors import bad_type, bad_value
+from interpix.results.attribution import MapInput, map_values
 from interpix.results.explanation import Explanation
 from interpix.results.scores import arrow
 
@@ -62,7 +62,18 @@ _SIZE = (15.0, 10.2)
 
 
 def plot_photo(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
-    """The image that the model saw, with its answer."""
+    """The image that the model saw, with its answer.
+
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> import interpix as ix
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+    >>> moxi = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3")
+    >>> result = moxi.explain(image, direction="deletion")
+    >>> plot_photo(result, ax=Figure().subplots()).get_title().split()
+    ['The', 'model', 'sees', 'this', 'and', 'answers', "'class", "0'", '(p', '=', '.98)']
+    """
     ax = new_axes(ax)
     show(ax, result.image)
     probability = result.full.probability
@@ -79,6 +90,17 @@ def plot_group(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
     """The group: in full light with the rest dimmed (insertion), or blanked out (deletion).
 
     The numbers give the order in which the patches were found.
+
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> import interpix as ix
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+    >>> moxi = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3")
+    >>> result = moxi.explain(image, direction="deletion")
+    >>> ax = plot_group(result, ax=Figure().subplots())
+    >>> [text.get_text() for text in ax.texts]
+    ['1']
     """
     ax, inside = new_axes(ax), result.mask()
     if result.direction == "insertion":
@@ -93,7 +115,18 @@ def plot_group(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
 
 
 def group_title(result: Explanation) -> str:
-    """What the group means, in plain words."""
+    """What the group means, in plain words.
+
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> import interpix as ix
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+    >>> moxi = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3")
+    >>> result = moxi.explain(image, direction="deletion")
+    >>> group_title(result)
+    "Without this 1 of 6 patches the answer is no longer 'class 0' but 'class 1'"
+    """
     if result.direction == "insertion":
         return _sufficient(result)
     return _contrasted(result) if result.removed_before else _needed(result)
@@ -132,7 +165,19 @@ def _contrasted(result: Explanation) -> str:
 
 
 def plot_curves(*results: Explanation, ax: "Axes | None" = None) -> "Axes":
-    """The target's probability against the number of patches added or removed; a ring marks the flip."""
+    """The target's probability against the number of patches added or removed; a ring marks the flip.
+
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> import interpix as ix
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+    >>> moxi = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3")
+    >>> result = moxi.explain(image, direction="deletion")
+    >>> ax = plot_curves(result, moxi.explain(image, stop="all"), ax=Figure().subplots())
+    >>> ax.get_xlabel()
+    'number of patches added or removed'
+    """
     ax = new_axes(ax)
     for result in results:
         color = _COLORS[result.direction]
@@ -158,17 +203,37 @@ def plot_curves(*results: Explanation, ax: "Axes | None" = None) -> "Axes":
     return ax
 
 
-def plot_map(
-    attribution: FloatArray, *, image: npt.NDArray[np.uint8] | None = None, ax: "Axes | None" = None
-) -> "Axes":
-    """An attribution (H, W) in its raw values with a color bar, over a gray `image` if one is given."""
-    ax = draw_map(attribution, image=image, ax=ax)
+def plot_map(attribution: MapInput, *, image: npt.NDArray[np.uint8] | None = None, ax: "Axes | None" = None) -> "Axes":
+    """An attribution (H, W) in its raw values with a color bar, over a gray `image` if one is given.
+
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> import interpix as ix
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+    >>> moxi = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3")
+    >>> result = moxi.explain(image, direction="deletion")
+    >>> plot_map(result.propagate(), image=result.image, ax=Figure().subplots()).get_title()
+    'How much each pixel matters'
+    """
+    ax = draw_map(map_values(attribution), image=image, ax=ax)
     ax.set_title("How much each pixel matters")
     return ax
 
 
 def plot_heatmap(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
-    """The heat map of the patches over the gray image, as the papers draw it: the first patch found is brightest."""
+    """The heat map of the patches over the gray image, as the papers draw it: the first patch found is brightest.
+
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> import interpix as ix
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+    >>> moxi = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3")
+    >>> result = moxi.explain(image, direction="deletion")
+    >>> plot_heatmap(result, ax=Figure().subplots()).get_title()
+    "MoXI (deletion): 'class 0'"
+    """
     ax = plot_map(result.attribution().map, image=result.image, ax=ax)
     ax.set_title(wrap(f"{_method(result)}: {result.name_of(result.target)!r}"))
     return ax
@@ -178,6 +243,16 @@ def plot_comparison(*results: Explanation, figure: "Figure | None" = None) -> "F
     """Several results of one image side by side, a row for each: the group, the heat map, and the curve.
 
     The results may come from several methods, models or kinds of absence; each row says which.
+
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> import interpix as ix
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+    >>> moxi = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3")
+    >>> result = moxi.explain(image, direction="deletion")
+    >>> len(plot_comparison(result, moxi.one_shot(image)).axes)  # two rows of three, and two color bars
+    8
     """
     if not results:
         raise bad_value("results", "at least one result", "none", "pass what explain() returned")
@@ -200,6 +275,18 @@ def plot_methods(entries: "Sequence[Entry]", *, figure: "Figure | None" = None) 
     """A comparison's entries of one image: a row for each method with the photo, its map, IProp's, and the scores.
 
     Colors span the middle 98 % of each map's values, so that single pixels do not darken all others.
+
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> import interpix as ix
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+    >>> moxi = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3")
+    >>> result = moxi.explain(image, direction="deletion")
+    >>> own = {"red": lambda model, image, target: image[0]}
+    >>> found = ix.compare(lambda batch: batch.sum(axis=(2, 3)), image, own, "insertion(steps=2,baseline='zero')")
+    >>> len(plot_methods(found.entries).axes)  # photo, map, the propagated map, and the scores
+    4
     """
     if not entries:
         raise bad_value("entries", "at least one", "none", "pass a comparison's entries")
@@ -242,9 +329,21 @@ def _plot_row(row: Any, entry: "Entry", propagated: "Entry | None") -> None:
 
 
 def plot_overview(
-    *results: Explanation, propagated: FloatArray | None = None, figure: "Figure | None" = None
+    *results: Explanation, propagated: MapInput | None = None, figure: "Figure | None" = None
 ) -> "Figure":
-    """Everything on one page: photo, groups, curves, and the map `propagated` (H, W) to pixels."""
+    """Everything on one page: photo, groups, curves, and the map `propagated` (H, W) to pixels.
+
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> import interpix as ix
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+    >>> moxi = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3")
+    >>> result = moxi.explain(image, direction="deletion")
+    >>> figure = plot_overview(result, propagated=result.propagate())
+    >>> len(figure.axes)  # photo, group, curve, the map and its color bar
+    5
+    """
     figure = new_figure(_SIZE) if figure is None else figure
     grid = figure.add_gridspec(2, 6)
     width = 6 // (1 + len(results))

@@ -1,5 +1,6 @@
 import ast
 import importlib
+import inspect
 import pathlib
 import pkgutil
 import re
@@ -7,6 +8,7 @@ import re
 import pytest
 
 import interpix
+from interpix import plots
 
 MODULES = [
     module.name for module in pkgutil.walk_packages(interpix.__path__, "interpix.") if module.name != "interpix._core"
@@ -63,3 +65,18 @@ def test_every_own_exception_has_one_base():
         member = getattr(errors, name)
         if isinstance(member, type):
             assert issubclass(member, interpix.InterpixError)
+
+
+def public_names():
+    for home in (interpix, interpix.methods, interpix.metrics, plots):
+        for name in home.__all__:
+            member = getattr(home, name)
+            if inspect.isfunction(member) or (inspect.isclass(member) and not issubclass(member, Exception)):
+                yield pytest.param(member, id=f"{home.__name__}.{name}")
+
+
+@pytest.mark.parametrize("member", public_names())
+def test_every_public_class_and_function_shows_an_example(member):
+    # That it says what it shows is checked with the doctests.
+    if member is not interpix.load_attribution:  # deprecated
+        assert ">>> " in member.__doc__

@@ -46,6 +46,16 @@ class Entry:
 class Comparison:
     """Methods compared by metrics over images; what `interpix.compare` returns.
 
+    >>> import numpy as np
+    >>> import interpix as ix
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[1] = np.arange(24).reshape(4, 6)
+    >>> own = {"green": lambda model, image, target: image[1], "flat": lambda model, image, target: image[0]}
+    >>> model = lambda batch: batch.sum(axis=(2, 3))
+    >>> found = ix.compare(model, image, own, "roc_auc", [image[1] >= 12], propagate=False)
+    >>> found.table["green"]["roc_auc"], found.table["flat"]["roc_auc"], found.wins("green", "flat", "roc_auc")
+    (1.0, 0.5, (1, 1))
+
     Attributes:
         entries: One for each image and method, image by image.
         metrics: By name, in the table's order.

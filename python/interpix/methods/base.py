@@ -44,7 +44,13 @@ _FORWARD_ONLY = "RISE, SuperpixelRISE, LIME, Shapley, MoXIMap or MoXIOneShot"
 
 @dataclass(frozen=True)
 class Method(abc.ABC):
-    """An attribution method; its options are its fields, and the defaults are the papers' settings."""
+    """An attribution method; its options are its fields, and the defaults are the papers' settings.
+
+    >>> import numpy as np
+    >>> from interpix.methods import METHODS
+    >>> METHODS["rise"].preset("iprop").count
+    4000
+    """
 
     name: ClassVar[str]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

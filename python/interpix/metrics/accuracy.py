@@ -40,6 +40,10 @@ RankingInput: TypeAlias = Sequence[int] | npt.NDArray[np.integer[Any]]
 class PatchTrace:
     """The answers along one ranking of one image.
 
+    >>> import numpy as np
+    >>> PatchTrace(np.array([2, 2, 0, 1]), label=2, prediction=2).correct
+    array([ True,  True, False, False])
+
     Attributes:
         predicted: The most probable class after 0 ... n patches (n + 1,).
         label: The right class.
@@ -67,6 +71,15 @@ def trace_patches(
     direction: Direction = "deletion",
 ) -> PatchTrace:
     """Replaces the patches of an image one after the other; the label is the sample's target.
+
+    Without the bright patch the mean falls below 0.3, and the class changes from 1 to 0:
+
+    >>> import numpy as np
+    >>> model = lambda batch: np.stack([0 * batch.mean((1, 2, 3)), batch.mean((1, 2, 3)) - 0.3], axis=1)
+    >>> image = np.repeat(np.float32([[1, 1, 0.2, 0.2], [1, 1, 0.2, 0.2]])[None], 3, axis=0)
+    >>> sample = Sample.of(model, image)
+    >>> trace_patches(sample, [0, 1], regions="1x2", replacement="zero").predicted
+    array([1, 0, 0])
 
     Args:
         sample: The image and its label.
@@ -112,6 +125,14 @@ def rank_patches(attribution: npt.NDArray[Any], labels: IntArray) -> IntArray:
 def trace_explanation(explanation: Explanation, label: int | None = None) -> PatchTrace:
     """The trace that a search with `stop="all"` measured on its way.
 
+    >>> import numpy as np
+    >>> from interpix import MoXI
+    >>> moxi = MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="1x2")
+    >>> image = np.zeros((3, 2, 4), np.float32)
+    >>> image[1, :, 2:], image[0] = 1, 0.25
+    >>> trace_explanation(moxi.explain(image, direction="deletion", stop="all")).predicted
+    array([1, 0, 0])
+
     Args:
         explanation: With all patches ranked.
         label: The right class; None: the class explained.
@@ -133,6 +154,11 @@ def accuracy_curve(traces: Sequence[PatchTrace]) -> Summary:
 
     Images that the model gets wrong at first are counted and left out. The value is the area under the curve: for
     insertion higher is better, for deletion (and for corrupted and adversarial patches) lower.
+
+    >>> import numpy as np
+    >>> traces = [PatchTrace(np.array(predicted), label=1, prediction=1) for predicted in ([1, 1, 0], [1, 0, 0])]
+    >>> accuracy_curve(traces).curve.y
+    array([1. , 0.5, 0. ])
     """
     if not traces:
         raise bad_value("traces", "at least one trace", "none", "trace an image first")

@@ -41,6 +41,16 @@ def l2_pgd(
 ) -> npt.NDArray[np.float32]:
     """A picture (H, W, 3) in 0 ... 1 near `pixels` that the module classifies worse as `label`.
 
+    One step against red, which the module looks at alone, takes 0.2 in all from six pixels:
+
+    >>> import numpy as np
+    >>> import torch
+    >>> mean_color = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> unit = Normalization((0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
+    >>> attacked = l2_pgd(mean_color, unit, np.full((2, 3, 3), 51, np.uint8), 0, steps=1)
+    >>> round(float(np.linalg.norm(attacked - 0.2)), 3), bool((attacked[..., 0] < attacked[..., 1]).all())
+    (0.2, True)
+
     Args:
         module: From normalized (B, 3, H, W) to logits; it is left in its mode, on its device, without gradients.
         normalization: From pixel levels to its input.
@@ -91,6 +101,15 @@ def trace_adversarial(
     """Replaces patches of the clean picture by attacked ones in ranked order; see `l2_pgd` and `accuracy_curve`.
 
     `module` is the torch module behind the sample's model; the label is the sample's target.
+
+    >>> import numpy as np
+    >>> import torch
+    >>> mean_color = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> from interpix import TorchClassifier
+    >>> model = TorchClassifier(mean_color, preprocess=lambda image: np.float32(image).transpose(2, 0, 1) / 255)
+    >>> sample = Sample.of(model, np.full((8, 12, 3), (129, 128, 0), np.uint8))
+    >>> trace_adversarial(sample, mean_color, [0, 1], regions="1x2").predicted
+    array([0, 1, 1])
     """
     normalization = sample.normalization
     attacked = l2_pgd(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from interpix.arrays import describe, to_numpy
+from interpix.arrays import describe
 from interpix.errors import bad_value
 from interpix.question import Explainer
 from interpix.results.scores import ImageScore, Summary
@@ -14,14 +14,20 @@ from interpix.results.scores import ImageScore, Summary
 if TYPE_CHECKING:
     from interpix.metrics.sample import Sample
 
-from interpix.results.attribution import Attribution, MapInput
+from interpix.results.attribution import MapInput, map_values
 
 __all__ = ["AnyMetric", "MethodMetric", "Metric", "mid_ranks", "read_attribution"]
 
 
 @runtime_checkable
 class Metric(Protocol):
-    """A metric of attribution maps."""
+    """A metric of attribution maps.
+
+    >>> import numpy as np
+    >>> from interpix.metrics import METRICS, Insertion
+    >>> isinstance(Insertion(), Metric), sorted(METRICS)[:3]
+    (True, ['accuracy_deletion', 'accuracy_insertion', 'adversarial'])
+    """
 
     @property
     def name(self) -> str:
@@ -86,7 +92,7 @@ def read_attribution(attribution: MapInput, size: tuple[int, int]) -> npt.NDArra
     >>> read_attribution(np.ones((1, 3, 1, 2)), (1, 2))
     array([[3., 3.]])
     """
-    values = to_numpy(attribution.map if isinstance(attribution, Attribution) else attribution)
+    values = map_values(attribution)
     if values.ndim == 4 and len(values) == 1:
         values = values[0].sum(axis=0)
     if values.shape != size:

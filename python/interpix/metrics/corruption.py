@@ -61,6 +61,10 @@ def corrupt(
     """A corrupted copy of a picture uint8 (H, W, 3); needs `pip install "interpix[corruptions]"`.
 
     numpy's global generator, from which the corruptions draw, is left as it was.
+
+    >>> import numpy as np
+    >>> corrupt(np.zeros((32, 48, 3), np.uint8), "brightness").max()
+    np.uint8(127)
     """
     check_corruption(corruption, severity)
     if min(pixels.shape[:2]) < _LEAST_SIDE:
@@ -93,6 +97,14 @@ def trace_corruptions(
     """One trace for each corruption: patches of the clean picture are replaced by corrupted ones in ranked order.
 
     The corruptions draw from the sample's seed. `accuracy_curve` averages the traces of all images and corruptions.
+
+    >>> import numpy as np
+    >>> from interpix import CallableClassifier
+    >>> logits = lambda batch: np.stack([0.2 - batch.mean((1, 2, 3)), 0 * batch.mean((1, 2, 3))], axis=1)
+    >>> model = CallableClassifier(logits, preprocess=lambda raw: raw.transpose(2, 0, 1) / 255)
+    >>> sample = Sample.of(model, np.zeros((32, 48, 3), np.uint8))
+    >>> trace_corruptions(sample, [0, 1], regions="1x2", corruptions=["brightness"])[0].predicted
+    array([0, 1, 1])
     """
     traces = []
     for corruption in corruptions:

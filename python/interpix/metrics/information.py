@@ -44,7 +44,12 @@ _CURVE_POINTS = 1000
 
 
 def seed_mask(size: tuple[int, int], *, fraction: float = 0.01, seed: int = 0) -> BoolArray:
-    """The pixels (H, W) that every picture shows, True = shown: random ones, and the four corners."""
+    """The pixels (H, W) that every picture shows, True = shown: random ones, and the four corners.
+
+    >>> seed_mask((2, 4), fraction=0).astype(int)
+    array([[1, 0, 0, 1],
+           [1, 0, 0, 1]])
+    """
     count = size[0] * size[1]
     mask = np.zeros(count, np.bool_)
     mask[np.random.default_rng(seed).choice(count, int(count * fraction), replace=False)] = True
@@ -77,6 +82,15 @@ class InformationTrace:
 
     The first entry of each array is the blurred picture, the last one the original, those between are the thresholds'.
 
+    >>> import numpy as np
+    >>> from interpix import CallableClassifier
+    >>> sums = lambda batch: batch.sum(axis=(2, 3))
+    >>> model = CallableClassifier(sums, preprocess=lambda raw: raw.transpose(2, 0, 1) / 255)
+    >>> sample = Sample.of(model, np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8))
+    >>> trace = trace_information(sample, sample.tensor[0], thresholds=[0.1, 0.5])
+    >>> trace.sizes.shape, trace.thresholds
+    ((4,), (0.1, 0.5))
+
     Attributes:
         sizes: Bytes of each picture (t + 2,).
         probabilities: Softmax probability of the target (t + 2,).
@@ -107,6 +121,17 @@ def trace_information(
 
     The seed mask is drawn from the sample's seed, so that all maps of an image share it. Pixels of equal value
     appear together, as in PAIR's code: at each threshold, all that reach the quantile.
+
+    See `InformationTrace`; what it measured serves both metrics:
+
+    >>> import numpy as np
+    >>> from interpix import CallableClassifier
+    >>> sums = lambda batch: batch.sum(axis=(2, 3))
+    >>> model = CallableClassifier(sums, preprocess=lambda raw: raw.transpose(2, 0, 1) / 255)
+    >>> sample = Sample.of(model, np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8))
+    >>> trace = trace_information(sample, sample.tensor[0])
+    >>> [metric.from_trace(trace).metric for metric in (AccuracyInformation(), SoftmaxInformation())]
+    ['aic', 'sic']
     """
     steps = tuple(float(threshold) for threshold in thresholds)
     if not steps or list(steps) != sorted(steps) or not 0 < steps[0] <= steps[-1] <= 1:

@@ -34,7 +34,13 @@ def roc_auc(values: npt.ArrayLike, inside: npt.NDArray[np.bool_]) -> float:
 
 
 def pointing_hit(values: npt.NDArray[Any], inside: npt.NDArray[np.bool_], tolerance: float = 0) -> float:
-    """The fraction of the pixels of greatest value that are inside, or within `tolerance` pixels of it."""
+    """The fraction of the pixels of greatest value that are inside, or within `tolerance` pixels of it.
+
+    >>> import numpy as np
+    >>> values, inside = np.array([[3, 9, 1], [9, 4, 0]]), np.array([[True, False, False], [True, False, False]])
+    >>> pointing_hit(values, inside), pointing_hit(values, inside, tolerance=1)
+    (0.5, 1.0)
+    """
     return float(_widened(inside, tolerance)[values == values.max()].mean())
 
 

@@ -51,6 +51,12 @@ def reinitialize(module: "torch.nn.Module", seed: int) -> "torch.nn.Module":
 
     Layers are initialized in torch's way. Parameters that belong to no layer that can do so, such as class token
     and position embedding, are drawn from a normal distribution of standard deviation 0.02.
+
+    >>> import torch
+    >>> layer = torch.nn.Linear(3, 2)
+    >>> fresh = reinitialize(layer, seed=0)
+    >>> bool((fresh.weight == layer.weight).any()), bool((fresh.weight == reinitialize(layer, seed=0).weight).all())
+    (False, True)
     """
     import torch  # optional
 
@@ -73,6 +79,13 @@ def model_randomization(
     make_map: MakeMap, module: "torch.nn.Module", *, seeds: Sequence[int] = (0, 1, 2)
 ) -> ImageScore:
     """Correlation of a map of the trained module with maps of re-initialized ones, mean over `seeds`.
+
+    A map that does not look at the module does not change with it:
+
+    >>> import numpy as np
+    >>> import torch
+    >>> model_randomization(lambda module: np.arange(6.0).reshape(2, 3), torch.nn.Linear(3, 2)).value
+    1.0
 
     Args:
         make_map: From a module to its map (H, W) of one image and one class: the class that the trained module

@@ -25,6 +25,14 @@ def score_map(sample: Sample, attribution: MapInput, metrics: Mapping[str, Metri
 
     AIC and SIC look at the same pictures, and DIR is made of a deletion and an insertion score: shared, they take half
     of the model's time.
+
+    >>> import numpy as np
+    >>> model = lambda batch: np.log([[m, 1 - m] for m in 0.1 + 0.8 * batch.mean(axis=(1, 2, 3))])
+    >>> image = np.repeat(np.float32([[1, 1, 0, 0], [1, 1, 0, 0]])[None], 3, axis=0)
+    >>> named = {"in": Insertion(baseline="zero", steps=2), "out": Deletion(baseline="zero", steps=2)}
+    >>> scores = score_map(Sample.of(model, image, target=0), image[0], named)
+    >>> {name: round(score.value, 6) for name, score in scores.items()}
+    {'in': 0.4, 'out': 0.2}
     """
     traces: dict[tuple[tuple[float, ...], float], InformationTrace] = {}
     curves: dict[tuple[Any, ...], ImageScore] = {}

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from interpix.arrays import AnyArray, describe
+from interpix.arrays import AnyArray, describe, to_numpy
 from interpix.errors import bad_value
 from interpix.results.base import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Attribution", "MapInput"]
+__all__ = ["Attribution", "MapInput", "map_values"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -103,3 +103,12 @@ class Attribution(Result):
 
 MapInput: TypeAlias = AnyArray | Attribution
 """A map (H, W) of an image, numpy or torch, Captum's (1, C, H, W) included, or a result that has one."""
+
+
+def map_values(attribution: MapInput) -> npt.NDArray[Any]:
+    """The numbers of a map, as they are.
+
+    >>> map_values(np.ones((2, 3), np.float16)).dtype
+    dtype('float16')
+    """
+    return to_numpy(attribution.map if isinstance(attribution, Attribution) else attribution)

@@ -27,6 +27,17 @@ PlotKind: TypeAlias = Literal["group", "heatmap", "curve"]
 class Explanation(Result):
     """Which patches, together, decide: the outcome of one search on one image.
 
+    >>> import numpy as np
+    >>> from interpix import MoXI
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+    >>> found = MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3").explain(image, direction="deletion")
+    >>> found, found.group, found.name_of(found.target)
+    (<Explanation deletion of 'class 0': 1 of 6 patches>, (3,), 'class 0')
+    >>> found.attribution().map[::2, ::2]
+    array([[0., 0., 0.],
+           [1., 0., 0.]], dtype=float32)
+
     Attributes:
         ranking: The patches in the order they were found (k,); the most important comes first.
         rewards: After 0, 1, ..., k patches (k + 1,), in the units of the run's reward.

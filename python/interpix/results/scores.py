@@ -60,7 +60,11 @@ class Curve:
 
 
 def average_curve(curves: Sequence[Curve], average: Average = "mean") -> Curve:
-    """The mean or median of curves; where their fractions differ, each is read at all fractions of all of them."""
+    """The mean or median of curves; where their fractions differ, each is read at all fractions of all of them.
+
+    >>> average_curve([Curve([0, 1], [0, 1]), Curve([0, 0.5, 1], [1, 1, 1])]).y
+    array([0.5 , 0.75, 1.  ])
+    """
     if not curves:
         raise bad_value("curves", "at least one curve", "none", "pass curves")
     x = curves[0].x
@@ -74,6 +78,10 @@ def average_curve(curves: Sequence[Curve], average: Average = "mean") -> Curve:
 @dataclass(frozen=True, eq=False)
 class ImageScore:
     """What a metric says to one attribution of one image.
+
+    >>> score = ImageScore("insertion", 0.75, higher_is_better=True)
+    >>> score.value, arrow(score)
+    (0.75, '↑')
 
     Attributes:
         metric: The metric's name.
@@ -99,6 +107,11 @@ class ImageScore:
 @dataclass(frozen=True, eq=False)
 class Summary:
     """A metric over many images.
+
+    See `summarize`, which makes it:
+
+    >>> summarize([ImageScore("deletion", 0.25, higher_is_better=False)])
+    <deletion: 0.25 over 1 images, 0 skipped; lower is better>
 
     Attributes:
         metric: The metric's name.
