@@ -75,7 +75,7 @@ def public_names():
                 yield pytest.param(member, id=f"{home.__name__}.{name}")
 
 
-@pytest.mark.parametrize("member", public_names())
+@pytest.mark.parametrize("member", list(public_names()))
 def test_every_public_class_and_function_shows_an_example(member):
     # That it says what it shows is checked with the doctests.
     if member is not interpix.load_attribution:  # deprecated
