@@ -2,7 +2,7 @@
 
 A flipped region changes a box of the picture, and at every layer a box that grows by the layer's reach and shrinks by
 its stride. So the maps of the base picture are computed once, and a layer of a candidate on its window only, from what
-`window_maps` gathers of base and windows. Windows are clipped at the border of the map; those of one size are a batch.
+`maps` gathers of base and windows. Windows are clipped at the border of the map; those of one size are a batch.
 The first layer that reads whole maps gets them put together in the same way.
 """
 
