@@ -1,6 +1,7 @@
 """MoXI and the values of its games as attribution methods: one number for all pixels of a patch. No torch needed."""
 
 import abc
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -52,15 +53,8 @@ class _Game(Method):
         )
         found = self._play(search, question)
         facts = {"group": list(found.group), "evaluations": found.evaluations}
-        return Attribution(
-            map=found.attribution().map,
-            target=found.target,
-            prediction=found.prediction,
-            class_names=found.class_names,
-            image=found.image,
-            method=self.name,
-            provenance={**self.options(), **found.provenance, "method": self.name, **facts},
-        )
+        provenance = {**self.options(), **found.provenance, "method": self.name, **facts}
+        return dataclasses.replace(found.attribution(), method=self.name, provenance=provenance)
 
     @abc.abstractmethod
     def _play(self, search: MoXI, question: Question) -> Explanation:
@@ -103,8 +97,7 @@ class Shapley(_Game):
         check_positive("rounds", self.rounds)
 
     def _play(self, search: MoXI, question: Question) -> Explanation:
-        found: Explanation = search.shapley(question, sampler=self.sampler, rounds=self.rounds, seed=self.seed)
-        return found
+        return search.shapley(question, sampler=self.sampler, rounds=self.rounds, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -135,8 +128,7 @@ class MoXIOneShot(_Game):
         check_direction(self.direction)
 
     def _play(self, search: MoXI, question: Question) -> Explanation:
-        found: Explanation = search.one_shot(question, direction=self.direction)
-        return found
+        return search.one_shot(question, direction=self.direction)
 
 
 @dataclass(frozen=True)
@@ -172,5 +164,4 @@ class MoXIMap(_Game):
         check_stop(self.stop)
 
     def _play(self, search: MoXI, question: Question) -> Explanation:
-        found: Explanation = search.explain(question, direction=self.direction, stop=self.stop)
-        return found
+        return search.explain(question, direction=self.direction, stop=self.stop)

@@ -25,6 +25,7 @@ from interpix.progress import ProgressCounter
 from interpix.question import Question, ask
 from interpix.regions import RegionsInput, read_regions, regions_name
 from interpix.results.explanation import Explanation
+from interpix.search.arguments import one_for_each, part_of
 from interpix.search.call import Call, carrying
 from interpix.search.contrast import search_contrast
 from interpix.search.games import Found, Games, ImageGame, make_games
@@ -48,7 +49,6 @@ _Assign: TypeAlias = Callable[[_Game, int, int], tuple[npt.NDArray[np.float64], 
 """From a game, its number of players and a batch size to a value for each player, and the evaluations it took."""
 
 _IN_FLIGHT = 64
-_BATCH_DIMENSIONS = 4
 
 
 class MoXI:
@@ -350,9 +350,9 @@ class MoXI:
             cure = "put the arguments into the function that is the model"
             raise bad_value("additional_forward_args", "None", "something else", cure)
         array = to_numpy(inputs, "inputs")
-        single = array.ndim != _BATCH_DIMENSIONS
+        single = array.ndim != 4
         batch = array[None] if single else array
-        targets = _per_image(target, len(batch))
+        targets = one_for_each(target, len(batch))
         maps = np.stack(
             [
                 self._for_image(baselines, feature_mask, index, len(batch))
@@ -369,8 +369,8 @@ class MoXI:
         """This object with Captum's `baselines` and `feature_mask` of one image."""
         return MoXI(
             self._classifier,
-            regions=self._regions if feature_mask is None else _slice(feature_mask, index, count),
-            absence=self._absence if baselines is None else _slice(baselines, index, count),
+            regions=self._regions if feature_mask is None else part_of(feature_mask, index, count),
+            absence=self._absence if baselines is None else part_of(baselines, index, count),
             reward=self._reward,
             precision=self._precision,
             batch_size=self._given_batch_size or "auto",
@@ -413,7 +413,7 @@ class MoXI:
                 raise bad_value("image", f"a question to `{self._classifier.name}`", image.classifier.name, cure)
             return [image], False
         loaded, many = read_images(image)
-        return ask(self._classifier, loaded, _per_image(target, len(loaded))), many
+        return ask(self._classifier, loaded, one_for_each(target, len(loaded))), many
 
     def _assign(
         self,
@@ -454,24 +454,6 @@ def _drive(search: _core.Search, games: Games, direction: Direction, *, progress
         while (batch := search.ask()) is not None:
             search.tell(*games.score_candidates(batch.owner, batch.bases, batch.row, batch.flip, direction))
             counter.add(len(batch))
-
-
-def _per_image(target: TargetInput, count: int) -> list[Target]:
-    """One target for each image from one for all, a sequence, or an array."""
-    given: Any = getattr(target, "tolist", lambda: target)()
-    if not isinstance(given, list | tuple):
-        return [given] * count
-    if len(given) != count:
-        cure = "pass one for all, or one for each image"
-        raise bad_value("target", f"{count} targets for {count} images", len(given), cure)
-    return list(given)
-
-
-def _slice(value: Any, index: int, count: int) -> Any:
-    """The part of a Captum argument that belongs to one image."""
-    if getattr(value, "ndim", 0) == _BATCH_DIMENSIONS and value.shape[0] == count:
-        return value[index]
-    return value
 
 
 def _check_search(direction: object, stop: object, min_confidence: object) -> None:

@@ -15,8 +15,6 @@ from interpix.errors import bad_type, bad_value
 
 __all__ = ["Preprocessing", "describe_source", "find_class_names", "find_preprocessing", "read_preprocessing"]
 
-_CHW = 3
-
 
 class Preprocessing:
     """A raw image (H, W, 3) to a model's input (3, H', W').
@@ -33,9 +31,9 @@ class Preprocessing:
     def __call__(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The input for one raw image."""
         answer = to_numpy(self._transform(Image.fromarray(image)), "preprocess").astype(np.float32)
-        if answer.ndim == _CHW + 1 and len(answer) == 1:
+        if answer.ndim == 4 and len(answer) == 1:
             answer = answer[0]
-        if answer.ndim != _CHW or answer.shape[0] != _CHW:
+        if answer.ndim != 3 or answer.shape[0] != 3:
             cure = "return one image, channels first"
             raise bad_value("preprocess", "a function to (3, H, W)", f"shape {answer.shape}", cure)
         return answer
@@ -49,7 +47,7 @@ def find_preprocessing(module: nn.Module) -> Preprocessing | None:
 
     # The configuration is the pretrained weights'; a model may have been made for another size.
     size = getattr(getattr(module, "patch_embed", None), "img_size", None)
-    made_for = {"input_size": (_CHW, *size)} if isinstance(size, tuple) else None
+    made_for = {"input_size": (3, *size)} if isinstance(size, tuple) else None
     transform = create_transform(**resolve_model_data_config(module, made_for), is_training=False)
     return Preprocessing(transform, " ".join(str(transform).split()))
 

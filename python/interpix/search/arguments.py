@@ -1,0 +1,30 @@
+"""What of an argument belongs to which image of a call."""
+
+from typing import Any
+
+from interpix.errors import bad_value
+from interpix.terms import Target, TargetInput
+
+__all__ = ["one_for_each", "part_of"]
+
+
+def one_for_each(target: TargetInput, count: int) -> list[Target]:
+    """One target for each of `count` images, from one for all, a sequence, or an array.
+
+    >>> one_for_each("cat", 2), one_for_each([3, None], 2)
+    (['cat', 'cat'], [3, None])
+    """
+    given: Any = getattr(target, "tolist", lambda: target)()
+    if not isinstance(given, list | tuple):
+        return [given] * count
+    if len(given) != count:
+        cure = "pass one for all, or one for each image"
+        raise bad_value("target", f"{count} targets for {count} images", len(given), cure)
+    return list(given)
+
+
+def part_of(value: Any, index: int, count: int) -> Any:
+    """The part of a Captum argument (B, C, H, W) that belongs to one of `count` images; anything else is for all."""
+    if getattr(value, "ndim", 0) == 4 and value.shape[0] == count:
+        return value[index]
+    return value
