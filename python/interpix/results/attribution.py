@@ -1,6 +1,7 @@
 """The result of an attribution method: one raw number for each pixel."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -97,7 +98,7 @@ class Attribution(Result):
     def __repr__(self) -> str:
         """One line for people."""
         height, width = self.map.shape
-        bound = "" if self.error_bound is None else f", error below {self.error_bound:.1g}"
+        bound = "" if self.error_bound is None else f", error at most {_rounded_up(self.error_bound)}"
         return f"<Attribution of {self.name_of(self.target)!r} by {self.method}: {height} x {width}{bound}>"
 
 
@@ -112,3 +113,15 @@ def map_values(attribution: MapInput) -> npt.NDArray[Any]:
     dtype('float16')
     """
     return to_numpy(attribution.map if isinstance(attribution, Attribution) else attribution)
+
+
+def _rounded_up(bound: float) -> str:
+    """A bound to one digit, which is a bound still.
+
+    >>> _rounded_up(8.2e-5), _rounded_up(9.2e-5), _rounded_up(0.0)
+    ('9e-05', '1e-04', '0')
+    """
+    if bound == 0:
+        return "0"
+    unit = 10.0 ** math.floor(math.log10(bound))
+    return f"{math.ceil(bound / unit) * unit:.0e}"
