@@ -236,6 +236,9 @@ def propagate(
         options: dict[str, Any] = {"discount": discount, "tolerance": tolerance, "solver": solver}
         found = PixelGraph(picture, radius).propagate(attribution.map, **options)
         return attribution.propagated_to(found.values, found.error_bound, radius=radius, discount=discount)
+    if image is None:
+        cure = "pass it; only an Attribution brings its own"
+        raise bad_value("image", "the picture that the map explains", "none", cure)
     array = to_numpy(attribution, "attribution")
     if array.ndim == 4 and channel_axis is None and len(array) == len(image) and not hasattr(image, "mode"):
         pairs = zip(array, image, strict=True)

@@ -116,6 +116,10 @@ def test_an_attribution_goes_over_another_picture_if_one_is_given(attribution):
     image = attribution.image[::-1].copy()
     result = ix.propagate(attribution, image, radius=1)
     np.testing.assert_array_equal(result.map, ix.propagate(attribution.map, image, radius=1))
+    with pytest.raises(
+        ix.ArgumentError, match="`image`: expected the picture that the map explains, got none; pass it"
+    ):
+        ix.propagate(attribution.map)
 
 
 def test_a_notebook_shows_the_map(attribution):
