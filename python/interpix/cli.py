@@ -183,16 +183,11 @@ def _write_results(stem: Path, results: list[Explanation], figure: Any) -> None:
     replace_file(f"{stem}.json", (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
     save_all(f"{stem}.safetensors", results)
     first = results[0]
-    print(f"{first.name_of(first.prediction)} (p = {_probability(first)})")
+    asked = "" if first.target == first.prediction else f" of {first.name_of(first.target)}"
+    print(f"{first.name_of(first.prediction)} (p{asked} = {first.full.probability:.2f})")
     for result in results:
         print(group_title(result))
     print(f"picture: {stem}.png  numbers: {stem}.json  arrays: {stem}.safetensors")
-
-
-def _probability(result: Explanation) -> str:
-    if result.target == result.prediction:
-        return f"{result.full.probability:.2f}"
-    return f"of {result.name_of(result.target)}: {result.full.probability:.2f}"
 
 
 def _propagate(options: argparse.Namespace) -> None:

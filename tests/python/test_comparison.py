@@ -507,3 +507,15 @@ def test_the_command(tmp_path, capsys):
     (tmp_path / "masks" / "noise.png").unlink()
     assert main([*arguments, "-o", str(tmp_path / "out")]) == 2
     assert "`masks`: expected one picture named noise.*" in capsys.readouterr().err
+
+
+def test_a_name_of_a_class_that_the_model_no_longer_has_is_refused():
+    """F5b: only the model's answer tells that its last layer was replaced."""
+    torch = pytest.importorskip("torch")
+    models = pytest.importorskip("torchvision.models")
+    module = models.resnet18()
+    module.fc = torch.nn.Linear(512, 10)
+    model = ix.TorchClassifier(module, preprocess=models.ResNet18_Weights.DEFAULT)
+    photo = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    with pytest.raises(ix.ArgumentError, match="`target`: expected an index, as this model has no class names"):
+        ix.compare(model, photo, "gradient", "insertion(steps=2)", targets=["goldfish"])

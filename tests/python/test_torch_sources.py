@@ -1,6 +1,7 @@
 """PyTorch models: preprocessing, class names and the module itself, as the model's own package has them."""
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -170,3 +171,18 @@ def test_names_lead_to_libraries(monkeypatch):
             ix.load_model(name)
     monkeypatch.setattr(timm, "create_model", lambda name, pretrained: vit() if pretrained else None)
     assert ix.load_model("timm:vit_tiny_patch16_224").token_grid == (4, 6)
+
+
+def test_class_names_are_in_the_order_of_their_numbers_and_not_of_their_text():
+    """F5: a configuration from JSON has text for keys, and "10" sorts before "2"."""
+    model = convolutions(12)
+    model.config = SimpleNamespace(id2label={str(index): f"kind{index}" for index in range(12)})
+    found = ix.MoXI(model, regions="2x3").explain(picture(), "kind2", stop=1)
+    assert (found.target, found.name_of(2)) == (2, "kind2")
+
+
+@pytest.mark.parametrize("labels", [{"1": "cat", "2": "dog"}, {"a": "cat", "b": "dog"}])
+def test_class_names_without_their_classes_are_none(labels):
+    model = convolutions(2)
+    model.config = SimpleNamespace(id2label=labels)
+    assert ix.TorchClassifier(model).class_names is None

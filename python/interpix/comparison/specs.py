@@ -158,13 +158,16 @@ def one_each(argument: str, given: Any, images: Mapping[str, ImageInput]) -> dic
 
 
 def read_targets(targets: Mapping[str, Any], classifier: Classifier) -> dict[str, Any]:
-    """The same with whole numbers of any kind as int; names that the model does not have are refused."""
+    """The same with whole numbers of any kind as int; names that the model does not have are refused.
+
+    Names stay names until the model has answered: only then it is known whether its classes are those of the names.
+    """
     read = {}
     for image, target in targets.items():
         one = to_numpy(target, "targets").item() if is_array(target) else target
         if isinstance(one, str):
             names = classifier.class_names
-            one = resolve_target(one, names, len(names or ()))
+            resolve_target(one, names, len(names or ()))
         read[image] = int(one) if isinstance(one, np.integer) else one
     return read
 

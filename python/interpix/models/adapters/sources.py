@@ -1,7 +1,7 @@
 """What a torch module's own configuration says: preprocessing, class names, name. timm, torchvision, Hugging Face."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -77,9 +77,23 @@ def find_class_names(module: nn.Module, preprocess: Any = None) -> Sequence[str]
         return list(preprocess.meta["categories"])
     labels = getattr(getattr(module, "config", None), "id2label", None)
     if isinstance(labels, dict) and labels:
-        names = [str(labels[index]) for index in sorted(labels)]
-        return None if names[0] == "LABEL_0" else names
+        return _ordered_names(labels)
     return _timm_class_names(module) if _timm_config(module) else None
+
+
+def _ordered_names(labels: Mapping[Any, Any]) -> list[str] | None:
+    """The names of classes 0, 1, 2, ...; None if they are placeholders, or not those of all classes.
+
+    JSON has no numbers for keys, and as text "10" comes before "2".
+
+    >>> _ordered_names({"10": "k", **{str(index): letter for index, letter in enumerate("abcdefghij")}})[2]
+    'c'
+    """
+    numbered = {str(key): str(name) for key, name in labels.items()}
+    indices = [str(index) for index in range(len(labels))]
+    if set(numbered) != set(indices) or numbered["0"] == "LABEL_0":
+        return None
+    return [numbered[index] for index in indices]
 
 
 def describe_source(module: nn.Module) -> str:

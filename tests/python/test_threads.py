@@ -1,0 +1,45 @@
+"""Many threads that ask one module: each gets what it would get alone."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import interpix as ix
+from torch_models import convolutions, picture, vit
+
+torch = pytest.importorskip("torch")
+
+IMAGES = [picture(seed) for seed in range(24)]
+
+
+def maps(method, model):
+    return [method.explain(model, image).map for image in IMAGES]
+
+
+@pytest.mark.parametrize("make", [convolutions, vit])
+@pytest.mark.parametrize("method", [ix.methods.GradCAM(), ix.methods.GradCAMPlusPlus(), ix.methods.Gradient()])
+def test_methods_with_hooks_see_their_own_thread_only(method, make):
+    """F6: hooks of one thread saw the passes of the others."""
+    model = ix.TorchClassifier(make())
+    expected = maps(method, model)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda image: method.explain(model, image).map, IMAGES))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("make", [convolutions, vit])
+def test_a_search_goes_on_while_others_put_hooks_into_its_module(make):
+    """F6: the search said that the module was changed."""
+    model = ix.TorchClassifier(make())
+    moxi = ix.MoXI(model, regions="2x3")
+    expected = [moxi.explain(image, stop=3).ranking.tolist() for image in IMAGES]
+    work = [lambda image=image: moxi.explain(image, stop=3).ranking.tolist() for image in IMAGES]
+    work += [lambda image=image: ix.methods.GradCAM().explain(model, image).map for image in IMAGES]
+    # Search, map, search, map, ...
+    work = [work[index // 2 + (index % 2) * len(IMAGES)] for index in range(len(work))]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda one: one(), work))
+    assert found[::2] == expected
+    assert not any(len(part._forward_hooks) for part in model.module.modules())
