@@ -1,5 +1,6 @@
 """Many threads that ask one module: each gets what it would get alone."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,6 +10,7 @@ import interpix as ix
 from torch_models import convolutions, picture, vit
 
 torch = pytest.importorskip("torch")
+nn = torch.nn
 
 IMAGES = [picture(seed) for seed in range(24)]
 
@@ -43,3 +45,34 @@ def test_a_search_goes_on_while_others_put_hooks_into_its_module(make):
         found = list(pool.map(lambda one: one(), work))
     assert found[::2] == expected
     assert not any(len(part._forward_hooks) for part in model.module.modules())
+
+
+class Waiting(nn.Module):
+    """Waits while it is traced, until somebody else has asked it."""
+
+    began, asked = threading.Event(), threading.Event()
+
+    def __init__(self):
+        super().__init__()
+        self.inner = convolutions()
+
+    def forward(self, x):
+        if isinstance(x, torch.fx.Proxy):
+            self.began.set()
+            assert self.asked.wait(60)
+        return self.inner(x)
+
+
+def test_a_module_is_traced_while_other_threads_ask_it():
+    module = Waiting()
+    expected = convolutions().eval()(torch.from_numpy(IMAGES[0][None])).detach().numpy()
+    with ThreadPoolExecutor(1) as pool:
+        search = pool.submit(ix.MoXI(module, regions="2x3").explain, IMAGES[0], stop=2)
+        assert Waiting.began.wait(60)
+        try:
+            np.testing.assert_allclose(ix.TorchClassifier(module).logits(IMAGES[0][None]), expected, rtol=1e-5)
+        finally:
+            Waiting.asked.set()
+        found = search.result()
+    alone = ix.MoXI(convolutions(), regions="2x3").explain(IMAGES[0], stop=2)
+    assert found.ranking.tolist() == alone.ranking.tolist()

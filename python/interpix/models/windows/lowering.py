@@ -8,6 +8,7 @@ convolutions and raises `UnsupportedModule` for anything else. The module is not
 import copy
 import math
 import operator
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,6 +21,9 @@ from interpix.models.torch.module import is_hooked
 from interpix.models.windows.layers import Convolution, Layer, Network, Operation, Reach, Size
 
 __all__ = ["UnsupportedModule", "derive_layers"]
+
+# Of two traces at once, the one that ends last would leave the first one's watch in place.
+_tracing = threading.Lock()
 
 _ACTIVATIONS = (
     *(
@@ -70,9 +74,9 @@ def derive_layers(module: nn.Module, size: Size) -> Network:
             raise UnsupportedModule(f"{type(part).__name__} has hooks or a forward of its own")
     # The structure is copied, the tensors are shared: the copy can be set to `eval` while the original stays as it is.
     shadow = copy.deepcopy(module, {id(tensor): tensor for tensor in tensors}).eval()
-    tracer = _Tracer()
     try:
-        graph = tracer.trace(shadow)
+        with _tracing:
+            graph = _Tracer().trace(shadow)
     except Exception as error:
         # A forward that is run on symbols can raise anything.
         raise UnsupportedModule(f"it cannot be traced: {error}") from error
@@ -80,7 +84,25 @@ def derive_layers(module: nn.Module, size: Size) -> Network:
 
 
 class _Tracer(fx.Tracer):  # type: ignore[misc] # torch is not read by mypy
-    """Keeps subclasses of convolutions, norms and pools whole: their classes decide what they are."""
+    """Keeps subclasses of convolutions, norms and pools whole: their classes decide what they are.
+
+    While it traces, torch.fx watches the calls and parameters of all modules in all threads. What other threads do is
+    none of the tracer's business, and goes on as it is.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(self, m: nn.Module, forward: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         kinds = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d)
