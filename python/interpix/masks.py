@@ -41,7 +41,10 @@ def boxes_mask(boxes: BoxesInput, size: tuple[int, int], name: str = "annotation
     """
     rows = np.atleast_2d(to_numpy(boxes, name) if is_array(boxes) else np.asarray(boxes))
     height, width = size
-    if rows.ndim != 2 or rows.shape[1] != 4 or not np.issubdtype(rows.dtype, np.integer):
+    if rows.ndim != 2 or rows.shape[1] != 4:
+        cure = "give left, top, right and bottom of each; of a mask, pass mask > 0"
+        raise bad_value(name, "integer boxes (n, 4)", describe(rows), cure)
+    if not np.issubdtype(rows.dtype, np.integer):
         raise bad_value(name, "integer boxes (n, 4)", describe(rows), "round the coordinates")
     mask = np.zeros(size, np.bool_)
     for left, top, right, bottom in rows.tolist():
@@ -69,9 +72,12 @@ def read_mask(mask: MaskInput, size: tuple[int, int], name: str = "annotation") 
         array = to_numpy(mask, name) if is_array(mask) else np.asarray(mask)
         if array.dtype == np.bool_:
             inside = array
-        elif array.shape == size and array.shape[1] != 4:
+        elif array.shape == size:
+            # In an image of 4 columns it could be boxes, too.
             expected = "bool arrays (H, W), True inside of the object, integer boxes (n, 4) or pictures"
-            raise bad_value(name, expected, describe(array), "pass mask > 0")
+            raise bad_value(
+                name, expected, describe(array), "pass mask > 0, or boxes through interpix.metrics.boxes_mask"
+            )
         else:
             inside = boxes_mask(array, size, name)
     if inside.shape != size:

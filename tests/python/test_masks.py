@@ -128,3 +128,16 @@ def test_masks_are_found_by_name(tmp_path):
     (tmp_path / "duck.gif").touch()
     with pytest.raises(ArgumentError, match=r"got duck\.gif, duck\.png"):
         find_masks([str(Path("photos") / "duck.jpg")], tmp_path)
+
+
+def test_numbers_of_the_images_own_size_are_not_taken_for_boxes():
+    """F27: an integer mask of an image of 4 columns was read as boxes."""
+    with pytest.raises(ArgumentError, match=r"pass mask > 0, or boxes through interpix\.metrics\.boxes_mask"):
+        read_mask(np.array([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 1, 1]]), (3, 4))
+
+
+def test_what_is_wrong_with_boxes_is_said():
+    with pytest.raises(ArgumentError, match=r"integer boxes \(n, 4\), got float64 \(1, 4\); round the coordinates"):
+        read_mask([(0.5, 0, 1, 1)], (3, 5))
+    with pytest.raises(ArgumentError, match=r"got int64 \(3, 3\); give left, top, right and bottom of each"):
+        read_mask(np.eye(3, dtype=np.int64), (3, 5))
