@@ -46,12 +46,12 @@ class Fill:
     value: FillInput = "zero"
 
     def __post_init__(self) -> None:
-        """Refuses an unknown name, and anything that is no name, number or array."""
+        """Refuses an unknown name, and anything that is not a name, a number or an array."""
         value = self.value
         if isinstance(value, str):
             if value not in _NAMES:
                 names = ", ".join(f'"{name}"' for name in _NAMES)
-                cure = "pick one; what is no fill is a class of its own: DropTokens, MaskAttention"
+                cure = "pick one, or use a class of its own: DropTokens, MaskAttention"
                 raise bad_value("absence", f"a fill: {names}, a number or an array", repr(value), cure)
         elif not (is_array(value) or isinstance(value, int | float | np.number)):
             raise bad_type("absence", "a name, a number or an array", value, 'use "black", for example')
@@ -107,7 +107,7 @@ class MaskAttention:
     from_layer: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses a `from_layer` that is no integer of 0 or more."""
+        """Refuses a `from_layer` that is not an integer of at least 0."""
         if isinstance(self.from_layer, bool) or not isinstance(self.from_layer, int):
             raise bad_type("from_layer", "the index of a block", self.from_layer, "0 masks in all of them")
         if self.from_layer < 0:

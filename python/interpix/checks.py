@@ -6,7 +6,7 @@ __all__ = ["check_choice", "check_positive"]
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuses a word that is none of `choices`.
+    """Refuses anything but one of `choices`.
 
     >>> check_choice("output", "logits", ("logit", "probability"))
     Traceback (most recent call last):
@@ -17,7 +17,7 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def check_positive(name: str, value: object, *, optional: bool = False) -> None:
-    """Refuses what is not a positive integer; None passes if the option is `optional`.
+    """Refuses anything but a positive integer; None passes if the option is `optional`.
 
     >>> check_positive("steps", 0)
     Traceback (most recent call last):

@@ -54,7 +54,7 @@ class Superpixels:
     compactness: float = 10.0
 
     def __post_init__(self) -> None:
-        """Refuses a count that is no positive integer, and a compactness that is no positive number."""
+        """Refuses a count that is not a positive integer, and a compactness that is not a positive number."""
         for name in ("count", "compactness"):
             object.__setattr__(self, name, python_number(getattr(self, name)))
         check_positive("count", self.count)

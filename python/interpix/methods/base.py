@@ -117,5 +117,5 @@ def torch_classifier(question: Question, method: str) -> "TorchClassifier":
 
 
 def check_output(output: str) -> None:
-    """Refuses what is no `Output`."""
+    """Refuses everything but an `Output`."""
     check_choice("output", output, ("logit", "probability"))

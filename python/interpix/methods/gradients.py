@@ -98,7 +98,7 @@ def differentiable(question: Question, method: str, output: Output, batch_size: 
     """The score of a question with its gradients.
 
     Raises:
-        ArgumentError: The model is no torch module.
+        ArgumentError: The model is not a torch module.
     """
     classifier = torch_classifier(question, method)
     from interpix.methods.differentiable import Differentiable  # torch only when it is used

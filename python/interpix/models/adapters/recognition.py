@@ -1,4 +1,4 @@
-"""What a torch model is told by, without importing torch."""
+"""How a torch model is recognized, without importing torch."""
 
 import sys
 from typing import TYPE_CHECKING, Any

@@ -23,7 +23,7 @@ _HF_ATTENTION = ("eager", "sdpa")
 
 
 class _UnknownError(Exception):
-    """A part of the model is none that is known here."""
+    """A part of the model is not one that is known here."""
 
 
 def read_anatomy(module: torch.nn.Module) -> Anatomy | None:
