@@ -118,7 +118,6 @@ def group_title(result: Explanation) -> str:
     """What the group means, in plain words.
 
     >>> import numpy as np
-    >>> from matplotlib.figure import Figure
     >>> import interpix as ix
     >>> image = np.zeros((3, 4, 6), np.float32)
     >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
@@ -234,8 +233,9 @@ def plot_heatmap(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
     >>> plot_heatmap(result, ax=Figure().subplots()).get_title()
     "MoXI (deletion): 'class 0'"
     """
-    ax = plot_map(result.attribution().map, image=result.image, ax=ax)
-    ax.set_title(wrap(f"{_method(result)}: {result.name_of(result.target)!r}"))
+    found = result.attribution()
+    ax = plot_map(found, image=found.image, ax=ax)
+    ax.set_title(wrap(f"{found.method}: {found.name_of(found.target)!r}"))
     return ax
 
 
@@ -374,10 +374,6 @@ def _map_title(result: Explanation) -> str:
     count = len(result.ranking)
     patches = "patch" if count == 1 else f"{count} patches"
     return f"The {curve} curve's {patches}, spread\nto pixels of similar color (bright: matters most)"
-
-
-def _method(result: Explanation) -> str:
-    return f"{result.provenance.get('method', 'MoXI')} ({result.direction})"
 
 
 def _verb(result: Explanation) -> str:

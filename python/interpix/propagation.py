@@ -214,7 +214,7 @@ def propagate(
         discount: see `PixelGraph.propagate`.
         tolerance: see `PixelGraph.propagate`.
         solver: see `PixelGraph.propagate`.
-        channel_axis: see `PixelGraph.propagate`.
+        channel_axis: see `PixelGraph.propagate`; an `Attribution` has no channels.
 
     Returns:
         The propagated map in the same kind of array, channels summed: (H, W), (M, H, W) or (B, 1, H, W). Of an
@@ -232,6 +232,8 @@ def propagate(
         array([[1.3333, 0.6667]])
     """
     if isinstance(attribution, Attribution):
+        if channel_axis is not None:
+            raise bad_value("channel_axis", "None for an Attribution, a map (H, W)", channel_axis, "leave it out")
         picture = attribution.image if image is None else image
         options: dict[str, Any] = {"discount": discount, "tolerance": tolerance, "solver": solver}
         found = PixelGraph(picture, radius).propagate(attribution.map, **options)

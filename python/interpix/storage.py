@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from interpix.errors import bad_value
+from interpix.errors import ArgumentError, bad_value
 
-__all__ = ["read_arrays", "replace_file", "require_arrays", "write_arrays"]
+__all__ = ["bad_file", "read_arrays", "replace_file", "require_arrays", "write_arrays"]
 
 _DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "U8": "u1", "BOOL": "?"}
 _NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
@@ -51,8 +51,7 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, npt.NDArray[Any
         metadata = json.loads(header.pop("__metadata__")["interpix"])
         arrays = {name: _array(entry, data) for name, entry in header.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        cure = "check that it was written by `save` and is complete"
-        raise bad_value("path", "a result of interpix", f"'{os.fspath(path)}'", cure) from error
+        raise bad_file(path) from error
     return arrays, metadata
 
 
@@ -60,8 +59,13 @@ def require_arrays(arrays: Mapping[str, Any], names: Iterable[str], path: str | 
     """Refuses a file that lacks one of the arrays `names`."""
     missing = [name for name in names if name not in arrays]
     if missing:
-        cure = "check that it was written by `save` and is complete"
-        raise bad_value("path", f"a result with the array `{missing[0]}`", f"'{os.fspath(path)}' without it", cure)
+        raise bad_file(path, f"a result with the array `{missing[0]}`", " without it")
+
+
+def bad_file(path: str | os.PathLike[str], expected: str = "a result of interpix", lack: str = "") -> ArgumentError:
+    """An `ArgumentError` for a file that is damaged, or that something else wrote."""
+    cure = "check that it was written by `save` and is complete"
+    return bad_value("path", expected, f"'{os.fspath(path)}'{lack}", cure)
 
 
 def replace_file(path: str | os.PathLike[str], content: bytes) -> None:

@@ -122,6 +122,13 @@ def test_an_attribution_goes_over_another_picture_if_one_is_given(attribution):
         ix.propagate(attribution.map)
 
 
+def test_an_attribution_has_no_channels_to_sum(attribution):
+    with pytest.raises(
+        ix.ArgumentError, match=r"`channel_axis`: expected None for an Attribution.*got 0; leave it out"
+    ):
+        ix.propagate(attribution, channel_axis=0)
+
+
 def test_a_notebook_shows_the_map(attribution):
     assert attribution._repr_html_().startswith('<img alt="&lt;Attribution of &#x27;green&#x27; by rise: 8 x 11&gt;"')
 
@@ -143,6 +150,27 @@ def test_files_of_format_1_stay_readable(kind):
     for changing in ("provenance", "seconds"):
         before.pop(changing, None), after.pop(changing, None)
     assert before == after
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda saved: [],
+        lambda saved: {"scores_format": 1, "scores": {}},  # what a comparison keeps beside its maps
+        lambda saved: {"format": 2},
+        lambda saved: {"format": 2, "results": None},
+        lambda saved: {"format": 2, "results": [saved | {"kind": "recipe"}]},
+        lambda saved: {"format": 2, "results": [{name: saved[name] for name in saved if name != "method"}]},
+        lambda saved: {"format": 2, "results": [{name: saved[name] for name in saved if name != "class_names"}]},
+    ],
+)
+def test_a_file_that_holds_something_else_is_refused(attribution, tmp_path, change):
+    path = tmp_path / "other.safetensors"
+    attribution.save(path)
+    arrays, metadata = read_arrays(path)
+    write_arrays(path, arrays, change(metadata["results"][0]))
+    with pytest.raises(ix.ArgumentError, match=r"a result of interpix, got '.*other\.safetensors'; check that"):
+        ix.load(path)
 
 
 def test_a_file_of_a_later_format_says_so(attribution, tmp_path):

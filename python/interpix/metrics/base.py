@@ -9,12 +9,11 @@ import numpy.typing as npt
 from interpix.arrays import describe
 from interpix.errors import bad_value
 from interpix.question import Explainer
+from interpix.results.attribution import MapInput, map_values
 from interpix.results.scores import ImageScore, Summary
 
 if TYPE_CHECKING:
     from interpix.metrics.sample import Sample
-
-from interpix.results.attribution import MapInput, map_values
 
 __all__ = ["AnyMetric", "MethodMetric", "Metric", "mid_ranks", "read_attribution"]
 

@@ -103,6 +103,16 @@ class Result(abc.ABC):
 
 
 def save_all(path: str | os.PathLike[str], results: Sequence[Result]) -> None:
-    """Writes several results into one safetensors file that `load_all` reads."""
+    """Writes several results into one safetensors file that `load_all` reads.
+
+    >>> import tempfile
+    >>> from interpix import MoXI
+    >>> from interpix.results import load_all
+    >>> path = tempfile.mkdtemp() + "/results.safetensors"
+    >>> found = MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="1x2").explain(np.ones((3, 2, 4), np.float32))
+    >>> save_all(path, [found, found.attribution()])
+    >>> [result.kind for result in load_all(path)]
+    ['explanation', 'attribution']
+    """
     arrays = {f"{index}.{name}": array for index, one in enumerate(results) for name, array in one.arrays().items()}
     write_arrays(path, arrays, {"format": FORMAT, "results": [{"kind": one.kind, **one.scalars()} for one in results]})

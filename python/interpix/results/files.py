@@ -10,7 +10,7 @@ from interpix.errors import bad_value, warn_deprecated
 from interpix.results.attribution import Attribution
 from interpix.results.base import FORMAT
 from interpix.results.explanation import Explanation
-from interpix.storage import read_arrays, require_arrays
+from interpix.storage import bad_file, read_arrays, require_arrays
 
 __all__ = ["load", "load_all", "load_attribution"]
 
@@ -39,14 +39,16 @@ def load(path: str | os.PathLike[str]) -> Explanation | Attribution:
 
 
 def load_all(path: str | os.PathLike[str]) -> list[Explanation | Attribution]:
-    """The results in a file, in the order in which they were given to `save_all`."""
+    """The results in a file, in the order in which they were given to `save_all`, which has an example.
+
+    Raises:
+        ArgumentError: The file is none of interpix's, is damaged, or is of a later version.
+    """
     arrays, metadata = read_arrays(path)
-    saved = _saved(metadata)
-    needed = (f"{index}.{name}" for index, scalars in enumerate(saved) for name in _KINDS[scalars["kind"]].array_names)
-    if "attribution_format" in metadata:
-        arrays = {f"0.{name}": array for name, array in arrays.items()}
-    require_arrays(arrays, needed, path)
-    return [_restored(scalars, arrays, f"{index}.") for index, scalars in enumerate(saved)]
+    try:
+        return _read(arrays, metadata, path)
+    except (KeyError, TypeError, AttributeError) as error:  # JSON that lacks a field, or has something else in it
+        raise bad_file(path) from error
 
 
 def load_attribution(path: str | os.PathLike[str]) -> Attribution:
@@ -58,9 +60,20 @@ def load_attribution(path: str | os.PathLike[str]) -> Attribution:
     return found
 
 
+def _read(
+    arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, Any], path: str | os.PathLike[str]
+) -> list[Explanation | Attribution]:
+    saved = _saved(metadata)
+    needed = (f"{index}.{name}" for index, scalars in enumerate(saved) for name in _KINDS[scalars["kind"]].array_names)
+    if "attribution_format" in metadata:
+        arrays = {f"0.{name}": array for name, array in arrays.items()}
+    require_arrays(arrays, needed, path)
+    return [_restored(scalars, arrays, f"{index}.") for index, scalars in enumerate(saved)]
+
+
 def _saved(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The results' scalars, each with its kind; format 1 had a layout for each kind."""
-    version = metadata.get("format", metadata.get("attribution_format"))
+    version = metadata["format"] if "format" in metadata else metadata["attribution_format"]
     if version == FORMAT:
         return list(metadata["results"])
     if version == 1 and "attribution" in metadata:

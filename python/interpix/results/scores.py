@@ -185,7 +185,11 @@ def summarize(
 
 
 def arrow(scale: Scale) -> str:
-    """Which way is better, for tables."""
+    """Which way is better, for tables.
+
+    >>> arrow(ImageScore("deletion", 0.25, higher_is_better=False))
+    '↓'
+    """
     return {True: "↑", False: "↓", None: "→0"}[scale.higher_is_better]
 
 
