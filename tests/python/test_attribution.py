@@ -72,6 +72,13 @@ def test_arrays_are_own_and_read_only(attribution):
         attribution.map[0, 0] = 1
 
 
+def test_the_provenance_is_not_the_callers(attribution):
+    facts = {"method": "mine"}
+    result = dataclasses.replace(attribution, provenance=facts)
+    facts["method"] = "another"
+    assert result.provenance == {"method": "mine"}
+
+
 def test_a_map_of_another_size_or_with_nan_is_refused(attribution):
     parts = {field.name: getattr(attribution, field.name) for field in dataclasses.fields(attribution)}
     with pytest.raises(ix.ArgumentError, match="a map of 8 x 11"):

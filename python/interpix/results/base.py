@@ -55,9 +55,10 @@ class Result(abc.ABC):
     """Those that may be None instead."""
 
     def __post_init__(self) -> None:
-        """Copies every array, so that nobody else can write to it."""
+        """Copies every array and the provenance, so that nobody else can write to them."""
         for name, array in self.arrays().items():
             object.__setattr__(self, name, read_only(array))
+        object.__setattr__(self, "provenance", dict(self.provenance))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays by field."""
