@@ -381,3 +381,14 @@ def test_progress_is_on_stderr(image, classifier, capsys, monkeypatch, with_tqdm
     out, err = capsys.readouterr()
     assert out == ""
     assert re.findall(r": (\d+) model evaluations", err)[-1] == "12"
+
+
+def test_probabilities_of_which_one_is_exactly_zero_are_recognized():
+    """F8: a class that is never given anything kept the others from being noticed."""
+
+    def shares(batch):
+        bright = (batch[:, 0] > 0.5).mean((1, 2))
+        return np.stack([bright, 1 - bright, 0 * bright], axis=1)
+
+    with pytest.warns(UserWarning, match="its logits look like probabilities"):
+        MoXI(shares, regions="2x3", absence="zero").explain(np.ones((3, 4, 6), np.float32), 0, stop="all")

@@ -158,3 +158,50 @@ def test_a_failure_on_the_way_keeps_what_was_found():
 def test_what_does_not_fit_the_model_is_refused(model, options, message):
     with pytest.raises(ix.ArgumentError, match=message):
         ix.MoXI(model(), **options).explain(picture())
+
+
+class Branching(nn.Module):
+    """F3: takes another branch for pictures than for the symbols of a trace."""
+
+    gain = 1.0
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(3, 8, 3, padding=1)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        if isinstance(x, torch.Tensor):
+            x = 2 * x - 1
+        return self.head((self.body(x) * self.gain).relu().mean((2, 3)))
+
+
+class Conv2dSame(nn.Conv2d):
+    """F3b: named as a layer of timm's, and another."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def one_by_one(module):
+    """The module as a function that is asked about each picture alone."""
+    return lambda batch: np.concatenate([module(torch.from_numpy(one[None])).detach().numpy() for one in batch])
+
+
+def test_a_trace_that_answers_otherwise_than_the_module_is_given_up():
+    torch.manual_seed(0)
+    module = Branching()
+    expected = ix.MoXI(one_by_one(module), regions="3x3").explain(picture(), 0, stop="all")
+    with pytest.warns(UserWarning, match="model `Branching`: the layers that were traced answer otherwise"):
+        found = ix.MoXI(module, regions="3x3", absence="zero").explain(picture(), 0, stop="all")
+    np.testing.assert_array_equal(found.ranking, expected.ranking)
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, rtol=1e-4)
+
+
+def test_a_layer_is_known_by_its_full_name():
+    torch.manual_seed(0)
+    module = nn.Sequential(Conv2dSame(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    expected = ix.MoXI(one_by_one(module), regions="3x3").explain(picture(), 0, stop="all")
+    found = ix.MoXI(module, regions="3x3", absence="zero").explain(picture(), 0, stop="all")
+    np.testing.assert_array_equal(found.ranking, expected.ranking)
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, rtol=1e-4)

@@ -162,7 +162,17 @@ def check_logits(logits: npt.NDArray[Any], count: int, name: str) -> npt.NDArray
     if not np.isfinite(values).all():
         message = f"model `{name}`: its logits hold NaN or infinity; check its weights and its input's range"
         raise ModelError(message)
-    if count and (values > 0).all() and (np.abs(values.sum(axis=1) - 1) < _PROBABILITY_ERROR).all():
+    if count and _look_like_probabilities(values):
         message = f"model `{name}`: its logits look like probabilities; let it return what goes into the softmax"
         warnings.warn(message, stacklevel=2)
     return values
+
+
+def _look_like_probabilities(rows: npt.NDArray[np.float64]) -> bool:
+    """Whether rows (c, classes) sum to 1 and hold nothing negative; rows of one 1 alone could be counts.
+
+    >>> [_look_like_probabilities(np.array([row])) for row in ([0.25, 0.75, 0.0], [0.0, 1.0, 0.0], [0.5, 0.75, -0.25])]
+    [True, False, False]
+    """
+    sums = np.abs(rows.sum(axis=1) - 1) < _PROBABILITY_ERROR
+    return bool((rows >= 0).all() and sums.all() and ((rows > 0) & (rows < 1)).any())

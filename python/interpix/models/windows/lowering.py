@@ -165,21 +165,22 @@ class _Lowering:
         return len(node.users) == 1 and self._layer(node) is not self._order[0]
 
     def _module(self, node: fx.Node, module: nn.Module) -> None:
-        source, name = node.args[0], type(module).__name__
+        # By its full name: a class of the same short name may do anything.
+        source, name = node.args[0], f"{type(module).__module__}.{type(module).__qualname__}"
         if len(node.args) != 1 or node.kwargs:
             raise UnsupportedModule(f"{name} with more than one argument")
         if getattr(module, "inplace", False):
             self._check_in_place(node)
-        if type(module) is nn.Conv2d or name == "Conv2dSame":
+        if type(module) is nn.Conv2d or name == "timm.layers.conv2d_same.Conv2dSame":
             self._convolution(node, module)
         elif type(module) is nn.BatchNorm2d:
             self._batch_norm(node, source, module)
-        elif name == "BatchNormAct2d":
+        elif name == "timm.layers.norm_act.BatchNormAct2d":
             self._batch_norm(node, source, module)
             for part in (module.drop, module.act):
                 if type(part) not in _NOTHING:
                     self._activation(node, node, part)
-        elif type(module) in {nn.MaxPool2d, nn.AvgPool2d} or name == "MaxPool2dSame":
+        elif type(module) in {nn.MaxPool2d, nn.AvgPool2d} or name == "timm.layers.pool2d_same.MaxPool2dSame":
             self._pool(node, module)
         elif type(module) in _ACTIVATIONS:
             self._activation(node, source, module)
