@@ -157,8 +157,8 @@ class TorchClassifier(TorchModule, Normalized):
             return True
         warnings.warn(
             f"model `{self.name}`: the layers that were traced answer otherwise than the module, by up to "
-            f"{difference:.2g} where its logits are up to {size:.2g}; whole pictures are asked about instead of windows, "
-            "which takes longer",
+            f"{difference:.2g} where its logits are up to {size:.2g}; whole pictures are asked about instead of "
+            "windows, which takes longer",
             stacklevel=2,
         )
         return False
