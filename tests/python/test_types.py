@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -63,6 +64,7 @@ ix.methods.RISE(count="many")  # error: cannot be assigned
 """
 
 
+@pytest.mark.skipif(shutil.which("node") is None, reason="pyright runs on node")
 def test_an_editor_sees_the_types_of_a_users_script(tmp_path):
     path = tmp_path / "script.py"
     path.write_text(SCRIPT)
