@@ -36,9 +36,17 @@ _INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; errors of the input are one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        # Arrows and names that a terminal's encoding does not have become question marks.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     options = build_parser().parse_args(arguments)
     try:
         options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has read enough, as `head` has; Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (InterpixError, OSError) as error:
         sys.stderr.write(f"interpix: {' '.join(str(error).split())}\n")
         return _USAGE_ERROR
@@ -227,8 +235,9 @@ def _compare(options: argparse.Namespace) -> None:
         seed=options.seed,
         progress=not options.quiet,
     )
+    page = comparison.report(options.output)
     print(comparison)
-    print(f"report: {comparison.report(options.output)}  numbers: {options.output / 'comparison.json'}")
+    print(f"report: {page}  numbers: {options.output / 'comparison.json'}")
 
 
 def _models(_options: argparse.Namespace) -> None:

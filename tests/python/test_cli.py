@@ -1,5 +1,8 @@
 import json
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -143,3 +146,37 @@ def test_models_says_where_weights_are_looked_for(tmp_path, monkeypatch, capsys)
     assert first.startswith("efficientnet_lite0 ")
     assert [line.split()[0] for line in places if str(file) in line] == ["found"]
     assert [line.split()[0] for line in places if str(tmp_path / "cache" / "interpix") in line] == ["absent"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_what_a_terminal_cannot_write_becomes_a_question_mark(encoding, tmp_path):
+    """R17: the arrow of a table ended the command before its report was written."""
+    code = (
+        "import numpy as np, interpix\n"
+        "from PIL import Image\n"
+        "from interpix.cli import main\n"
+        f"Image.fromarray(np.arange(288, dtype=np.uint8).reshape(8, 12, 3)).save(r'{tmp_path / 'photo.png'}')\n"
+        "sums = lambda batch: batch.sum(axis=(2, 3))\n"
+        "model = interpix.CallableClassifier(sums, preprocess=lambda raw: raw.transpose(2, 0, 1) / 255)\n"
+        "interpix.load_model = lambda name: model\n"
+        f"main(['compare', r'{tmp_path / 'photo.png'}', '--methods', 'moxi(regions=2)', '--metrics', "
+        f"'insertion(steps=2)', '-o', r'{tmp_path}', '--quiet'])"
+    )
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+    assert b"insertion(steps=2) ?" in done.stdout
+    assert (tmp_path / "index.html").exists()
+
+
+def test_a_reader_that_has_read_enough_is_no_error():
+    """R29: `interpix models | head -1` said "Broken pipe" and ended with 2."""
+    code = (
+        "from interpix import cli\n"
+        "cli.print = lambda *_: [print('x' * 999) for _ in range(999)]\n"
+        "exit(cli.main(['models']))"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.read(1)
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 0)
