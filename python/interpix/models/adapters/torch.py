@@ -1,7 +1,6 @@
 """Any PyTorch image classifier: timm, torchvision, Hugging Face, or a plain module that returns logits."""
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from interpix.models.protocol.pictures import make_fill
 from interpix.models.protocol.targets import read_class_names
 from interpix.models.tokens.model import TokenModel, find_token_model
 from interpix.models.tokens.scorer import TokenScorer
+from interpix.models.torch.agreement import agrees
 from interpix.models.torch.module import TorchModule, is_hooked, unwrap
 from interpix.models.torch.pictures import TorchPictureScorer
 from interpix.models.windows.model import WindowModel, find_window_model
@@ -28,10 +28,6 @@ from interpix.models.windows.scorer import WindowScorer
 from interpix.normalization import Normalized
 
 __all__ = ["TorchClassifier"]
-
-
-_AGREEMENT = 1e-3
-"""How far logits may differ, in shares of the greatest: far above rounding, far below another answer."""
 
 
 class TorchClassifier(TorchModule, Normalized):
@@ -140,28 +136,15 @@ class TorchClassifier(TorchModule, Normalized):
             return TokenScorer(self, self._tokens, images, regions, absence)
         fill = make_fill(self, images, absence)
         windows = self._window_model((images.shape[2], images.shape[3]))
-        if windows is None or not self._agrees(windows, images[:1]):
+        if windows is None or not agrees(
+            self,
+            self.tensor(images[:1]),
+            windows.whole_logits,
+            "the layers that were traced",
+            "whole pictures are asked about instead of windows",
+        ):
             return TorchPictureScorer(self, images, regions, fill)
         return WindowScorer(self, windows, images, regions, fill)
-
-    def _agrees(self, windows: WindowModel, images: npt.NDArray[np.float32]) -> bool:
-        """Whether the layers of the windows answer as the module does; a warning where they do not.
-
-        The layers are a trace, and a module may take another branch for pictures than for symbols.
-        """
-        batch = self.tensor(images)
-        with self.evaluating():
-            own, theirs = (ask(batch).double() for ask in (self.forward, windows.whole_logits))
-        difference, size = float((own - theirs).abs().max()), float(own.abs().max())
-        if difference <= max(_AGREEMENT, 16 * torch.finfo(self.dtype).eps) * max(size, 1):
-            return True
-        warnings.warn(
-            f"model `{self.name}`: the layers that were traced answer otherwise than the module, by up to "
-            f"{difference:.2g} where its logits are up to {size:.2g}; whole pictures are asked about instead of "
-            "windows, which takes longer",
-            stacklevel=2,
-        )
-        return False
 
     def _window_model(self, size: tuple[int, int]) -> WindowModel | None:
         """The module in windows, on a CPU: a GPU is faster with few large operations than with many small ones."""
