@@ -180,3 +180,11 @@ def test_a_reader_that_has_read_enough_is_no_error():
         process.stdout.read(1)
         process.stdout.close()
         assert (process.stderr.read(), process.wait()) == (b"", 0)
+
+
+@pytest.mark.usefixtures("model")
+def test_a_target_that_is_not_the_answer_is_said_with_its_probability(photo, tmp_path, capsys):
+    """R36: it read "red (p = of green: 0.27)"."""
+    arguments = ["explain", str(photo), "--regions", "2x3", "--target", "green", "-o", str(tmp_path / "out"), "--quiet"]
+    assert main(arguments) == 0
+    assert re.match(r"red \(p of green = 0\.\d\d\)\n", capsys.readouterr().out)

@@ -52,6 +52,7 @@ def test_boxes_cover_the_pixels_that_lie_in_one_of_them(boxes):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_mask_is_turned_as_its_photo_is(tmp_path, orientation):
+    """F10: mask files were opened without the turn that their photos got."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     levels = np.where(MASK, 200, 20).astype(np.uint8)
