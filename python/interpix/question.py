@@ -1,8 +1,9 @@
 """Why does this model see this class in this image? The image is prepared, and the model asked about it, once."""
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix import _core
-from interpix.errors import bad_value
+from interpix.errors import ModelError, bad_value
 from interpix.images import ImageInput, LoadedImage, read_image, to_display
 from interpix.models import Classifier, as_classifier
+from interpix.models.protocol.agreement import difference
 from interpix.models.protocol.classifier import ModelInput
 from interpix.models.protocol.targets import read_target
 from interpix.normalization import Normalization
@@ -42,6 +44,7 @@ class Question:
         image: The picture that the model sees, uint8 (H, W, 3).
         logits: What the model answers to the whole image, float64 (classes,).
         target: The class to explain.
+        facts: What was noticed meanwhile and a result shall remember, as plain JSON values.
     """
 
     classifier: Classifier
@@ -50,6 +53,7 @@ class Question:
     image: npt.NDArray[np.uint8]
     logits: npt.NDArray[np.float64]
     target: int
+    facts: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
 
     @classmethod
     def of(cls, model: ModelInput, image: ImageInput, target: Target = None) -> "Question":
@@ -111,7 +115,7 @@ class Question:
             class_names=None if names is None else tuple(names),
             image=self.image,
             method=method,
-            provenance={"method": method, **facts, **versions, **self.classifier.provenance()},
+            provenance={"method": method, **facts, **versions, **self.facts, **self.classifier.provenance()},
         )
 
 
@@ -152,8 +156,9 @@ def ask(classifier: Classifier, images: Sequence[LoadedImage], targets: Sequence
         raise bad_value("image", "images of one size in a call", sizes, "resize them, or call once for each")
     pictures = [_picture(classifier, image, tensor) for image, tensor in zip(images, tensors, strict=True)]
     logits = _ask_whole(classifier, np.stack(tensors))
+    facts = _ask_again(classifier, tensors[0], logits[0])
     return [
-        Question(classifier, image, tensor, picture, answer, _read_target(classifier, target, answer))
+        Question(classifier, image, tensor, picture, answer, _read_target(classifier, target, answer), facts=facts)
         for image, tensor, picture, answer, target in zip(images, tensors, pictures, logits, targets, strict=True)
     ]
 
@@ -184,6 +189,39 @@ def _ask_whole(classifier: Classifier, images: npt.NDArray[np.float32]) -> npt.N
     # Copies: a model may write to its batch, and these images are still needed.
     parts = [classifier.logits(images[start : start + size].copy()) for start in range(0, len(images), size)]
     return np.concatenate(parts).astype(np.float64)
+
+
+def _ask_again(
+    classifier: Classifier, picture: npt.NDArray[np.float32], answer: npt.NDArray[np.float64]
+) -> dict[str, Any]:
+    """Whether a picture gets the same answer in another batch; if not, a warning, and what a result shall remember."""
+    # Another picture with other statistics, for models that answer by those of the batch.
+    pair = np.stack([picture, 0.5 * picture[:, :, ::-1]])[: classifier.batch_size]
+    try:
+        again = _answer_to_first(classifier, pair)
+    except ModelError:
+        # It may take one picture at a time, as some methods do. A search does not, and hears of it.
+        pair = pair[:1]
+        again = _answer_to_first(classifier, pair)
+    differ = difference(answer, again)
+    if differ is None:
+        return {}
+    by_chance = difference(again, _answer_to_first(classifier, pair)) is not None
+    cause, cure = (
+        ("chance", "turn off what is random in it, such as dropout by a function")
+        if by_chance
+        else ("what else is in the batch", "let it use statistics of its own, or wrap it so that pictures go singly")
+    )
+    message = (
+        f"model `{classifier.name}`: its answer to one picture depends on {cause}, its logits by {differ:.2g} of "
+        f"{abs(answer).max():.2g}; what explains it does, too; {cure}"
+    )
+    warnings.warn(message, stacklevel=2)
+    return {"answers_depend_on": "chance" if by_chance else "batch", "answers_differ_by": differ}
+
+
+def _answer_to_first(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    return np.asarray(classifier.logits(pictures.copy())[0], np.float64)
 
 
 def _read_target(classifier: Classifier, target: Target, logits: npt.NDArray[np.float64]) -> int:

@@ -110,7 +110,10 @@ def test_a_run_goes_on_where_it_was(photos, tmp_path):
         return ix.compare(model, photos, [PATCHES, RISE], metrics, [mask, mask], folder=tmp_path, **options)
 
     first = run()
-    looks, scores = 5, 4 * (6 + 15)  # a look at an image, and at four like it; insertion and SIC of four maps
+    looks, scores = (
+        7,
+        4 * (6 + 15),
+    )  # a look at an image, one more beside another, and at four like it; insertion and SIC
     assert sum(calls) == len(photos) * (looks + (1 + 6 + 5 + 4 + 3 + 2) + 40 + scores)
     again = run()
     assert sum(calls) == len(photos) * looks

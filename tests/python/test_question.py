@@ -92,7 +92,7 @@ def test_an_explainer_of_the_users_own_gets_model_image_and_class():
 def test_questions_share_batches_and_answer_as_one_alone():
     model, photos = Counting(), [make_photo(seed) for seed in range(3)]
     together = ask(model, read_images(photos)[0], [None, 1, 0])
-    assert [len(batch) for batch in model.asked] == [3]
+    assert [len(batch) for batch in model.asked] == [3, 2]  # all, and the first of them beside another picture
     for photo, question, target in zip(photos, together, [None, 1, 0], strict=True):
         alone = Question.of(model, photo, target)
         np.testing.assert_array_equal(question.logits, alone.logits)
@@ -122,3 +122,63 @@ def test_the_normalization_of_a_model_is_recovered_once():
         np.testing.assert_array_equal(sample.pixels, make_photo(seed)[::2, ::2])
     assert len(model.prepared) == 3 + 3, "three photos, and three pictures of one color"
     assert Normalization.of(model) is samples[0].normalization
+
+
+def by_batch_statistics(batch):
+    sums = batch.sum(axis=(2, 3))
+    return (sums - sums.mean(axis=0)) / (sums.std(axis=0) + 1)
+
+
+def with_rank_in_batch(batch):
+    return np.stack([batch[:, 0].mean((1, 2)), np.arange(len(batch), 0, -1.0)], axis=1) + len(batch)
+
+
+def by_the_whole_batch(batch):
+    return batch.sum(axis=(2, 3)) * (batch.max() - batch.mean())
+
+
+@pytest.mark.parametrize("model", [by_batch_statistics, with_rank_in_batch, by_the_whole_batch])
+def test_answers_that_depend_on_the_batch_are_told(model):
+    """F7: the batch."""
+    image = np.random.default_rng(0).random((3, 4, 6), np.float32)
+    with pytest.warns(UserWarning, match="depends on what else is in the batch, its logits by") as caught:
+        result = ix.MoXI(model, regions="2x3").explain(image, 0)
+    assert len(caught) == 1
+    assert result.provenance["answers_depend_on"] == "batch"
+    assert result.provenance["answers_differ_by"] > 0
+    with pytest.warns(UserWarning, match="depends on what else is in the batch"):
+        assert methods.RISE(count=2).explain(model, image).provenance["answers_depend_on"] == "batch"
+
+
+def test_answers_that_depend_on_chance_are_told():
+    """F7: chance."""
+    draw = np.random.default_rng(0)
+    image = np.ones((3, 4, 6), np.float32)
+    with pytest.warns(UserWarning, match="depends on chance, its logits by"):
+        result = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)) * draw.random((len(batch), 3)), regions="2x3").explain(
+            image
+        )
+    assert result.provenance["answers_depend_on"] == "chance"
+
+
+def test_rounding_is_not_told():
+    """F7: a batch of another size is summed in another order; half precision rounds much."""
+    image = np.random.default_rng(0).random((3, 4, 6), np.float32)
+
+    def rounded(batch):
+        answers = batch.mean(axis=(2, 3)) * (1 + 1e-5 * len(batch))
+        return answers.astype(np.float16) if len(batch) > 1 else answers.astype(np.float16) * np.float16(1.002)
+
+    assert "answers_depend_on" not in ix.MoXI(rounded, regions="2x3").explain(image).provenance
+
+
+def test_a_model_that_takes_one_picture_at_a_time_is_asked_so():
+    """F7: what cannot be asked about two at once."""
+    image = np.random.default_rng(0).random((3, 4, 6), np.float32)
+
+    def single(batch):
+        if len(batch) > 1:
+            raise ix.ModelError("one at a time")
+        return batch.sum(axis=(2, 3))
+
+    assert Question.of(single, image).facts == {}

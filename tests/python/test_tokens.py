@@ -438,7 +438,7 @@ def test_transformers_own_watching_hooks_do_not_slow_it_down():
     module = copy.deepcopy(build("transformers ViT"))
     module(images_for("transformers ViT"), output_hidden_states=True)
     assert any(part._forward_hooks for part in module.modules())
-    assert not find_token_model(module).state_of(images_for("transformers ViT")).hooked
+    assert not find_token_model(module).state_of(images_for("transformers ViT")).as_it_is
 
 
 def test_images_of_the_wrong_size():
@@ -560,3 +560,31 @@ def test_vit_tiny_itself():
         kept = draw_kept(196, size, 3)
         owner = torch.zeros(3, dtype=torch.long)
         assert torch.allclose(model.logits(state, owner, kept), model.reference_logits(images, owner, kept), atol=1e-5)
+
+
+def test_blocks_that_answer_otherwise_than_was_read_are_given_up(monkeypatch):
+    """F3: a function of timm's own class was replaced, which no part of the model shows."""
+    from timm.models.vision_transformer import Block
+
+    import interpix as ix
+
+    own = Block.forward
+    module, image = timm_vit().eval(), images_for("timm")[0].numpy()
+    plain = ix.MoXI(module).explain(image, 0, stop=2)
+    assert plain.provenance["scored_as"] == "tokens"
+    monkeypatch.setattr(Block, "forward", lambda self, x, *rest, **more: own(self, 2 * x, *rest, **more))
+    with pytest.warns(UserWarning, match="the blocks as they were read answer otherwise than the module, by up to"):
+        found = ix.MoXI(module).explain(image, 0, stop=2)
+    assert found.provenance["scored_as"] == "pictures without tokens"
+    assert found.provenance["tokens_differ_by"] > 0
+    kept = np.arange(24) == found.ranking[0]
+    state = find_token_model(module).state_of(torch.from_numpy(image)[None])
+    logits = find_token_model(module).reference_logits(
+        state.images, torch.tensor([0]), torch.from_numpy(np.flatnonzero(kept))[None]
+    )
+    assert found.probabilities[1] == pytest.approx(float(logits.softmax(1)[0, 0]), rel=1e-5)
+    with (
+        pytest.warns(UserWarning, match="answer otherwise than the module"),
+        pytest.raises(ModelError, match="would not call this model's hooks or replaced functions"),
+    ):
+        ix.MoXI(module, absence=ix.MaskAttention(1)).explain(image, 0, stop=2)

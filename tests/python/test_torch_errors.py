@@ -132,15 +132,15 @@ def test_a_failure_on_the_way_keeps_what_was_found():
 
     def tired(x):
         calls.append(len(x))
-        if len(calls) > 4:
+        if len(calls) > 5:
             raise ZeroDivisionError("tired")
         return x.sum(dim=(2, 3))
 
     whole = ix.MoXI(Answering(lambda x: x.sum(dim=(2, 3))), regions="2x3").explain(picture(), stop="all")
     with pytest.raises(ix.ModelError, match="tired") as caught:
         ix.MoXI(Answering(tired), regions="2x3", batch_size=6).explain(picture(), stop="all")
-    # The whole image, the empty one, six candidates, and five; it failed at the four.
-    assert calls == [1, 1, 6, 5, 4]
+    # The whole image, twice, the empty one, six candidates, and five; it failed at the four.
+    assert calls == [1, 2, 1, 6, 5, 4]
     (partial,) = caught.value.explanations
     assert partial.ranking.tolist() == whole.ranking[:2].tolist()
 

@@ -51,7 +51,11 @@ class Training(nn.Module):
 
 def test_a_model_that_changes_its_own_mode_leaves_as_it_came():
     model = Training().eval()
-    with pytest.warns(UserWarning, match="answer otherwise than the module"):  # whose norm is in training mode
+    # Its norm is in training mode.
+    with (
+        pytest.warns(UserWarning, match="depends on what else is in the batch"),
+        pytest.warns(UserWarning, match="answer otherwise than the module"),
+    ):
         ix.MoXI(model, regions="2x3").explain(picture(), stop=1)
     assert not any(part.training for part in model.modules())
 

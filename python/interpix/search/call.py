@@ -71,7 +71,9 @@ class Call:
     def results(self, found: Sequence[Found], removed_before: tuple[int, ...] = ()) -> list[Explanation]:
         """What was found on some of the images, as people get it."""
         provenance = self._provenance()
-        return [self._result(one, dict(provenance), removed_before) for one in found]
+        return [
+            self._result(one, provenance | dict(self.games.questions[one.image].facts), removed_before) for one in found
+        ]
 
     def _result(self, found: Found, provenance: dict[str, Any], removed_before: tuple[int, ...]) -> Explanation:
         question, names = self.games.questions[found.image], self.games.classifier.class_names
@@ -99,11 +101,10 @@ class Call:
         )
 
     def _provenance(self) -> dict[str, Any]:
-        reduced = self.games.scorer.reduced_to
         return (
             self.options
             | {"interpix": _core.__version__, "numpy": np.__version__, "batch_size": self.batch_size}
-            | ({} if reduced is None else {"batch_size_reduced_to": reduced})
+            | self.games.scorer.facts
             | self.games.classifier.provenance()
         )
 

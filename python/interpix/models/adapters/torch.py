@@ -20,7 +20,7 @@ from interpix.models.protocol.pictures import make_fill
 from interpix.models.protocol.targets import read_class_names
 from interpix.models.tokens.model import TokenModel, find_token_model
 from interpix.models.tokens.scorer import TokenScorer
-from interpix.models.torch.agreement import agrees
+from interpix.models.torch.agreement import disagreement
 from interpix.models.torch.module import TorchModule, is_hooked, unwrap
 from interpix.models.torch.pictures import TorchPictureScorer
 from interpix.models.windows.model import WindowModel, find_window_model
@@ -136,14 +136,17 @@ class TorchClassifier(TorchModule, Normalized):
             return TokenScorer(self, self._tokens, images, regions, absence)
         fill = make_fill(self, images, absence)
         windows = self._window_model((images.shape[2], images.shape[3]))
-        if windows is None or not agrees(
+        if windows is None:
+            return TorchPictureScorer(self, images, regions, fill)
+        differ = disagreement(
             self,
             self.tensor(images[:1]),
             windows.whole_logits,
             "the layers that were traced",
             "whole pictures are asked about instead of windows",
-        ):
-            return TorchPictureScorer(self, images, regions, fill)
+        )
+        if differ is not None:
+            return TorchPictureScorer(self, images, regions, fill, facts={"windows_differ_by": differ})
         return WindowScorer(self, windows, images, regions, fill)
 
     def _window_model(self, size: tuple[int, int]) -> WindowModel | None:

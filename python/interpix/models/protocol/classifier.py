@@ -72,8 +72,8 @@ class Scorer(Protocol):
         ...
 
     @property
-    def reduced_to(self) -> int | None:
-        """The number of coalitions that went through the model at once after memory ran out; None: it never did."""
+    def facts(self) -> dict[str, Any]:
+        """What a result remembers of how coalitions were scored, as plain JSON values."""
         ...
 
     def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:

@@ -19,8 +19,6 @@ __all__ = ["PictureScorer", "compose", "make_fill", "picture_scorer"]
 class PictureScorer:
     """Coalitions scored as pictures in numpy, for models that are functions of numpy arrays."""
 
-    reduced_to = None
-
     def __init__(
         self, masked_logits: Callable[[IntArray, BoolArray], npt.NDArray[Any]], name: str, batch_size: int
     ) -> None:
@@ -28,6 +26,11 @@ class PictureScorer:
         self._masked_logits = masked_logits
         self._name = name
         self.batch_size = batch_size
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See `Scorer`."""
+        return {"scored_as": "pictures"}
 
     def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
         """See `Scorer`; there is one precision."""

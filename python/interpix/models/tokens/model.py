@@ -40,14 +40,14 @@ class TokenState:
         images: As the model takes them, (K, 3, H, W).
         grid: Rows and columns of patches.
         anatomy: The model as it was then.
-        hooked: Somebody watches parts of the model, so it must run as it is.
+        as_it_is: The module itself must run: somebody watches its parts, or what was read of them is not all.
     """
 
-    def __init__(self, images: torch.Tensor, grid: tuple[int, int], anatomy: Anatomy, *, hooked: bool) -> None:
+    def __init__(self, images: torch.Tensor, grid: tuple[int, int], anatomy: Anatomy, *, as_it_is: bool) -> None:
         """Use `TokenModel.state_of`."""
         self.images = images
         self.grid = grid
-        self.hooked = hooked
+        self.as_it_is = as_it_is
         self.anatomy = anatomy
         self._blocks: dict[Precision, list[Block]] = {}
         self._levels: dict[tuple[int, Precision], Level] = {}
@@ -105,7 +105,7 @@ class TokenModel:
         anatomy = self._read()
         grid = _grid(anatomy, *images.shape[-2:])
         images = images.to(self._net.device, self._net.dtype)
-        return TokenState(images, grid, anatomy, hooked=is_hooked(self._net.module))
+        return TokenState(images, grid, anatomy, as_it_is=is_hooked(self._net.module))
 
     def logits(
         self,
@@ -128,8 +128,8 @@ class TokenModel:
             precision: `"exact"` or `"mixed"`.
         """
         if from_layer:
-            _refuse_hooks(state)
-        elif state.hooked:
+            _refuse_own_pass(state)
+        elif state.as_it_is:
             return self.reference_logits(state.images, owner, kept)
         with self._net.evaluating():
             x, qkv = state.level(from_layer, precision)
@@ -159,7 +159,7 @@ class TokenModel:
             from_layer: The first block that does not see absent patches, 0 ... depth - 1.
             precision: `"exact"` or `"mixed"`.
         """
-        _refuse_hooks(state)
+        _refuse_own_pass(state)
         with self._net.evaluating():
             x, qkv = state.level(from_layer, precision)
             blocks = state.blocks(precision)[from_layer:]
@@ -242,10 +242,10 @@ def _gather_input(rows: torch.Tensor, _: torch.nn.Module, inputs: tuple[torch.Te
     return (x.gather(1, rows[..., None].expand(-1, -1, x.shape[2])), *inputs[1:])
 
 
-def _refuse_hooks(state: TokenState) -> None:
-    if state.hooked:
+def _refuse_own_pass(state: TokenState) -> None:
+    if state.as_it_is:
         message = (
-            "absence from a later block on needs a forward pass of our own, which would not call the hooks or the "
-            "replaced `forward` of this model; remove them, or drop tokens before the first block"
+            "absence from a later block on needs a forward pass of our own, which would not call this model's hooks or "
+            "replaced functions; remove them, or drop tokens before the first block"
         )
         raise ModelError(message)

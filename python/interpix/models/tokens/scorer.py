@@ -1,5 +1,7 @@
 """Coalitions of a Vision Transformer's patches: the image is embedded once, absent tokens are dropped or masked."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -10,6 +12,7 @@ from interpix.arrays import BoolArray, IntArray
 from interpix.errors import bad_value
 from interpix.models.protocol.classifier import Coalitions
 from interpix.models.tokens.model import TokenModel
+from interpix.models.torch.agreement import disagreement
 from interpix.models.torch.memory import Chunks
 from interpix.models.torch.module import TorchModule
 from interpix.models.torch.pictures import on_device
@@ -46,20 +49,44 @@ class TokenScorer:
         self._chunks = Chunks(net.name, self.batch_size)
         with net.evaluating(), net.errors_named(f"images {images.shape}"):
             self._state = tokens.state_of(on_device(images, net.device))
+        self._compared = False
+        self._differs: float | None = None
 
     @property
-    def reduced_to(self) -> int | None:
+    def facts(self) -> dict[str, Any]:
         """See `Scorer`."""
-        return self._chunks.reduced_to
+        given_up = {} if self._differs is None else {"tokens_differ_by": self._differs}
+        return {
+            "scored_as": "pictures without tokens" if self._state.as_it_is else "tokens",
+            **given_up,
+            **self._chunks.facts,
+        }
 
     def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
         """See `Scorer`."""
         from_layer = self._absence.from_layer if isinstance(self._absence, MaskAttention) else 0
         with self._net.evaluating():
+            if not self._compared and not self._state.as_it_is:
+                self._compare(from_layer)
             # Where the head reads no patch, a token that nobody attends to need not be computed.
             if isinstance(self._absence, DropTokens) or not self._model.pools_patches:
                 return self._dropped(coalitions, from_layer, precision)
             return to_readout(self._masked(coalitions, from_layer, precision), self._net.name)
+
+    def _compare(self, from_layer: int) -> None:
+        """Once: does the first image with all of its patches get the module's own answer?"""
+        image = torch.zeros(1, dtype=torch.long, device=self._net.device)
+        patches = torch.arange(self._players.shape[1], device=self._net.device)[None]
+
+        def all_patches(_: Tensor) -> Tensor:
+            with self._net.errors_named("images with all of their patches"):
+                return self._model.logits(self._state, image, patches, from_layer=from_layer)
+
+        self._differs = disagreement(
+            self._net, self._state.images[:1], all_patches, "the blocks as they were read", "the module itself is run"
+        )
+        self._state.as_it_is = self._differs is not None
+        self._compared = True
 
     def _dropped(self, coalitions: Coalitions, from_layer: int, precision: Precision) -> Readout:
         """Coalitions of one number of tokens are a rectangular batch; a step of a search has one."""

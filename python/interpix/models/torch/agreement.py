@@ -3,23 +3,22 @@
 import warnings
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
+from interpix.models.protocol.agreement import difference
 from interpix.models.torch.module import TorchModule
 
-__all__ = ["agrees"]
-
-_SHARE = 1e-3
-"""How far logits may differ, in shares of the greatest: far above rounding, far below another answer."""
+__all__ = ["disagreement"]
 
 
-def agrees(net: TorchModule, picture: Tensor, shortcut: Callable[[Tensor], Tensor], what: str, instead: str) -> bool:
-    """Whether a shortcut answers to one picture (1, 3, H, W) as the module does; a warning where it does not.
+def disagreement(
+    net: TorchModule, picture: Tensor, shortcut: Callable[[Tensor], Tensor], what: str, instead: str
+) -> float | None:
+    """By how much a shortcut's answer to one picture (1, 3, H, W) is not the module's; a warning where it is not.
 
+    >>> import torch
     >>> net = TorchModule(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()), name="mean color")
-    >>> agrees(net, torch.ones(1, 3, 2, 4), lambda batch: batch.mean((2, 3)), "a mean of its own", "the module's")
-    True
+    >>> disagreement(net, torch.ones(1, 3, 2, 4), lambda batch: batch.mean((2, 3)), "a mean of its own", "the module's")
 
     Args:
         net: The module.
@@ -29,14 +28,12 @@ def agrees(net: TorchModule, picture: Tensor, shortcut: Callable[[Tensor], Tenso
         instead: What is done where it does not agree, for the warning.
     """
     with net.evaluating():
-        own, theirs = (ask(picture).double() for ask in (net.forward, shortcut))
-    difference, size = float((own - theirs).abs().max()), float(own.abs().max())
-    # NaN is neither: a module without a finite answer hears of that when it is asked.
-    if not difference > max(_SHARE, 16 * torch.finfo(net.dtype).eps) * max(size, 1):
-        return True
-    warnings.warn(
-        f"model `{net.name}`: {what} answer otherwise than the module, by up to {difference:.2g} where its logits are "
-        f"up to {size:.2g}; {instead}, which takes longer",
-        stacklevel=2,
-    )
-    return False
+        theirs, own = (ask(picture).double().cpu().numpy() for ask in (shortcut, net.forward))
+    found = difference(own, theirs)
+    if found is not None:
+        warnings.warn(
+            f"model `{net.name}`: {what} answer otherwise than the module, by up to {found:.2g} where its logits are "
+            f"up to {abs(own).max():.2g}; {instead}, which takes longer",
+            stacklevel=2,
+        )
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -75,6 +75,11 @@ class Chunks:
         self._name, self._greatest, self._memory = name, greatest, memory
         self.size = greatest if memory is None else min(_TRIAL, greatest)
         self.reduced_to: int | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a result remembers: nothing, if memory never ran out."""
+        return {} if self.reduced_to is None else {"batch_size_reduced_to": self.reduced_to}
 
     def run(self, rows: int, work: Callable[[slice], Tensor]) -> list[Tensor]:
         """The results of `work` on one part of `rows` after the other."""

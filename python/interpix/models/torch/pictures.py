@@ -1,5 +1,7 @@
 """Coalitions scored as pictures: the image where a region is present, the fill elsewhere, composed on the device."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,8 +29,11 @@ class TorchPictureScorer:
         images: npt.NDArray[np.float32],
         regions: IntArray,
         fill: npt.NDArray[np.float32],
+        *,
+        facts: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """Takes images and fill (K, 3, H, W) and regions (K, H, W)."""
+        """Takes images and fill (K, 3, H, W) and regions (K, H, W), and what a result shall remember beside them."""
+        self._facts = facts
         self._net = net
         self._images, self._fill = (on_device(array, net.device).to(net.dtype) for array in (images, fill))
         self._regions = on_device(regions, net.device)
@@ -38,9 +43,9 @@ class TorchPictureScorer:
         self.batch_size = net.batch_size
 
     @property
-    def reduced_to(self) -> int | None:
+    def facts(self) -> dict[str, Any]:
         """See `Scorer`."""
-        return self._chunks.reduced_to
+        return {"scored_as": "pictures", **self._facts, **self._chunks.facts}
 
     def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
         """See `Scorer`; mixed precision is torch's own autocast to bfloat16."""

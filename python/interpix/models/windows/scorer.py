@@ -1,5 +1,7 @@
 """Candidates of a plain stack of convolutions: of each, only what its flipped region changes is computed."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -36,6 +38,11 @@ class WindowScorer(TorchPictureScorer):
         self._windows = windows
         # The base pictures' maps of the images in the last batch, by image, with the base set and the direction.
         self._states: dict[int, tuple[bytes, WindowState]] = {}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See `Scorer`."""
+        return super().facts | {"scored_as": "windows"}
 
     def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
         """See `Scorer`."""
