@@ -2,7 +2,7 @@
 
 from interpix.errors import bad_type, bad_value
 
-__all__ = ["check_choice", "check_positive"]
+__all__ = ["check_choice", "check_grid", "check_positive"]
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -29,3 +29,16 @@ def check_positive(name: str, value: object, *, optional: bool = False) -> None:
         raise bad_type(name, "a positive integer", value, "or leave it out")
     if value < 1:
         raise bad_value(name, "a positive integer", value, "or leave it out")
+
+
+def check_grid(name: str, value: object) -> None:
+    """Refuses anything but a tuple of two positive integers: rows and columns.
+
+    >>> check_grid("grid", (7, 0))
+    Traceback (most recent call last):
+    interpix.errors.ArgumentError: `grid`: expected a positive integer, got 0; or leave it out
+    """
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise bad_value(name, "rows and columns", repr(value), "use (7, 7), for example")
+    for side in value:
+        check_positive(name, side)

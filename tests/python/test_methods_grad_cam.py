@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import timm
 import torch
+import torchvision
 from torch import nn
 
 import interpix as ix
-from interpix.methods import AttentionRollout, GradCAM, GradCAMPlusPlus
+from interpix.methods import AttentionRollout, GradCAM, GradCAMPlusPlus, Gradient
 
 HEIGHT, WIDTH = 12, 18
 
@@ -212,3 +213,193 @@ def test_options_are_checked_at_once():
         GradCAM(layer=3)
     with pytest.raises(ix.ArgumentError, match="`output`"):
         GradCAMPlusPlus(output="softmax")
+
+
+def by_autograd(model, layer, image, target, as_map):
+    """Grad-CAM of a layer whose output `as_map` turns to (C, h, w)."""
+    kept = []
+    handle = layer.register_forward_hook(lambda _m, _i, output: kept.append(output))
+    logits = model(torch.from_numpy(image)[None])
+    handle.remove()
+    (gradient,) = torch.autograd.grad(logits[0, target], kept[-1])
+    maps, slopes = (as_map(one.detach()) for one in (kept[-1], gradient))
+    weighed = (slopes.mean((1, 2))[:, None, None] * maps).sum(0).clamp(min=0)
+    return enlarged(weighed, image.shape[1:])
+
+
+def first(values):
+    return values[0]
+
+
+def last(values):
+    return values[0].permute(2, 0, 1)
+
+
+@pytest.fixture(scope="module")
+def swins():
+    torch.manual_seed(0)
+    ours = timm.create_model("swin_tiny_patch4_window7_224", num_classes=10, img_size=(64, 96), window_size=2)
+    theirs = torchvision.models.swin_transformer.SwinTransformer(
+        [4, 4], 12, [1, 1, 1], [2, 2, 2], [2, 2], num_classes=10
+    )
+    return {"timm": ours.eval(), "torchvision": theirs.eval()}
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "as_map"),
+    [
+        ("timm", "layers.2.blocks.5", last),
+        ("timm", "layers.0", last),
+        ("timm", "patch_embed.proj", first),
+        ("torchvision", "features.5", last),
+        ("torchvision", "features.1.0.mlp", last),
+        ("torchvision", "permute", first),
+    ],
+)
+def test_channels_are_found_by_proportions(swins, name, layer, as_map):
+    """F1: a map (B, h, w, C) of a layer that is no norm, and maps of such models that are (B, C, h, w)."""
+    model, image = swins[name], np.random.default_rng(0).normal(size=(3, 64, 96)).astype(np.float32)
+    found = GradCAM(layer=layer).explain(model, image, 3)
+    expected = by_autograd(model, model.get_submodule(layer), image, 3, as_map)
+    np.testing.assert_allclose(found.map, expected, rtol=1e-3, atol=1e-6 * expected.max())
+    assert found.provenance["layout"] == ("channels_last" if as_map is last else "channels_first")
+
+
+class Widths(nn.Module):
+    """A norm over the columns of maps with channels first, then the mean."""
+
+    def __init__(self, channels, columns):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm, self.head = nn.Conv2d(3, channels, 1), nn.LayerNorm(columns), nn.Linear(channels, 4)
+
+    def forward(self, x):
+        return self.head(self.norm(self.conv(x)).square().mean((2, 3)))
+
+
+def test_a_norm_over_the_last_axis_need_not_be_over_channels(image):
+    """F1: the reverse mistake."""
+    model = Widths(20, WIDTH).eval()
+    found = GradCAM(layer="norm").explain(model, image, 1)
+    np.testing.assert_allclose(found.map, by_autograd(model, model.norm, image, 1, first), rtol=1e-4, atol=1e-7)
+
+
+def test_a_layout_that_could_be_either_is_asked_for():
+    """F1: as many channels as rows and columns."""
+    model, image = Widths(12, 12).eval(), np.random.default_rng(0).normal(size=(3, 12, 12)).astype(np.float32)
+    with pytest.raises(ix.ArgumentError, match=r"`layout`: expected where the channels of `norm` are.*say layout="):
+        GradCAM(layer="norm").explain(model, image, 1)
+    for layout, as_map in (("channels_first", first), ("channels_last", last)):
+        found = GradCAM(layer="norm", layout=layout).explain(model, image, 1)
+        np.testing.assert_allclose(found.map, by_autograd(model, model.norm, image, 1, as_map), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 3])
+def test_tokens_of_an_unknown_transformer_are_laid_out_as_told(prefix):
+    """F24: a model outside of the list."""
+
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.embed, self.norm, self.head = nn.Conv2d(3, 5, 8, 8), nn.LayerNorm(5), nn.Linear(5, 4)
+
+        def forward(self, x):
+            tokens = self.embed(x).flatten(2).transpose(1, 2)
+            tokens = torch.cat([torch.ones(len(x), prefix, 5), tokens], 1)
+            return self.head(self.norm(tokens).square().mean(1))
+
+    model, image = Tokens().eval(), np.random.default_rng(0).normal(size=(3, 16, 24)).astype(np.float32)
+    with pytest.raises(ix.ArgumentError, match=r"name the layer, with grid=\(rows, columns\)"):
+        GradCAM().explain(model, image, 1)
+    with pytest.raises(ix.ArgumentError, match=r"`grid`: expected how the tokens of `norm` lie.*grid=\(14, 14\)"):
+        GradCAM(layer="norm").explain(model, image, 1)
+    with pytest.raises(ix.ArgumentError, match=r"`grid`: expected at most"):
+        GradCAM(layer="norm", grid=(4, 4)).explain(model, image, 1)
+    found = GradCAM(layer="norm", grid=(2, 3)).explain(model, image, 1)
+    expected = by_autograd(model, model.norm, image, 1, lambda one: one[0, prefix:].T.unflatten(1, (2, 3)))
+    np.testing.assert_allclose(found.map, expected, rtol=1e-4, atol=1e-7)
+    assert found.provenance["grid"] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        nn.DataParallel,
+        torch.optim.swa_utils.AveragedModel,
+        lambda model: nn.Sequential(torchvision.transforms.Normalize(0.5, 0.25), model),
+    ],
+)
+def test_a_wrapped_transformer_is_one(wrap, picture):
+    """F18: tokens are dropped, and inner layers found, in each of torch's wrappers and behind a normalization."""
+    inner = vit()
+    model, seen = wrap(inner).eval(), picture
+    if isinstance(model, nn.Sequential):
+        seen = (picture - 0.5) / 0.25
+    for method in (GradCAM(), AttentionRollout()):
+        np.testing.assert_allclose(method.explain(model, picture, 1).map, method.explain(inner, seen, 1).map, rtol=1e-4)
+    found, expected = (ix.MoXI(one).explain(x, 1, stop="all") for one, x in ((model, picture), (inner, seen)))
+    assert found.provenance["absence"] == "drop_tokens"
+    np.testing.assert_array_equal(found.ranking, expected.ranking)
+    np.testing.assert_allclose(found.rewards, expected.rewards, atol=1e-4)
+
+
+def test_a_compiled_model_gives_its_maps(image):
+    """F18: hooks are put on the module inside, which is what they see."""
+    model = Tiny()
+    compiled = torch.compile(model, backend="eager")
+    np.testing.assert_array_equal(GradCAM().explain(compiled, image, 1).map, GradCAM().explain(model, image, 1).map)
+
+
+class Rescaled(nn.Module):
+    """A transformer in a module of the user's own."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return 2 * self.inner(x)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        Rescaled,
+        lambda model: nn.Sequential(nn.Upsample((16, 24)), model),
+        lambda model: nn.Sequential(model, nn.ReLU()),
+    ],
+)
+def test_a_transformer_inside_of_something_unknown_is_told(wrap, picture):
+    """F18: patches are filled there, which is said."""
+    model = wrap(vit())
+    with pytest.warns(UserWarning, match=r"its part `\w+` is a Vision Transformer.*filled with zero"):
+        moxi = ix.MoXI(model, regions="2x3")
+    assert moxi.explain(picture, 1, stop=1).provenance["absence"] == "zero"
+    ix.MoXI(model, regions="2x3", absence="zero")
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_torchscript_is_asked_but_not_watched(image):
+    """F20: a frozen script has no mode, and scripts take no hooks."""
+    model = Tiny().eval()
+    script = torch.jit.trace(model, torch.zeros(1, 3, HEIGHT, WIDTH))
+    for one in (script, torch.jit.freeze(script)):
+        found = ix.MoXI(one, regions="2x3").explain(image, 1, stop="all")
+        np.testing.assert_array_equal(
+            found.ranking, ix.MoXI(model, regions="2x3").explain(image, 1, stop="all").ranking
+        )
+        with pytest.raises(ix.ArgumentError, match=r"layers can be watched, got `\w+` \(TorchScript\)"):
+            GradCAM().explain(one, image, 1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_quantized_model_has_no_gradient(image):
+    """F20: no raw error of autograd."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3 * HEIGHT * WIDTH, 4))
+    quantized = torch.ao.quantization.quantize_dynamic(module, {nn.Linear})
+    with pytest.raises(
+        ix.ModelError, match="carry no gradient; it may detach its input, or be quantized; use a method"
+    ):
+        Gradient().explain(quantized, image, 1)

@@ -147,7 +147,7 @@ def test_answers_that_depend_on_the_batch_are_told(model):
     assert result.provenance["answers_depend_on"] == "batch"
     assert result.provenance["answers_differ_by"] > 0
     with pytest.warns(UserWarning, match="depends on what else is in the batch"):
-        assert methods.RISE(count=2).explain(model, image).provenance["answers_depend_on"] == "batch"
+        assert methods.RISE(count=2, baseline="zero").explain(model, image).provenance["answers_depend_on"] == "batch"
 
 
 def test_answers_that_depend_on_chance_are_told():

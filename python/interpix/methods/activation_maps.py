@@ -11,13 +11,25 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from interpix.errors import ArgumentError, bad_value
-from interpix.methods.base import Facts, Map
+from interpix.methods.base import Facts, Layout, Map
 from interpix.methods.differentiable import Differentiable
 from interpix.models.tokens.families import read_anatomy
 from interpix.models.tokens.vit import Anatomy, Block, advance, level
-from interpix.models.torch.module import TorchModule, hooked
+from interpix.models.torch.module import TorchModule, hooked, unwrap
 
 __all__ = ["attention_rollout", "class_activation_map"]
+
+# By their definition.
+_CHANNELS_FIRST = (
+    nn.modules.conv._ConvNd,  # noqa: SLF001 - torch has no public name for all of a kind
+    nn.modules.batchnorm._NormBase,  # noqa: SLF001
+    nn.modules.pooling._MaxPoolNd,  # noqa: SLF001
+    nn.modules.pooling._AvgPoolNd,  # noqa: SLF001
+    nn.modules.pooling._AdaptiveMaxPoolNd,  # noqa: SLF001
+    nn.modules.pooling._AdaptiveAvgPoolNd,  # noqa: SLF001
+    nn.GroupNorm,
+    nn.Upsample,
+)
 
 
 @dataclass
@@ -28,14 +40,14 @@ class _Watch:
         names: The layers that are watched, with their names.
         layer: The one that made the map, or changed it last; of nested layers, the innermost.
         found: Its output.
-        channels_last: The layer is a norm over the last axis, where some networks have their channels.
+        part: The layer itself.
         tokens_after: A later layer gave tokens (B, T, D), so the map is not what the head reads.
     """
 
     names: dict[nn.Module, str]
     layer: str = ""
     found: Tensor | None = None
-    channels_last: bool = False
+    part: nn.Module | None = None
     tokens_after: bool = False
 
     def see(self, part: nn.Module, _: Any, output: Any) -> None:
@@ -44,19 +56,29 @@ class _Watch:
         output = output[0] if alone and isinstance(output, tuple) else output
         if not isinstance(output, Tensor) or (output is self.found and any(part.children())):
             return
-        if alone or (output.ndim == 4 and output.shape[2] * output.shape[3] > 1):
-            self.layer, self.found, self.tokens_after = self.names[part], output, False
-            self.channels_last = isinstance(part, nn.LayerNorm) and output.shape[-1:] == tuple(part.normalized_shape)
+        if alone or (output.ndim == 4 and min(output[0, 0].numel(), output[0, :, :, 0].numel()) > 1):
+            self.layer, self.found, self.part, self.tokens_after = self.names[part], output, part, False
         elif output.ndim == 3:
             self.tokens_after = True
 
 
 def class_activation_map(
-    model: Differentiable, image: npt.NDArray[np.float32], layer: str | None, weights: Literal["mean", "plus_plus"]
-) -> tuple[Map, str]:
-    """The map (H, W) of one image (3, H, W), and the name of the layer that it was read from."""
+    model: Differentiable,
+    image: npt.NDArray[np.float32],
+    layer: str | None,
+    weights: Literal["mean", "plus_plus"],
+    *,
+    layout: Layout | None,
+    grid: tuple[int, int] | None,
+) -> tuple[Map, Facts]:
+    """The map (H, W) of one image (3, H, W), and the layer that it was read from, with its layout."""
     module, size = model.net.module, (image.shape[1], image.shape[2])
     anatomy = read_anatomy(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        cure = "pass the module that it was made of, or use RISE"
+        raise bad_value(
+            "model", "a torch module whose layers can be watched", f"`{model.net.name}` (TorchScript)", cure
+        )
     names = {part: name for name, part in module.named_modules()}
     if layer is not None:
         names = {_part(module, layer): layer}
@@ -69,14 +91,17 @@ def class_activation_map(
         if watch.found is None or watch.tokens_after:
             raise _no_map(model.net, layer)
         (gradient,) = model.differentiate(score, watch.found)
-    maps, gradients = (_as_map(one.detach().double(), watch, anatomy, size) for one in (watch.found, gradient))
+    tokens = watch.found.ndim == 3
+    grid = _token_grid(watch, anatomy, grid, size) if tokens else None
+    layout = None if tokens else layout or _find_layout(watch, size)
+    maps, gradients = (_as_map(one[0].detach().double(), layout, grid) for one in (watch.found, gradient))
     total = (_channel_weights(maps, gradients, weights)[:, None, None] * maps).sum(0).clamp(min=0)
-    return _enlarge(total, size), watch.layer
+    return _enlarge(total, size), {"layer": watch.layer, "layout": layout, "grid": grid and list(grid)}
 
 
 def attention_rollout(net: TorchModule, image: npt.NDArray[np.float32]) -> tuple[Map, Facts]:
     """The map (H, W) of one image (3, H, W), and which tokens' rows it is."""
-    anatomy = read_anatomy(net.module)
+    anatomy = read_anatomy(unwrap(net.module))
     if anatomy is None:
         cure = "use GradCAM or RISE"
         raise bad_value("model", "a Vision Transformer that interpix knows", f"`{net.name}`", cure)
@@ -106,16 +131,65 @@ def _attention(block: Block, tokens: Tensor, qkv: Tensor) -> Tensor:
     return mean
 
 
-def _as_map(values: Tensor, watch: _Watch, anatomy: Anatomy | None, size: tuple[int, int]) -> Tensor:
+def _as_map(values: Tensor, layout: Layout | None, grid: tuple[int, int] | None) -> Tensor:
     """A layer's output for one image, as channels (C, h, w)."""
-    if values.ndim == 3 and anatomy is not None:
-        return values[0, anatomy.prefix :].T.unflatten(1, _grid(anatomy, size))
-    if values.ndim != 4:
-        cure = "name a layer whose output is (B, C, h, w)"
-        raise bad_value(
-            "layer", "a layer that gives a map", f"`{watch.layer}`, which gives {tuple(values.shape)}", cure
-        )
-    return values[0].movedim(-1, 0) if watch.channels_last else values[0]
+    if grid is not None:  # class tokens and the like come first
+        return values[-grid[0] * grid[1] :].T.unflatten(1, grid)
+    return values.movedim(-1, 0) if layout == "channels_last" else values
+
+
+def _token_grid(
+    watch: _Watch, anatomy: Anatomy | None, grid: tuple[int, int] | None, size: tuple[int, int]
+) -> tuple[int, int]:
+    """Rows and columns of the patch tokens in a layer's output (1, T, D): as given, or as a known model has them."""
+    shape = _shape(watch)
+    if grid is None and anatomy is not None:
+        grid = _grid(anatomy, size)
+    if grid is None:
+        cure = "give the rows and columns of its patch tokens, grid=(14, 14) for example"
+        raise bad_value("grid", f"how the tokens of `{watch.layer}` lie in the image", f"an output {shape}", cure)
+    if grid[0] * grid[1] > shape[1]:
+        cure = "give the rows and columns of its patch tokens, or name another layer"
+        raise bad_value("grid", f"at most {shape[1]} tokens, as `{watch.layer}` gives {shape}", grid, cure)
+    return grid
+
+
+def _find_layout(watch: _Watch, size: tuple[int, int]) -> Layout:
+    """Where a map (1, a, b, c) has its channels, by the proportions that it shares with the image of `size`."""
+    shape = _shape(watch)
+    if len(shape) != 4:
+        cure = "name a layer whose output is (B, C, h, w), or (B, tokens, D)"
+        raise bad_value("layer", "a layer that gives a map", f"`{watch.layer}`, which gives {shape}", cure)
+    if isinstance(watch.part, _CHANNELS_FIRST):
+        return "channels_first"
+    sizes: dict[Layout, tuple[int, int]] = {"channels_first": shape[2:], "channels_last": shape[1:3]}
+    for fits in (_is_reduced, _is_rounded, _is_smaller):
+        possible = [layout for layout, (rows, columns) in sizes.items() if fits((rows, columns), size)]
+        if len(possible) == 1:
+            return possible[0]
+        if possible:
+            break
+    need = f"where the channels of `{watch.layer}` are"
+    cure = 'say layout="channels_first" or layout="channels_last"'
+    raise bad_value("layout", need, f"an output {shape}, which could be either", cure)
+
+
+def _is_reduced(map_size: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Rows and columns are those of the image by one factor."""
+    return _is_smaller(map_size, size) and map_size[0] * size[1] == map_size[1] * size[0]
+
+
+def _is_rounded(map_size: tuple[int, int], size: tuple[int, int]) -> bool:
+    """The same, but each rounded."""
+    return _is_smaller(map_size, size) and abs(map_size[0] * size[1] - map_size[1] * size[0]) <= max(size)
+
+
+def _is_smaller(map_size: tuple[int, int], size: tuple[int, int]) -> bool:
+    return map_size[0] <= size[0] and map_size[1] <= size[1]
+
+
+def _shape(watch: _Watch) -> tuple[int, ...]:
+    return () if watch.found is None else tuple(watch.found.shape)
 
 
 def _channel_weights(maps: Tensor, gradients: Tensor, weights: Literal["mean", "plus_plus"]) -> Tensor:
@@ -148,4 +222,5 @@ def _no_map(net: TorchModule, layer: str | None) -> ArgumentError:
     if layer is not None:
         return bad_value("layer", "a layer that runs", f"`{layer}`, which does not", "name another one")
     need = "a model whose head reads a map (B, C, h, w)"
-    return bad_value("model", need, f"`{net.name}`", "name the layer, or use RISE")
+    cure = "name the layer, with grid=(rows, columns) if it gives tokens, or use RISE"
+    return bad_value("model", need, f"`{net.name}`", cure)

@@ -24,6 +24,7 @@ from interpix.models.protocol.classifier import ModelInput
 
 __all__ = [
     "Facts",
+    "Layout",
     "Map",
     "MapMethod",
     "Method",
@@ -36,6 +37,8 @@ Facts: TypeAlias = Mapping[str, Any]
 """What a result remembers of its making, as plain JSON values."""
 Map: TypeAlias = npt.NDArray[np.floating[Any]]
 """One number for each pixel (H, W)."""
+Layout: TypeAlias = Literal["channels_first", "channels_last"]
+"""Where a map has its channels: (C, h, w) or (h, w, C)."""
 Output: TypeAlias = Literal["logit", "probability"]
 """Which number of the model is explained: the target's logit, or its softmax probability."""
 

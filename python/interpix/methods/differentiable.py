@@ -7,7 +7,7 @@ from torch import Tensor
 
 from interpix.errors import ModelError
 from interpix.methods.base import Output
-from interpix.models.torch.module import TorchModule
+from interpix.models.torch.module import TorchModule, unwrap
 
 __all__ = ["Differentiable"]
 
@@ -24,7 +24,9 @@ class Differentiable:
 
     def __init__(self, net: TorchModule, target: int, output: Output, batch_size: int | None) -> None:
         """Nothing is run yet."""
-        self.net = net
+        # Hooks see this thread only, and a compiled module none of them: what is inside of such wrappers is the same.
+        inner = unwrap(net.module)
+        self.net = net if inner is net.module else TorchModule(inner, name=net.name)
         self.batch_size = batch_size or (_CPU_BATCH if net.device.type == "cpu" else _GPU_BATCH)
         self._target = target
         self._output = output
@@ -53,10 +55,17 @@ class Differentiable:
     def differentiate(self, scores: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The gradients of each score with respect to its own row of `inputs`."""
         if not scores.requires_grad:
-            message = f"model `{self.net.name}`: its logits carry no gradient; it may detach its input"
-            raise ModelError(message)
-        gradients: tuple[Tensor, ...] = torch.autograd.grad(scores.sum(), inputs)
-        return gradients
+            raise self._without_gradient()
+        with self.net.errors_named("the gradient of its logits"):
+            gradients: tuple[Tensor | None, ...] = torch.autograd.grad(scores.sum(), inputs, allow_unused=True)
+        found = tuple(one for one in gradients if one is not None)
+        if len(found) < len(gradients):
+            raise self._without_gradient()
+        return found
+
+    def _without_gradient(self) -> ModelError:
+        why = "it may detach its input, or be quantized; use a method without gradients, such as RISE"
+        return ModelError(f"model `{self.net.name}`: its logits carry no gradient; {why}")
 
     def integrated(
         self, start: npt.NDArray[np.float32], end: npt.NDArray[np.float32], steps: int

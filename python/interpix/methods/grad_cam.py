@@ -1,10 +1,11 @@
 """Grad-CAM and Grad-CAM++: the maps of an inner layer, weighted by their gradients. They need a torch module."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
+from interpix.checks import check_choice, check_grid
 from interpix.errors import bad_type
-from interpix.methods.base import Facts, Map, MapMethod, Output, check_output
+from interpix.methods.base import Facts, Layout, Map, MapMethod, Output, check_output
 from interpix.methods.gradients import differentiable
 from interpix.question import Question
 
@@ -21,10 +22,16 @@ class _CAM(MapMethod):
         layer: The layer's name in the module, such as `"layer4.1.conv2"`; None: the last one that gives a map
             (B, C, h, w), for Vision Transformers the first norm of the last block.
         output: Differentiate the target's `"logit"` or its `"probability"`.
+        layout: Whether the layer's output is `"channels_first"` (B, C, h, w) or `"channels_last"` (B, h, w, C); None:
+            by what the layer is, and by the proportions of the image; where both could be, it is asked for.
+        grid: Rows and columns of the patch tokens, for a layer of an unknown model that gives (B, tokens, D); the
+            tokens before them belong to no place.
     """
 
     layer: str | None = None
     output: Output = "logit"
+    layout: Layout | None = None
+    grid: tuple[int, int] | None = None
 
     _weights: ClassVar[Literal["mean", "plus_plus"]]
 
@@ -32,13 +39,18 @@ class _CAM(MapMethod):
         check_output(self.output)
         if not isinstance(self.layer, str | None):
             raise bad_type("layer", "the name of a layer", self.layer, "see module.named_modules()")
+        if self.layout is not None:
+            check_choice("layout", self.layout, get_args(Layout))
+        if self.grid is not None:
+            check_grid("grid", self.grid)
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:
         model = differentiable(question, self.name, self.output)
         from interpix.methods.activation_maps import class_activation_map  # torch only when it is used
 
-        values, layer = class_activation_map(model, question.tensor, self.layer, self._weights)
-        return values, {"layer": layer}
+        return class_activation_map(
+            model, question.tensor, self.layer, self._weights, layout=self.layout, grid=self.grid
+        )
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,10 @@ class GradCAM(_CAM):
         layer: The layer's name in the module, such as `"layer4.1.conv2"`; None: the last one that gives a map
             (B, C, h, w), for Vision Transformers the first norm of the last block.
         output: Differentiate the target's `"logit"` or its `"probability"`.
+        layout: Whether the layer's output is `"channels_first"` (B, C, h, w) or `"channels_last"` (B, h, w, C); None:
+            by what the layer is, and by the proportions of the image; where both could be, it is asked for.
+        grid: Rows and columns of the patch tokens, for a layer of an unknown model that gives (B, tokens, D); the
+            tokens before them belong to no place.
     """
 
     name = "grad_cam"
@@ -89,6 +105,8 @@ class GradCAMPlusPlus(_CAM):
     Attributes:
         layer: As in `GradCAM`.
         output: As in `GradCAM`.
+        layout: As in `GradCAM`.
+        grid: As in `GradCAM`.
     """
 
     name = "grad_cam_plus_plus"

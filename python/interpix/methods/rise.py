@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import BoolArray, IntArray
-from interpix.checks import check_positive
-from interpix.errors import bad_value
+from interpix.checks import check_grid, check_positive
 from interpix.methods.base import Facts, Map, MapMethod
 from interpix.methods.random_superpixels import RandomSuperpixels, check_keep
 from interpix.models.adapters.adapt import is_torch
@@ -57,10 +56,7 @@ class RISE(MapMethod):
         check_positive("count", self.count)
         check_positive("batch_size", self.batch_size, optional=True)
         check_keep(self.keep)
-        if not isinstance(self.grid, tuple) or len(self.grid) != 2:
-            raise bad_value("grid", "rows and columns", repr(self.grid), "use (7, 7), for example")
-        for side in self.grid:
-            check_positive("grid", side)
+        check_grid("grid", self.grid)
         read_fill(self.baseline)
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:

@@ -6,6 +6,7 @@ The search itself is in Rust; here the model is asked.
 """
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, overload
 
@@ -19,7 +20,7 @@ from interpix.checks import check_choice, check_positive
 from interpix.errors import bad_type, bad_value
 from interpix.images import ImageInput, read_images
 from interpix.models import as_classifier
-from interpix.models.protocol.classifier import ModelInput
+from interpix.models.protocol.classifier import Classifier, ModelInput
 from interpix.options import python_number
 from interpix.progress import ProgressCounter
 from interpix.question import Question, ask
@@ -102,6 +103,8 @@ class MoXI:
         check_choice("precision", precision, ("exact", "mixed"))
         self._precision: Precision = precision
         self._absence = read_absence(absence, self._classifier.token_grid)
+        if isinstance(absence, str) and absence == "auto" and isinstance(self._absence, Fill):
+            _tell_of_tokens_inside(self._classifier)
         automatic = isinstance(regions, str) and regions == "auto" and isinstance(self._absence, Fill)
         self._regions = read_regions(regions, None if automatic else self._classifier.token_grid)
         batch_size = python_number(batch_size)
@@ -446,6 +449,18 @@ class MoXI:
                 found.evaluations += evaluations
                 ranked.append(found)
         return results() if many else results()[0]
+
+
+def _tell_of_tokens_inside(classifier: Classifier) -> None:
+    """A warning where patches are filled only because a Vision Transformer is inside of something else."""
+    inside = getattr(classifier, "tokens_inside", None)
+    if inside is not None:
+        message = (
+            f"model `{classifier.name}`: its part `{inside}` is a Vision Transformer, whose tokens cannot be dropped "
+            "inside of a model that is not known, so absent patches are filled with zero; pass that part itself (merge "
+            'adapters into it first), or say absence="zero" if this is what you want'
+        )
+        warnings.warn(message, stacklevel=3)
 
 
 def _drive(search: _core.Search, games: Games, direction: Direction, *, progress: bool) -> None:

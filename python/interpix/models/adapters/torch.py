@@ -18,6 +18,7 @@ from interpix.models.adapters.sources import describe_source, find_class_names, 
 from interpix.models.protocol.classifier import Scorer
 from interpix.models.protocol.pictures import make_fill
 from interpix.models.protocol.targets import read_class_names
+from interpix.models.tokens.families import find_inside
 from interpix.models.tokens.model import TokenModel, find_token_model
 from interpix.models.tokens.scorer import TokenScorer
 from interpix.models.torch.agreement import disagreement
@@ -96,6 +97,11 @@ class TorchClassifier(TorchModule, Normalized):
     def token_grid(self) -> tuple[int, int] | None:
         """Rows and columns of a Vision Transformer's patch tokens, or None."""
         return None if self._tokens is None else self._tokens.grid
+
+    @property
+    def tokens_inside(self) -> str | None:
+        """The name of a part that is a known Vision Transformer, where the whole is none that is known."""
+        return find_inside(self._inner) if self._tokens is None else None
 
     def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """A raw image (H, W, 3) as the module's input (3, H', W')."""

@@ -6,14 +6,16 @@ imported.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from interpix.models.tokens.matrices import Matrix
 from interpix.models.tokens.vit import Anatomy, Block
+from interpix.models.torch.modes import evaluating
 
-__all__ = ["read_anatomy"]
+__all__ = ["find_inside", "read_anatomy"]
 
 _LINEAR = ("torch.nn.modules.linear.Linear", "torch.nn.modules.linear.NonDynamicallyQuantizableLinear")
 _IDENTITY = "torch.nn.modules.linear.Identity"
@@ -35,6 +37,16 @@ def read_anatomy(module: torch.nn.Module) -> Anatomy | None:
         return reader(module)
     except _UnknownError:
         return None
+
+
+def find_inside(module: torch.nn.Module) -> str | None:
+    """The name of a part that is of a known family, inside of a module that is not; its tokens cannot be dropped there.
+
+    By the class alone: parts of it may have been replaced, as by adapters.
+    """
+    families = {name for name in _READERS if not name.startswith("torch.")}
+    named = ((name, part) for name, part in module.named_modules() if name)
+    return next((name for name, part in named if _class_of(part) in families), None)
 
 
 def _class_of(part: object) -> str:
@@ -281,8 +293,37 @@ def _dino(module: Any, prefix: int) -> Anatomy:
     return _transformers(module, prefix, None, head)
 
 
+# What comes before one of these
+
+
+def _behind_others(module: Any) -> Anatomy:
+    """A Sequential that ends in a known model, behind parts that keep the size of pictures: a normalization, say."""
+    *first, last = module
+    anatomy = read_anatomy(last) if first else None
+    if anatomy is None:
+        raise _UnknownError
+    embed = anatomy.embed
+
+    def through(images: torch.Tensor) -> torch.Tensor:
+        for part in first:
+            images = part(images)
+        return images
+
+    (height, width), (rows, columns) = anatomy.image_size, anatomy.patch_size
+    like = next(last.parameters())
+    with evaluating(module), torch.no_grad():
+        for size in ((height, width), (height + rows, width + columns)):
+            shape = (1, 3, *size)
+            try:
+                _require(through(torch.zeros(shape, device=like.device, dtype=like.dtype)).shape == shape)
+            except Exception as error:
+                raise _UnknownError from error
+    return replace(anatomy, embed=lambda images: embed(through(images)))
+
+
 _HF = "transformers.models"
 _READERS: dict[str, Callable[[Any], Anatomy]] = {
+    "torch.nn.modules.container.Sequential": _behind_others,
     f"{_TIMM}.VisionTransformer": _timm,
     "timm.models.deit.VisionTransformerDistilled": _timm,
     f"{_TORCHVISION}.VisionTransformer": _torchvision,

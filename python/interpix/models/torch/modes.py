@@ -25,8 +25,9 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
         with _asking:
             if id(module) not in _asked:
                 before = _modes_before()
-                modes = [(part, before.get(id(part), part.training)) for part in module.modules()]
-                _asked[id(module)] = modes, set()
+                # A frozen TorchScript module has no mode.
+                parts = [part for part in module.modules() if hasattr(part, "training")]
+                _asked[id(module)] = [(part, before.get(id(part), part.training)) for part in parts], set()
             modes, askers = _asked[id(module)]
             askers.add(asker)
             for part, _ in modes:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from interpix.errors import InterpixError, ModelError
 from interpix.models.protocol.classifier import check_logits
@@ -159,9 +160,9 @@ def hook_count(module: nn.Module) -> int:
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """The module inside of torch's own wrappers: compiled, or parallel over devices."""
+    """The module inside of torch's own wrappers: compiled, averaged, or parallel over devices."""
     while True:
-        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel):
             module = module.module
         elif isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
             module = inner
