@@ -392,3 +392,41 @@ def test_probabilities_of_which_one_is_exactly_zero_are_recognized():
 
     with pytest.warns(UserWarning, match="its logits look like probabilities"):
         MoXI(shares, regions="2x3", absence="zero").explain(np.ones((3, 4, 6), np.float32), 0, stop="all")
+
+
+def standardizing(batch):
+    """Nothing is left of a flat picture to divide by."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = batch - batch.mean(axis=(1, 2, 3), keepdims=True)
+        return (spread / spread.std(axis=(1, 2, 3), keepdims=True)).max(axis=(2, 3))
+
+
+@pytest.mark.parametrize("in_torch", [False, True])
+def test_a_coalition_without_a_finite_answer_is_named(image, in_torch):
+    """F30: a model that standardizes its input has no answer to the picture of nothing."""
+    model = standardizing
+    if in_torch:
+        torch = pytest.importorskip("torch")
+
+        class Standardizing(torch.nn.Module):
+            def forward(self, x):
+                return ((x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True)).amax((2, 3))
+
+        model = Standardizing()
+    message = 'for the image with all of its patches absent; .*another absence, as "mean" or "blur"'
+    with pytest.raises(ModelError, match=message):
+        MoXI(model, regions=REGIONS).explain(image)
+    MoXI(model, regions=REGIONS, absence="blur").explain(image)  # the cure
+
+
+def test_a_few_absent_patches_without_a_finite_answer_are_named(image):
+    """F30: the number of patches is said."""
+
+    def model(batch):
+        flat = (batch[:, 2, :, :2] == 0).all(axis=(1, 2)) & (batch != 0).any(axis=(1, 2, 3))
+        return batch.sum(axis=(2, 3)) + np.where(flat, np.nan, 0)[:, None]
+
+    with pytest.raises(ModelError, match=r"for the image with \d of its 6 patches absent"):
+        MoXI(model, regions=REGIONS).explain(
+            image + np.eye(3, dtype=np.float32)[2][:, None, None], direction="deletion", stop="all"
+        )

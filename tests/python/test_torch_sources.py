@@ -186,3 +186,10 @@ def test_class_names_without_their_classes_are_none(labels):
     model = convolutions(2)
     model.config = SimpleNamespace(id2label=labels)
     assert ix.TorchClassifier(model).class_names is None
+
+
+def test_a_name_says_what_a_model_is_and_not_what_its_weights_might_be():
+    """N4: the configuration of a pretrained model is there without its weights, too."""
+    model = timm.create_model("vit_tiny_patch16_224", pretrained=False)
+    assert model.pretrained_cfg["tag"]
+    assert as_classifier(model).name == "timm:vit_tiny_patch16_224"

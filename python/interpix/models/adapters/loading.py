@@ -100,7 +100,7 @@ def _timm(name: str) -> "TorchClassifier":
         raise bad_value(
             "name", "one of timm's models", repr(name), f"near names: {near}" if near else "see timm.list_models"
         )
-    return TorchClassifier(timm.create_model(name, pretrained=True).eval())
+    return TorchClassifier(timm.create_model(name, pretrained=True).eval(), name=f"timm:{name}")
 
 
 def _torchvision(name: str) -> "TorchClassifier":

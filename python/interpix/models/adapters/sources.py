@@ -97,13 +97,9 @@ def _ordered_names(labels: Mapping[Any, Any]) -> list[str] | None:
 
 
 def describe_source(module: nn.Module) -> str:
-    """A name for people: timm's architecture and tag, a hub's identifier, or the class."""
-    config = _timm_config(module)
-    if config:
-        tag = config.get("tag")
-        return f"timm:{config.get('architecture', type(module).__name__)}" + (f".{tag}" if tag else "")
-    identifier = getattr(getattr(module, "config", None), "_name_or_path", "")
-    return f"hf:{identifier}" if identifier else type(module).__name__
+    """A name for people: timm's architecture, or the class. Which weights it has, a configuration does not tell."""
+    architecture = _timm_config(module).get("architecture")
+    return f"timm:{architecture}" if architecture else type(module).__name__
 
 
 def _timm_class_names(module: nn.Module) -> list[str] | None:

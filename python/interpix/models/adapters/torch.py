@@ -30,6 +30,9 @@ from interpix.normalization import Normalized
 
 __all__ = ["TorchClassifier"]
 
+_SIZES_KEPT = 2
+"""Pictures of so many sizes have their windows kept: each holds the weights several times over."""
+
 
 class TorchClassifier(TorchModule, Normalized):
     """A torch module as a classifier.
@@ -163,9 +166,12 @@ class TorchClassifier(TorchModule, Normalized):
         if content != self._windows_of:
             self._windows, self._windows_of = {}, content
         windows = self._windows  # another thread may begin anew
-        if size not in windows:
-            windows[size] = find_window_model(self._inner, size)
-        return windows[size]
+        if size in windows:
+            return windows[size]
+        if len(windows) >= _SIZES_KEPT:
+            windows.pop(next(iter(windows), size), None)
+        found = windows[size] = find_window_model(self._inner, size)
+        return found
 
     def with_module(self, module: nn.Module) -> "TorchClassifier":
         """The same preprocessing and class names for another module of the same kind: a re-initialized copy, say."""

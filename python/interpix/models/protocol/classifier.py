@@ -1,7 +1,8 @@
 """What the search needs of a classifier, and what every classifier shares."""
 
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -14,7 +15,15 @@ from interpix.errors import ModelError
 from interpix.outputs import Readout
 from interpix.terms import Precision
 
-__all__ = ["Classifier", "Coalitions", "ModelInput", "Scorer", "check_logits"]
+__all__ = [
+    "Classifier",
+    "Coalitions",
+    "ModelInput",
+    "Scorer",
+    "check_finite",
+    "check_logits",
+    "coalitions_named",
+]
 
 _PROBABILITY_ERROR = 1e-3  # a sum of probabilities in half precision is 1 to this
 
@@ -159,13 +168,52 @@ def check_logits(logits: npt.NDArray[Any], count: int, name: str) -> npt.NDArray
         )
         raise ModelError(message)
     values = logits.astype(np.float64)
-    if not np.isfinite(values).all():
-        message = f"model `{name}`: its logits hold NaN or infinity; check its weights and its input's range"
-        raise ModelError(message)
+    check_finite(np.asarray(np.isfinite(values).all(axis=1)), name)
     if count and _look_like_probabilities(values):
         message = f"model `{name}`: its logits look like probabilities; let it return what goes into the softmax"
         warnings.warn(message, stacklevel=2)
     return values
+
+
+class _NotFiniteError(ModelError):
+    """A `ModelError` about one picture of a batch."""
+
+    row = 0
+
+
+def check_finite(rows: BoolArray, name: str, present: BoolArray | None = None) -> None:
+    """Refuses logits some rows (c,) of which are not finite; `present` (c, n): of which coalitions they are.
+
+    >>> try:
+    ...     check_finite(np.array([True, False]), "net", np.array([[True, True], [False, False]]))
+    ... except ModelError as error:
+    ...     print(str(error).split(";")[0])
+    model `net`: its logits hold NaN or infinity for the image with all of its patches absent
+    """
+    if rows.all():
+        return
+    row = int(rows.argmin())
+    if present is None or present[row].all():
+        which = "" if len(rows) == 1 else f" for picture {row + 1} of {len(rows)}"
+        cure = "check its weights and its input's range, and whether it divides by what a flat picture lacks"
+    else:
+        kept, players = int(present[row].sum()), present.shape[1]
+        absent = "all of its patches" if kept == 0 else f"{players - kept} of its {players} patches"
+        which = f" for the image with {absent} absent"
+        cure = 'it may divide by what a flat picture lacks: show another absence, as "mean" or "blur"'
+    error = _NotFiniteError(f"model `{name}`: its logits hold NaN or infinity{which}; {cure}")
+    error.row = row
+    raise error
+
+
+@contextlib.contextmanager
+def coalitions_named(name: str, masks: BoolArray) -> Iterator[None]:
+    """A picture without a finite answer is told by the coalition (one of `masks` (c, n)) that it shows."""
+    try:
+        yield
+    except _NotFiniteError as error:
+        finite = np.arange(len(masks)) != error.row
+        check_finite(finite, name, masks)
 
 
 def _look_like_probabilities(rows: npt.NDArray[np.float64]) -> bool:

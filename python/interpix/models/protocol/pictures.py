@@ -9,7 +9,7 @@ import numpy.typing as npt
 from interpix.absence import Absence, Fill
 from interpix.arrays import BoolArray, IntArray
 from interpix.errors import bad_value
-from interpix.models.protocol.classifier import Classifier, Coalitions, check_logits
+from interpix.models.protocol.classifier import Classifier, Coalitions, check_logits, coalitions_named
 from interpix.outputs import Readout, read_logits
 from interpix.terms import Precision
 
@@ -37,8 +37,10 @@ class PictureScorer:
         if precision != "exact":
             cure = 'leave it out: "mixed" is for PyTorch models'
             raise bad_value("precision", f'"exact" for model `{self._name}`', repr(precision), cure)
-        logits = self._masked_logits(coalitions.owner, coalitions.masks)
-        return read_logits(check_logits(logits, len(coalitions), self._name), coalitions.targets)
+        masks = coalitions.masks
+        with coalitions_named(self._name, masks):
+            logits = check_logits(self._masked_logits(coalitions.owner, masks), len(coalitions), self._name)
+        return read_logits(logits, coalitions.targets)
 
 
 def picture_scorer(

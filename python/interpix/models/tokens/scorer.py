@@ -71,7 +71,7 @@ class TokenScorer:
             # Where the head reads no patch, a token that nobody attends to need not be computed.
             if isinstance(self._absence, DropTokens) or not self._model.pools_patches:
                 return self._dropped(coalitions, from_layer, precision)
-            return to_readout(self._masked(coalitions, from_layer, precision), self._net.name)
+            return to_readout(self._masked(coalitions, from_layer, precision), self._net.name, coalitions)
 
     def _compare(self, from_layer: int) -> None:
         """Once: does the first image with all of its patches get the module's own answer?"""
@@ -105,7 +105,7 @@ class TokenScorer:
             row = np.searchsorted(alike, coalitions.row[rows])
             parts += self._rectangle(coalitions[rows], kept, row, by, from_layer, precision)
             order.append(rows)
-        return to_readout(parts, self._net.name, np.concatenate(order))
+        return to_readout(parts, self._net.name, coalitions, np.concatenate(order))
 
     def _rectangle(
         self, coalitions: Coalitions, kept: IntArray, row: IntArray, by: int, from_layer: int, precision: Precision

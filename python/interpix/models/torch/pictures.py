@@ -50,7 +50,7 @@ class TorchPictureScorer:
     def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
         """See `Scorer`; mixed precision is torch's own autocast to bfloat16."""
         with self._net.evaluating():
-            return to_readout(self._whole(coalitions, precision), self._net.name)
+            return to_readout(self._whole(coalitions, precision), self._net.name, coalitions)
 
     def _whole(self, coalitions: Coalitions, precision: Precision) -> list[Tensor]:
         """What the whole pictures of coalitions say, in parts."""

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from interpix.arrays import IntArray
-from interpix.errors import ModelError
+from interpix.models.protocol.classifier import Coalitions, check_finite
 from interpix.outputs import Readout
 
 __all__ = ["read_out", "to_readout"]
@@ -26,13 +26,13 @@ def read_out(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.cat([column.to(logits.dtype) for column in columns], dim=1)
 
 
-def to_readout(parts: list[Tensor], name: str, order: IntArray | None = None) -> Readout:
+def to_readout(parts: list[Tensor], name: str, coalitions: Coalitions, order: IntArray | None = None) -> Readout:
     """The parts that `read_out` made, on the host; `order` says which coalition each row is, if they were sorted."""
     table = torch.cat(parts).cpu().numpy().astype(np.float64)
-    if not table[:, -1].all():
-        message = f"model `{name}`: its logits hold NaN or infinity; check its weights and its input's range"
-        raise ModelError(message)
     if order is not None:
         table = table[np.argsort(order, kind="stable")]
+    finite = table[:, -1] == 1
+    if not finite.all():
+        check_finite(finite, name, coalitions.masks)
     classes = (table.shape[1] - 2) // 2
     return Readout(table[:, :classes], table[:, classes:-2], table[:, -2].astype(np.int64))

@@ -60,7 +60,7 @@ class WindowScorer(TorchPictureScorer):
             order.append(np.concatenate(rest))
             if len(order[-1]):
                 parts += self._whole(coalitions[order[-1]], precision)
-            return to_readout(parts, self._net.name, np.concatenate(order))
+            return to_readout(parts, self._net.name, coalitions, np.concatenate(order))
 
     def _candidates(self, state: WindowState, candidates: Coalitions, precision: Precision) -> Tensor:
         with self._net.errors_named("windows of pictures"):
