@@ -87,16 +87,32 @@ def show_middle(ax: "Axes", values: FloatArray) -> None:
     """A map whose colors span the middle 98 % of its values, so that single pixels do not darken all others."""
     low, high = np.percentile(values, [1, 99])
     if low == high:
-        low, high = values.min(), values.max()
+        low, high = _limits(values)
     show(ax, values, cmap="inferno", vmin=low, vmax=high)
 
 
-def draw_map(values: FloatArray, *, image: npt.NDArray[np.uint8] | None = None, ax: "Axes | None" = None) -> "Axes":
-    """A map (H, W) in its raw values with a color bar, over a gray `image` (H, W, 3) if one is given."""
+def _limits(values: FloatArray, noise: float = 0.0) -> tuple[float, float]:
+    """Where colors begin and end: a map without differences but `noise` is dark, and not of a color between.
+
+    >>> _limits(np.array([0.0, 2.0])), _limits(np.array([3.0, 3.0])), _limits(np.array([0.0, 1e-5]), noise=1e-4)
+    ((0.0, 2.0), (3.0, 4.0), (1e-05, 1.00001))
+    """
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if high - low > noise else (high, high + 1)
+
+
+def draw_map(
+    values: FloatArray, *, image: npt.NDArray[np.uint8] | None = None, noise: float = 0.0, ax: "Axes | None" = None
+) -> "Axes":
+    """A map (H, W) in its raw values with a color bar, over a gray `image` (H, W, 3) if one is given.
+
+    Where all values are equal, but for `noise`, nothing matters more than the rest, and all of it is dark.
+    """
     ax = new_axes(ax)
     if image is not None:
         show(ax, np.rint(image.mean(axis=2)).astype(np.uint8), cmap="gray", vmin=0, vmax=255)
-    drawn = show(ax, values, cmap="inferno", alpha=1.0 if image is None else 0.65)
+    low, high = _limits(values, noise)
+    drawn = show(ax, values, cmap="inferno", vmin=low, vmax=high, alpha=1.0 if image is None else 0.65)
     ax.figure.colorbar(drawn, ax=ax, fraction=0.046, pad=0.03, label="importance (raw value)")
     return ax
 

@@ -215,7 +215,10 @@ def plot_map(attribution: MapInput, *, image: npt.NDArray[np.uint8] | None = Non
     >>> plot_map(result.propagate(), image=result.image, ax=Figure().subplots()).get_title()
     'How much each pixel matters'
     """
-    ax = draw_map(map_values(attribution), image=image, ax=ax)
+    values = map_values(attribution)
+    # Beyond the bound of its solver, a difference says nothing; nor does the last place of a number.
+    noise = (2 * (getattr(attribution, "error_bound", None) or 0.0) + 1e-6) * float(np.abs(values).max())
+    ax = draw_map(values, image=image, noise=noise, ax=ax)
     ax.set_title("How much each pixel matters")
     return ax
 
@@ -235,7 +238,8 @@ def plot_heatmap(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
     """
     found = result.attribution()
     ax = plot_map(found, image=found.image, ax=ax)
-    ax.set_title(wrap(f"{found.method}: {found.name_of(found.target)!r}"))
+    nothing = {0: ", no patch is needed", None: ", no group was found"}.get(result.stopped_at, "")
+    ax.set_title(wrap(f"{found.method}: {found.name_of(found.target)!r}{nothing}"))
     return ax
 
 
@@ -372,6 +376,8 @@ def _footer(results: tuple[Explanation, ...]) -> str:
 def _map_title(result: Explanation) -> str:
     curve = "green" if result.direction == "insertion" else "red"
     count = len(result.ranking)
+    if count == 0:
+        return "No patch was found, so no pixel matters\nmore than another (dark)"
     patches = "patch" if count == 1 else f"{count} patches"
     return f"The {curve} curve's {patches}, spread\nto pixels of similar color (bright: matters most)"
 

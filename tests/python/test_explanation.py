@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 import interpix
-from interpix import Fill, MoXI
+from interpix import Fill, MoXI, propagate
 from interpix.errors import ArgumentError
 from interpix.plots import (
     group_title,
     plot_comparison,
     plot_curves,
     plot_group,
+    plot_heatmap,
     plot_map,
     plot_overview,
     plot_photo,
@@ -181,3 +182,23 @@ def test_results_are_compared_side_by_side(image, classifier):
         plot_comparison()
     with pytest.raises(TypeError, match=r"expected Explanations, got list; .*\*results"):
         plot_comparison([moxi.one_shot(image)])
+
+
+def test_a_picture_shows_no_importance_where_nothing_was_found():
+    """N3: one gray, and a class that needs no patch."""
+    from matplotlib.figure import Figure
+
+    image = np.full((3, 4, 6), 0.5, np.float32)
+    result = MoXI(lambda batch: batch[:, :2].sum(axis=(2, 3)) + np.array([5, 0]), regions="2x3").explain(image, 0)
+    assert result.stopped_at == 0
+    for attribution in (result.attribution(), result.propagate(), propagate(np.ones((4, 6), np.float32), image)):
+        drawn = plot_map(attribution, ax=Figure().subplots()).images[-1]
+        assert drawn.norm(drawn.get_array()).max() < 1e-3
+    ax = plot_heatmap(result, ax=Figure().subplots())
+    assert ax.images[-1].norm(ax.images[-1].get_array()).max() == 0
+    assert ax.get_title().replace("\n", " ") == "MoXI (insertion): 'class 0', no patch is needed"
+    never = MoXI(lambda batch: batch[:, :2].sum(axis=(2, 3)), regions="2x3").explain(image, 0, direction="deletion")
+    assert never.stopped_at is None
+    assert plot_heatmap(never, ax=Figure().subplots()).get_title().replace("\n", " ").endswith("no group was found")
+    titles = [ax.get_title() for ax in plot_overview(result, propagated=result.propagate()).axes]
+    assert any(title.startswith("No patch was found") for title in titles)

@@ -91,7 +91,7 @@ class Attribution(Result):
         """Draws the map in its raw values over the gray image; needs matplotlib."""
         from interpix.plots import plot_map  # matplotlib only when asked for
 
-        ax = plot_map(self.map, image=self.image, ax=ax)
+        ax = plot_map(self, image=self.image, ax=ax)
         ax.set_title(f"{self.method}: {self.name_of(self.target)}")
         return ax
 

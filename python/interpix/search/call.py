@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from interpix import _core
 from interpix.arrays import BoolArray
 from interpix.errors import InterpixError
 from interpix.outputs import Scores
@@ -29,14 +28,15 @@ class Call:
         games: One for each image.
         direction: Grow from nothing, or shrink from the whole image.
         batch_size: The greatest number of coalitions handed out at once.
-        options: What the provenance of the results shall say of the search.
+        provenance: What the results shall remember of model and search. It is known before the search begins: after
+            Ctrl-C nobody waits for the hash of all weights.
         started: When the call began, on `time.perf_counter`.
     """
 
     games: Games
     direction: Direction
     batch_size: int
-    options: dict[str, Any]
+    provenance: dict[str, Any]
     started: float = field(default_factory=time.perf_counter)
 
     def along(self, index: int, values: npt.NDArray[np.float64], counter: ProgressCounter) -> Found:
@@ -70,7 +70,7 @@ class Call:
 
     def results(self, found: Sequence[Found], removed_before: tuple[int, ...] = ()) -> list[Explanation]:
         """What was found on some of the images, as people get it."""
-        provenance = self._provenance()
+        provenance = self.provenance | self.games.scorer.facts
         return [
             self._result(one, provenance | dict(self.games.questions[one.image].facts), removed_before) for one in found
         ]
@@ -98,14 +98,6 @@ class Call:
             provenance=provenance,
             values=found.values,
             removed_before=removed_before,
-        )
-
-    def _provenance(self) -> dict[str, Any]:
-        return (
-            self.options
-            | {"interpix": _core.__version__, "numpy": np.__version__, "batch_size": self.batch_size}
-            | self.games.scorer.facts
-            | self.games.classifier.provenance()
         )
 
 

@@ -404,7 +404,9 @@ class MoXI:
             "precision": self._precision,
         }
         batch_size = self._given_batch_size or games.scorer.batch_size
-        return Call(games, direction, batch_size, options | described, started), many
+        versions = {"interpix": _core.__version__, "numpy": np.__version__, "batch_size": batch_size}
+        provenance = options | described | versions | self._classifier.provenance()
+        return Call(games, direction, batch_size, provenance, started), many
 
     def _questions(
         self, image: ImageInput | Question | Sequence[ImageInput], target: TargetInput
