@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from interpix.arrays import AnyArray, describe, is_array, to_numpy
 from interpix.blur import convolve, gaussian_taps
-from interpix.errors import bad_type, bad_value
-from interpix.normalization import Preprocessor, preprocess_color
+from interpix.errors import ArgumentError, bad_type, bad_value
+from interpix.normalization import Normalization, Preprocessor, preprocess_color
 from interpix.options import python_number
 
 __all__ = ["Absence", "AbsenceInput", "DropTokens", "Fill", "FillInput", "MaskAttention", "read_absence", "read_fill"]
@@ -74,9 +74,7 @@ class Fill:
             return np.broadcast_to(mean, image.shape).astype(np.float32)
         if self.value == "blur":
             return _blurred(image)
-        black = preprocess_color(classifier, np.zeros((*image.shape[1:], 3), np.uint8))
-        # The color is what counts: preprocessing may crop to another size than this image has.
-        return np.broadcast_to(black[:, :1, :1], image.shape).astype(np.float32)
+        return np.broadcast_to(_black(classifier, image.shape[1:]), image.shape).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -154,6 +152,16 @@ def read_fill(absence: AbsenceInput) -> Fill:
     if not isinstance(fill, Fill):
         raise bad_value("absence", "a fill, as pixels are absent here", fill.name, 'use "zero", for example')
     return fill
+
+
+def _black(classifier: Preprocessor, size: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """What black is to the model (3, 1, 1)."""
+    try:
+        return Normalization.of(classifier).apply(np.zeros((1, 1, 3)))
+    except ArgumentError:
+        black = preprocess_color(classifier, np.zeros((*size, 3), np.uint8))
+        # The color is what counts: preprocessing may crop to another size than this image has, and pad.
+        return black[:, black.shape[1] // 2, black.shape[2] // 2][:, None, None]
 
 
 def _broadcast(value: float | np.number[Any] | AnyArray, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

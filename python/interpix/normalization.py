@@ -1,26 +1,32 @@
 """From pixels to the model's input and back: the affine map that ends a classifier's preprocessing.
 
-Preprocessing resizes and crops too, so a picture that was cut out already cannot go through it again. What can be
+Preprocessing resizes, crops and pads too, so a picture that was cut out already cannot go through it again. What can be
 applied to it is the last step alone: input = (pixel - mean) / scale for each channel.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import describe
-from interpix.errors import ArgumentError, bad_value
+from interpix.errors import ArgumentError, InterpixError, bad_value
+from interpix.images import to_display
 
-__all__ = ["Normalization", "Normalized", "Preprocessor", "preprocess_color"]
+__all__ = ["Normalization", "Normalized", "Preprocessor", "check_preprocessing", "picture_of", "preprocess_color"]
 
 _WHITE = 255
-_LEVELS = (0, 85, _WHITE)
-_ANY_SIZE = (32, 48)
-_TOLERANCE = 1e-4
+_LEVELS = (0, 37, 85, 128, 200, _WHITE)
+_SIZES = ((32, 48), (288, 432), (640, 960))
+"""Of pictures of one color, one after the other until one passes: a crop may want some size at least."""
+_TOLERANCE = 0.25
+"""Levels: far above rounding to half precision, far below what a curve or a mixture of channels does."""
 _HALF_LEVEL = 0.5
+_SHARE = 0.8
+"""Of the pixels that show the photo: the rest are mixed with a border by interpolation."""
+_RESAMPLED = 4.0
+"""Levels by which the resampling of a picture and that of its negative, each rounded, may differ."""
 
 
 class Preprocessor(Protocol):
@@ -57,19 +63,21 @@ def preprocess_color(classifier: Preprocessor, picture: npt.NDArray[np.uint8]) -
 
 @dataclass(frozen=True)
 class Normalization:
-    """The model's input is (pixel - `mean`) / `scale`, pixels in 0 ... 255.
+    """Channel c of the model's input is (pixel[order[c]] - mean[c]) / scale[c], pixels in 0 ... 255.
 
     >>> normalization = Normalization((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
     >>> normalization.apply(np.full((1, 2, 3), 255, np.uint8))[:, 0, 0]
     array([1., 1., 1.], dtype=float32)
 
     Attributes:
-        mean: For each channel, in pixel levels 0 ... 255.
-        scale: For each channel, in pixel levels.
+        mean: For each channel of the input, in pixel levels 0 ... 255.
+        scale: For each channel of the input, in pixel levels.
+        order: Which of red, green and blue each channel of the input is; (2, 1, 0) for networks that take BGR.
     """
 
     mean: tuple[float, float, float]
     scale: tuple[float, float, float]
+    order: tuple[int, int, int] = (0, 1, 2)
 
     @classmethod
     def of(cls, classifier: Preprocessor) -> "Normalization":
@@ -84,28 +92,22 @@ class Normalization:
     def recover(cls, classifier: Preprocessor) -> "Normalization":
         """What must end the preprocessing, from what the classifier makes of images of one color.
 
+        Pixels that are the same whatever the color are a border, and tell nothing.
+
         Raises:
             ArgumentError: Preprocessing is not affine in each channel, so it cannot be recovered.
         """
-        height, width = classifier.input_size or _ANY_SIZE
-        pictures = [np.full((height, width, 3), level, np.uint8) for level in _LEVELS]
-        seen = [preprocess_color(classifier, picture).astype(np.float64) for picture in pictures]
-        low, middle, high = (one.reshape(3, -1) for one in seen)
-        slope = (high - low).mean(axis=1, keepdims=True) / _WHITE
-        start = low.mean(axis=1, keepdims=True)
-        near = _TOLERANCE * max(1.0, float(np.abs(high).max()), float(np.abs(low).max()))
-        answers = zip((low, middle, high), _LEVELS, strict=True)
-        affine = all(bool(np.allclose(one, start + slope * level, rtol=0, atol=near)) for one, level in answers)
-        if not affine or (slope <= 0).any():
-            expected = "a model whose preprocessing ends in (pixel - mean) / scale for each channel"
-            got = f"`{classifier.name}`, whose preprocessing does not"
-            raise bad_value("model", expected, got, "pass preprocessed images")
-        mean, scale = (-start / slope).ravel().tolist(), (1 / slope).ravel().tolist()
-        return cls((mean[0], mean[1], mean[2]), (scale[0], scale[1], scale[2]))
+        for size in (classifier.input_size, *_SIZES):
+            found = None if size is None else _recover_at(classifier, size)
+            if found is not None:
+                return found
+        expected = "a model whose preprocessing ends in (pixel - mean) / scale for each channel"
+        got = f"`{classifier.name}`, whose preprocessing does not"
+        raise bad_value("model", expected, got, "pass preprocessed images")
 
     def apply(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Pixels (H, W, 3) or (B, H, W, 3), levels 0 ... 255, as the model's input (3, H, W) or (B, 3, H, W)."""
-        values = (pixels - np.array(self.mean)) / np.array(self.scale)
+        values = (pixels[..., list(self.order)] - np.array(self.mean)) / np.array(self.scale)
         return np.ascontiguousarray(np.moveaxis(values, -1, -3), np.float32)
 
     def restore(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
@@ -116,17 +118,131 @@ class Normalization:
         """
         levels = np.moveaxis(tensor, 0, -1) * np.array(self.scale) + np.array(self.mean)
         least, greatest = float(levels.min()), float(levels.max())
-        if least < -_HALF_LEVEL or greatest > _WHITE + _HALF_LEVEL:
+        # In half precision the greatest level is off by more than that of a picture in single precision.
+        slack = _HALF_LEVEL + _TOLERANCE
+        if least < -slack or greatest > _WHITE + slack:
             got = f"{describe(tensor)} of levels {least:.4g} ... {greatest:.4g}"
             cure = "pass the raw image, or preprocess it as the model does"
             raise bad_value("image", "a picture of levels 0 ... 255 after normalization is undone", got, cure)
-        return np.asarray(np.rint(levels).clip(0, _WHITE), np.uint8)
+        pixels = np.empty(levels.shape, np.uint8)
+        pixels[..., list(self.order)] = np.rint(levels).clip(0, _WHITE)
+        return pixels
 
 
 class Normalized:
     """What classifiers derive from: the normalization is recovered once, when it is first asked for."""
 
-    @cached_property
-    def normalization(self: Preprocessor) -> Normalization:
+    _recovered: Normalization | str | None = None  # or why there is none
+
+    @property
+    def normalization(self: Any) -> Normalization:
         """The end of its preprocessing; asking for it fails where that cannot be recovered."""
-        return Normalization.recover(self)
+        if self._recovered is None:
+            try:
+                self._recovered = Normalization.recover(self)
+            except ArgumentError as error:
+                self._recovered = str(error)
+        if isinstance(self._recovered, str):
+            raise ArgumentError(self._recovered)
+        found: Normalization = self._recovered
+        return found
+
+    def display(
+        self: Any, image: npt.NDArray[np.uint8], tensor: npt.NDArray[np.float32] | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """The part (H', W', 3) of a raw image that the model sees, in its colors before normalization.
+
+        Where the normalization cannot be undone, colors are shown relative to each other (`to_display`).
+        """
+        return picture_of(self, self.preprocess(image) if tensor is None else tensor)[0]
+
+
+def picture_of(classifier: Preprocessor, tensor: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.uint8], bool]:
+    """The picture uint8 (H, W, 3) that a model's input (3, H, W) shows, and whether its colors are true.
+
+    Else they are stretched from the least to the greatest value.
+    """
+    try:
+        return Normalization.of(classifier).restore(tensor), True
+    except ArgumentError:
+        return to_display(tensor), False
+
+
+def check_preprocessing(
+    classifier: Preprocessor, image: npt.NDArray[np.uint8], tensor: npt.NDArray[np.float32]
+) -> bool:
+    """Whether the normalization that was recovered is that of this image (H, W, 3), whose input `tensor` is.
+
+    The negative is preprocessed, too. Every pixel and its negative make white, but in borders and where they are mixed
+    with the image.
+
+    Raises:
+        ArgumentError: The same image is preprocessed to another input each time.
+    """
+    try:
+        normalization = Normalization.of(classifier)
+    except ArgumentError:
+        normalization = None
+    negative = np.asarray(classifier.preprocess(_WHITE - image))
+    if normalization is not None and _make_white(normalization, tensor, negative):
+        return True
+    again = (np.asarray(classifier.preprocess(one)) for one in (image, _WHITE - image))
+    if not all(np.array_equal(*pair, equal_nan=True) for pair in zip(again, (tensor, negative), strict=True)):
+        need = f"preprocessing of model `{classifier.name}` that makes the same of the same image"
+        cure = "pass the transform for evaluation, without random steps, or preprocessed images"
+        raise bad_value("preprocess", need, "another tensor at the second time", cure)
+    return False
+
+
+def _make_white(
+    normalization: Normalization, tensor: npt.NDArray[np.float32], negative: npt.NDArray[np.float32]
+) -> bool:
+    if tensor.shape != negative.shape:
+        return False
+    scale, mean = (np.array(one)[:, None, None] for one in (normalization.scale, normalization.mean))
+    white = np.abs((tensor + negative) * scale + 2 * mean - _WHITE) <= _RESAMPLED
+    border = tensor == negative
+    return bool((white | border).mean() >= _SHARE)
+
+
+def _recover_at(classifier: Preprocessor, size: tuple[int, int]) -> Normalization | None:
+    """What pictures of one color of a size tell; None if preprocessing does not take them, or is not affine."""
+    colors = [(level, level, level) for level in _LEVELS]
+    colors += [(_WHITE, 0, 0), (0, _WHITE, 0), (0, 0, _WHITE)]
+    try:
+        seen = [
+            preprocess_color(classifier, np.full((*size, 3), color, np.uint8)).astype(np.float64) for color in colors
+        ]
+    except InterpixError:
+        raise
+    except Exception:  # noqa: BLE001 - the user's function may raise anything for a size that it does not take
+        return None
+    if len({one.shape for one in seen}) > 1:
+        return None
+    black, white = seen[0].reshape(3, -1), seen[len(_LEVELS) - 1].reshape(3, -1)
+    shown = (white != black).all(axis=0)
+    if not shown.any():
+        return None
+    start, slope = (np.median(one[:, shown], axis=1, keepdims=True) for one in (black, (white - black) / _WHITE))
+    if (slope <= 0).any():
+        return None
+    for level, one in zip(_LEVELS, seen, strict=False):
+        off = np.abs(one.reshape(3, -1)[:, shown] - start - slope * level) / slope
+        if (off <= _TOLERANCE).all(axis=0).mean() < _SHARE:
+            return None
+    mean, scale = (-start / slope).ravel().tolist(), (1 / slope).ravel().tolist()
+    # How much of each of red, green and blue is in each channel of the input, (channel, color).
+    pure = np.stack([np.median(one.reshape(3, -1)[:, shown] - start, axis=1) for one in seen[len(_LEVELS) :]], axis=1)
+    shares = pure / (_WHITE * slope)
+    return Normalization((mean[0], mean[1], mean[2]), (scale[0], scale[1], scale[2]), _order(shares))
+
+
+def _order(shares: npt.NDArray[np.float64]) -> tuple[int, int, int]:
+    """The color of each channel, if each is one of its own; where they are mixed, as in gray, as they come.
+
+    >>> _order(np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]))
+    (2, 1, 0)
+    """
+    found = shares.argmax(axis=1).tolist()
+    swapped = np.abs(shares - np.eye(3)[found]).max() <= _TOLERANCE / 10 and sorted(found) == [0, 1, 2]
+    return (found[0], found[1], found[2]) if swapped else (0, 1, 2)

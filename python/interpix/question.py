@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from interpix import _core
 from interpix.errors import ModelError, bad_value
-from interpix.images import ImageInput, LoadedImage, read_image, to_display
+from interpix.images import ImageInput, LoadedImage, read_image
 from interpix.models import Classifier, as_classifier
 from interpix.models.protocol.agreement import difference
 from interpix.models.protocol.classifier import ModelInput
 from interpix.models.protocol.targets import read_target
-from interpix.normalization import Normalization
+from interpix.normalization import Normalization, Normalized, check_preprocessing, picture_of
 from interpix.outputs import Score, predict, score_logits
 from interpix.results.attribution import Attribution
 from interpix.terms import Reward, Target
@@ -154,12 +154,23 @@ def ask(classifier: Classifier, images: Sequence[LoadedImage], targets: Sequence
     sizes = sorted({tensor.shape for tensor in tensors})
     if len(sizes) > 1:
         raise bad_value("image", "images of one size in a call", sizes, "resize them, or call once for each")
-    pictures = [_picture(classifier, image, tensor) for image, tensor in zip(images, tensors, strict=True)]
+    shown = [_picture(classifier, image, tensor) for image, tensor in zip(images, tensors, strict=True)]
+    _check_colors(classifier, images[0], tensors[0], true_colors=shown[0][1])
     logits = _ask_whole(classifier, np.stack(tensors))
-    facts = _ask_again(classifier, tensors[0], logits[0])
+    noticed = _ask_again(classifier, tensors[0], logits[0])
     return [
-        Question(classifier, image, tensor, picture, answer, _read_target(classifier, target, answer), facts=facts)
-        for image, tensor, picture, answer, target in zip(images, tensors, pictures, logits, targets, strict=True)
+        Question(
+            classifier,
+            image,
+            tensor,
+            picture,
+            answer,
+            _read_target(classifier, target, answer),
+            facts=noticed | ({} if true_colors else {"colors": "stretched"}),
+        )
+        for image, tensor, (picture, true_colors), answer, target in zip(
+            images, tensors, shown, logits, targets, strict=True
+        )
     ]
 
 
@@ -178,9 +189,36 @@ def _model_input(classifier: Classifier, image: LoadedImage) -> npt.NDArray[np.f
     return tensor
 
 
-def _picture(classifier: Classifier, image: LoadedImage, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """What people see of an image whose `tensor` the model takes: uint8 (H, W, 3)."""
-    return to_display(tensor) if image.raw is None else np.asarray(classifier.display(image.raw, tensor))
+def _picture(
+    classifier: Classifier, image: LoadedImage, tensor: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.uint8], bool]:
+    """What people see of an image whose `tensor` the model takes: uint8 (H, W, 3); and whether its colors are true."""
+    if image.raw is not None and _knows_its_display(classifier):
+        return np.asarray(classifier.display(image.raw, tensor)), True
+    return picture_of(classifier, tensor)
+
+
+def _check_colors(
+    classifier: Classifier, image: LoadedImage, tensor: npt.NDArray[np.float32], *, true_colors: bool
+) -> None:
+    """The rule for shortcuts: a normalization that was recovered is compared with what preprocessing makes of a photo.
+
+    Raises:
+        ArgumentError: It makes another tensor of the same photo each time.
+    """
+    if image.raw is None or _knows_its_display(classifier):
+        return
+    if not (check_preprocessing(classifier, image.raw, tensor) and true_colors):
+        message = (
+            f"model `{classifier.name}`: its preprocessing does not end in (pixel - mean) / scale for each channel, so "
+            "the picture is shown, and pixels are taken for similar, in colors that may not be the photo's; pass a "
+            "preprocessing that does, or preprocessed images"
+        )
+        warnings.warn(message, stacklevel=2)
+
+
+def _knows_its_display(classifier: Classifier) -> bool:
+    return getattr(type(classifier), "display", None) is not Normalized.display
 
 
 def _ask_whole(classifier: Classifier, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

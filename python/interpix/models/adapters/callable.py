@@ -76,15 +76,6 @@ class CallableClassifier(Normalized):
             raise bad_value("image", need, "a raw image", cure)
         return to_numpy(self._preprocess(image), "preprocess").astype(np.float32)
 
-    def display(
-        self, image: npt.NDArray[np.uint8], tensor: npt.NDArray[np.float32] | None = None
-    ) -> npt.NDArray[np.uint8]:
-        """The raw image, if preprocessing keeps its size; else it is not known what part of it is seen."""
-        from interpix.images import to_display  # Pillow is not needed to score
-
-        seen = self.preprocess(image) if tensor is None else tensor
-        return image if image.shape[:2] == seen.shape[1:] else to_display(seen)
-
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Logits (B, classes) of preprocessed images (B, 3, H, W)."""
         answer = self.function(batch)

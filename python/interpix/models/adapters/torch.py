@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from interpix.absence import Absence, Fill
 from interpix.arrays import IntArray
-from interpix.errors import ArgumentError, bad_type, bad_value
-from interpix.images import to_display
+from interpix.errors import bad_type, bad_value
 from interpix.models.adapters.recognition import torch_module
 from interpix.models.adapters.sources import describe_source, find_class_names, find_preprocessing, read_preprocessing
 from interpix.models.protocol.classifier import Scorer
@@ -116,17 +115,6 @@ class TorchClassifier(TorchModule, Normalized):
             need = f"a preprocessed image, as model `{self.name}` does not say how to preprocess raw ones"
             raise bad_value("image", need, "a raw image", cure)
         return self._preprocess(image)
-
-    def display(
-        self, image: npt.NDArray[np.uint8], tensor: npt.NDArray[np.float32] | None = None
-    ) -> npt.NDArray[np.uint8]:
-        """The part (H', W', 3) of a raw image that the module sees, in its colors before normalization."""
-        seen = self.preprocess(image) if tensor is None else tensor
-        try:
-            return self.normalization.restore(seen)
-        except ArgumentError:
-            # The user's own preprocessing is more than a shift and a scale of each channel.
-            return to_display(seen)
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Logits (B, classes) of preprocessed images (B, 3, H', W')."""
