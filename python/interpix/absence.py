@@ -55,6 +55,10 @@ class Fill:
                 raise bad_value("absence", f"a fill: {names}, a number or an array", repr(value), cure)
         elif not (is_array(value) or isinstance(value, int | float | np.number)):
             raise bad_type("absence", "a name, a number or an array", value, 'use "black", for example')
+        elif (
+            kind := to_numpy(value, "absence").dtype if is_array(value) else np.asarray(value).dtype
+        ).kind not in "biuf":
+            raise bad_value("absence", "real numbers", kind, "convert it to float32")
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar, Union
 import numpy as np
 import numpy.typing as npt
 
-from interpix.errors import bad_type
+from interpix.errors import bad_type, bad_value
 
 if TYPE_CHECKING:
     import torch
@@ -63,13 +63,28 @@ def to_numpy(value: object, name: str = "attribution") -> npt.NDArray[Any]:
     >>> to_numpy(np.arange(3))
     array([0, 1, 2])
     """
+    if isinstance(value, np.ma.MaskedArray):
+        raise bad_value(name, "an array without a mask of its own", "a masked array", "fill its gaps: array.filled(0)")
     if isinstance(value, np.ndarray):
         return value
     if is_tensor(value):
-        tensor = value.detach().cpu()
-        # numpy has no bfloat16.
-        return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
+        return _tensor_to_numpy(value, name)
     raise bad_type(name, "a numpy array or a torch tensor", value, "convert it first")
+
+
+def _tensor_to_numpy(tensor: "torch.Tensor", name: str) -> npt.NDArray[Any]:
+    torch = sys.modules["torch"]
+    if tensor.is_meta or tensor.is_quantized or tensor.is_nested or tensor.layout != torch.strided:
+        if tensor.is_meta:
+            kind, cure = "on the meta device", "give it data"
+        elif tensor.is_quantized:
+            kind, cure = "quantized", "call its dequantize()"
+        else:
+            kind, cure = "nested" if tensor.is_nested else "sparse", "make it dense"
+        raise bad_value(name, "a dense tensor of numbers", f"a tensor that is {kind}", cure)
+    values = tensor.detach().cpu().resolve_conj().resolve_neg()
+    # numpy has no bfloat16.
+    return np.asarray(values.float() if values.is_floating_point() and values.dtype != torch.float64 else values)
 
 
 def from_numpy(values: npt.NDArray[Any], *, like: object) -> AnyArray:

@@ -214,7 +214,7 @@ def _read_map(path: Path) -> FloatArray:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError):
         raise bad_value("map", "an .npy file of numbers", f"'{path}'", "write it with numpy.save") from None
-    if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.number):
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
         raise bad_value("map", "an .npy file of numbers", f"'{path}'", "write it with numpy.save")
     return array.astype(np.float32)
 

@@ -1,9 +1,10 @@
 """What may stand for an image, read without ever guessing from its values.
 
-Raw, so the model's own preprocessing is applied: a path, a PIL image, a uint8 array (H, W, 3).
+Raw, so the model's own preprocessing is applied: a path, a PIL image, a uint8 array (H, W, 3) or, gray, (H, W).
 Already preprocessed, so nothing is applied: a float array or tensor (3, H, W), or (B, 3, H, W) for B images.
 """
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ __all__ = [
     "ImageInput",
     "LoadedImage",
     "PictureInput",
+    "image_size",
     "read_image",
     "read_images",
     "read_picture",
@@ -31,6 +33,10 @@ PictureInput: TypeAlias = str | os.PathLike[str] | Image.Image
 """The path of a picture, or a PIL image."""
 ImageInput: TypeAlias = PictureInput | AnyArray
 """A path, a PIL image, a uint8 array (H, W, 3), or a float array or tensor (3, H, W)."""
+
+_ORIENTATION = 0x0112
+_LYING = (5, 6, 7, 8)
+"""Orientations of cameras that lie on their side: width and height change places."""
 
 _KINDS = "a path, a PIL image, a uint8 array (H, W, 3) or a float tensor (3, H, W)"
 
@@ -100,6 +106,8 @@ def read_image(image: ImageInput) -> LoadedImage:
     array = to_numpy(image, "image")
     if array.size == 0:
         raise bad_value("image", "an image with pixels", describe(array), "check how it was cropped")
+    if array.ndim == 4 and len(array) == 1:
+        array = array[0]
     if array.dtype == np.uint8:
         return LoadedImage(_raw_array(array), None)
     if np.issubdtype(array.dtype, np.floating):
@@ -111,7 +119,8 @@ def read_image(image: ImageInput) -> LoadedImage:
 def rgb_pixels(image: ImageInput) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
     """The colors (H, W, 3) of a picture as the eye sees it: uint8, or float32 in 0 ... 1.
 
-    Raw images as in `read_image`; a float array or tensor, (H, W, 3) or (3, H, W), holds sRGB values in 0 ... 1.
+    Raw images as in `read_image`; a float array or tensor, (H, W, 3), (3, H, W) or, gray, (H, W), holds sRGB values in
+    0 ... 1.
 
     >>> rgb_pixels(np.full((3, 4, 6), 0.5)).shape
     (4, 6, 3)
@@ -120,6 +129,10 @@ def rgb_pixels(image: ImageInput) -> npt.NDArray[np.uint8] | npt.NDArray[np.floa
         raw = read_image(image).raw
         if raw is not None:
             return raw
+    if array.ndim == 4 and len(array) == 1:
+        array = array[0]
+    if array.ndim == 2:
+        array = np.repeat(array[..., None], 3, axis=2)
     if not np.issubdtype(array.dtype, np.floating) or array.ndim != 3 or array.size == 0:
         expected = "uint8 (H, W, 3), or floats (H, W, 3) or (3, H, W) in 0 ... 1"
         raise bad_value("image", expected, describe(array), "convert it first")
@@ -146,6 +159,24 @@ def to_display(tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     return np.rint(255 * scaled).astype(np.uint8).transpose(1, 2, 0)
 
 
+def image_size(image: ImageInput) -> tuple[int, int]:
+    """Height and width of an image as `read_image` gives it; of a file only the beginning is read.
+
+    >>> image_size(Image.new("L", (6, 4)))
+    (4, 6)
+    """
+    if not isinstance(image, str | os.PathLike | Image.Image):
+        return read_image(image).size
+    try:
+        opened = image if isinstance(image, Image.Image) else Image.open(os.fspath(image))
+        with contextlib.nullcontext() if opened is image else opened:
+            width, height = opened.size
+            turned = opened.getexif().get(_ORIENTATION, 1) in _LYING
+    except Exception:  # noqa: BLE001 - who reads it all says what is wrong
+        return read_image(image).size
+    return (width, height) if turned else (height, width)
+
+
 def read_picture(picture: PictureInput, name: str = "image") -> npt.NDArray[np.uint8]:
     """The pixels (H, W, 3) of a picture, sRGB, upright as people see it; `name` is for the error message.
 
@@ -163,9 +194,12 @@ def read_picture(picture: PictureInput, name: str = "image") -> npt.NDArray[np.u
     except UnidentifiedImageError:
         cure = "convert it to JPEG or PNG"
         raise bad_value(name, "an image file that Pillow reads", f"'{path}'", cure) from None
+    except ArgumentError as error:
+        raise ArgumentError(f"{error} ('{path}')") from error.__cause__
     except OSError as error:
-        message = f"`{name}`: '{path}' cannot be read ({error}); check that the file is complete"
-        raise ArgumentError(message) from error
+        raise _unreadable(name, f"'{path}'", error) from error
+    except Exception as error:  # a reader of Pillow's raises what it likes where a file is damaged
+        raise _unreadable(name, f"'{path}'", error) from error
 
 
 def _from_pil(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
@@ -174,15 +208,29 @@ def _from_pil(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
     if image.mode == "F" or image.mode.startswith("I"):  # Pillow would clip them at 255
         cure = "scale it to 0 ... 255 first: which of its values is white is not known"
         raise bad_value(name, "8 bits for each channel", f"a picture of mode {image.mode!r}", cure)
-    # Cameras store "this side up" as a tag; the model must see the photo as people do.
-    upright = ImageOps.exif_transpose(image)
-    return np.array(upright.convert("RGB"), dtype=np.uint8)
+    if image.mode in {"La", "PA"}:  # Pillow has no way from these to RGB but this
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
+    try:
+        # Cameras store "this side up" as a tag; the model must see the photo as people do.
+        upright = ImageOps.exif_transpose(image)
+        return np.array(upright.convert("RGB"), dtype=np.uint8)
+    except Exception as error:  # it may be read only now, and its reader raises what it likes
+        raise _unreadable(name, "the picture", error) from error
+
+
+def _unreadable(name: str, what: str, error: Exception) -> ArgumentError:
+    if isinstance(error, Image.DecompressionBombError):
+        cure = "make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+        return bad_value(name, "a picture of a size that Pillow takes for harmless", f"{what} ({error})", cure)
+    return ArgumentError(f"`{name}`: {what} cannot be read ({error}); check that the file is complete")
 
 
 def _raw_array(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    if array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1):  # gray, as pictures of mode "L"
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     if array.ndim != 3 or array.shape[2] != 3:
-        cure = "put the channels last and give gray images three of them"
-        raise bad_value("image", "a raw uint8 image of shape (H, W, 3)", describe(array), cure)
+        cure = "put the channels last, and leave out transparency"
+        raise bad_value("image", "a raw uint8 image of shape (H, W, 3) or, gray, (H, W)", describe(array), cure)
     return np.ascontiguousarray(array)
 
 
@@ -190,7 +238,10 @@ def _preprocessed(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     if array.ndim != 3 or array.shape[0] != 3:
         cure = "a raw image must be uint8 (H, W, 3), a preprocessed one float (3, H, W)"
         if array.ndim == 3 and array.shape[0] == 1:
-            cure = "repeat its channel, and give MoXI the function `lambda batch: model(batch[:, :1])`"
+            cure = (
+                "repeat its channel, and pass the function `lambda batch: model(batch[:, :1])`; of a torch model "
+                "`lambda batch: model(torch.from_numpy(batch[:, :1]))`"
+            )
         raise bad_value("image", "a preprocessed float image (3, H, W)", describe(array), cure)
     if not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())

@@ -1,6 +1,7 @@
 """Where an object is in an image: a bool mask, boxes, or a picture that is bright inside of it.
 
-A mask (H, W) is True inside of the object.
+A mask (H, W) is True inside of the object. Where a picture has a palette of colors whose first is black, as in PASCAL
+VOC, its indices count: 0 is outside, and so is 255, the border that is nobody's.
 """
 
 import os
@@ -10,7 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 from interpix.arrays import AnyArray, BoolArray, describe, is_array, read_only, to_numpy
 from interpix.errors import bad_value
@@ -25,6 +26,11 @@ MaskInput: TypeAlias = BoxesInput | PictureInput
 
 MIDDLE_GRAY = 128
 """The least level that is bright."""
+_BORDER = 255
+_COLORED = 48
+"""By how much red, green and blue may differ in a gray picture that JPEG has stored."""
+_MOST_LABELS = 16
+"""A smooth edge has more levels, on both sides of the middle."""
 
 
 def boxes_mask(boxes: BoxesInput, size: tuple[int, int], name: str = "annotation") -> BoolArray:
@@ -44,7 +50,7 @@ def boxes_mask(boxes: BoxesInput, size: tuple[int, int], name: str = "annotation
     if rows.ndim != 2 or rows.shape[1] != 4:
         cure = "give left, top, right and bottom of each; of a mask, pass mask > 0"
         raise bad_value(name, "integer boxes (n, 4)", describe(rows), cure)
-    if not np.issubdtype(rows.dtype, np.integer):
+    if rows.dtype.kind not in "iu":
         raise bad_value(name, "integer boxes (n, 4)", describe(rows), "round the coordinates")
     mask = np.zeros(size, np.bool_)
     for left, top, right, bottom in rows.tolist():
@@ -115,10 +121,48 @@ def _file_named(stem: str, folder: Path) -> Path:
 
 
 def _bright(picture: PictureInput, name: str) -> BoolArray:
-    """Where a picture is bright."""
-    gray = np.asarray(Image.fromarray(read_picture(picture, name)).convert("L"))
+    """Where a picture is bright; of a label image with a palette, where there is a label."""
+    labels = _palette_labels(picture)
+    if labels is not None:
+        return np.asarray((labels != 0) & (labels != _BORDER))
+    pixels = read_picture(picture, name)
+    shown = "a picture" if isinstance(picture, Image.Image) else f"'{os.fspath(picture)}'"
+    expected = "pictures that are bright (128 ... 255) inside of the object"
+    if np.ptp(pixels.astype(np.int16), axis=2).max() > _COLORED:
+        cure = "pass a bool array, for example (array == color).all(axis=2)"
+        raise bad_value(name, expected, f"{shown} in colors", cure)
+    gray = np.asarray(Image.fromarray(pixels).convert("L"))
     if 0 < gray.max() < MIDDLE_GRAY:
-        shown = "a picture" if isinstance(picture, Image.Image) else f"'{os.fspath(picture)}'"
-        expected = "pictures that are bright (128 ... 255) inside of the object"
         raise bad_value(name, expected, f"{shown} with levels up to {gray.max()}", "scale it")
-    return gray >= MIDDLE_GRAY
+    if _are_labels(levels := np.unique(gray)):
+        got = f"{shown} of labels, as it seems: {', '.join(map(str, levels))}"
+        raise bad_value(name, expected, got, "pass a bool array, for example (array != 0) & (array != 255)")
+    return np.asarray(gray >= MIDDLE_GRAY)
+
+
+def _are_labels(levels: npt.NDArray[np.uint8]) -> bool:
+    """Whether a gray picture of these levels has labels beside the border's, and no edges that are smooth.
+
+    >>> _are_labels(np.array([0, 12, 255])), _are_labels(np.array([0, 64, 191, 255])), _are_labels(np.array([0, 255]))
+    (True, False, False)
+    """
+    dark = ((levels > 0) & (levels < MIDDLE_GRAY)).any()
+    light = ((levels >= MIDDLE_GRAY) & (levels < _BORDER)).any()
+    return bool(dark and not light and len(levels) <= _MOST_LABELS)
+
+
+def _palette_labels(picture: PictureInput) -> npt.NDArray[np.uint8] | None:
+    """The indices of a picture whose palette has colors, upright, as of PASCAL VOC; None of all others."""
+    if not isinstance(picture, Image.Image):
+        try:
+            with Image.open(os.fspath(picture)) as opened:
+                return _palette_labels(opened)
+        except Exception:  # noqa: BLE001 - who reads it as a picture says so
+            return None
+    if picture.mode != "P":
+        return None
+    colors = np.array(picture.getpalette() or [0, 0, 0]).reshape(-1, 3)
+    indices = np.asarray(ImageOps.exif_transpose(picture))
+    used = np.unique(indices)
+    colored = np.ptp(colors[used[used < len(colors)]], axis=1).max(initial=0) > _COLORED
+    return indices if colored and (colors[0] == 0).all() else None

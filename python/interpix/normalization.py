@@ -14,7 +14,15 @@ from interpix.arrays import describe
 from interpix.errors import ArgumentError, InterpixError, bad_value
 from interpix.images import to_display
 
-__all__ = ["Normalization", "Normalized", "Preprocessor", "check_preprocessing", "picture_of", "preprocess_color"]
+__all__ = [
+    "Normalization",
+    "Normalized",
+    "Preprocessor",
+    "check_preprocessing",
+    "has_own_display",
+    "picture_of",
+    "preprocess_color",
+]
 
 _WHITE = 255
 _LEVELS = (0, 37, 85, 128, 200, _WHITE)
@@ -155,6 +163,11 @@ class Normalized:
         Where the normalization cannot be undone, colors are shown relative to each other (`to_display`).
         """
         return picture_of(self, self.preprocess(image) if tensor is None else tensor)[0]
+
+
+def has_own_display(classifier: Preprocessor) -> bool:
+    """Whether a classifier says itself what it sees of a raw image, and it is not derived from its normalization."""
+    return getattr(type(classifier), "display", None) is not Normalized.display
 
 
 def picture_of(classifier: Preprocessor, tensor: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.uint8], bool]:

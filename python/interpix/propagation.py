@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 import numpy as np
 
 from interpix import _core
-from interpix.arrays import ArrayT, from_numpy, to_numpy
+from interpix.arrays import ArrayT, from_numpy, is_array, to_numpy
 from interpix.errors import ArgumentError, MissingDependencyError, bad_value
 from interpix.images import ImageInput, rgb_pixels
 from interpix.results.attribution import Attribution
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import scipy.sparse
     from numpy.typing import NDArray
 
@@ -242,7 +241,11 @@ def propagate(
         cure = "pass it; only an Attribution brings its own"
         raise bad_value("image", "the picture that the map explains", "none", cure)
     array = to_numpy(attribution, "attribution")
-    if array.ndim == 4 and channel_axis is None and len(array) == len(image) and not hasattr(image, "mode"):
+    several = (isinstance(image, Sequence) and not isinstance(image, str)) or (is_array(image) and image.ndim == 4)
+    if several and array.ndim == 4 and channel_axis is None:
+        if len(array) != len(image):
+            cure = "pass one image for each map"
+            raise bad_value("image", f"{len(array)} images, one for each of the maps", len(image), cure)
         pairs = zip(array, image, strict=True)
         alike: dict[str, Any] = {"radius": radius, "discount": discount, "tolerance": tolerance, "solver": solver}
         stack = [propagate(maps, picture, channel_axis=0, **alike) for maps, picture in pairs]
@@ -256,7 +259,7 @@ def propagate(
 
 def _as_stack(maps: NDArray[Any], channel_axis: int | None) -> tuple[NDArray[np.float32], tuple[int, ...]]:
     """Maps as a float32 stack (M, H, W), and the shape to give back."""
-    if not np.issubdtype(maps.dtype, np.number) or np.iscomplexobj(maps):
+    if maps.dtype.kind not in "iuf":
         msg = f"`attribution`: expected real numbers, got dtype {maps.dtype}; convert it to float32"
         raise ArgumentError(msg)
     if channel_axis is not None:

@@ -17,7 +17,7 @@ from interpix.models import Classifier, as_classifier
 from interpix.models.protocol.agreement import difference
 from interpix.models.protocol.classifier import ModelInput
 from interpix.models.protocol.targets import read_target
-from interpix.normalization import Normalization, Normalized, check_preprocessing, picture_of
+from interpix.normalization import Normalization, check_preprocessing, has_own_display, picture_of
 from interpix.outputs import Score, predict, score_logits
 from interpix.results.attribution import Attribution
 from interpix.terms import Reward, Target
@@ -193,7 +193,7 @@ def _picture(
     classifier: Classifier, image: LoadedImage, tensor: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.uint8], bool]:
     """What people see of an image whose `tensor` the model takes: uint8 (H, W, 3); and whether its colors are true."""
-    if image.raw is not None and _knows_its_display(classifier):
+    if image.raw is not None and has_own_display(classifier):
         return np.asarray(classifier.display(image.raw, tensor)), True
     return picture_of(classifier, tensor)
 
@@ -206,7 +206,7 @@ def _check_colors(
     Raises:
         ArgumentError: It makes another tensor of the same photo each time.
     """
-    if image.raw is None or _knows_its_display(classifier):
+    if image.raw is None or has_own_display(classifier):
         return
     if not (check_preprocessing(classifier, image.raw, tensor) and true_colors):
         message = (
@@ -215,10 +215,6 @@ def _check_colors(
             "preprocessing that does, or preprocessed images"
         )
         warnings.warn(message, stacklevel=2)
-
-
-def _knows_its_display(classifier: Classifier) -> bool:
-    return getattr(type(classifier), "display", None) is not Normalized.display
 
 
 def _ask_whole(classifier: Classifier, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

@@ -106,7 +106,7 @@ def read_regions(regions: RegionsInput, token_grid: tuple[int, int] | None = Non
         return regions
     if is_array(regions):
         labels = to_numpy(regions, "regions")
-        if not np.issubdtype(labels.dtype, np.integer):
+        if labels.dtype.kind not in "iu":
             raise bad_value("regions", "integer labels", describe(labels), "convert to integers")
         return labels
     if isinstance(regions, str) and regions in ("auto", "tokens"):

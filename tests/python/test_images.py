@@ -1,7 +1,11 @@
+import re
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image
 
+import interpix
 from interpix.errors import ArgumentError, ArgumentTypeError, InterpixError
 from interpix.images import read_image, read_images, to_display
 
@@ -70,7 +74,7 @@ def test_a_list_is_many():
     ("image", "message"),
     [
         (np.zeros((0, 6, 3), np.uint8), "`image`: expected an image with pixels, got uint8"),
-        (np.zeros((4, 6), np.uint8), r"raw uint8 image of shape \(H, W, 3\).*channels last"),
+        (np.zeros((4, 6, 4), np.uint8), r"raw uint8 image of shape \(H, W, 3\).*channels last"),
         (np.zeros((3, 4, 6), np.uint8), "channels last"),
         (np.zeros((4, 6, 3), np.float32), r"preprocessed float image \(3, H, W\).*must be uint8"),
         (np.zeros((3, 4, 6), np.int64), "dtype uint8 or a float, got int64"),
@@ -109,3 +113,195 @@ def test_display_stretches_from_the_least_to_the_greatest_value():
     tensor = np.linspace(-2, 3, 24, dtype=np.float32).reshape(3, 2, 4)
     expected = np.rint(np.linspace(0, 255, 24)).reshape(3, 2, 4).transpose(1, 2, 0)
     np.testing.assert_array_equal(to_display(tensor), expected)
+
+
+def of_all_kinds(folder):
+    """One picture in each documented form, with the shape of a map of it."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    picture = Image.fromarray(pixels)
+    picture.save(folder / "photo.png")
+    planes = (pixels / np.float32(255)).transpose(2, 0, 1)
+    torch = pytest.importorskip("torch")
+    return {
+        "PIL": picture,
+        "path": folder / "photo.png",
+        "text": str(folder / "photo.png"),
+        "uint8": pixels,
+        "uint8 batch": pixels[None],
+        "uint8 tensor": torch.from_numpy(pixels),
+        "float": planes,
+        "float last": planes.transpose(1, 2, 0),
+        "batch": planes[None],
+        "tensor": torch.from_numpy(planes),
+        "with gradient": torch.from_numpy(planes).requires_grad_(),
+        "batch tensor": torch.from_numpy(planes[None]),
+    }
+
+
+@pytest.mark.parametrize("channels", [None, 1, 3])
+def test_propagate_takes_maps_of_each_layout_with_images_of_each_kind(tmp_path, channels):
+    """F17, N30: each documented image with each documented layout of maps."""
+    single = np.random.default_rng(1).random((20, 30)).astype(np.float32)
+    maps = single if channels is None else np.repeat(single[None, None], channels, axis=1) / channels
+    found = {name: interpix.propagate(maps, image) for name, image in of_all_kinds(tmp_path).items()}
+    for values in found.values():
+        assert values.shape == ((20, 30) if channels is None else (1, 1, 20, 30))
+        np.testing.assert_allclose(values, found["PIL"], rtol=1e-4)
+
+
+def test_maps_and_images_of_different_numbers_are_refused():
+    """F17: a batch of maps wants an image each."""
+    with pytest.raises(ArgumentError, match="`image`: expected 2 images, one for each of the maps, got 3"):
+        interpix.propagate(np.ones((2, 3, 4, 6), np.float32), np.zeros((3, 3, 4, 6), np.float32))
+
+
+def test_a_batch_of_one_is_an_image_wherever_there_is_one(tmp_path):
+    """F28: what one public call takes, every other takes."""
+    tensor = np.random.default_rng(0).random((3, 20, 30)).astype(np.float32)
+    model = lambda batch: batch.sum(axis=(2, 3))  # noqa: E731
+    moxi = interpix.MoXI(model, regions="2x3")
+    for image in (tensor, tensor[None]):
+        assert moxi.contrast(image, 1).target == 1
+        assert moxi.game(image).n_players == 6
+        assert interpix.metrics.Sample.of(model, image).size == (20, 30)
+        assert interpix.PixelGraph(image, 2).shape == (20, 30)
+        assert interpix.methods.MoXIMap(regions="2x3").explain(model, image).map.shape == (20, 30)
+        assert len(interpix.compare(model, image, "moxi(regions='2x3')", "insertion(baseline='zero')").entries) == 2
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch", "of one"])
+def test_a_target_is_a_number_of_any_kind_wherever_there_is_one(kind):
+    """F28: scalars of numpy and torch."""
+    torch = pytest.importorskip("torch")
+    target = {"numpy": np.uint8(1), "torch": torch.tensor(1), "of one": np.array([1])}[kind]
+    tensor = np.random.default_rng(0).random((3, 20, 30)).astype(np.float32)
+    model = lambda batch: batch.sum(axis=(2, 3))  # noqa: E731
+    moxi = interpix.MoXI(model, regions="2x3")
+    assert moxi.explain(tensor, target).target == 1
+    assert moxi.contrast(tensor, target).target == 1
+    assert moxi.game(tensor, target).target == 1
+    assert interpix.metrics.Sample.of(model, tensor, target).target == 1
+    assert interpix.methods.MoXIMap(regions="2x3").explain(model, tensor, target).target == 1
+    found = interpix.compare(model, tensor, "moxi(regions='2x3')", "insertion(baseline='zero')", targets=target)
+    assert found.entries[0].attribution.target == 1
+
+
+def test_gray_arrays_are_gray_pictures():
+    """N9: as pictures of mode "L" are."""
+    gray = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    for array in (gray, gray[..., None]):
+        np.testing.assert_array_equal(read_image(array).raw, read_image(Image.fromarray(gray)).raw)
+
+
+def test_the_cure_for_one_channel_works():
+    """F22: of a function and of a torch model."""
+    torch = pytest.importorskip("torch")
+    image = np.random.default_rng(0).random((1, 4, 6)).astype(np.float32)
+    with pytest.raises(ArgumentError, match="repeat its channel") as caught:
+        read_image(image)
+    of_function, of_torch = re.findall("`(lambda.*?)`", str(caught.value))
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(24, 3))
+    for text, model in ((of_function, lambda batch: batch.reshape(len(batch), 24)[:, :3]), (of_torch, module)):
+        function = eval(text, {"model": model, "torch": torch})
+        assert interpix.MoXI(function, regions="2x3").explain(np.repeat(image, 3, axis=0)).players == 6
+
+
+def test_feature_masks_may_be_one_for_each_image():
+    """F26: (B, H, W), as the docstring says."""
+    images = np.random.default_rng(0).random((2, 3, 4, 6)).astype(np.float32)
+    masks = np.stack([np.arange(24).reshape(4, 6) // 6, np.arange(24).reshape(4, 6) // 12])
+    moxi = interpix.MoXI(lambda batch: batch.sum(axis=(2, 3)))
+    for given in (masks, masks[:, None]):
+        found = moxi.attribute(images, target=0, feature_mask=given)
+        for image, mask, values in zip(images, masks, found, strict=True):
+            np.testing.assert_array_equal(values, moxi.attribute(image, target=0, feature_mask=mask))
+
+
+def test_pictures_that_pillow_refuses_are_refused_clearly(tmp_path, monkeypatch):
+    """F29, R19: its own exceptions, and those of its readers."""
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ArgumentError, match=r"`image`: expected a picture of a size .*photo.png.*MAX_IMAGE_PIXELS"):
+        read_image(path)
+    monkeypatch.undo()
+    whole = path.read_bytes()
+    for damaged in (
+        whole[:60],
+        whole[:-30],
+        b"DDS " + bytes(124),
+        b"\x89PNG\r\n\x1a\n" + bytes(30),
+        b"II*\0" + bytes(40),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(ArgumentError, match=r"`image`: .*photo.png"):
+            read_image(path)
+    path.write_bytes(whole[:-30])
+    with Image.open(path) as lazy, pytest.raises(ArgumentError, match="`image`: the picture cannot be read"):
+        read_image(lazy)
+
+    def raising(*_):
+        raise KeyError("a reader of Pillow's")
+
+    monkeypatch.setattr(Image.Image, "convert", raising)
+    path.write_bytes(whole)
+    with pytest.raises(ArgumentError, match=r"cannot be read \(.a reader.*photo.png"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "LA", "La", "PA", "RGBa", "RGBX"]
+)
+def test_pictures_of_every_mode_are_read(mode):
+    """F29: also those that Pillow converts by a detour only."""
+    picture = Image.new({"La": "LA", "RGBa": "RGBA"}.get(mode, mode), (6, 4))
+    if picture.mode != mode:
+        picture = picture.convert(mode)
+    assert read_image(picture).raw.shape == (4, 6, 3)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.zeros((4, 6), "m8[s]"),
+        np.zeros((4, 6), "M8[s]"),
+        np.zeros((4, 6), complex),
+        np.full((4, 6), "a"),
+        np.zeros((4, 6), bool),
+    ],
+)
+def test_what_is_no_number_is_not_taken_for_one(values):
+    """R24: times, texts and complex numbers."""
+    image = np.zeros((4, 6, 3), np.uint8)
+    with pytest.raises(interpix.InterpixError, match="`attribution`: expected real numbers"):
+        interpix.propagate(values, image)
+    if values.dtype != bool:
+        with pytest.raises(interpix.InterpixError, match="`absence`"):
+            interpix.MoXI(lambda batch: batch.sum(axis=(2, 3)), absence=values).explain(np.ones((3, 4, 6), np.float32))
+        with pytest.raises(interpix.ModelError, match="expected real numbers as logits"):
+            interpix.MoXI(lambda batch: values[: len(batch), :3]).explain(np.ones((3, 4, 6), np.float32))
+
+
+def test_gaps_of_masked_arrays_are_not_ignored():
+    """R24: a masked array would lose its mask."""
+    gaps = np.ma.masked_equal(np.arange(24.0).reshape(4, 6), 3)
+    with pytest.raises(ArgumentError, match=r"`attribution`: .*got a masked array; fill its gaps: array.filled"):
+        interpix.propagate(gaps, np.zeros((4, 6, 3), np.uint8))
+
+
+def test_tensors_without_plain_numbers_are_refused():
+    """R25: on the meta device, sparse, nested, quantized."""
+    torch = pytest.importorskip("torch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tensors = {
+            "on the meta device": torch.zeros(4, 6, device="meta"),
+            "sparse": torch.eye(4, 6).to_sparse(),
+            "nested": torch.nested.nested_tensor([torch.zeros(4), torch.zeros(6)]),
+            "quantized": torch.quantize_per_tensor(torch.zeros(4, 6), 0.1, 0, torch.quint8),
+        }
+    for kind, tensor in tensors.items():
+        with pytest.raises(
+            ArgumentError, match=f"`attribution`: expected a dense tensor of numbers, got a tensor that is {kind}"
+        ):
+            interpix.propagate(tensor, np.zeros((4, 6, 3), np.uint8))

@@ -142,3 +142,110 @@ def test_what_is_wrong_with_boxes_is_said():
         read_mask([(0.5, 0, 1, 1)], (3, 5))
     with pytest.raises(ArgumentError, match=r"got int64 \(3, 3\); give left, top, right and bottom of each"):
         read_mask(np.eye(3, dtype=np.int64), (3, 5))
+
+
+def voc(tmp_path, **options):
+    """An object of class 12 with a border of nobody's, in PASCAL VOC's palette."""
+    indices = np.where(MASK, 12, 0).astype(np.uint8)
+    indices[3, 3] = 255
+    picture = Image.fromarray(indices, mode="P")
+    palette = np.zeros((256, 3), np.uint8)
+    palette[12], palette[255] = (64, 0, 128), (224, 224, 192)
+    picture.putpalette(palette.tobytes())
+    picture.save(tmp_path / "voc.png", **options)
+    return picture
+
+
+def test_labels_of_a_palette_are_inside_and_their_border_is_not(tmp_path):
+    """F11: the object's color is dark, the border's is bright."""
+    picture = voc(tmp_path)
+    for mask in (picture, tmp_path / "voc.png"):
+        np.testing.assert_array_equal(read_mask(mask, SIZE), MASK)
+
+
+def test_a_palette_of_grays_is_a_picture(tmp_path):
+    """F11: its first color need not be the background's."""
+    picture = Image.fromarray(np.where(MASK, 0, 1).astype(np.uint8), mode="P")
+    picture.putpalette([255, 255, 255, 0, 0, 0])
+    picture.save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", SIZE), MASK)
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [
+        (
+            np.where(MASK, 12, 0) + np.eye(4, 6, dtype=int) * 255 * ~MASK,
+            "of labels, as it seems: 0, 12, 255; pass a bool array",
+        ),
+        (np.where(MASK[..., None], [200, 0, 0], [0, 0, 90]), "in colors; pass a bool array"),
+        (np.where(MASK, 3, 1), "with levels up to 3"),
+    ],
+)
+def test_other_label_images_are_refused(tmp_path, levels, message):
+    """F11: what is neither black and white nor has a palette."""
+    Image.fromarray(levels.astype(np.uint8)).save(tmp_path / "mask.png")
+    with pytest.raises(ArgumentError, match=message):
+        read_mask(tmp_path / "mask.png", SIZE)
+
+
+def identity(raw):
+    return raw.transpose(2, 0, 1).astype(np.float32) / 255
+
+
+PHOTOMETRIC = {
+    "none": identity,
+    "inverted": lambda raw: identity(255 - raw),
+    "solarized": lambda raw: identity(np.where(raw >= 128, 255 - raw, raw)),
+    "posterized": lambda raw: identity(raw & 0xC0),
+    "gray on white": lambda raw: np.pad(identity(255 - raw), [(0, 0), (1, 1), (0, 0)], constant_values=1),
+    "half as large": lambda raw: identity(
+        np.asarray(Image.fromarray(255 - raw).resize((15, 12), Image.Resampling.BOX))
+    ),
+    "normalized": lambda raw: -(identity(raw) - 0.5) / 0.25,
+}
+
+
+@pytest.mark.parametrize("name", PHOTOMETRIC)
+def test_levels_do_not_move_masks(name):
+    """F12: what preprocessing does to levels must not turn a mask over."""
+    inside = boxes_mask([(4, 2, 20, 12)], (24, 30))
+    seen = metrics.annotation_as_seen(ix.CallableClassifier(np.sum, preprocess=PHOTOMETRIC[name]), inside)
+    expected = {
+        "gray on white": np.pad(inside, [(1, 1), (0, 0)]),
+        "half as large": inside[::2, ::2],
+    }.get(name, inside)
+    np.testing.assert_array_equal(seen, expected)
+
+
+def test_preprocessing_that_moves_masks_elsewhere_is_refused():
+    """F12, F14: mirrored at random, or all of one color."""
+    inside = boxes_mask([(4, 2, 20, 12)], (24, 30))
+    turns = iter([False] * 3 + [True])
+    mirrored = ix.CallableClassifier(np.sum, preprocess=lambda raw: identity(raw[:, ::-1] if next(turns) else raw))
+    with pytest.raises(ArgumentError, match="moves a mask as it moves its image, got the object in another place"):
+        metrics.annotation_as_seen(mirrored, inside)
+    nothing = ix.CallableClassifier(np.sum, preprocess=lambda raw: 0 * identity(raw))
+    with pytest.raises(ArgumentError, match="got the same tensor for black and for white"):
+        metrics.annotation_as_seen(nothing, inside)
+
+
+@pytest.mark.parametrize("bad", ["wrong size", "no picture", "labels"])
+def test_a_bad_mask_is_told_before_any_model_is_asked(tmp_path, bad):
+    """F10: hours later, it would cost more."""
+    photos = {
+        f"{index}.png": np.random.default_rng(index).integers(0, 255, (24, 30, 3), np.uint8) for index in range(3)
+    }
+    masks = {name: np.eye(24, 30, dtype=bool) for name in photos}
+    path = tmp_path / "mask.png"
+    Image.fromarray(np.full((24, 30), 12, np.uint8)).save(path)
+    if bad == "no picture":
+        path.write_bytes(b"no picture at all")
+    masks["2.png"] = np.eye(30, 24, dtype=bool) if bad == "wrong size" else path
+
+    def model(_batch):
+        raise AssertionError("the model was asked")
+
+    classifier = ix.CallableClassifier(model, preprocess=identity)
+    with pytest.raises(ArgumentError, match="`masks`"):
+        ix.compare(classifier, photos, "moxi", "roc_auc", masks)

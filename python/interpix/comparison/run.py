@@ -120,7 +120,7 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     """
     classifier = as_classifier(model)
     explainers, scorers, named = read_methods(methods), read_metrics(metrics), name_images(images)
-    annotations = read_masks(one_each("masks", masks, named), scorers)
+    annotations = read_masks(one_each("masks", masks, named), scorers, named)
     goals = read_targets(one_each("targets", targets, named), classifier)
     doubled = [name for name in explainers if propagate and f"IProp({name})" in explainers]
     if doubled:

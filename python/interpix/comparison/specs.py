@@ -12,8 +12,8 @@ from typing import Any, TypeAlias, TypeGuard, TypeVar
 import numpy as np
 
 from interpix.arrays import BoolArray, is_array, to_numpy
-from interpix.errors import InterpixError, bad_type, bad_value
-from interpix.images import ImageInput, LoadedImage
+from interpix.errors import ArgumentError, InterpixError, bad_type, bad_value
+from interpix.images import ImageInput, LoadedImage, image_size
 from interpix.masks import MaskInput, read_mask
 from interpix.methods import METHODS
 from interpix.methods.propagated import MethodInput, Propagated, as_explainer
@@ -172,8 +172,13 @@ def read_targets(targets: Mapping[str, Any], classifier: Classifier) -> dict[str
     return read
 
 
-def read_masks(masks: Mapping[str, Any], metrics: Mapping[str, AnyMetric]) -> dict[str, Any]:
-    """The same masks, once it is sure that files are there, and that there is one if a metric needs it."""
+def read_masks(
+    masks: Mapping[str, Any], metrics: Mapping[str, AnyMetric], images: Mapping[str, ImageInput]
+) -> dict[str, Any]:
+    """The same masks, once it is sure that each can be read and fits its image, and that there is one if need be.
+
+    An hour later, a bad one would cost more. An image that cannot be read is not this function's to tell of.
+    """
     needs = [name for name, one in metrics.items() if getattr(one, "needs_annotation", False)]
     if needs and all(mask is None for mask in masks.values()):
         raise bad_value(
@@ -182,6 +187,13 @@ def read_masks(masks: Mapping[str, Any], metrics: Mapping[str, AnyMetric]) -> di
     for mask in masks.values():
         if isinstance(mask, str | os.PathLike) and not Path(mask).is_file():
             raise bad_value("masks", "files that exist", f"'{mask}'", "check the path")
+    for name, mask in masks.items():
+        try:
+            size = image_size(images[name])
+        except ArgumentError:
+            continue
+        if mask is not None:
+            read_mask(mask, size, "masks")
     return dict(masks)
 
 

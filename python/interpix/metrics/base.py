@@ -97,7 +97,7 @@ def read_attribution(attribution: MapInput, size: tuple[int, int]) -> npt.NDArra
     if values.shape != size:
         expected = f"a map of {size[0]} x {size[1]}, the size of the image that the model sees"
         raise bad_value("attribution", expected, describe(values), "resize the map first")
-    if not (np.issubdtype(values.dtype, np.number) or values.dtype == np.bool_) or np.iscomplexobj(values):
+    if values.dtype.kind not in "biuf":
         raise bad_value("attribution", "real numbers", describe(values), "convert the map first")
     if not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())

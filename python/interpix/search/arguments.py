@@ -23,8 +23,14 @@ def one_for_each(target: TargetInput, count: int) -> list[Target]:
     return list(given)
 
 
-def part_of(value: Any, index: int, count: int) -> Any:
-    """The part of a Captum argument (B, C, H, W) that belongs to one of `count` images; anything else is for all."""
-    if getattr(value, "ndim", 0) == 4 and value.shape[0] == count:
-        return value[index]
-    return value
+def part_of(value: Any, index: int, count: int, *, channels: bool = True) -> Any:
+    """The part of a Captum argument that belongs to one of `count` images; anything else is for all.
+
+    Args:
+        value: (B, C, H, W), or without `channels` also (B, H, W).
+        index: Which of the images.
+        count: B.
+        channels: Three dimensions are channels of one image.
+    """
+    axes = getattr(value, "ndim", 0)
+    return value[index] if axes in ({4} if channels else {3, 4}) and value.shape[0] == count else value

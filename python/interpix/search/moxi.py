@@ -314,8 +314,8 @@ class MoXI:
             `stopped_at` is None if the target never became the answer.
         """
         options = {"method": "MoXI contrast", "stop": "flip", "min_confidence": 0.0}
-        call, many = self._begin(image, target, "deletion", options)
-        if many:
+        call, _ = self._begin(image, target, "deletion", options)
+        if len(call.games.questions) > 1:
             raise bad_value("image", "one image", "several", "call contrast once for each")
         with ProgressCounter("contrast", enabled=progress) as counter:
             removed, found = search_contrast(call.games, call.batch_size, counter)
@@ -323,8 +323,8 @@ class MoXI:
 
     def game(self, image: ImageInput | Question, target: Target = None) -> ImageGame:
         """The game on one image for other libraries (shapiq): `n_players`, and a call from coalitions to rewards."""
-        call, many = self._begin(image, target, "insertion", {})
-        if many:
+        call, _ = self._begin(image, target, "insertion", {})
+        if len(call.games.questions) > 1:
             raise bad_value("image", "one image", "several", "make a game of each")
         return ImageGame(call.games, call.batch_size)
 
@@ -346,8 +346,8 @@ class MoXI:
                 image for each of `inputs`; None: this object's `absence`.
             target: A class for all, or one for each image; None: the prediction.
             additional_forward_args: Not supported: put them into the function that is the model.
-            feature_mask: Integer label map, (H, W) or with leading dimensions, for all images or one
-                for each; None: this object's `regions`.
+            feature_mask: Integer label map, (H, W), (1, H, W) or (1, 1, H, W) for all images, or (B, H, W) or
+                (B, 1, H, W) with one for each; None: this object's `regions`.
         """
         if additional_forward_args is not None:
             cure = "put the arguments into the function that is the model"
@@ -372,7 +372,7 @@ class MoXI:
         """This object with Captum's `baselines` and `feature_mask` of one image."""
         return MoXI(
             self._classifier,
-            regions=self._regions if feature_mask is None else part_of(feature_mask, index, count),
+            regions=self._regions if feature_mask is None else part_of(feature_mask, index, count, channels=False),
             absence=self._absence if baselines is None else part_of(baselines, index, count),
             reward=self._reward,
             precision=self._precision,

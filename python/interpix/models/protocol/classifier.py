@@ -167,6 +167,9 @@ def check_logits(logits: npt.NDArray[Any], count: int, name: str) -> npt.NDArray
             f"{count}, got shape {logits.shape}; {cure}"
         )
         raise ModelError(message)
+    if logits.dtype.kind not in "biuf":
+        message = f"model `{name}`: expected real numbers as logits, got dtype {logits.dtype}; return floats"
+        raise ModelError(message)
     values = logits.astype(np.float64)
     check_finite(np.asarray(np.isfinite(values).all(axis=1)), name)
     if count and _look_like_probabilities(values):

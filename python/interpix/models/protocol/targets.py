@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from interpix.arrays import is_array, to_numpy
 from interpix.errors import ArgumentError, bad_type, bad_value
 
 __all__ = ["read_class_names", "read_target", "resolve_target"]
@@ -36,6 +37,8 @@ def resolve_target(target: object, class_names: list[str] | None, count: int) ->
     """A class index in 0 ... `count` - 1 from an index or a class name."""
     if isinstance(target, str):
         return _index_of_name(target, class_names)
+    if is_array(target) and to_numpy(target, "target").size == 1:
+        target = to_numpy(target, "target").item()
     if isinstance(target, bool) or not isinstance(target, int | np.integer):
         raise bad_type("target", "a class index or a class name", target, "or None for the prediction")
     if not 0 <= target < count:
