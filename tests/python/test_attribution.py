@@ -8,7 +8,7 @@ import pytest
 
 import interpix as ix
 from interpix.results import Attribution
-from interpix.storage import read_arrays, write_arrays
+from interpix.storage import FORMAT, read_arrays, write_arrays
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -140,13 +140,14 @@ def test_a_notebook_shows_the_map(attribution):
     assert attribution._repr_html_().startswith('<img alt="&lt;Attribution of &#x27;green&#x27; by rise: 8 x 11&gt;"')
 
 
+@pytest.mark.parametrize("version", range(1, FORMAT + 1))
 @pytest.mark.parametrize("kind", ["explanation", "attribution"])
-def test_files_of_format_1_stay_readable(kind):
+def test_files_of_every_format_stay_readable(kind, version):
     image = np.zeros((3, 4, 6), np.float32)
     image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
     names = ["red", "green", "blue"]
     model = ix.CallableClassifier(lambda batch: batch.sum(axis=(2, 3)), name="sums", class_names=names)
-    found = ix.load(DATA / f"{kind}-1.safetensors")
+    found = ix.load(DATA / f"{kind}-{version}.safetensors")
     if kind == "explanation":
         expected = ix.MoXI(model, regions="2x3").shapley(image, sampler="exact")
     else:
@@ -164,11 +165,11 @@ def test_files_of_format_1_stay_readable(kind):
     [
         lambda saved: [],
         lambda saved: {"scores_format": 1, "scores": {}},  # what a comparison keeps beside its maps
-        lambda saved: {"format": 2},
-        lambda saved: {"format": 2, "results": None},
-        lambda saved: {"format": 2, "results": [saved | {"kind": "recipe"}]},
-        lambda saved: {"format": 2, "results": [{name: saved[name] for name in saved if name != "method"}]},
-        lambda saved: {"format": 2, "results": [{name: saved[name] for name in saved if name != "class_names"}]},
+        lambda saved: {"format": FORMAT},
+        lambda saved: {"format": FORMAT, "results": None},
+        lambda saved: {"format": FORMAT, "results": [saved | {"kind": "recipe"}]},
+        lambda saved: {"format": FORMAT, "results": [{name: saved[name] for name in saved if name != "method"}]},
+        lambda saved: {"format": FORMAT, "results": [{name: saved[name] for name in saved if name != "class_names"}]},
     ],
 )
 def test_a_file_that_holds_something_else_is_refused(attribution, tmp_path, change):
@@ -182,7 +183,11 @@ def test_a_file_that_holds_something_else_is_refused(attribution, tmp_path, chan
 
 def test_a_file_of_a_later_format_says_so(attribution, tmp_path):
     attribution.save(tmp_path / "map.safetensors")
-    arrays, metadata = read_arrays(tmp_path / "map.safetensors")
-    write_arrays(tmp_path / "map.safetensors", arrays, metadata | {"format": 3})
-    with pytest.raises(ix.ArgumentError, match="a result of a format up to 2, got 3; read it with the version"):
-        ix.load(tmp_path / "map.safetensors")
+    path = tmp_path / "map.safetensors"
+    arrays, metadata = read_arrays(path)
+    write_arrays(path, arrays, metadata | {"format": FORMAT + 1})
+    with pytest.raises(ix.ArgumentError, match=f"of a format up to {FORMAT}, got {FORMAT + 1}; read it with a later"):
+        ix.load(path)
+    path.write_bytes(path.read_bytes().replace(b'"F32"', b'"X99"'))  # it may have what is not known today
+    with pytest.raises(ix.ArgumentError, match=f"of a format up to {FORMAT}, got {FORMAT + 1}; read it with a later"):
+        ix.load(path)

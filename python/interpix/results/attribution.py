@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from interpix.arrays import AnyArray, describe, to_numpy
 from interpix.errors import bad_value
-from interpix.results.base import Result
+from interpix.results.base import Result, check_field, is_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,6 +68,12 @@ class Attribution(Result):
         if not np.isfinite(self.map).all():
             count = int((~np.isfinite(self.map)).sum())
             raise bad_value("map", "finite numbers", f"{count} NaN or infinite ones", f"check {self.method}")
+
+    def check(self) -> None:
+        """See `Result.check`."""
+        super().check()
+        check_field("method", isinstance(self.method, str), "the method's name")
+        check_field("error_bound", self.error_bound is None or is_number(self.error_bound), "a bound, or None")
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:  # noqa: FBT001 - numpy's protocol
         """The map, for numpy."""

@@ -1,7 +1,7 @@
 """What all results share: whose answer they explain, where they came from, and how they are kept.
 
 A file holds one or several results as one safetensors file: array `name` of result `i` is called `i.name`, and the
-rest is JSON in the header, `{"format": 2, "results": [{"kind": "explanation" or "attribution", ...}, ...]}`.
+rest is JSON in the header, `{"format": 3, "results": [{"kind": "explanation" or "attribution", ...}, ...]}`.
 """
 
 import abc
@@ -9,6 +9,7 @@ import base64
 import dataclasses
 import html
 import io
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,15 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import read_only
-from interpix.storage import write_arrays
+from interpix.errors import bad_value
+from interpix.storage import FORMAT, write_arrays
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["FORMAT", "Result", "save_all"]
-
-FORMAT = 2
-"""The format of files that are written now; `interpix.load` reads all up to this."""
+__all__ = ["Result", "check_field", "is_count", "is_number", "save_all"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -81,9 +80,31 @@ class Result(abc.ABC):
         """The name of a class, or "class 7" if the model has no names."""
         return f"class {index}" if self.class_names is None else self.class_names[index]
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes a safetensors file that `interpix.load` reads: to a temporary name, then renamed."""
-        save_all(path, [self])
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Writes a safetensors file that `interpix.load` reads: to a temporary name, then renamed.
+
+        Args:
+            path: Of a new file, or of one that interpix wrote.
+            overwrite: Replace what interpix did not write, too.
+        """
+        save_all(path, [self], overwrite=overwrite)
+
+    def check(self) -> None:
+        """Refuses fields that no method would have filled so: of a file that something else wrote, or changed.
+
+        Raises:
+            ArgumentError: It names the field.
+        """
+        for name in ("target", "prediction"):
+            check_field(name, is_count(getattr(self, name)), "the index of a class")
+        names = self.class_names
+        known = names is None or (all(isinstance(one, str) for one in names) and self._greatest_class() < len(names))
+        check_field("class_names", known, "a name for each class")
+        image = self.image
+        check_field("image", image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3, "uint8 (H, W, 3)")
+
+    def _greatest_class(self) -> int:
+        return max(self.target, self.prediction)
 
     @abc.abstractmethod
     def plot(self, *, ax: "Axes | None" = None) -> "Axes":
@@ -103,8 +124,34 @@ class Result(abc.ABC):
         return f'<img alt="{html.escape(repr(self))}" src="data:image/png;base64,{picture}">'
 
 
-def save_all(path: str | os.PathLike[str], results: Sequence[Result]) -> None:
-    """Writes several results into one safetensors file that `load_all` reads.
+def check_field(name: str, fine: object, need: str) -> None:
+    """Refuses a field of a file that is not `fine`."""
+    if not fine:
+        raise bad_value(name, need, "something else", "the file was changed, or something else wrote it")
+
+
+def is_count(value: object, least: int = 0) -> bool:
+    """Whether a value is a whole number of at least `least`.
+
+    >>> is_count(3), is_count(-1), is_count(True), is_count("3")
+    (True, False, False, False)
+    """
+    return type(value) is int and value >= least
+
+
+def is_number(value: object, least: float = 0.0, greatest: float = math.inf) -> bool:
+    """Whether a value is a finite number in a range.
+
+    >>> is_number(0.5, 0, 1), is_number(float("nan")), is_number("1")
+    (True, False, False)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return least <= value <= greatest and math.isfinite(value)
+
+
+def save_all(path: str | os.PathLike[str], results: Sequence[Result], *, overwrite: bool = False) -> None:
+    """Writes several results into one safetensors file that `load_all` reads; arguments as in `Result.save`.
 
     >>> import tempfile
     >>> from interpix import MoXI
@@ -116,4 +163,5 @@ def save_all(path: str | os.PathLike[str], results: Sequence[Result]) -> None:
     ['explanation', 'attribution']
     """
     arrays = {f"{index}.{name}": array for index, one in enumerate(results) for name, array in one.arrays().items()}
-    write_arrays(path, arrays, {"format": FORMAT, "results": [{"kind": one.kind, **one.scalars()} for one in results]})
+    about = {"format": FORMAT, "results": [{"kind": one.kind, **one.scalars()} for one in results]}
+    write_arrays(path, arrays, about, overwrite=overwrite)

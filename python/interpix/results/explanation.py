@@ -1,8 +1,9 @@
 """The result of a MoXI search: which patches, together, decide."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from interpix.arrays import IntArray
 from interpix.errors import bad_value
 from interpix.outputs import Score
 from interpix.results.attribution import Attribution
-from interpix.results.base import Result
+from interpix.results.base import Result, check_field, is_count, is_number
 from interpix.terms import Direction
 
 if TYPE_CHECKING:
@@ -94,6 +95,37 @@ class Explanation(Result):
         """See `Result.restored`; JSON has lists for tuples."""
         ends = {name: Score(*scalars[name]) for name in ("full", "empty")}
         return super().restored({**scalars, **ends, "removed_before": tuple(scalars["removed_before"])}, arrays)
+
+    def check(self) -> None:
+        """See `Result.check`."""
+        super().check()
+        check_field("regions", _is_label_map(self.regions, self.image.shape[:2]), "a label for each pixel, 0 ... n-1")
+        found, players = len(self.ranking), self.players
+        patches = range(players)
+        check_field("ranking", _are_distinct(self.ranking.tolist(), patches), "patches, each once")
+        check_field("removed_before", _are_distinct(self.removed_before, patches), "patches, each once")
+        for name, length in (("rewards", found + 1), ("probabilities", found + 1), ("gaps", found)):
+            array = getattr(self, name)
+            check_field(name, array.dtype == np.float64 and array.shape == (length,), f"{length} numbers")
+        check_field("rewards", np.isfinite(self.rewards).all(), "finite numbers")
+        in_range = (self.probabilities >= 0) & (self.probabilities <= 1)
+        check_field("probabilities", in_range.all(), "numbers in 0 ... 1")
+        check_field("gaps", not np.isnan(self.gaps).any(), "numbers")
+        predicted = self.predicted
+        check_field("predicted", predicted.dtype == np.int64 and predicted.shape == (found + 1,), "classes")
+        check_field("predicted", (predicted >= 0).all(), "classes")
+        stopped = self.stopped_at
+        check_field("stopped_at", stopped is None or (is_count(stopped) and stopped <= found), "a number of patches")
+        check_field("direction", self.direction in get_args(Direction), "a direction")
+        check_field("evaluations", is_count(self.evaluations), "a number of evaluations")
+        check_field("seconds", is_number(self.seconds), "seconds")
+        for name in ("full", "empty"):
+            score: Score = getattr(self, name)
+            fine = is_number(score.reward, -math.inf) and is_number(score.probability, 0, 1)
+            check_field(name, fine and is_count(score.predicted), "reward, probability and class")
+        values = self.values
+        fine = values is None or (values.shape == (players,) and bool(np.isfinite(values).all()))
+        check_field("values", fine, "a number for each patch, or None")
 
     @property
     def players(self) -> int:
@@ -180,3 +212,13 @@ class Explanation(Result):
         """One line for people."""
         found = "no group found" if self.stopped_at is None else f"{self.stopped_at} of {self.players} patches"
         return f"<Explanation {self.direction} of {self.name_of(self.target)!r}: {found}>"
+
+
+def _is_label_map(regions: npt.NDArray[Any], size: tuple[int, ...]) -> bool:
+    if regions.dtype != np.int64 or regions.shape != size or not regions.size:
+        return False
+    return np.array_equal(np.unique(regions), np.arange(regions.max() + 1))
+
+
+def _are_distinct(numbers: Sequence[object], allowed: range) -> bool:
+    return len(set(numbers)) == len(numbers) and all(type(one) is int and one in allowed for one in numbers)

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from interpix.errors import bad_value, warn_deprecated
+from interpix.errors import ArgumentError, bad_value, warn_deprecated
 from interpix.results.attribution import Attribution
-from interpix.results.base import FORMAT
 from interpix.results.explanation import Explanation
 from interpix.storage import bad_file, read_arrays, require_arrays
 
@@ -47,7 +46,9 @@ def load_all(path: str | os.PathLike[str]) -> list[Explanation | Attribution]:
     arrays, metadata = read_arrays(path)
     try:
         return _read(arrays, metadata, path)
-    except (KeyError, TypeError, AttributeError) as error:  # JSON that lacks a field, or has something else in it
+    except ArgumentError as error:
+        raise bad_file(path, lack=f" ({error})") from error
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:  # JSON that has something else in it
         raise bad_file(path) from error
 
 
@@ -74,14 +75,11 @@ def _read(
 def _saved(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The results' scalars, each with its kind; format 1 had a layout for each kind."""
     version = metadata["format"] if "format" in metadata else metadata["attribution_format"]
-    if version == FORMAT:
+    if version > 1:
         return list(metadata["results"])
-    if version == 1 and "attribution" in metadata:
+    if "attribution" in metadata:
         return [{"kind": Attribution.kind, **metadata["attribution"]}]
-    if version == 1 and "explanations" in metadata:
-        return [{"kind": Explanation.kind, **one} for one in metadata["explanations"]]
-    cure = "read it with the version of interpix that wrote it"
-    raise bad_value("path", f"a result of a format up to {FORMAT}", version, cure)
+    return [{"kind": Explanation.kind, **one} for one in metadata["explanations"]]
 
 
 def _restored(
@@ -89,4 +87,6 @@ def _restored(
 ) -> Explanation | Attribution:
     kind = _KINDS[scalars.pop("kind")]
     mine = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-    return kind.restored(scalars, mine)
+    found = kind.restored(scalars, mine)
+    found.check()
+    return found
