@@ -6,6 +6,7 @@ import io
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +16,13 @@ import numpy as np
 
 from interpix import _core
 from interpix.arrays import FloatArray
+from interpix.drawing import png_bytes, require_matplotlib
 from interpix.errors import InterpixError, bad_value
 from interpix.images import read_image
 from interpix.masks import find_masks
 from interpix.results.base import save_all
 from interpix.results.explanation import Explanation
-from interpix.storage import replace_file
+from interpix.storage import check_output, remove_leftovers, replace_file
 from interpix.terms import Direction
 
 __all__ = ["build_parser", "main"]
@@ -30,8 +32,28 @@ _DEFAULT_STEPS = 12
 _DEFAULT_METHODS = ("rise(count=500)", "moxi_one_shot", "moxi")
 _DEFAULT_METRICS = ("insertion", "deletion", "dir")
 _EXTRAS = ("matplotlib", "tqdm", "torch", "timm", "torchvision", "transformers", "scikit-image", "scipy")
+_PARTLY = 1
+"""Some photos could not be read."""
 _USAGE_ERROR = 2
 _INTERRUPTED = 130
+_FLAGS = {
+    "stop": "--steps",
+    "name": "--model",
+    "regions": "--regions",
+    "target": "--target",
+    "radius": "--radius",
+    "discount": "--discount",
+    "methods": "--methods",
+    "metrics": "--metrics",
+    "masks": "--masks",
+    "seed": "--seed",
+    "folder": "--output",
+    "path": "--output",
+    "image": "photo",
+    "images": "photos",
+    "attribution": "map",
+}
+"""What the command calls the library's arguments."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,18 +64,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     options = build_parser().parse_args(arguments)
     try:
-        options.run(options)
+        status = int(options.run(options) or 0)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever reads has read enough, as `head` has; Python would complain once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (InterpixError, OSError) as error:
-        sys.stderr.write(f"interpix: {' '.join(str(error).split())}\n")
+    except (InterpixError, OSError, MemoryError) as error:
+        sys.stderr.write(f"interpix: {_in_flags(' '.join(str(error).split()))}\n")
         return _USAGE_ERROR
     except KeyboardInterrupt:
         sys.stderr.write("interpix: interrupted\n")
         return _INTERRUPTED
+    else:
+        return status
     return 0
+
+
+def _in_flags(message: str) -> str:
+    """An error's message with what the command calls the argument.
+
+    >>> _in_flags("`stop`: expected at least 1, got 0; or allow it with overwrite=True")
+    '`--steps`: expected at least 1, got 0; or allow it with --overwrite'
+    """
+    named = re.match(r"`(\w+)`", message)
+    if named and named[1] in _FLAGS:
+        message = f"`{_FLAGS[named[1]]}`{message[named.end() :]}"
+    return message.replace("overwrite=True", "--overwrite")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -95,6 +131,7 @@ def _add_explain(commands: Any) -> None:
     )
     _add_propagation(explain)
     explain.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder (default: %(default)s)")
+    _add_overwrite(explain)
     explain.add_argument("--quiet", action="store_true", help="no progress on stderr")
     explain.set_defaults(run=_explain)
 
@@ -105,6 +142,7 @@ def _add_propagate(commands: Any) -> None:
     propagate.add_argument("map", type=Path, help=".npy file: one map (H, W) or a stack of maps (M, H, W)")
     propagate.add_argument("-o", "--output", type=Path, required=True, help=".npy file to write")
     _add_propagation(propagate)
+    _add_overwrite(propagate)
     propagate.set_defaults(run=_propagate)
 
 
@@ -133,6 +171,7 @@ def _add_compare(commands: Any) -> None:
     )
     compare.add_argument("--seed", type=int, default=0, help="of the metrics' random choices (default: %(default)s)")
     compare.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder (default: %(default)s)")
+    _add_overwrite(compare)
     compare.add_argument("--quiet", action="store_true", help="no progress on stderr")
     compare.set_defaults(run=_compare)
 
@@ -146,28 +185,56 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace files of the same names, even if interpix did not write them"
+    )
+
+
 def _add_propagation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--radius", type=int, help="how far a pixel reaches (default: 1/32 of the longer side)")
     parser.add_argument("--discount", type=float, default=0.99, help="in 0 ... 1, how far it spreads (default: 0.99)")
 
 
 def _explain(options: argparse.Namespace) -> None:
+    require_matplotlib()
     import interpix  # heavy parts load when they are used
     from interpix.plots import plot_overview
 
     image = read_image(options.photo).raw
     stem = options.output / Path(options.photo).stem
-    if Path(f"{stem}.png").resolve() == Path(options.photo).resolve():
-        raise bad_value("output", "another folder than the photo's", f"'{options.output}'", "the photo would be lost")
+    files = [Path(f"{stem}.{ending}") for ending in ("json", "safetensors", "png")]
+    _check_outputs(files, [Path(options.photo)], options)
     moxi = interpix.MoXI(interpix.load_model(options.model), regions=options.regions)
     directions: tuple[Direction, ...] = ("insertion", "deletion")
     if options.direction != "both":
         directions = (options.direction,)
     results = [_search(moxi, image, direction, options) for direction in directions]
+    _write_numbers(stem, results)
+    _print_results(results)
     propagated = results[0].propagate(radius=options.radius, discount=options.discount)
     figure = plot_overview(*results, propagated=propagated)
-    options.output.mkdir(parents=True, exist_ok=True)
-    _write_results(stem, results, figure)
+    picture = png_bytes(figure, dpi=100, bbox_inches="tight", pad_inches=0.25)
+    replace_file(f"{stem}.png", picture)
+    print(f"picture: {stem}.png  numbers: {stem}.json  arrays: {stem}.safetensors")
+
+
+def _check_outputs(files: Sequence[Path], inputs: Sequence[Path], options: argparse.Namespace) -> None:
+    """Refuses, before any work, to write what would be lost, or where nothing can be written.
+
+    Raises:
+        ArgumentError: A file is an input, or interpix did not write it, or its folder cannot be written to.
+    """
+    for file in files:
+        if any(file.exists() and file.samefile(one) for one in inputs if one.exists()):
+            raise bad_value("folder", "another folder or name than the photo's", f"'{file}'", "the photo would be lost")
+    folder = files[0].parent
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise bad_value("folder", "a folder that can be written to", f"'{folder}'", "choose another one")
+    remove_leftovers(folder)
+    for file in files:
+        check_output(file, overwrite=options.overwrite, name="folder")
 
 
 def _search(moxi: Any, image: Any, direction: Direction, options: argparse.Namespace) -> Explanation:
@@ -180,27 +247,28 @@ def _search(moxi: Any, image: Any, direction: Direction, options: argparse.Names
     return result
 
 
-def _write_results(stem: Path, results: list[Explanation], figure: Any) -> None:
-    from interpix.plots import group_title  # heavy parts load when they are used
-
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=100, bbox_inches="tight", pad_inches=0.25)
-    replace_file(f"{stem}.png", picture.getvalue())
+def _write_numbers(stem: Path, results: list[Explanation]) -> None:
+    """What was computed, before anything is drawn of it; that it may be replaced is checked."""
     summary = {result.direction: result.summary() for result in results}
     # JSON has no infinity: the gap of a last patch, which had no rival, is left out of the summary.
     replace_file(f"{stem}.json", (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
-    save_all(f"{stem}.safetensors", results)
+    save_all(f"{stem}.safetensors", results, overwrite=True)
+
+
+def _print_results(results: list[Explanation]) -> None:
+    from interpix.plots import group_title  # heavy parts load when they are used
+
     first = results[0]
     asked = "" if first.target == first.prediction else f" of {first.name_of(first.target)}"
     print(f"{first.name_of(first.prediction)} (p{asked} = {first.full.probability:.2f})")
     for result in results:
         print(group_title(result))
-    print(f"picture: {stem}.png  numbers: {stem}.json  arrays: {stem}.safetensors")
 
 
 def _propagate(options: argparse.Namespace) -> None:
     from interpix.propagation import propagate  # heavy parts load when they are used
 
+    _check_outputs([options.output], [Path(options.photo), options.map], options)
     image = read_image(options.photo).raw
     values = propagate(_read_map(options.map), image, radius=options.radius, discount=options.discount)
     buffer = io.BytesIO()
@@ -212,18 +280,24 @@ def _propagate(options: argparse.Namespace) -> None:
 def _read_map(path: Path) -> FloatArray:
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError):
+    except OSError:
+        raise
+    except Exception:  # noqa: BLE001 - of a header that something else wrote, numpy raises what Python's parser does
         raise bad_value("map", "an .npy file of numbers", f"'{path}'", "write it with numpy.save") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
         raise bad_value("map", "an .npy file of numbers", f"'{path}'", "write it with numpy.save")
     return array.astype(np.float32)
 
 
-def _compare(options: argparse.Namespace) -> None:
+def _compare(options: argparse.Namespace) -> int:
     import interpix  # heavy parts load when they are used
     from interpix.comparison.specs import name_images
+    from interpix.report import report_files
 
+    require_matplotlib()
     photos = name_images(options.photos[0] if len(options.photos) == 1 else options.photos)
+    inputs = [Path(one) for one in photos.values() if isinstance(one, str | os.PathLike)]
+    _check_outputs(report_files(options.output, len(photos)), inputs, options)
     masks = None if options.masks is None else find_masks(photos, options.masks)
     comparison = interpix.compare(
         interpix.load_model(options.model),
@@ -235,9 +309,12 @@ def _compare(options: argparse.Namespace) -> None:
         seed=options.seed,
         progress=not options.quiet,
     )
-    page = comparison.report(options.output)
+    page = comparison.report(options.output, overwrite=options.overwrite)
     print(comparison)
     print(f"report: {page}  numbers: {options.output / 'comparison.json'}")
+    for name, reason in comparison.failed.items():
+        sys.stderr.write(f"interpix: {name}: {_in_flags(reason)}\n")
+    return _PARTLY if comparison.failed else 0
 
 
 def _models(_options: argparse.Namespace) -> None:

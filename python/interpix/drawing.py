@@ -1,11 +1,13 @@
 """Pictures from arrays and words. It knows no result: `interpix.plots` reads those, and draws with this."""
 
+import io
 import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from interpix import _core
 from interpix.arrays import BoolArray, FloatArray, IntArray
 from interpix.errors import MissingDependencyError
 
@@ -26,9 +28,12 @@ __all__ = [
     "draw_outline",
     "draw_ring",
     "draw_table",
+    "draw_title",
     "finish_curves",
     "new_axes",
     "new_figure",
+    "png_bytes",
+    "require_matplotlib",
     "shorten",
     "show",
     "show_middle",
@@ -54,7 +59,7 @@ def new_axes(ax: "Axes | None" = None) -> "Axes":
     """
     if ax is not None:
         return ax
-    _require_matplotlib()
+    require_matplotlib()
     import matplotlib.pyplot as plt  # matplotlib only when asked for
 
     created: Axes = plt.subplots(layout="constrained")[1]
@@ -63,13 +68,25 @@ def new_axes(ax: "Axes | None" = None) -> "Axes":
 
 def new_figure(size: tuple[float, float]) -> "Figure":
     """An empty figure of this width and height in inches, of which pyplot knows nothing."""
-    _require_matplotlib()
+    require_matplotlib()
     from matplotlib.figure import Figure  # matplotlib only when asked for
 
     return Figure(figsize=size, layout="constrained")
 
 
-def _require_matplotlib() -> None:
+def png_bytes(figure: "Figure", *, dpi: int, **options: Any) -> bytes:
+    """A figure as a PNG file that says who made it; `options` are those of `Figure.savefig`."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": f"interpix {_core.__version__}"}, **options)
+    return buffer.getvalue()
+
+
+def require_matplotlib() -> None:
+    """Refuses where there are no pictures.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
     try:
         import matplotlib as mpl  # noqa: F401 - optional
     except ImportError as error:
@@ -173,7 +190,9 @@ def finish_curves(ax: "Axes", *, level: float, level_label: str, greatest: float
     ax.grid(alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
     # Below the axes, where no curve can run through it.
-    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
+    legend = ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
+    for text in (*legend.get_texts(), ax.xaxis.label, ax.yaxis.label):
+        text.set_parse_math(False)
 
 
 def draw_table(ax: "Axes", header: "Sequence[str]", rows: "Sequence[tuple[str, Sequence[float]]]") -> None:
@@ -184,6 +203,11 @@ def draw_table(ax: "Axes", header: "Sequence[str]", rows: "Sequence[tuple[str, S
     lines += [f"{label:{width}}" + "".join(f"{write_score(one):>7}" for one in numbers) for label, numbers in rows]
     style: dict[str, Any] = {"family": "monospace", "fontsize": "small", "va": "center", "parse_math": False}
     ax.text(0, 0.5, "\n".join(lines), transform=ax.transAxes, **style)
+
+
+def draw_title(ax: "Axes", text: str) -> None:
+    """A sentence over a picture, on lines of about equal length; names in it may hold dollars."""
+    ax.set_title(wrap(text), parse_math=False)
 
 
 def draw_name(ax: "Axes", name: str) -> None:

@@ -16,13 +16,13 @@ from interpix.drawing import (
     draw_outline,
     draw_ring,
     draw_table,
+    draw_title,
     finish_curves,
     new_axes,
     new_figure,
     shorten,
     show,
     show_middle,
-    wrap,
     write_probability,
 )
 from interpix.errors import bad_type, bad_value
@@ -79,10 +79,10 @@ def plot_photo(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
     probability = result.full.probability
     answer = f"{result.name_of(result.prediction)!r}"
     if result.prediction == result.target:
-        ax.set_title(wrap(f"The model sees this and answers {answer} (p = {write_probability(probability)})"))
+        draw_title(ax, f"The model sees this and answers {answer} (p = {write_probability(probability)})")
     else:
         asked = f"asked about {result.name_of(result.target)!r} (p = {write_probability(probability)})"
-        ax.set_title(wrap(f"The model answers {answer}; {asked}"))
+        draw_title(ax, f"The model answers {answer}; {asked}")
     return ax
 
 
@@ -110,7 +110,7 @@ def plot_group(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
     if result.group:
         draw_outline(ax, inside, _COLORS[result.direction])
         draw_numbers(ax, result.regions, result.group, _COLORS[result.direction])
-    ax.set_title(wrap(group_title(result)))
+    draw_title(ax, group_title(result))
     return ax
 
 
@@ -239,7 +239,7 @@ def plot_heatmap(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
     found = result.attribution()
     ax = plot_map(found, image=found.image, ax=ax)
     nothing = {0: ", no patch is needed", None: ", no group was found"}.get(result.stopped_at, "")
-    ax.set_title(wrap(f"{found.method}: {found.name_of(found.target)!r}{nothing}"))
+    draw_title(ax, f"{found.method}: {found.name_of(found.target)!r}{nothing}")
     return ax
 
 
@@ -269,7 +269,7 @@ def plot_comparison(*results: Explanation, figure: "Figure | None" = None) -> "F
         plot_group(result, ax=row[0])
         plot_heatmap(result, ax=row[1])
         plot_curves(result, ax=row[2])
-        row[2].set_title(f"{result.provenance.get('model')}, {result.provenance.get('absence')}")
+        draw_title(row[2], f"{result.provenance.get('model')}, {result.provenance.get('absence')}")
         for ax in row:
             ax.title.set_fontsize("medium")
     return figure
@@ -358,7 +358,7 @@ def plot_overview(
     if propagated is not None:
         ax = plot_map(propagated, image=results[0].image, ax=figure.add_subplot(grid[1, 4:]))
         ax.set_title(_map_title(results[0]))
-    figure.suptitle(_footer(results), fontsize=10, color="0.35", y=-0.02, va="top")
+    figure.suptitle(_footer(results), fontsize=10, color="0.35", y=-0.02, va="top", parse_math=False)
     return figure
 
 

@@ -1,17 +1,17 @@
 """A comparison as a page: the table, and a picture of each image with all maps."""
 
 import html
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interpix.storage import replace_file
+from interpix.drawing import png_bytes
+from interpix.storage import check_output, remove_leftovers, replace_file
 
 if TYPE_CHECKING:
     from interpix.comparison.result import Comparison
 
-__all__ = ["write_report"]
+__all__ = ["report_files", "write_report"]
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
@@ -24,23 +24,42 @@ small { color: #666; }
 """
 
 
-def write_report(comparison: "Comparison", folder: Path) -> Path:
-    """Writes `index.html`, one picture for each image whose maps were kept, and `comparison.json`; the page's path."""
+def report_files(folder: Path, images: int) -> list[Path]:
+    """The files that a report on so many images may write."""
+    names = ["index.html", "comparison.json", "seconds.json", *(_picture_name(index + 1) for index in range(images))]
+    return [folder / name for name in names]
+
+
+def write_report(comparison: "Comparison", folder: Path, *, overwrite: bool = False) -> Path:
+    """Writes the page, one picture for each image whose maps were kept, and all numbers; the page's path.
+
+    Numbers come first: they are there whatever becomes of the pictures.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = json.dumps(comparison.summarized(), indent=1, allow_nan=False)
-    replace_file(folder / "comparison.json", (numbers + "\n").encode())
+    remove_leftovers(folder)
+    for path in report_files(folder, len(comparison.images)):
+        check_output(path, overwrite=overwrite, name="folder")
+    origin = {"provenance": {"interpix": comparison.provenance.get("interpix")}}
+    for name, numbers in (
+        ("comparison", comparison.summarized()),
+        ("seconds", origin | {"seconds": comparison.timed()}),
+    ):
+        text = json.dumps(numbers, indent=1, allow_nan=False) + "\n"
+        replace_file(folder / f"{name}.json", text.encode(), overwrite=overwrite)
     sections = []
     for index, name in enumerate(comparison.images, start=1):
         if any(entry.attribution is None for entry in comparison.entries if entry.image == name):
             continue
-        picture = io.BytesIO()
-        comparison.plot(name).savefig(picture, format="png", dpi=80)
-        file = f"image-{index}.png"
-        replace_file(folder / file, picture.getvalue())
+        file = _picture_name(index)
+        replace_file(folder / file, png_bytes(comparison.plot(name), dpi=80), overwrite=overwrite)
         sections.append(f'<h2>{html.escape(name)}</h2><img src="{file}" alt="Maps and scores of {html.escape(name)}">')
     page = folder / "index.html"
-    replace_file(page, _page(comparison, sections).encode())
+    replace_file(page, _page(comparison, sections).encode(), overwrite=overwrite)
     return page
+
+
+def _picture_name(index: int) -> str:
+    return f"image-{index}.png"
 
 
 def _page(comparison: "Comparison", sections: list[str]) -> str:
@@ -50,7 +69,8 @@ def _page(comparison: "Comparison", sections: list[str]) -> str:
     missing = len(comparison.images) - len(sections)
     note = f"<p><small>{missing} more images are in the table only.</small></p>" if missing else ""
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="generator" content="interpix">'
+        f"<title>{title}</title><style>{_STYLE}</style>"
         f"<h1>{title}</h1><p>↑ higher is better, ↓ lower is better; bold is the best of a column. "
         f'All numbers: <a href="comparison.json">comparison.json</a>.</p>'
         f'<div class="wide">{comparison.to_html()}</div>{"".join(sections)}{note}'

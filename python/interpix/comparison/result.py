@@ -4,7 +4,7 @@ import html
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,11 +60,13 @@ class Comparison:
         entries: One for each image and method, image by image.
         metrics: By name, in the table's order.
         provenance: Model, versions, options.
+        failed: Photos that could not be read, by name, and why.
     """
 
     entries: tuple[Entry, ...]
     metrics: Mapping[str, AnyMetric]
     provenance: Mapping[str, Any]
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
@@ -191,7 +193,7 @@ class Comparison:
         counts = Counter(entry.method for entry in self.entries)
         if len(set(counts.values())) > 1:
             lines.append("not finished: " + ", ".join(f"{method} over {count}" for method, count in counts.items()))
-        return lines
+        return lines + [f"{name} could not be read: {reason}" for name, reason in self.failed.items()]
 
     def _cells(self, method: str) -> list[str]:
         row = self.table[method]
@@ -226,23 +228,36 @@ class Comparison:
                 {
                     "image": entry.image,
                     "method": entry.method,
-                    "seconds": round(entry.seconds, 4),
                     "scores": {name: _number(one.value) for name, one in entry.scores.items()},
                     "skipped": {name: one.skipped for name, one in entry.scores.items() if one.skipped},
                 }
                 for entry in self.entries
             ],
+            "failed": dict(self.failed),
         }
 
-    def report(self, folder: str | os.PathLike[str]) -> Path:
+    def report(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Writes `index.html` with pictures of all images whose maps were kept, and `comparison.json`.
+
+        How long each map took is in `seconds.json`; all else is the same to the bit when a run is repeated.
+
+        Args:
+            folder: Made if it is not there.
+            overwrite: Replace files of these names that interpix did not write, too.
 
         Returns:
             The path of the page.
         """
         from interpix.report import write_report  # matplotlib only when asked for
 
-        return write_report(self, Path(folder))
+        return write_report(self, Path(folder), overwrite=overwrite)
+
+    def timed(self) -> dict[str, dict[str, float]]:
+        """The seconds that each map took, by image and method."""
+        return {
+            image: {entry.method: round(entry.seconds, 4) for entry in self.entries if entry.image == image}
+            for image in self.images
+        }
 
 
 def _html_cell(text: str) -> str:

@@ -28,7 +28,8 @@ from interpix.comparison.specs import (
     read_targets,
 )
 from interpix.comparison.store import Store, fingerprint
-from interpix.errors import bad_value
+from interpix.comparison.versions import library_versions
+from interpix.errors import ArgumentError, bad_value
 from interpix.images import LoadedImage, read_image
 from interpix.methods.propagated import Propagated
 from interpix.metrics.base import AnyMetric, MethodMetric
@@ -113,8 +114,10 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
         seed: Of the metrics' random choices.
         progress: Show the number of maps on stderr.
 
+    A photo that cannot be read costs its own row: `Comparison.failed` says why.
+
     Raises:
-        ArgumentError: An argument is wrong.
+        ArgumentError: An argument is wrong, or no photo can be read.
         BaseException: Whatever the model or a method raises, and KeyboardInterrupt after Ctrl-C; its attribute
             `comparison` holds what was found until then.
     """
@@ -139,13 +142,20 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     store = Store(None if folder is None else Path(folder))
     runner = _Runner(explainers, scorers, store, propagate)
     entries: list[Entry] = []
+    failed: dict[str, str] = {}
     propagated = sum(not isinstance(one, Propagated) for one in explainers.values()) if propagate else 0
     try:
         with ProgressCounter(
             "compare", "maps", enabled=progress, total=len(named) * (len(explainers) + propagated)
         ) as counter:
             for index, (name, image) in enumerate(named.items()):
-                loaded = read_image(image)
+                try:
+                    loaded = read_image(image)
+                except ArgumentError as error:  # it costs its own row
+                    failed[name] = str(error)
+                    if len(failed) == len(named):
+                        raise
+                    continue
                 sample = Sample.of(
                     classifier,
                     loaded.pixels,
@@ -154,25 +164,26 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
                     batch_size=batch_size,
                     seed=seed,
                 )
-                depends = None if folder is None else _what_maps_depend_on(origin, loaded, sample)
+                depends = None if folder is None else _what_maps_depend_on(store, origin, loaded, sample)
                 for entry in runner.entries(_Photo(name, sample, depends), keep=index < keep_maps):
                     entries.append(entry)
                     counter.add(1)
     except BaseException as error:
-        error.comparison = Comparison(tuple(entries), scorers, provenance)  # type: ignore[attr-defined]
+        error.comparison = Comparison(tuple(entries), scorers, provenance, failed)  # type: ignore[attr-defined]
         raise
-    return Comparison(tuple(entries), scorers, provenance)
+    return Comparison(tuple(entries), scorers, provenance, failed)
 
 
-def _what_maps_depend_on(origin: Mapping[str, Any], loaded: LoadedImage, sample: Sample) -> str | None:
+def _what_maps_depend_on(store: Store, origin: Mapping[str, Any], loaded: LoadedImage, sample: Sample) -> str | None:
     """The image and the model: its name and weights, and its answers to the image and to four with random pixels gone.
 
-    The answers tell apart functions, which have no weights.
+    The answers tell apart functions, which have no weights. As they may differ by rounding from run to run, what counts
+    is whose they are of those that the folder knows.
     """
     gaps = np.random.default_rng(0).random((_PROBES, 1, *sample.size)) < _GAPS
-    answers = np.asarray(sample.classifier.logits(np.where(gaps, np.float32(0), sample.tensor)))
-    image = sample.tensor, loaded.raw, sample.target
-    return fingerprint(*image, origin, answers, sample.probability, _core.__version__)
+    answers = np.asarray(sample.classifier.logits(np.where(gaps, np.float32(0), sample.tensor)), np.float64)
+    known = fingerprint(sample.tensor, loaded.raw, sample.target, origin, library_versions())
+    return fingerprint(known, store.same_answers(known, np.concatenate([sample.logits[None], answers])))
 
 
 @dataclass(frozen=True, eq=False)

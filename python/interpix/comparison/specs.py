@@ -131,6 +131,8 @@ def name_images(images: ImagesInput) -> dict[str, ImageInput]:
             raise bad_value("images", "each image once", f"{len(many)} images, {len(named)} names", "pass a dict")
     if not named:
         raise bad_value("images", "at least one image", "none", "pass images")
+    # A file's name need be no text; in pictures and pages it must be.
+    named = {os.fsencode(name).decode(errors="replace"): image for name, image in named.items()}
     for image in named.values():
         # Hours later, a wrong name would cost more.
         if isinstance(image, str | os.PathLike) and not Path(image).is_file():

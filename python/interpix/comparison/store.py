@@ -2,54 +2,69 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import is_array, to_numpy
-from interpix.errors import bad_value
+from interpix.errors import InterpixError, bad_value
+from interpix.models.protocol.agreement import difference
 from interpix.options import as_json
 from interpix.results.attribution import Attribution
+from interpix.results.base import is_number
 from interpix.results.files import load
 from interpix.results.scores import Curve, ImageScore
-from interpix.storage import read_arrays, write_arrays
+from interpix.storage import FORMAT, read_arrays, remove_leftovers, write_arrays
 
 __all__ = ["Store", "fingerprint"]
 
-_FORMAT = 1
+_Kept = TypeVar("_Kept")
 
 
 class Store:
-    """Maps as files that `interpix.load` reads, and the scores of each in a file of its own."""
+    """Maps as files that `interpix.load` reads, and the scores of each in a file of its own.
+
+    A file that is damaged is made again, with a warning.
+    """
 
     def __init__(self, folder: Path | None) -> None:
         """Keeps nothing if there is no folder."""
         self._folder = folder
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(folder)
+
+    def same_answers(self, key: str | None, answers: npt.NDArray[np.float64]) -> int | None:
+        """Which of the models that gave answers under this key gives these, counted from 0; None: nothing is kept.
+
+        Answers of one model may differ by rounding, as on a GPU; by more they are another's, which is added.
+        """
+        if (path := self._path(key, "-answers")) is None:
+            return None
+        known = self._read(path, _read_answers) or []
+        for index, one in enumerate(known):
+            if one.shape == answers.shape and difference(one, answers) is None:
+                return index
+        arrays = {str(index): one for index, one in enumerate([*known, answers])}
+        write_arrays(path, arrays, {"format": FORMAT, "answers": len(arrays)}, overwrite=True)
+        return len(known)
 
     def load_map(self, key: str | None) -> Attribution | None:
-        """The map of this key; None if it is not there."""
-        path = self._path(key)
-        return None if path is None or not path.exists() else _attribution(load(path), path)
+        """The map of this key; None if it is not there, or damaged."""
+        return self._read(self._path(key), _read_map)
 
     def save_map(self, key: str | None, attribution: Attribution) -> None:
         """Writes a map, whole or not at all."""
         if (path := self._path(key)) is not None:
-            attribution.save(path)
+            attribution.save(path, overwrite=True)
 
     def load_scores(self, key: str | None) -> dict[str, ImageScore] | None:
-        """The scores of this key; None if they are not there."""
-        path = self._path(key, "-scores")
-        if path is None or not path.exists():
-            return None
-        arrays, metadata = read_arrays(path)
-        if metadata.get("scores_format") != _FORMAT:
-            raise bad_value("folder", f"scores of format {_FORMAT}", f"'{path}'", "delete it, or use another folder")
-        return {name: _read_score(name, one, arrays) for name, one in metadata["scores"].items()}
+        """The scores of this key; None if they are not there, or damaged."""
+        return self._read(self._path(key, "-scores"), _read_scores)
 
     def save_scores(self, key: str | None, scores: Mapping[str, ImageScore]) -> None:
         """Writes scores, whole or not at all."""
@@ -57,7 +72,17 @@ class Store:
             return
         arrays: dict[str, npt.NDArray[Any]] = {}
         written = {name: _score_as_json(name, score, arrays) for name, score in scores.items()}
-        write_arrays(path, arrays, {"scores_format": _FORMAT, "scores": written})
+        write_arrays(path, arrays, {"format": FORMAT, "scores": written}, overwrite=True)
+
+    def _read(self, path: Path | None, read: Callable[[Path], _Kept]) -> _Kept | None:
+        if path is None or not path.exists():
+            return None
+        try:
+            return read(path)
+        except (InterpixError, KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = str(error) if isinstance(error, InterpixError) else "it holds something else"
+            warnings.warn(f"'{path}' cannot be used and is made again: {reason}", stacklevel=3)
+            return None
 
     def _path(self, key: str | None, ending: str = "") -> Path | None:
         """The file of a key; None where nothing is kept: without a folder, or for what has no key."""
@@ -78,10 +103,21 @@ def fingerprint(*parts: Any) -> str | None:
     return digest.hexdigest()[:32]
 
 
-def _attribution(found: object, path: Path) -> Attribution:
-    if not isinstance(found, Attribution):
-        raise bad_value("folder", "maps of a comparison", f"'{path}'", "delete it, or use another folder")
+def _read_map(path: Path) -> Attribution:
+    found = load(path)
+    if not isinstance(found, Attribution) or not is_number(found.provenance["seconds"]):
+        raise bad_value("folder", "maps of a comparison", f"'{path}'", "use another folder")
     return found
+
+
+def _read_scores(path: Path) -> dict[str, ImageScore]:
+    arrays, metadata = read_arrays(path)
+    return {name: _read_score(name, one, arrays) for name, one in metadata["scores"].items()}
+
+
+def _read_answers(path: Path) -> list[npt.NDArray[np.float64]]:
+    arrays, metadata = read_arrays(path)
+    return [arrays[str(index)] for index in range(metadata["answers"])]
 
 
 class _UnknownPartError(Exception):

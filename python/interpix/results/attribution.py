@@ -98,7 +98,7 @@ class Attribution(Result):
         from interpix.plots import plot_map  # matplotlib only when asked for
 
         ax = plot_map(self, image=self.image, ax=ax)
-        ax.set_title(f"{self.method}: {self.name_of(self.target)}")
+        ax.set_title(f"{self.method}: {self.name_of(self.target)}", parse_math=False)
         return ax
 
     def __repr__(self) -> str:

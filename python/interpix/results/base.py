@@ -74,6 +74,8 @@ class Result(abc.ABC):
     def restored(cls, scalars: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """The result that `scalars` and `arrays` came from."""
         names = scalars["class_names"]
+        if not isinstance(names, list | None) or not isinstance(scalars["provenance"], dict):
+            raise TypeError("JSON of something else")
         return cls(**{**scalars, **arrays, "class_names": None if names is None else tuple(names)})
 
     def name_of(self, index: int) -> str:

@@ -217,7 +217,8 @@ class Explanation(Result):
 def _is_label_map(regions: npt.NDArray[Any], size: tuple[int, ...]) -> bool:
     if regions.dtype != np.int64 or regions.shape != size or not regions.size:
         return False
-    return np.array_equal(np.unique(regions), np.arange(regions.max() + 1))
+    labels = np.unique(regions)
+    return int(labels[0]) == 0 and int(labels[-1]) == len(labels) - 1
 
 
 def _are_distinct(numbers: Sequence[object], allowed: range) -> bool:

@@ -1,0 +1,517 @@
+"""Files: nothing is changed in silence, nothing foreign is lost, and none costs more than it holds."""
+
+import contextlib
+import itertools
+import json
+import os
+import stat
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import interpix as ix
+from interpix import cli, storage
+from interpix.results import load_all
+from interpix.storage import FORMAT, read_arrays, remove_leftovers, replace_file, write_arrays
+
+DATA = Path(__file__).parents[1] / "data"
+MODEL = ix.CallableClassifier(lambda batch: batch.sum(axis=(2, 3)), name="sums", class_names=["red", "green", "blue"])
+
+
+@pytest.fixture(params=["explanation", "attribution"])
+def result(request):
+    image = np.zeros((3, 2, 3), np.float32)
+    image[0, :, 1] = 1
+    found = ix.MoXI(MODEL, regions="1x3").explain(image, stop="all")
+    return found if request.param == "explanation" else found.attribution()
+
+
+def same(one, other):
+    if type(one) is not type(other) or one.scalars() != other.scalars():
+        return False
+    return all(np.array_equal(array, other.arrays()[name], equal_nan=True) for name, array in one.arrays().items())
+
+
+def test_no_flip_of_a_bit_changes_a_result(result, tmp_path):
+    """R9: one bit of the file after the other: the same result, or one clean error."""
+    path = tmp_path / "result.safetensors"
+    result.save(path)
+    content = path.read_bytes()
+    assert same(ix.load(path), result)
+    refused = 0
+    for position in range(0, len(content), 3):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        try:
+            found = ix.load(path)
+        except ix.ArgumentError:
+            refused += 1
+        else:
+            assert same(found, result), position
+    assert refused > 0.9 * len(content) / 3
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_flips_in_files_without_a_checksum_end_in_results_or_clean_errors(version, tmp_path):
+    """R9: the first formats."""
+    path = tmp_path / "result.safetensors"
+    for kind in ("explanation", "attribution"):
+        content = (DATA / f"{kind}-{version}.safetensors").read_bytes()
+        for position in range(0, len(content), 5):
+            damaged = bytearray(content)
+            damaged[position] ^= 1 << position % 8
+            path.write_bytes(damaged)
+            with contextlib.suppress(ix.ArgumentError):
+                ix.load(path)
+
+
+def test_no_truncation_is_read(result, tmp_path):
+    """R9: a file that was cut off."""
+    path = tmp_path / "result.safetensors"
+    result.save(path)
+    content = path.read_bytes()
+    for length in range(0, len(content), 7):
+        path.write_bytes(content[:length])
+        with pytest.raises(ix.ArgumentError, match="a result of interpix"):
+            ix.load(path)
+
+
+BAD_FIELDS = {
+    "target": ["x", None, -1, True, 3, 1.0],
+    "prediction": [-1, 3],
+    "class_names": [[], [1, 2, 3], "red"],
+    "direction": [5, "sideways", None],
+    "stopped_at": [-1, 9, "2", True],
+    "full": [[1.0, 2.0, 0], [float("nan"), 0.5, 0], [1.0, 0.5, -1], [1.0], None],
+    "empty": [[1.0, -0.5, 0]],
+    "evaluations": [-1, 1.5, None],
+    "seconds": [-1.0, "1", float("inf")],
+    "removed_before": [[7], [0, 0], [-1], ["1"]],
+    "provenance": [[], 3],
+}
+BAD_ARRAYS = {
+    "ranking": [[0, 0, 1], [0, 1, 7], [[0, 1, 2]]],
+    "rewards": [[0.0, 1.0], [0.0, np.nan, 1.0, 2.0]],
+    "probabilities": [[0.0, 0.5, 1.5, 0.2]],
+    "predicted": [[0, 0, 0, -1], [0, 0]],
+    "gaps": [[0.0, np.nan, 1.0], [1.0]],
+    "regions": [[[0, 1], [2, 3]], [[0, 1, 3], [0, 1, 3]], np.zeros((0, 0), np.int64)],
+    "image": [np.zeros((2, 3), np.uint8), np.zeros((2, 3, 3))],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, one) for name, values in BAD_FIELDS.items() for one in values])
+def test_every_field_is_checked(name, value, tmp_path):
+    """R9: a file that something else wrote, with a checksum of its own."""
+    image = np.zeros((3, 2, 3), np.float32)
+    path = tmp_path / "result.safetensors"
+    ix.MoXI(MODEL, regions="1x3").explain(image, stop="all").save(path)
+    arrays, metadata = read_arrays(path)
+    metadata["results"][0][name] = value
+    write_arrays(path, arrays, metadata)
+    with pytest.raises(ix.ArgumentError, match=r"`path`: expected a result of interpix, got .*result\.safetensors"):
+        ix.load(path)
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, one) for name, values in BAD_ARRAYS.items() for one in values])
+def test_every_array_is_checked(name, value, tmp_path):
+    """R9: arrays of another size, type or range."""
+    path = tmp_path / "result.safetensors"
+    ix.MoXI(MODEL, regions="1x3").explain(np.zeros((3, 2, 3), np.float32), stop="all").save(path)
+    arrays, metadata = read_arrays(path)
+    arrays[f"0.{name}"] = np.asarray(value)
+    write_arrays(path, arrays, metadata)
+    with pytest.raises(ix.ArgumentError, match=r"`path`: expected a result of interpix, got .*result\.safetensors"):
+        ix.load(path)
+
+
+def raw_file(path, header, data=b""):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+ABOUT = {"__metadata__": {"interpix": json.dumps({"format": 2, "results": []})}}
+ENTRY = {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ABOUT | {"a": ENTRY, "b": ENTRY},
+        ABOUT | {"a": ENTRY | {"data_offsets": [0, 3]}},
+        ABOUT | {"a": ENTRY | {"data_offsets": [1, 5]}},
+        ABOUT | {"a": ENTRY | {"shape": [-4]}},
+        ABOUT | {"a": ENTRY | {"shape": [2**62, 4, 2**62]}},
+        ABOUT | {"a": ENTRY | {"shape": [4.0]}},
+        ABOUT | {"a": ENTRY | {"shape": [1] * 30 + [4]}},
+        ABOUT | {"a": ENTRY | {"dtype": "F7"}},
+        ABOUT | {"a": ENTRY | {"data_offsets": "ab"}},
+        ABOUT | {"a": None},
+        {"a": ENTRY},
+        b"[" * 100_000,
+        b'{"a": 1, "a": 2}',
+        b"\xff\xfe",
+    ],
+)
+def test_hostile_headers_are_refused(header, tmp_path):
+    """R10: overlaps, gaps, sizes that are none."""
+    path = tmp_path / "result.safetensors"
+    raw_file(path, header, b"1234")
+    with pytest.raises(ix.ArgumentError, match="a result of interpix"):
+        load_all(path)
+
+
+def test_a_file_costs_no_more_than_it_holds(tmp_path):
+    """R10: many entries over the same bytes made gigabytes of megabytes."""
+    path = tmp_path / "result.safetensors"
+    data = bytes(1_000_000)
+    entry = {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}
+    raw_file(path, ABOUT | {f"0.{index}": entry for index in range(1000)}, data)
+    tracemalloc.start()
+    with pytest.raises(ix.ArgumentError):
+        load_all(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no such device")
+def test_devices_are_neither_read_nor_replaced(result):
+    """R7, R10: a file without an end."""
+    with pytest.raises(ix.ArgumentError, match="a result of interpix"):
+        ix.load("/dev/zero")
+    with pytest.raises(ix.ArgumentError, match="`path`: expected a regular file, or a new one, got '/dev/null'"):
+        result.save("/dev/null")
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+def test_links_are_written_through(result, tmp_path):
+    """R7: a symbolic link stays one."""
+    (tmp_path / "there").mkdir()
+    link, target = tmp_path / "link.safetensors", tmp_path / "there" / "result.safetensors"
+    link.symlink_to(target)
+    for _ in range(2):
+        result.save(link)
+        assert link.is_symlink()
+        assert same(ix.load(target), result)
+    assert [path.name for path in target.parent.iterdir()] == ["result.safetensors"]
+
+
+def test_only_what_interpix_wrote_is_replaced(result, tmp_path):
+    """R7: a file of the user's own stays, unless it is said."""
+    path = tmp_path / "thesis.safetensors"
+    path.write_bytes(b"years of work")
+    with pytest.raises(ix.ArgumentError, match=r"one that interpix wrote, got '.*thesis.*overwrite=True"):
+        result.save(path)
+    assert path.read_bytes() == b"years of work"
+    result.save(path, overwrite=True)
+    result.save(path)
+    for version, kind in itertools.product((1, 2), ("explanation", "attribution")):
+        path.write_bytes((DATA / f"{kind}-{version}.safetensors").read_bytes())
+        result.save(path)
+    path.write_bytes(b"")
+    result.save(path)
+
+
+def test_a_file_has_the_rights_of_any_other(result, tmp_path, monkeypatch):
+    """F44: the umask of the process is never touched, and an old file's rights are kept."""
+    monkeypatch.setattr(os, "umask", None)
+    (tmp_path / "plain").write_bytes(b"")
+    result.save(tmp_path / "new")
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    (tmp_path / "new").chmod(0o640)
+    result.save(tmp_path / "new")
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(result, tmp_path, monkeypatch):
+    """F44: synced, then renamed."""
+    done = []
+    sync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda file: done.append("sync") or sync(file))
+    monkeypatch.setattr(Path, "replace", lambda self, to: done.append("rename") or replace(self, to))
+    result.save(tmp_path / "result")
+    assert done == ["sync", "rename", "sync"]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    """R5: only ours, and only of processes that are gone."""
+    code = (
+        "import os, sys; from pathlib import Path; from interpix import storage\n"
+        "Path.replace = lambda *_: os._exit(9)\n"
+        "storage.replace_file(sys.argv[1], b'half')"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "map.safetensors")], check=False)
+    assert killed.returncode == 9
+    (left,) = tmp_path.iterdir()
+    mine = tmp_path / left.name.replace(left.name.split(".")[-4], str(os.getpid()))
+    for path in (tmp_path / ".hidden.part", mine):
+        path.write_bytes(b"")
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".hidden.part", mine.name}
+
+
+def test_a_name_as_long_as_names_can_be(tmp_path):
+    path = tmp_path / ("n" * 255)
+    replace_file(path, b"content")
+    assert path.read_bytes() == b"content"
+
+
+# The store of a comparison
+
+
+def photo(seed):
+    return np.random.default_rng(seed).integers(0, 256, (24, 30, 3), np.uint8)
+
+
+def scaled(raw):
+    return raw.transpose(2, 0, 1) / 255
+
+
+def compared(folder, images=None, *, model=lambda batch: batch.mean((2, 3)), **options):
+    model = ix.CallableClassifier(model, name="means", preprocess=scaled)
+    images = {"one": photo(1)} if images is None else images
+    method, metric = "moxi(regions='2x3')", "insertion(steps=3)"
+    return ix.compare(model, images, method, metric, folder=folder, propagate=False, **options)
+
+
+@pytest.mark.parametrize("ending", ["", "-scores", "-answers"])
+def test_a_damaged_file_of_a_store_is_made_again(tmp_path, ending):
+    """R15: with a warning, and to the same values."""
+    first = compared(tmp_path)
+    (path,) = [one for one in tmp_path.iterdir() if one.stem[32:] == ending]
+    content = path.read_bytes()
+    for damaged in (content[:-5], bytes([content[0] ^ 1]) + content[1:], b"", content.replace(b"sums", b"SUMS") + b"x"):
+        path.write_bytes(damaged)
+        with pytest.warns(UserWarning, match=r"cannot be used and is made again: `path`: expected a result"):
+            again = compared(tmp_path)
+        assert again.table == first.table
+        assert str(compared(tmp_path)) == str(first)
+
+
+def test_no_flip_changes_a_score_in_silence(tmp_path):
+    """R15: a checksum over each file of the store."""
+    first = compared(tmp_path)
+    (path,) = tmp_path.glob("*-scores*")
+    content = path.read_bytes()
+    for position in range(8, len(content), len(content) // 60):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        try:
+            again = compared(tmp_path)
+        except UserWarning:  # which pytest raises
+            continue
+        assert again.table == first.table
+
+
+def test_a_bad_photo_costs_its_own_row(tmp_path):
+    """R15: the report of the others is there, and says so."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for index in range(3):
+        Image.fromarray(photo(index)).save(photos / f"{index}.png")
+    content = (photos / "1.png").read_bytes()
+    (photos / "1.png").write_bytes(content[: len(content) // 2])
+    found = compared(None, photos)
+    assert found.images == ("0.png", "2.png")
+    assert list(found.failed) == ["1.png"]
+    assert "cannot be read" in found.failed["1.png"]
+    assert any(line.startswith("1.png could not be read") for line in found.left_out())
+    page = found.report(tmp_path / "out")
+    assert "1.png could not be read" in page.read_text()
+    assert "cannot be read" in json.loads((tmp_path / "out" / "comparison.json").read_text())["failed"]["1.png"]
+    for index in (0, 2):
+        (photos / f"{index}.png").write_bytes(b"no photo")
+    with pytest.raises(ix.ArgumentError, match="`image`"):
+        compared(None, photos)
+
+
+def test_an_upgraded_library_makes_other_maps(tmp_path, monkeypatch):
+    """F45: keys hold the versions of all that makes maps."""
+    compared(tmp_path)
+    before = len(list(tmp_path.iterdir()))
+    compared(tmp_path)
+    assert len(list(tmp_path.iterdir())) == before
+    monkeypatch.setattr(ix.comparison.run, "library_versions", lambda: {"scikit-image": "99"})
+    compared(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2 * before
+
+
+def test_answers_that_differ_by_rounding_are_of_one_model(tmp_path):
+    """R5: a device whose last bits change from run to run finds its maps again; another model does not."""
+    shift = iter([0.0, 1e-6, -2e-6, 0.3])
+
+    def run():
+        more = next(shift)
+        compared(tmp_path, model=lambda batch: batch.mean((2, 3)) * (1 + more))
+        return len(list(tmp_path.iterdir()))
+
+    counts = [run() for _ in range(4)]
+    assert counts == [3, 3, 3, 5]
+
+
+def test_a_repeated_run_is_the_same_to_the_bit(tmp_path):
+    """R5: all but the seconds, with the store and without."""
+    pages = []
+    for folder in ("a", "a", "b"):
+        compared(tmp_path / folder / "maps").report(tmp_path / folder)
+        pages.append({path.name: path.read_bytes() for path in (tmp_path / folder).glob("*.*")})
+    for page in pages:
+        page.pop("seconds.json")
+    assert pages[0] == pages[1] == pages[2]
+
+
+# The command
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch, capsys):
+    """Runs the command in a folder with a photo, on a model of sums."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(photo(0)).save("c.jpg")
+    model = ix.CallableClassifier(lambda batch: batch.sum(axis=(2, 3)), name="sums", preprocess=scaled)
+    monkeypatch.setattr(ix, "load_model", lambda _name: model)
+
+    def run(*arguments):
+        status = cli.main([*arguments])
+        return status, capsys.readouterr()
+
+    return run
+
+
+def test_explain_replaces_no_file_of_the_users(shell):
+    """R7: before any work is done."""
+    Path("c.png").write_bytes(b"mine")
+    status, out = shell("explain", "c.jpg", "-o", ".", "--quiet")
+    assert status == 2
+    assert "--overwrite" in out.err
+    assert Path("c.png").read_bytes() == b"mine"
+    assert not Path("c.json").exists()
+    assert shell("explain", "c.jpg", "-o", ".", "--quiet", "--overwrite")[0] == 0
+    assert shell("explain", "c.jpg", "-o", ".", "--quiet")[0] == 0, "its own files"
+    for path in (Path("c.json"), Path("c.png"), Path("c.safetensors")):
+        content = path.read_bytes()
+        path.write_bytes(b'{"mine": {"provenance": {}}}')
+        assert shell("explain", "c.jpg", "-o", ".", "--quiet")[0] == 2
+        path.write_bytes(content)
+
+
+def test_propagate_destroys_neither_photo_nor_map(shell):
+    """R7: an output that is also an input."""
+    np.save("m.npy", np.ones((24, 30), np.float32))
+    for name in ("c.jpg", "m.npy"):
+        before = Path(name).read_bytes()
+        status, out = shell("propagate", "c.jpg", "m.npy", "-o", name, "--overwrite")
+        assert (status, "would be lost" in out.err) == (2, True)
+        assert Path(name).read_bytes() == before
+    assert shell("propagate", "c.jpg", "m.npy", "-o", "p.npy")[0] == 0
+    assert shell("propagate", "c.jpg", "m.npy", "-o", "p.npy")[0] == 2
+    assert shell("propagate", "c.jpg", "m.npy", "-o", "p.npy", "--overwrite")[0] == 0
+
+
+def test_compare_says_which_photo_it_could_not_read(shell):
+    """R15: and exits with 1."""
+    Path("d.jpg").write_bytes(Path("c.jpg").read_bytes()[:300])
+    options = ["--methods", "moxi(regions='2x3')", "--metrics", "insertion(steps=3)", "-o", "out", "--quiet"]
+    status, out = shell("compare", "c.jpg", "d.jpg", *options)
+    assert status == 1
+    assert "d.jpg: `photo`:" in out.err
+    assert Path("out/index.html").exists()
+    Path("out/index.html").write_text("my own page")
+    assert shell("compare", "c.jpg", *options)[0] == 2
+    assert Path("out/index.html").read_text() == "my own page"
+
+
+def test_what_is_needed_is_there_before_the_work(shell, monkeypatch):
+    """N5: both searches ran, and nothing was written."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(ix, "load_model", lambda _name: pytest.fail("the model was loaded"))
+    for command in (["explain", "c.jpg"], ["compare", "c.jpg"]):
+        status, out = shell(*command)
+        assert (status, "interpix[plot]" in out.err) == (2, True)
+
+
+def test_numbers_are_written_whatever_becomes_of_the_picture(shell, monkeypatch):
+    """N5: what was computed is kept."""
+
+    def fail(*_args, **_options):
+        raise ix.ModelError("no picture today")
+
+    monkeypatch.setattr("interpix.plots.plot_overview", fail)
+    assert shell("explain", "c.jpg", "-o", "out", "--quiet")[0] == 2
+    assert len(load_all("out/c.safetensors")) == 2
+    assert json.loads(Path("out/c.json").read_text())["insertion"]["group"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+def test_a_name_that_is_no_text(shell):
+    """R18: all was computed, then the picture failed."""
+    name = os.fsdecode(b"caf\xe9.png")
+    Image.fromarray(photo(3)).save(name)
+    assert shell("explain", name, "-o", "out", "--quiet")[0] == 0
+    options = ["--methods", "moxi(regions='2x3')", "--metrics", "insertion(steps=3)", "-o", "out", "--quiet"]
+    assert shell("compare", name, "c.jpg", *options)[0] == 0
+    assert "caf" in Path("out/index.html").read_text()
+
+
+def test_dollars_in_names_are_dollars(image):
+    """R30: matplotlib would read them as formulas."""
+    from matplotlib.figure import Figure
+
+    from interpix import plots
+
+    names = ["$x^{", "a $5 bill_", "\\frac$"]
+    model = ix.CallableClassifier(lambda batch: batch.sum(axis=(2, 3)), class_names=names, name="$m$_{")
+    results = [ix.MoXI(model, regions="2x3").explain(image, direction=one) for one in ("insertion", "deletion")]
+    figures = [Figure() for _ in range(4)]
+    plots.plot_overview(*results, propagated=results[0].propagate(), figure=figures[0])
+    plots.plot_comparison(*results, figure=figures[1])
+    results[0].attribution().plot(ax=figures[2].subplots())
+    results[0].plot("heatmap", ax=figures[3].subplots())
+    for figure in figures:
+        figure.canvas.draw()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        (["--steps", "0"], "--steps"),
+        (["--steps", "9" * 30], "--steps"),
+        (["--regions", "0x3"], "--regions"),
+        (["--target", "9" * 30], "--target"),
+        (["--radius", "0"], "--radius"),
+        (["--radius", "9" * 30], "--radius"),
+        (["--discount", "2"], "--discount"),
+    ],
+)
+def test_errors_name_flags(shell, arguments, flag):
+    """N24, R23: what was typed, and no argument of the library's."""
+    status, out = shell("explain", "c.jpg", "-o", "out", "--quiet", *arguments)
+    assert status == 2
+    assert out.err.startswith(f"interpix: `{flag}`: expected"), out.err
+
+
+def test_maps_with_hostile_headers_are_refused(shell):
+    """R23: numpy reads headers with Python's parser, and allocates what they say."""
+    np.save("m.npy", np.ones((24, 30)))
+    head = Path("m.npy").read_bytes()
+    for shape in (b"(10**9,10**9)", b"(((((((((((1", b"(2**62, 9999)", b"(-1, 30)    "):
+        Path("m.npy").write_bytes(head.replace(b"(24, 30)", shape))
+        status, out = shell("propagate", "c.jpg", "m.npy", "-o", "p.npy")
+        assert (status, out.err.startswith("interpix: `map`: expected an .npy file of numbers")) == (2, True), out.err
+    Path("m.npy").write_bytes(head.replace(b"(24, 30)", b"(99999999, 9999999)"))
+    assert shell("propagate", "c.jpg", "m.npy", "-o", "p.npy")[0] == 2
+
+
+def test_format_is_that_of_the_files_in_the_repository():
+    assert {path.name for path in DATA.glob("*.safetensors")} == {
+        f"{kind}-{version}.safetensors" for kind in ("explanation", "attribution") for version in range(1, FORMAT + 1)
+    }
+    assert storage.FORMAT == FORMAT
