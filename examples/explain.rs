@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let target = game.score(&*model, (&[0], &[0]), everything.view(), &|| false)?[0].predicted;
     let options = SearchOptions {
         direction: Direction::Insertion,
-        stop: Stop::Flip { min_confidence: 0.0 },
+        stop: Stop::Flip { min_confidence: 0.0, min_players: 0 },
         ..SearchOptions::default()
     };
     let mut search = Search::new(vec![Task::new(GRID * GRID, target)], options)?;

@@ -49,6 +49,7 @@ class Search:
         stop: ``"flip"`` ends an image when its target becomes (insertion) or ceases to be (deletion) the predicted
             class, ``"all"`` after all players, an integer after so many steps.
         min_confidence: With ``stop="flip"`` and insertion, the least probability of the target, in [0, 1].
+        min_players: With ``stop="flip"``, find at least so many players, whenever the flip was.
         batch_size: Most coalitions in a batch.
         in_flight: Most images searched at the same time.
         full: For each image the (reward, probability, predicted class) of all players together, where it is known.
@@ -66,6 +67,7 @@ class Search:
         direction: Literal["insertion", "deletion"],
         stop: Literal["all", "flip"] | int,
         min_confidence: float = 0.0,
+        min_players: int = 0,
         batch_size: int = 64,
         in_flight: int = 64,
         full: Sequence[tuple[float, float, int] | None] | None = None,

@@ -16,6 +16,7 @@ import numpy as np
 
 from interpix import _core
 from interpix.arrays import FloatArray
+from interpix.checks import check_positive
 from interpix.drawing import png_bytes, require_matplotlib
 from interpix.errors import InterpixError, bad_value
 from interpix.images import read_image
@@ -37,6 +38,7 @@ _PARTLY = 1
 _USAGE_ERROR = 2
 _INTERRUPTED = 130
 _FLAGS = {
+    "min_patches": "--steps",
     "stop": "--steps",
     "name": "--model",
     "regions": "--regions",
@@ -201,6 +203,7 @@ def _explain(options: argparse.Namespace) -> None:
     import interpix  # heavy parts load when they are used
     from interpix.plots import plot_overview
 
+    check_positive("min_patches", options.steps)
     image = read_image(options.photo).raw
     stem = options.output / Path(options.photo).stem
     files = [Path(f"{stem}.{ending}") for ending in ("json", "safetensors", "png")]
@@ -238,12 +241,10 @@ def _check_outputs(files: Sequence[Path], inputs: Sequence[Path], options: argpa
 
 
 def _search(moxi: Any, image: Any, direction: Direction, options: argparse.Namespace) -> Explanation:
-    """The first `--steps` patches, or, where the answer has not flipped by then, those up to the flip."""
+    """The first `--steps` patches, and where the answer has not flipped by then, those up to the flip."""
     target = int(options.target) if (options.target or "").isdecimal() else options.target
     progress = not options.quiet
-    result: Explanation = moxi.explain(image, target, direction=direction, stop=options.steps, progress=progress)
-    if result.stopped_at is None and len(result.ranking) < result.players:
-        result = moxi.explain(image, target, direction=direction, stop="flip", progress=progress)
+    result: Explanation = moxi.explain(image, target, direction=direction, min_patches=options.steps, progress=progress)
     return result
 
 

@@ -19,7 +19,7 @@ pub(super) struct Search {
 #[pymethods]
 impl Search {
     #[new]
-    #[pyo3(signature = (players, targets, *, direction, stop, min_confidence = 0.0, batch_size = 64, in_flight = 64,
+    #[pyo3(signature = (players, targets, *, direction, stop, min_confidence = 0.0, min_players = 0, batch_size = 64, in_flight = 64,
                         full = None, empty = None))]
     // The constructor is the keyword form of `Task` and `SearchOptions`.
     #[allow(clippy::too_many_arguments)]
@@ -29,6 +29,7 @@ impl Search {
         direction: &str,
         stop: &Bound<'_, PyAny>,
         min_confidence: f64,
+        min_players: usize,
         batch_size: usize,
         in_flight: usize,
         full: Option<Vec<Option<Triple>>>,
@@ -39,7 +40,7 @@ impl Search {
         let tasks = players.into_iter().zip(targets).zip(full.into_iter().zip(empty));
         let tasks =
             tasks.map(|((players, target), (full, empty))| Task { players, target, full, empty }).collect();
-        let (direction, stop) = (parse_direction(direction)?, parse_stop(stop, min_confidence)?);
+        let (direction, stop) = (parse_direction(direction)?, parse_stop(stop, min_confidence, min_players)?);
         let options = SearchOptions { direction, stop, batch_size, in_flight };
         Ok(Self { inner: search::Search::new(tasks, options)? })
     }
@@ -211,10 +212,10 @@ pub(super) fn parse_direction(word: &str) -> Result<Direction> {
     }
 }
 
-fn parse_stop(stop: &Bound<'_, PyAny>, min_confidence: f64) -> Result<Stop> {
+fn parse_stop(stop: &Bound<'_, PyAny>, min_confidence: f64, min_players: usize) -> Result<Stop> {
     let word = stop.extract::<String>();
     let stop = match (word.as_deref(), stop.extract::<usize>()) {
-        (Ok("flip"), _) => return Ok(Stop::Flip { min_confidence }),
+        (Ok("flip"), _) => return Ok(Stop::Flip { min_confidence, min_players }),
         (Ok("all"), _) => Stop::All,
         (_, Ok(steps)) => Stop::Steps(steps),
         _ => {
@@ -222,11 +223,14 @@ fn parse_stop(stop: &Bound<'_, PyAny>, min_confidence: f64) -> Result<Stop> {
             return Err(Error::argument("stop", expected, format!("{stop:?}"), cure));
         }
     };
-    if min_confidence == 0.0 {
-        return Ok(stop);
+    let (expected, cure) = (r#"0 unless `stop` is "flip""#, r#"pass stop="flip", or leave it out"#);
+    if min_players != 0 {
+        return Err(Error::argument("min_players", expected, min_players, cure));
     }
-    let expected = r#"0 unless `stop` is "flip""#;
-    Err(Error::argument("min_confidence", expected, min_confidence, r#"pass stop="flip", or leave it out"#))
+    if min_confidence != 0.0 {
+        return Err(Error::argument("min_confidence", expected, min_confidence, cure));
+    }
+    Ok(stop)
 }
 
 fn ends(name: &'static str, ends: Option<Vec<Option<Triple>>>, images: usize) -> Result<Vec<Option<Score>>> {

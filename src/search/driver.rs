@@ -23,7 +23,7 @@ pub struct SearchOptions {
 /// Insertion until the target is predicted, 64 coalitions a batch, 64 images in flight.
 impl Default for SearchOptions {
     fn default() -> Self {
-        let stop = Stop::Flip { min_confidence: 0.0 };
+        let stop = Stop::Flip { min_confidence: 0.0, min_players: 0 };
         Self { direction: Direction::Insertion, stop, batch_size: 64, in_flight: 64 }
     }
 }
@@ -36,12 +36,14 @@ impl SearchOptions {
             }
         }
         match self.stop {
-            Stop::Flip { min_confidence } if !(0.0..=1.0).contains(&min_confidence) => Err(Error::argument(
-                "min_confidence",
-                "a probability from 0 to 1",
-                min_confidence,
-                "leave it out to stop as soon as the target is predicted",
-            )),
+            Stop::Flip { min_confidence, .. } if !(0.0..=1.0).contains(&min_confidence) => {
+                Err(Error::argument(
+                    "min_confidence",
+                    "a probability from 0 to 1",
+                    min_confidence,
+                    "leave it out to stop as soon as the target is predicted",
+                ))
+            }
             _ => Ok(()),
         }
     }

@@ -22,6 +22,8 @@ pub enum Stop {
     Flip {
         /// Insertion only: the least probability of the target, in `[0, 1]`; 0 asks for nothing (Appendix E).
         min_confidence: f64,
+        /// Find at least so many players, whenever the flip was.
+        min_players: usize,
     },
     /// After this many steps.
     Steps(usize),
@@ -276,7 +278,7 @@ impl Greedy {
     fn is_finished(&self) -> bool {
         let stopped = match self.stop {
             Stop::All => false,
-            Stop::Flip { .. } => self.stopped_at.is_some(),
+            Stop::Flip { min_players, .. } => self.stopped_at.is_some() && self.ranking.len() >= min_players,
             Stop::Steps(steps) => self.ranking.len() >= steps,
         };
         stopped || self.ranking.len() == self.current.players()
@@ -325,7 +327,7 @@ impl Greedy {
 
     fn has_flipped(&self, score: Score) -> bool {
         let min_confidence = match self.stop {
-            Stop::Flip { min_confidence } => min_confidence,
+            Stop::Flip { min_confidence, .. } => min_confidence,
             Stop::All | Stop::Steps(_) => 0.0,
         };
         match self.direction {

@@ -46,7 +46,10 @@ fn direction() -> impl Strategy<Value = Direction> {
 fn stop() -> impl Strategy<Value = Stop> {
     prop_oneof![
         Just(Stop::All),
-        (0..=4_u8).prop_map(|quarter| Stop::Flip { min_confidence: f64::from(quarter) / 4.0 }),
+        (0..=4_u8, 0..4_usize).prop_map(|(quarter, min_players)| Stop::Flip {
+            min_confidence: f64::from(quarter) / 4.0,
+            min_players
+        }),
         (0..=9_usize).prop_map(Stop::Steps),
     ]
 }
@@ -63,7 +66,7 @@ fn brute_force(image: usize, game: &Table, direction: Direction, stop: Stop) -> 
     };
     let holds = |score: &Score| match (direction, stop) {
         (Direction::Deletion, _) => score.predicted != TARGET,
-        (_, Stop::Flip { min_confidence }) => {
+        (_, Stop::Flip { min_confidence, .. }) => {
             score.predicted == TARGET && score.probability >= min_confidence
         }
         _ => score.predicted == TARGET,
@@ -72,7 +75,7 @@ fn brute_force(image: usize, game: &Table, direction: Direction, stop: Stop) -> 
     while ranking.len() < n {
         let finished = match stop {
             Stop::All => false,
-            Stop::Flip { .. } => scores.iter().any(holds),
+            Stop::Flip { min_players, .. } => scores.len() > min_players && scores.iter().any(holds),
             Stop::Steps(steps) => ranking.len() == steps,
         };
         if finished {
@@ -225,7 +228,7 @@ fn equal_images_stay_in_lockstep_across_batch_boundaries() {
 fn a_target_that_is_predicted_from_the_start_ends_at_step_zero() {
     let mut game = counting();
     game.scores[0].predicted = TARGET;
-    let flip = Stop::Flip { min_confidence: 0.0 };
+    let flip = Stop::Flip { min_confidence: 0.0, min_players: 0 };
     let outcome =
         &run(std::slice::from_ref(&game), tasks(&[game.clone()]), options(Direction::Insertion, flip)).0[0];
     assert_eq!((outcome.stopped_at, outcome.ranking.len(), outcome.evaluations), (Some(0), 0, 2));
@@ -304,7 +307,7 @@ fn bad_options_and_tasks_are_refused() {
         new(one(), SearchOptions { in_flight: 0, ..default }).starts_with("`in_flight`: expected at least 1")
     );
     for min_confidence in [-0.1, 1.1, f64::NAN] {
-        let stop = Stop::Flip { min_confidence };
+        let stop = Stop::Flip { min_confidence, min_players: 0 };
         assert!(
             new(one(), SearchOptions { stop, ..default })
                 .starts_with("`min_confidence`: expected a probability")

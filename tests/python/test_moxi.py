@@ -430,3 +430,49 @@ def test_a_few_absent_patches_without_a_finite_answer_are_named(image):
         MoXI(model, regions=REGIONS).explain(
             image + np.eye(3, dtype=np.float32)[2][:, None, None], direction="deletion", stop="all"
         )
+
+
+@pytest.mark.parametrize("direction", ["insertion", "deletion"])
+def test_patches_beyond_the_flip_are_ranked_on_the_way(image, direction):
+    """N7: the search goes on from where it stood, and asks nothing twice."""
+    asked = []
+
+    def model(batch):
+        asked.append(len(batch))
+        return sum_of_pixels(batch)
+
+    moxi = MoXI(model, regions=REGIONS)
+    whole, flip = (moxi.explain(image, direction=direction, stop=stop) for stop in ("all", "flip"))
+    for least in range(7):
+        asked.clear()
+        found = moxi.explain(image, direction=direction, min_patches=least)
+        assert sum(asked) == found.evaluations + 2
+        assert (found.stopped_at, found.group) == (flip.stopped_at, flip.group)
+        assert found.ranking.tolist() == whole.ranking[: max(least, flip.stopped_at)].tolist()
+    with pytest.raises(ArgumentError, match='`min_players`: expected 0 unless `stop` is "flip"'):
+        moxi.explain(image, stop="all", min_patches=3)
+
+
+def test_the_command_asks_nothing_twice(tmp_path, monkeypatch):
+    """N7: where the answer has not flipped within `--steps`, the search goes on."""
+    import json
+
+    from PIL import Image
+
+    import interpix as ix
+    from interpix import cli
+
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 36, 3), np.uint8)).save(tmp_path / "photo.png")
+    asked = []
+
+    def model(batch):
+        asked.append(len(batch))
+        return batch.mean(axis=(2, 3)) + np.array([0, -0.1, 0])
+
+    own = CallableClassifier(model, name="means", preprocess=lambda raw: raw.transpose(2, 0, 1) / np.float32(255))
+    monkeypatch.setattr(ix, "load_model", lambda _name: own)
+    assert (
+        cli.main(["explain", str(tmp_path / "photo.png"), "--steps", "1", "--quiet", "-o", str(tmp_path / "out")]) == 0
+    )
+    found = json.loads((tmp_path / "out" / "photo.json").read_text())
+    assert sum(asked) == sum(one["evaluations"] for one in found.values()) + 2 * 2

@@ -125,6 +125,7 @@ class MoXI:
         direction: Direction = ...,
         stop: Stop = ...,
         min_confidence: float = ...,
+        min_patches: int = ...,
         progress: bool = ...,
     ) -> Explanation: ...
 
@@ -137,6 +138,7 @@ class MoXI:
         direction: Direction = ...,
         stop: Stop = ...,
         min_confidence: float = ...,
+        min_patches: int = ...,
         progress: bool = ...,
     ) -> list[Explanation]: ...
 
@@ -148,6 +150,7 @@ class MoXI:
         direction: Direction = "insertion",
         stop: Stop = "flip",
         min_confidence: float = 0.0,
+        min_patches: int = 0,
         progress: bool = False,
     ) -> Explanation | list[Explanation]:
         """Searches, patch by patch.
@@ -160,6 +163,7 @@ class MoXI:
             stop: `"flip"`: once the answer is (insertion) or no longer is (deletion) the target; `"all"`:
                 rank all patches; an integer: so many patches.
             min_confidence: With `"flip"` and insertion: the target must reach this probability too.
+            min_patches: With `"flip"`: rank at least so many patches, for heat maps; the group stays that of the flip.
             progress: Show the number of evaluations on stderr.
 
         Returns:
@@ -170,9 +174,11 @@ class MoXI:
             KeyboardInterrupt: After Ctrl-C; its attribute `explanations` holds what was found until then.
             ModelError: The model failed; its attribute `explanations` holds what was found until then.
         """
-        stop, min_confidence = python_number(stop), python_number(min_confidence)
+        stop, min_confidence, min_patches = map(python_number, (stop, min_confidence, min_patches))
         _check_search(direction, stop, min_confidence)
-        options = {"method": "MoXI", "stop": stop, "min_confidence": min_confidence}
+        if min_patches != 0:
+            check_positive("min_patches", min_patches)
+        options = {"method": "MoXI", "stop": stop, "min_confidence": min_confidence, "min_patches": min_patches}
         call, many = self._begin(image, target, direction, options)
         games = call.games
         search = _core.Search(
@@ -181,6 +187,7 @@ class MoXI:
             direction=direction,
             stop=stop,
             min_confidence=min_confidence,
+            min_players=min(min_patches, max(games.players)),
             batch_size=call.batch_size,
             in_flight=_IN_FLIGHT,
             full=list(games.full),
