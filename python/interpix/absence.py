@@ -13,7 +13,7 @@ from interpix.arrays import AnyArray, describe, is_array, to_numpy
 from interpix.blur import convolve, gaussian_taps
 from interpix.errors import ArgumentError, bad_type, bad_value
 from interpix.normalization import Normalization, Preprocessor, preprocess_color
-from interpix.options import python_number
+from interpix.options import plain_options, python_number
 
 __all__ = ["Absence", "AbsenceInput", "DropTokens", "Fill", "FillInput", "MaskAttention", "read_absence", "read_fill"]
 
@@ -110,6 +110,7 @@ class MaskAttention:
 
     def __post_init__(self) -> None:
         """Refuses a `from_layer` that is not an integer of at least 0."""
+        plain_options(self)
         if isinstance(self.from_layer, bool) or not isinstance(self.from_layer, int):
             raise bad_type("from_layer", "the index of a block", self.from_layer, "0 masks in all of them")
         if self.from_layer < 0:

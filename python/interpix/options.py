@@ -11,16 +11,26 @@ from interpix.arrays import describe, is_array, to_numpy
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["as_json", "fields_as_json", "python_number"]
+__all__ = ["as_json", "fields_as_json", "plain_options", "python_number"]
 
 
 def python_number(value: Any) -> Any:
-    """A number of numpy's as Python's own, anything else as it is.
+    """A number of numpy's or torch's as Python's own, anything else as it is.
 
-    >>> python_number(np.int64(3)), python_number("all")
-    (3, 'all')
+    >>> python_number(np.int64(3)), python_number(np.array(0.5)), python_number("all")
+    (3, 0.5, 'all')
     """
-    return value.item() if isinstance(value, np.generic) else value
+    single = isinstance(value, np.generic) or (is_array(value) and value.ndim == 0)
+    return to_numpy(np.asarray(value) if isinstance(value, np.generic) else value).item() if single else value
+
+
+def plain_options(options: "DataclassInstance") -> None:
+    """Replaces the numbers of numpy's and torch's in a frozen dataclass by Python's own, also in tuples."""
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        plain = tuple(map(python_number, value)) if type(value) is tuple else python_number(value)
+        if plain is not value:
+            object.__setattr__(options, field.name, plain)
 
 
 def as_json(value: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from interpix import _core
+from interpix.checks import check_integer, check_positive, check_seed
 from interpix.comparison.result import Comparison, Entry
 from interpix.comparison.specs import (
     ImagesInput,
@@ -37,6 +38,7 @@ from interpix.metrics.sample import Sample
 from interpix.metrics.shared_scores import score_map
 from interpix.models import as_classifier
 from interpix.models.protocol.classifier import ModelInput
+from interpix.options import python_number
 from interpix.progress import ProgressCounter
 from interpix.question import Explainer, explain_with
 from interpix.results.attribution import Attribution
@@ -121,6 +123,10 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
         BaseException: Whatever the model or a method raises, and KeyboardInterrupt after Ctrl-C; its attribute
             `comparison` holds what was found until then.
     """
+    batch_size, seed, keep_maps = map(python_number, (batch_size, seed, keep_maps))
+    check_positive("batch_size", batch_size)
+    check_seed("seed", seed)
+    check_integer("keep_maps", keep_maps, 0, None, "a number of images", "20 is the default, 0 keeps none")
     classifier = as_classifier(model)
     explainers, scorers, named = read_methods(methods), read_metrics(metrics), name_images(images)
     annotations = read_masks(one_each("masks", masks, named), scorers, named)

@@ -7,6 +7,7 @@ from interpix.checks import check_choice, check_grid
 from interpix.errors import bad_type
 from interpix.methods.base import Facts, Layout, Map, MapMethod, Output, check_output
 from interpix.methods.gradients import differentiable
+from interpix.options import plain_options
 from interpix.question import Question
 
 __all__ = ["GradCAM", "GradCAMPlusPlus"]
@@ -36,6 +37,7 @@ class _CAM(MapMethod):
     _weights: ClassVar[Literal["mean", "plus_plus"]]
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_output(self.output)
         if not isinstance(self.layer, str | None):
             raise bad_type("layer", "the name of a layer", self.layer, "see module.named_modules()")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from interpix.absence import AbsenceInput, read_fill
-from interpix.checks import check_positive
+from interpix.checks import MOST_STEPS, check_positive
 from interpix.methods.base import Facts, Map, MapMethod, Output, check_output, torch_classifier
+from interpix.options import plain_options
 from interpix.question import Question
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ class IntegratedGradients(MapMethod):
     presets: ClassVar = {"iprop": {"steps": 200, "baseline": "black"}}
 
     def __post_init__(self) -> None:
-        check_positive("steps", self.steps)
+        plain_options(self)
+        check_positive("steps", self.steps, greatest=MOST_STEPS)
         check_positive("batch_size", self.batch_size, optional=True)
         check_output(self.output)
         read_fill(self.baseline)

@@ -1,12 +1,14 @@
 """LIME on superpixels. It needs no gradients, and no torch."""
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import BoolArray
-from interpix.errors import MissingDependencyError, bad_value
+from interpix.checks import check_number
+from interpix.errors import MissingDependencyError
 from interpix.methods.random_superpixels import RandomSuperpixels
 
 __all__ = ["LIME"]
@@ -37,8 +39,8 @@ class LIME(RandomSuperpixels):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.regularization > 0:
-            raise bad_value("regularization", "a positive number", self.regularization, "1 is scikit-learn's default")
+        need, cure = "a positive number", "1 is scikit-learn's default"
+        check_number("regularization", self.regularization, 0, sys.float_info.max, need, cure, above=True)
 
     def _values(self, on: BoolArray, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         try:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from interpix.absence import AbsenceInput, read_absence
-from interpix.checks import check_positive
+from interpix.checks import MOST_SAMPLES, check_positive, check_seed
 from interpix.methods.base import Method
+from interpix.options import plain_options
 from interpix.question import Question
 from interpix.regions import RegionsInput, check_regions
 from interpix.results.attribution import Attribution
@@ -37,6 +38,7 @@ class _Game(Method):
     presets: ClassVar = {"moxi": {"regions": "auto", "absence": "auto", "reward": "log_odds"}}
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_regions(self.regions)
         read_absence(self.absence)
         check_reward(self.reward)
@@ -94,7 +96,8 @@ class Shapley(_Game):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_sampler(self.sampler)
-        check_positive("rounds", self.rounds)
+        check_positive("rounds", self.rounds, greatest=MOST_SAMPLES)
+        check_seed("seed", self.seed)
 
     def _play(self, search: MoXI, question: Question) -> Explanation:
         return search.shapley(question, sampler=self.sampler, rounds=self.rounds, seed=self.seed)

@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from interpix.absence import AbsenceInput, read_fill
 from interpix.blur import convolve, gaussian_taps
-from interpix.checks import check_positive
-from interpix.errors import bad_value
+from interpix.checks import MOST_STEPS, check_number, check_positive
 from interpix.methods.base import Facts, Map, MapMethod, Output, check_output
 from interpix.methods.gradients import differentiable
+from interpix.options import plain_options
 from interpix.question import Question
 
 __all__ = ["Array", "BlurIG", "GuidedIG", "guided_steps"]
@@ -25,6 +25,9 @@ _CLOSE = 1e-9
 _TRUNCATE = 4.0
 # For the derivative of the blurred picture with respect to the standard deviation, as the authors'.
 _STEP = 0.01
+
+_GREATEST_SIGMA = 1000
+"""Pixels: a picture of usual size is of one color by then, and blurring takes as long as sigma is great."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,13 @@ class GuidedIG(MapMethod):
     presets: ClassVar = {"iprop": {"steps": 200, "fraction": 0.25, "corridor": 0.02, "baseline": "black"}}
 
     def __post_init__(self) -> None:
-        check_positive("steps", self.steps)
+        plain_options(self)
+        check_positive("steps", self.steps, greatest=MOST_STEPS)
         check_output(self.output)
         read_fill(self.baseline)
-        if not 0 < self.fraction <= 1:
-            raise bad_value("fraction", "a number in 0 ... 1, not 0", self.fraction, "0.25 is the paper's")
-        if not 0 <= self.corridor <= 1:
-            raise bad_value("corridor", "a number in 0 ... 1", self.corridor, "0.02 is the paper's")
+        need, cure = "a number in 0 ... 1, not 0", "0.25 is the paper's"
+        check_number("fraction", self.fraction, 0, 1, need, cure, above=True)
+        check_number("corridor", self.corridor, 0, 1, "a number in 0 ... 1", "0.02 is the paper's")
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:
         model = differentiable(question, self.name, self.output)
@@ -140,11 +143,12 @@ class BlurIG(MapMethod):
     presets: ClassVar = {"iprop": {"steps": 200, "sigma": 50.0}}
 
     def __post_init__(self) -> None:
-        check_positive("steps", self.steps)
+        plain_options(self)
+        check_positive("steps", self.steps, greatest=MOST_STEPS)
         check_positive("batch_size", self.batch_size, optional=True)
         check_output(self.output)
-        if not self.sigma > 0:
-            raise bad_value("sigma", "a positive number of pixels", self.sigma, "50 is the paper's")
+        need, cure = f"a positive number of pixels up to {_GREATEST_SIGMA}", "50 is the paper's"
+        check_number("sigma", self.sigma, 0, _GREATEST_SIGMA, need, cure, above=True)
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:
         model = differentiable(question, self.name, self.output, self.batch_size)

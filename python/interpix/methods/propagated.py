@@ -113,10 +113,9 @@ def propagated(method: MethodInput, radius: int | None = None, discount: float =
         radius: As in `interpix.propagate`.
         discount: As in `interpix.propagate`.
     """
-    if radius is not None and radius < 1:
-        raise bad_value("radius", "at least 1", radius, "leave it out for the paper's choice")
-    if not 0 <= discount < 1:
-        raise bad_value("discount", "a number in 0 ... 1, not 1", discount, "0.99 is the paper's")
+    radius, discount = python_number(radius), python_number(discount)
+    check_radius(radius)
+    check_discount(discount)
     return Propagated(as_explainer(method), radius, discount)
 
 

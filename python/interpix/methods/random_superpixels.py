@@ -9,10 +9,11 @@ import numpy.typing as npt
 
 from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import BoolArray
-from interpix.checks import check_positive
+from interpix.checks import MOST_SAMPLES, check_number, check_positive, check_seed
 from interpix.errors import bad_value
 from interpix.methods.base import Facts, Map, MapMethod
 from interpix.models.protocol.classifier import Coalitions
+from interpix.options import plain_options
 from interpix.outputs import scores_of
 from interpix.question import Question
 from interpix.regions import RegionsInput, Superpixels, check_regions, label_regions, read_regions, regions_name
@@ -47,7 +48,9 @@ class RandomSuperpixels(MapMethod):
     }
 
     def __post_init__(self) -> None:
-        check_positive("count", self.count)
+        plain_options(self)
+        check_positive("count", self.count, greatest=MOST_SAMPLES)
+        check_seed("seed", self.seed)
         check_positive("batch_size", self.batch_size, optional=True)
         check_keep(self.keep)
         check_regions(self.regions)
@@ -80,5 +83,7 @@ def _coalitions(on: BoolArray, target: int) -> Coalitions:
 
 def check_keep(keep: float) -> None:
     """Refuses what is not a probability strictly between 0 and 1."""
-    if not 0 < keep < 1:
-        raise bad_value("keep", "a probability in 0 ... 1, ends excluded", keep, "0.5 is the papers'")
+    need, cure = "a probability in 0 ... 1, ends excluded", "0.5 is the papers'"
+    check_number("keep", keep, 0, 1, need, cure, above=True)
+    if keep == 1:
+        raise bad_value("keep", need, keep, cure)

@@ -9,14 +9,18 @@ import numpy.typing as npt
 
 from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import BoolArray, IntArray
-from interpix.checks import check_grid, check_positive
+from interpix.checks import MOST_SAMPLES, check_grid, check_positive, check_seed
 from interpix.methods.base import Facts, Map, MapMethod
 from interpix.methods.random_superpixels import RandomSuperpixels, check_keep
 from interpix.models.adapters.adapt import is_torch
+from interpix.options import plain_options
 from interpix.outputs import score_logits
 from interpix.question import Question
 
 __all__ = ["RISE", "Masks", "SuperpixelRISE"]
+
+_FINEST = 1000
+"""Cells a side: of one pixel, in most pictures."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,12 @@ class RISE(MapMethod):
     presets: ClassVar = {"iprop": {"count": 4000, "grid": (7, 7), "keep": 0.5, "baseline": "black"}}
 
     def __post_init__(self) -> None:
-        check_positive("count", self.count)
+        plain_options(self)
+        check_positive("count", self.count, greatest=MOST_SAMPLES)
+        check_seed("seed", self.seed)
         check_positive("batch_size", self.batch_size, optional=True)
         check_keep(self.keep)
-        check_grid("grid", self.grid)
+        check_grid("grid", self.grid, greatest=_FINEST)
         read_fill(self.baseline)
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:

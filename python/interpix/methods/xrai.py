@@ -5,10 +5,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from interpix.checks import check_choice, check_positive
+from interpix.checks import MOST_STEPS, check_choice, check_positive
 from interpix.errors import MissingDependencyError, bad_value
 from interpix.methods.base import Facts, Map, MapMethod, Output, check_output
 from interpix.methods.gradients import differentiable
+from interpix.options import plain_options
 from interpix.question import Question
 
 __all__ = ["XRAI"]
@@ -45,7 +46,8 @@ class XRAI(MapMethod):
     presets: ClassVar = {"iprop": {}}
 
     def __post_init__(self) -> None:
-        check_positive("steps", self.steps)
+        plain_options(self)
+        check_positive("steps", self.steps, greatest=MOST_STEPS)
         check_positive("batch_size", self.batch_size, optional=True)
         check_choice("algorithm", self.algorithm, ("full", "fast"))
         check_output(self.output)

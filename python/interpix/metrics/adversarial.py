@@ -5,12 +5,13 @@ the gradient divided by its L2 norm.
 """
 
 import dataclasses
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from interpix.errors import bad_value
+from interpix.checks import MOST_STEPS, check_integer, check_number
 from interpix.metrics.accuracy import PatchTrace, trace_patches
 from interpix.metrics.sample import Sample
 from interpix.normalization import Normalization
@@ -26,6 +27,14 @@ __all__ = ["l2_pgd", "trace_adversarial"]
 _WHITE = 255
 # Keeps a gradient of zero from dividing by it.
 _LEAST_NORM = 1e-10
+
+
+def check_attack(radius: object, step_size: object, steps: object) -> None:
+    """Refuses options of `l2_pgd` that are no lengths, or no number of steps."""
+    need = "a number of at least 0"
+    check_number("radius", radius, 0, sys.float_info.max, need, "the papers use 1.0")
+    check_number("step_size", step_size, 0, sys.float_info.max, need, "the papers use 0.2")
+    check_integer("steps", steps, 0, MOST_STEPS, f"an integer of at least 0, up to {MOST_STEPS}", "the papers use 10")
 
 
 def l2_pgd(
@@ -65,9 +74,7 @@ def l2_pgd(
 
     from interpix.models.torch.module import TorchModule  # torch only when it is used
 
-    if radius < 0 or step_size < 0 or steps < 0:
-        got = (radius, step_size, steps)
-        raise bad_value("radius", "radius, step_size and steps of at least 0", got, "the papers use 1.0, 0.2, 10")
+    check_attack(radius, step_size, steps)
     net = TorchModule(module, name=type(module).__name__)
     device = net.device
     clean = torch.tensor(np.moveaxis(np.asarray(pixels, np.float32) / _WHITE, -1, 0)[None], device=device)

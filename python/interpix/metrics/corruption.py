@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import describe
+from interpix.checks import check_integer
 from interpix.errors import MissingDependencyError, bad_value
 from interpix.metrics.accuracy import PatchTrace, RankingInput, trace_patches
 from interpix.metrics.sample import Sample
@@ -49,10 +50,9 @@ _GREATEST_SEVERITY = 5
 
 def check_corruption(corruption: str, severity: int) -> None:
     """Refuses another name or severity than there is."""
-    if corruption not in CORRUPTIONS:
+    if not isinstance(corruption, str) or corruption not in CORRUPTIONS:
         raise bad_value("corruption", f"one of {', '.join(CORRUPTIONS)}", repr(corruption), "pick one")
-    if severity not in range(1, _GREATEST_SEVERITY + 1):
-        raise bad_value("severity", "1 ... 5", severity, "the papers use 5")
+    check_integer("severity", severity, 1, _GREATEST_SEVERITY, "1 ... 5", "the papers use 5")
 
 
 def corrupt(

@@ -7,6 +7,7 @@ lossless WebP file: both from 0 (the blurred picture) to 1 (the original).
 
 import abc
 import io
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,11 +19,11 @@ from PIL import Image
 
 from interpix import _core
 from interpix.arrays import BoolArray, IntArray
-from interpix.checks import check_choice
-from interpix.errors import bad_value
+from interpix.checks import check_choice, check_number, check_positive
+from interpix.errors import bad_type, bad_value
 from interpix.metrics.base import read_attribution
 from interpix.metrics.sample import Sample
-from interpix.options import fields_as_json
+from interpix.options import fields_as_json, plain_options, python_number
 from interpix.results.attribution import MapInput
 from interpix.results.scores import Average, Curve, ImageScore, Summary, average_curve, summarize
 
@@ -41,6 +42,7 @@ THRESHOLDS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.10, 0.13, 0.21, 0.34,
 """Fractions of the most important pixels that are shown."""
 
 _CURVE_POINTS = 1000
+_MOST_BINS = 100_000
 
 
 def seed_mask(size: tuple[int, int], *, fraction: float = 0.01, seed: int = 0) -> BoolArray:
@@ -133,11 +135,8 @@ def trace_information(
     >>> [metric.from_trace(trace).metric for metric in (AccuracyInformation(), SoftmaxInformation())]
     ['aic', 'sic']
     """
-    steps = tuple(float(threshold) for threshold in thresholds)
-    if not steps or list(steps) != sorted(steps) or not 0 < steps[0] <= steps[-1] <= 1:
-        raise bad_value("thresholds", "ascending fractions in 0 ... 1", steps, "use THRESHOLDS")
-    if not 0 <= fraction <= 1:
-        raise bad_value("fraction", "a fraction of the pixels in 0 ... 1", fraction, "0.01 is the usual one")
+    steps = _read_thresholds(thresholds)
+    _check_fraction(fraction)
     values = read_attribution(attribution, sample.size)
     seeds = seed_mask(sample.size, fraction=fraction, seed=sample.seed)
     shown = [seeds, *(seeds | (values >= np.quantile(values, 1 - step)) for step in steps)]
@@ -149,6 +148,22 @@ def trace_information(
     batches = (pictures[first : first + size] for first in range(0, len(pictures), size))
     probabilities, predicted = sample.scores(sample.normalization.apply(np.stack(batch)) for batch in batches)
     return InformationTrace(np.array(sizes), probabilities, predicted, sample.target, sample.seed, steps, fraction)
+
+
+def _read_thresholds(thresholds: object) -> tuple[float, ...]:
+    need, cure = "ascending fractions in 0 ... 1", "leave them out for the usual ones"
+    if isinstance(thresholds, str) or not isinstance(thresholds, Sequence | np.ndarray):
+        raise bad_type("thresholds", need, thresholds, cure)
+    steps = tuple(map(python_number, thresholds))
+    for step in steps:
+        check_number("thresholds", step, 0, 1, need, cure, above=True)
+    if not steps or list(steps) != sorted(steps):
+        raise bad_value("thresholds", need, steps, cure)
+    return tuple(map(float, steps))
+
+
+def _check_fraction(fraction: object) -> None:
+    check_number("fraction", fraction, 0, 1, "a fraction of the pixels in 0 ... 1", "0.01 is the usual one")
 
 
 @dataclass(frozen=True)
@@ -177,9 +192,16 @@ class _InformationCurve(abc.ABC):
     _average: ClassVar[Average]
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_choice("aggregate_by", self.aggregate_by, ("curve", "bins"))
-        if self.bins < 1:
-            raise bad_value("bins", "a positive integer", self.bins, "20 is the usual one")
+        check_positive("bins", self.bins, greatest=_MOST_BINS)
+        check_number(
+            "min_confidence", self.min_confidence, 0, math.inf, "a number of at least 0", "0.8 is the usual one"
+        )
+        if not isinstance(self.monotonous, bool):
+            raise bad_type("monotonous", "True or False", self.monotonous, "True is the usual one")
+        object.__setattr__(self, "thresholds", _read_thresholds(self.thresholds))
+        _check_fraction(self.fraction)
 
     @abc.abstractmethod
     def _answers(self, trace: InformationTrace) -> npt.NDArray[np.float64]:

@@ -15,11 +15,10 @@ import numpy.typing as npt
 from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import IntArray
 from interpix.blur import blur_matrix, convolve, gaussian_taps
-from interpix.checks import check_choice
-from interpix.errors import bad_type, bad_value
+from interpix.checks import check_choice, check_positive
 from interpix.metrics.base import read_attribution
 from interpix.metrics.sample import Sample, ranked_scores
-from interpix.options import fields_as_json
+from interpix.options import fields_as_json, plain_options
 from interpix.results.attribution import MapInput
 from interpix.results.scores import Curve, ImageScore, Summary, summarize
 
@@ -53,12 +52,9 @@ class _RankedCurve:
     _presets: ClassVar[Mapping[str, tuple[str, int]]]
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_choice("preset", self.preset, tuple(self._presets))
-        steps = self.steps
-        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int)):
-            raise bad_type("steps", "a positive integer", steps, "100 gives steps of 1 %")
-        if steps is not None and steps < 1:
-            raise bad_value("steps", "a positive integer", steps, "100 gives steps of 1 %")
+        check_positive("steps", self.steps, optional=True)
         if self.baseline is not None and not self._is_rise_blur(self.baseline):
             read_fill(self.baseline)
 
@@ -76,7 +72,8 @@ class _RankedCurve:
         values = read_attribution(attribution, sample.size)
         empty = self._empty(sample, baseline)
         start, end = (empty, sample.tensor) if self.higher_is_better else (sample.tensor, empty)
-        counts = np.unique(np.arange(steps + 1) * values.size // steps)
+        few = min(steps, values.size)  # more steps than pixels are steps of nothing
+        counts = np.unique(np.arange(few + 1) * values.size // few)
         probabilities, _ = ranked_scores(sample, start, end, _step_of_pixel(values, counts), len(counts) - 1)
         curve = Curve(counts / values.size, probabilities)
         named = baseline if isinstance(baseline, str) else read_fill(baseline).name
@@ -156,6 +153,10 @@ class DeletionInsertionRatio:
 
     name = "dir"
     higher_is_better = False
+
+    def __post_init__(self) -> None:
+        plain_options(self)
+        self.terms()
 
     def score(self, sample: Sample, attribution: MapInput) -> ImageScore:
         """The ratio for one map (H, W) of one image."""

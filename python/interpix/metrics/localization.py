@@ -1,5 +1,7 @@
 """Does the map point at the object? ROC-AUC and the pointing game."""
 
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import BoolArray
-from interpix.errors import bad_type, bad_value
+from interpix.checks import check_number
+from interpix.errors import bad_value
 from interpix.metrics.base import mid_ranks, read_attribution
 from interpix.metrics.sample import Sample
-from interpix.options import fields_as_json
+from interpix.options import fields_as_json, plain_options
 from interpix.results.attribution import MapInput
 from interpix.results.scores import ImageScore, Summary, summarize
 
@@ -46,8 +49,10 @@ def pointing_hit(values: npt.NDArray[Any], inside: npt.NDArray[np.bool_], tolera
 
 def _widened(inside: npt.NDArray[np.bool_], tolerance: float) -> npt.NDArray[np.bool_]:
     """The pixels within `tolerance` (Euclidean) of those inside."""
-    reach = int(tolerance)
     height, width = inside.shape
+    if tolerance >= math.hypot(height, width):
+        return np.full_like(inside, inside.any())
+    reach = int(tolerance)
     around = np.pad(inside, reach)
     near = np.zeros_like(inside)
     for down in range(-reach, reach + 1):
@@ -119,10 +124,9 @@ class PointingGame:
     higher_is_better = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.tolerance, bool) or not isinstance(self.tolerance, int | float):
-            raise bad_type("tolerance", "a number of pixels", self.tolerance, "use 0 or 15")
-        if not 0 <= self.tolerance < float("inf"):
-            raise bad_value("tolerance", "a number of pixels of at least 0", self.tolerance, "use 0 or 15")
+        plain_options(self)
+        need, cure = "a number of pixels of at least 0", "use 0 or 15"
+        check_number("tolerance", self.tolerance, 0, sys.float_info.max, need, cure)
 
     def score(self, sample: Sample, attribution: MapInput) -> ImageScore:
         """The hit, 0 ... 1, for one map (H, W) of one annotated image."""

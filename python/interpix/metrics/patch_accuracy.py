@@ -15,11 +15,12 @@ from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import IntArray
 from interpix.errors import bad_value
 from interpix.metrics.accuracy import PatchTrace, rank_patches, sample_regions, trace_patches
-from interpix.metrics.adversarial import trace_adversarial
+from interpix.metrics.adversarial import check_attack, trace_adversarial
 from interpix.metrics.base import read_attribution
 from interpix.metrics.corruption import CORRUPTIONS, check_corruption, trace_corruptions
 from interpix.metrics.sample import Sample
 from interpix.models.adapters.adapt import is_torch
+from interpix.options import plain_options
 from interpix.regions import RegionsInput, check_regions
 from interpix.results.attribution import MapInput
 from interpix.results.scores import Curve, ImageScore, Summary, summarize
@@ -42,6 +43,7 @@ class _PatchCurve(abc.ABC):
     higher_is_better = False
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_regions(self.regions)
 
     def score(self, sample: Sample, attribution: MapInput) -> ImageScore:
@@ -155,7 +157,7 @@ class CorruptionAccuracy(_PatchCurve):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.corruptions, str) or not self.corruptions:
+        if isinstance(self.corruptions, str) or not isinstance(self.corruptions, Sequence) or not self.corruptions:
             raise bad_value("corruptions", "a tuple of names", repr(self.corruptions), 'use ("fog",), for example')
         for corruption in self.corruptions:
             check_corruption(corruption, self.severity)
@@ -191,6 +193,10 @@ class AdversarialAccuracy(_PatchCurve):
     steps: int = 10
 
     name = "adversarial"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_attack(self.radius, self.step_size, self.steps)
 
     def _traces(self, sample: Sample, ranking: IntArray, labels: IntArray) -> list[PatchTrace]:
         classifier = sample.classifier

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from interpix.errors import bad_value
+from interpix.checks import check_seed
+from interpix.errors import bad_type, bad_value
 from interpix.metrics.base import mid_ranks, read_attribution
 from interpix.metrics.sample import Sample
 from interpix.models.adapters.adapt import is_torch
+from interpix.options import python_number
 from interpix.question import Explainer, explain_with
 from interpix.results.scores import ImageScore, Summary, summarize
 
@@ -93,8 +95,7 @@ def model_randomization(
         module: The trained module; it is not changed.
         seeds: One re-initialization for each.
     """
-    if not seeds:
-        raise bad_value("seeds", "at least one seed", "none", "several are better")
+    seeds = _read_seeds(seeds)
     trained = _absolute(make_map(module))
     correlations = {seed: spearman(trained, _absolute(make_map(reinitialize(module, seed)))) for seed in seeds}
     constant = any(np.isnan(value) for value in correlations.values())
@@ -106,6 +107,18 @@ def model_randomization(
         parts={f"seed {seed}": value for seed, value in correlations.items()},
         options={"seeds": tuple(seeds)},
     )
+
+
+def _read_seeds(seeds: object) -> tuple[int, ...]:
+    need, cure = "at least one seed", "(0, 1, 2) is usual"
+    if isinstance(seeds, str) or not isinstance(seeds, Sequence | np.ndarray):
+        raise bad_type("seeds", need, seeds, cure)
+    found = tuple(map(python_number, seeds))
+    if not found:
+        raise bad_value("seeds", need, "none", cure)
+    for seed in found:
+        check_seed("seeds", seed)
+    return found
 
 
 @dataclass(frozen=True)
@@ -131,6 +144,9 @@ class ModelRandomization:
 
     name = "model_randomization"
     higher_is_better = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seeds", _read_seeds(self.seeds))
 
     def score_method(self, sample: Sample, method: Explainer, attribution: MapInput) -> ImageScore:
         """The correlation of a map (H, W) with those that the method makes of re-initialized modules.

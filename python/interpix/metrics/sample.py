@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import BoolArray, IntArray
-from interpix.checks import check_positive
+from interpix.checks import check_positive, check_seed
 from interpix.images import ImageInput
 from interpix.masks import read_mask
 from interpix.models.protocol.classifier import ModelInput
+from interpix.options import python_number
 from interpix.outputs import score_logits
 from interpix.question import Question
 from interpix.terms import Target
@@ -61,7 +62,9 @@ class Sample(Question):
             batch_size: The greatest number of pictures in one call of the model.
             seed: Of the random choices of all metrics of this image.
         """
+        batch_size, seed = python_number(batch_size), python_number(seed)
         check_positive("batch_size", batch_size)
+        check_seed("seed", seed)
         question = Question.of(model, image, target)
         inside = None if annotation is None else read_mask(annotation, question.size)
         asked = {field.name: getattr(question, field.name) for field in dataclasses.fields(Question)}

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from interpix import _core
 from interpix.absence import AbsenceInput, Fill, read_absence
 from interpix.arrays import AnyArray, ArrayT, BoolArray, from_numpy, to_numpy
-from interpix.checks import check_choice, check_positive
-from interpix.errors import bad_type, bad_value
+from interpix.checks import MOST_SAMPLES, check_choice, check_number, check_positive, check_seed
+from interpix.errors import bad_value
 from interpix.images import ImageInput, read_images
 from interpix.models import as_classifier
 from interpix.models.protocol.classifier import Classifier, ModelInput
@@ -39,6 +39,7 @@ from interpix.terms import (
     TargetInput,
     check_direction,
     check_reward,
+    check_sampler,
     check_stop,
 )
 
@@ -295,7 +296,9 @@ class MoXI:
             failed, the exception's attribute `explanations` holds those of the images that were done.
         """
         rounds, seed = python_number(rounds), python_number(seed)
-        check_positive("rounds", rounds)
+        check_positive("rounds", rounds, greatest=MOST_SAMPLES)
+        check_seed("seed", seed)
+        check_sampler(sampler)
 
         def assign(game: _Game, players: int, batch_size: int) -> tuple[npt.NDArray[np.float64], int]:
             values, _, evaluations = _core.shapley_values(
@@ -483,7 +486,4 @@ def _drive(search: _core.Search, games: Games, direction: Direction, *, progress
 def _check_search(direction: object, stop: object, min_confidence: object) -> None:
     check_direction(direction)
     check_stop(stop)
-    if isinstance(min_confidence, bool) or not isinstance(min_confidence, int | float):
-        raise bad_type("min_confidence", "a probability in 0 ... 1", min_confidence, "0 asks for none")
-    if not 0 <= min_confidence <= 1:
-        raise bad_value("min_confidence", "a probability in 0 ... 1", min_confidence, "0 asks for none")
+    check_number("min_confidence", min_confidence, 0, 1, "a probability in 0 ... 1", "0 asks for none")

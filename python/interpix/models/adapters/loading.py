@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from interpix.errors import MissingDependencyError, ModelError, bad_value
+from interpix.errors import MissingDependencyError, ModelError, bad_type, bad_value
 from interpix.models.protocol.classifier import Classifier
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None)
         MissingDependencyError: The weights, or the library that has the model, are not installed.
         ModelError: The weights are damaged, another model's, or cannot be fetched.
     """
+    if not isinstance(name, str):
+        raise bad_type("name", "the name of a model", name, 'use "efficientnet_lite0", for example')
     source, _, rest = name.partition(":")
     if not rest:
         from interpix.models.adapters.native import load_native  # only what is asked for
