@@ -122,8 +122,14 @@ pub(super) fn round(weight: f32) -> f32 {
 
 #[inline(always)]
 fn pack(weights: &Lanes<f32>) -> ([u16; LANES], [u8; LANES]) {
-    let bits = weights.0.map(f32::to_bits);
-    (bits.map(|bits| (bits >> (CUT + 8)) as u16), bits.map(|bits| (bits >> CUT) as u8))
+    // Not `map`: where the compiler does not inline it, it is not compiled for the vector instruction set.
+    let (mut high, mut low) = ([0; LANES], [0; LANES]);
+    for lane in 0..LANES {
+        let bits = weights.0[lane].to_bits();
+        high[lane] = (bits >> (CUT + 8)) as u16;
+        low[lane] = (bits >> CUT) as u8;
+    }
+    (high, low)
 }
 
 #[inline(always)]

@@ -94,6 +94,12 @@ impl PixelGraph {
     }
 }
 
+/// The paper's radius for an image of this size.
+#[pyfunction]
+pub(super) fn default_radius(height: usize, width: usize) -> usize {
+    graph::default_radius(height, width)
+}
+
 /// Refuses options that no solver takes.
 #[pyfunction]
 #[pyo3(signature = (*, discounts, tolerance, solver, max_iterations))]
