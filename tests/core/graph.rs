@@ -311,19 +311,27 @@ fn what_is_lost_among_the_least_numbers_is_in_the_bound() {
 }
 
 #[test]
-fn values_out_of_range_and_rules_out_of_reach_are_refused() {
+fn values_out_of_range_are_refused() {
     let (lab, rewards) = (image(5, 7, 6), Array3::from_elem((1, 5, 7), 1e307));
     let graph = graph(&lab, 1, usize::MAX);
-    let message = |solver| {
+    for solver in [Solver::Chebyshev, Solver::ConjugateGradients, Solver::ValueIteration] {
         let options = SolveOptions { solver, ..SolveOptions::default() };
-        graph.propagate(rewards.view(), &options, &|| false).unwrap_err().to_string()
-    };
-    for solver in [Solver::Chebyshev, Solver::ConjugateGradients] {
-        assert!(message(solver).contains("double precision's range, got values of about 1e309"));
+        let error = graph.propagate(rewards.view(), &options, &|| false).unwrap_err().to_string();
+        assert!(error.contains("double precision's range, got values of about 1e309"), "{error}");
     }
-    // Two iterates that differ by less than 1e-2 of 1e307 are the same in single precision: soon said.
-    let refused = message(Solver::ValueIteration);
-    assert!(refused.contains("value_iteration did not converge"), "{refused}");
+}
+
+#[test]
+fn the_papers_rule_is_reached_at_any_scale() {
+    let lab = image(5, 7, 6);
+    for scale in [1e4, 1e30, 1e300] {
+        let options =
+            SolveOptions { solver: Solver::ValueIteration, discounts: vec![0.9], ..SolveOptions::default() };
+        let rewards = map(5, 7).mapv(|value| value * scale);
+        let answer = graph(&lab, 1, usize::MAX).propagate(rewards.view(), &options, &|| false).unwrap();
+        let exact = oracle(&lab, &map(5, 7), 1, 0.9);
+        assert!(relative_error(answer.values.mapv(|value| value / scale), &exact) < 1e-6);
+    }
 }
 
 #[test]
