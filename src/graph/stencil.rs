@@ -126,7 +126,13 @@ impl Stencil {
         if sums.backward {
             tiles.reverse();
         }
-        parallel::install(|| tiles.par_iter_mut().for_each(|(tile, sums)| push_tile(*tile, sums)));
+        let push_tile = |(tile, sums): &mut (usize, &mut [Lanes<T>])| {
+            // Loading what is left of a large image would take its time, too.
+            if !interrupted() {
+                push_tile(*tile, sums);
+            }
+        };
+        parallel::install(|| tiles.par_iter_mut().for_each(push_tile));
         stop_if(interrupted)?;
         sums.backward = !sums.backward;
         Ok(())

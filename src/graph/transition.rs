@@ -39,7 +39,7 @@ impl PixelGraph {
     }
 
     /// The rows of P, indices as `index` makes them.
-    pub(crate) fn transition_rows<I>(
+    pub(crate) fn transition_rows<I: Send + 'static>(
         &self,
         index: impl Fn(usize) -> I,
         interrupted: &Interrupted<'_>,
@@ -56,7 +56,11 @@ impl PixelGraph {
         let (mut columns, mut probabilities) = (Vec::with_capacity(entries), Vec::with_capacity(entries));
         starts.push(index(0));
         for pixel in 0..pixels {
-            stop_if(interrupted)?;
+            if let Err(error) = stop_if(interrupted) {
+                // Giving gigabytes back takes longer than a person waits after Ctrl-C.
+                std::thread::spawn(move || drop((columns, probabilities)));
+                return Err(error);
+            }
             self.stencil.for_each_probability(pixel, |neighbor, probability| {
                 columns.push(index(neighbor));
                 probabilities.push(probability);

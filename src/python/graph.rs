@@ -87,7 +87,11 @@ impl PixelGraph {
 }
 
 impl PixelGraph {
-    fn rows<'py, I: Element + Send>(&self, py: Python<'py>, index: fn(usize) -> I) -> PyResult<Csr<'py>> {
+    fn rows<'py, I: Element + Send + 'static>(
+        &self,
+        py: Python<'py>,
+        index: fn(usize) -> I,
+    ) -> PyResult<Csr<'py>> {
         let rows = watched(py, |interrupted| self.0.transition_rows(index, interrupted))?;
         let (columns, starts) = (rows.columns.into_pyarray(py), rows.starts.into_pyarray(py));
         Ok((rows.probabilities.into_pyarray(py), columns.into_any(), starts.into_any()))

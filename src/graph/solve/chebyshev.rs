@@ -17,7 +17,7 @@ use super::terms::{Term, add_term};
 use crate::error::Result;
 use crate::graph::pixel_graph::PixelGraph;
 use crate::graph::stencil::Sums;
-use crate::parallel::{self, Interrupted};
+use crate::parallel::{self, Interrupted, stop_if};
 
 /// Adds the solution for the defect to the values.
 pub(super) fn correct(progress: &mut Progress<'_>) -> Result<()> {
@@ -82,14 +82,17 @@ impl<'a> Expansion<'a> {
     ) -> Result<Self> {
         let pixels = graph.stencil.layout.len();
         let scales: Vec<f64> = rhs.chunks_exact(pixels).map(power_of_two_scale).collect();
-        let scaled = rhs.chunks_exact(pixels).zip(&scales);
-        let new: Vec<f32> =
-            scaled.flat_map(|(part, scale)| part.iter().map(move |r| (r * scale) as f32)).collect();
+        let mut new = Vec::with_capacity(rhs.len());
+        for (part, scale) in rhs.chunks_exact(pixels).zip(&scales) {
+            stop_if(interrupted)?;
+            new.extend(part.iter().map(|r| (r * scale) as f32));
+        }
         let (maps, old) = (width / pixels, vec![0.0; new.len()]);
         let (sums, products) = (Vec::new(), Sums::default());
         let mut expansion = Self { graph, discounts, maps, scales, new, old, k: 0, sums, products };
         expansion.advance(1.0, 0.0, interrupted)?;
         for system in 0..discounts.len() * maps {
+            stop_if(interrupted)?;
             let vector = system % expansion.scales.len();
             let (at, factor) = (vector * pixels, discounts[system / maps] / expansion.scales[vector]);
             let steps = rhs[at..][..pixels].iter().zip(&expansion.new[at..]);
