@@ -151,7 +151,7 @@ def test_propagate_takes_maps_of_each_layout_with_images_of_each_kind(tmp_path, 
 
 def test_maps_and_images_of_different_numbers_are_refused():
     """F17: a batch of maps wants an image each."""
-    with pytest.raises(ArgumentError, match="`image`: expected 2 images, one for each of the maps, got 3"):
+    with pytest.raises(ArgumentError, match=r"`image`: expected 2 images, one for each map of \(B, C, H, W\), got 3"):
         interpix.propagate(np.ones((2, 3, 4, 6), np.float32), np.zeros((3, 3, 4, 6), np.float32))
 
 

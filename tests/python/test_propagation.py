@@ -140,7 +140,7 @@ def test_captums_layout_sums_channels():
         ({"discount": 1.0}, "`discount`: expected 0 <= discount < 1, got 1"),
         ({"radius": 0}, "`radius`: expected at least 1, got 0"),
         ({"tolerance": 0.0}, "`tolerance`: expected .* got 0"),
-        ({"solver": "magic"}, "`solver`: expected 'auto'.* got 'magic'"),
+        ({"solver": "magic"}, "`solver`: expected \"auto\".* got 'magic'"),
         ({"image": np.zeros((0, 30, 3), np.uint8)}, "`image`"),
         ({"image": np.full((20, 30, 3), 1.5, np.float32)}, "`image`.*before normalization"),
     ],

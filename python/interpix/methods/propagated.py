@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import AnyArray, to_numpy
-from interpix.errors import bad_type, bad_value
+from interpix.errors import bad_type
 from interpix.images import ImageInput
 from interpix.methods.base import Method
 from interpix.models.adapters.adapt import is_torch
 from interpix.models.protocol.classifier import Classifier, ModelInput
+from interpix.propagation import check_discount, check_radius
 from interpix.question import Explainer, Question, explain_with
 from interpix.results.attribution import Attribution
 from interpix.terms import Target
@@ -113,9 +114,7 @@ def propagated(method: MethodInput, radius: int | None = None, discount: float =
         radius: As in `interpix.propagate`.
         discount: As in `interpix.propagate`.
     """
-    radius, discount = python_number(radius), python_number(discount)
-    check_radius(radius)
-    check_discount(discount)
+    radius, discount = check_radius(radius), check_discount(discount)
     return Propagated(as_explainer(method), radius, discount)
 
 
