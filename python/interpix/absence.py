@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from interpix.arrays import AnyArray, describe, is_array, to_numpy
 from interpix.blur import convolve, gaussian_taps
-from interpix.errors import ArgumentError, bad_type, bad_value
+from interpix.errors import ArgumentError, bad_type, bad_value, renamed
 from interpix.normalization import Normalization, Preprocessor, preprocess_color
 from interpix.options import plain_options, python_number
 
@@ -52,13 +52,13 @@ class Fill:
             if value not in _NAMES:
                 names = ", ".join(f'"{name}"' for name in _NAMES)
                 cure = "pick one, or use a class of its own: DropTokens, MaskAttention"
-                raise bad_value("absence", f"a fill: {names}, a number or an array", repr(value), cure)
+                raise bad_value("value", f"a fill: {names}, a number or an array", repr(value), cure)
         elif not (is_array(value) or isinstance(value, int | float | np.number)):
-            raise bad_type("absence", "a name, a number or an array", value, 'use "black", for example')
+            raise bad_type("value", "a name, a number or an array", value, 'use "black", for example')
         elif (
-            kind := to_numpy(value, "absence").dtype if is_array(value) else np.asarray(value).dtype
+            kind := to_numpy(value, "value").dtype if is_array(value) else np.asarray(value).dtype
         ).kind not in "biuf":
-            raise bad_value("absence", "real numbers", kind, "convert it to float32")
+            raise bad_value("value", "real numbers", kind, "convert it to float32")
 
     @property
     def name(self) -> str:
@@ -128,8 +128,10 @@ AbsenceInput: TypeAlias = FillInput | Absence
 """`"auto"`, `"drop_tokens"`, `"mask_attention"`, a `Fill`, `DropTokens`, `MaskAttention`, or what `Fill` takes."""
 
 
-def read_absence(absence: AbsenceInput, token_grid: tuple[int, int] | None = None) -> Absence:
+def read_absence(absence: AbsenceInput, token_grid: tuple[int, int] | None = None, name: str = "absence") -> Absence:
     """What `absence` stands for; `"auto"`: `DropTokens` where the model has tokens, else zero after normalization.
+
+    Errors are about its `name`.
 
     >>> read_absence("auto"), read_absence("mask_attention")
     (Fill(value='zero'), MaskAttention(from_layer=0))
@@ -141,11 +143,12 @@ def read_absence(absence: AbsenceInput, token_grid: tuple[int, int] | None = Non
             return Fill() if token_grid is None else DropTokens()
         if absence in _TOKEN_NAMES:
             return DropTokens() if absence == "drop_tokens" else MaskAttention()
-    return Fill(absence)
+    with renamed(value=name):
+        return Fill(absence)
 
 
-def read_fill(absence: AbsenceInput) -> Fill:
-    """What `absence` stands for where pixels, and not tokens, are absent.
+def read_fill(absence: AbsenceInput, name: str = "absence") -> Fill:
+    """What `absence` stands for where pixels, and not tokens, are absent; in errors under its `name`.
 
     >>> read_fill("black")
     Fill(value='black')
@@ -153,9 +156,9 @@ def read_fill(absence: AbsenceInput) -> Fill:
     Raises:
         ArgumentError: It is `DropTokens` or `MaskAttention`.
     """
-    fill = read_absence(absence)
+    fill = read_absence(absence, name=name)
     if not isinstance(fill, Fill):
-        raise bad_value("absence", "a fill, as pixels are absent here", fill.name, 'use "zero", for example')
+        raise bad_value(name, "a fill, as pixels are absent here", fill.name, 'use "zero", for example')
     return fill
 
 

@@ -1,6 +1,8 @@
 """The exceptions of interpix: one base class, one subclass for each kind of cause."""
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 
 __all__ = [
     "ArgumentError",
@@ -11,6 +13,7 @@ __all__ = [
     "ModelError",
     "bad_type",
     "bad_value",
+    "renamed",
     "warn_deprecated",
 ]
 
@@ -47,6 +50,25 @@ def bad_value(name: str, expected: str, got: object, cure: str) -> ArgumentError
 def bad_type(name: str, expected: str, got: object, cure: str) -> ArgumentTypeError:
     """An `ArgumentTypeError`; `got` is the object itself, its type is named."""
     return ArgumentTypeError(f"`{name}`: expected {expected}, got {type(got).__name__}; {cure}")
+
+
+@contextlib.contextmanager
+def renamed(**names: str) -> Iterator[None]:
+    """Errors about an argument are about what the caller knows it as: `renamed(absence="baseline")`.
+
+    >>> with renamed(absence="baseline"):
+    ...     raise bad_value("absence", "a fill", "'fog'", "pick one")
+    Traceback (most recent call last):
+    interpix.errors.ArgumentError: `baseline`: expected a fill, got 'fog'; pick one
+    """
+    try:
+        yield
+    except (ArgumentError, ArgumentTypeError) as error:
+        for name, known in names.items():
+            start = f"`{name}`"
+            if known != name and str(error).startswith(start):
+                raise type(error)(f"`{known}`{str(error)[len(start) :]}") from error.__cause__
+        raise
 
 
 def warn_deprecated(old: str, new: str) -> None:

@@ -68,6 +68,9 @@ class Question:
             ArgumentError: The image or the target cannot be read, or the model wants another size.
             ModelError: The model raised, or answered with something unusable.
         """
+        if isinstance(image, list | tuple):
+            cure = "call it once for each, or use interpix.compare, which takes many"
+            raise bad_value("image", "one image", f"{len(image)} of them", cure)
         return ask(as_classifier(model), [read_image(image)], [target])[0]
 
     @property

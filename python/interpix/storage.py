@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from interpix.errors import ArgumentError, bad_value
+from interpix.errors import ArgumentError, bad_type, bad_value
 
 __all__ = [
     "FORMAT",
@@ -28,6 +28,7 @@ __all__ = [
     "check_output",
     "is_ours",
     "read_arrays",
+    "read_path",
     "remove_leftovers",
     "replace_file",
     "require_arrays",
@@ -86,8 +87,10 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, npt.NDArray[Any
     Raises:
         ArgumentError: The file is damaged, or something else wrote it.
     """
-    file = Path(path)
-    if file.exists() and not file.is_file():
+    file = read_path(path)
+    if not file.exists():
+        raise bad_value("path", "a file that exists", f"'{file}'", "check the path")
+    if not file.is_file():
         raise bad_file(path)
     content = file.read_bytes()
     length = int.from_bytes(content[:_LENGTH_BYTES], "little")
@@ -122,6 +125,17 @@ def _check_version(metadata: Mapping[str, Any]) -> None:
         raise bad_value("path", f"a result of a format up to {FORMAT}", version, cure)
 
 
+def read_path(path: object, name: str = "path") -> Path:
+    """A path of any kind.
+
+    >>> read_path("out").name
+    'out'
+    """
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise bad_type(name, "the path of a file", path, "pass text or a pathlib.Path")
+    return Path(path)
+
+
 def require_arrays(arrays: Mapping[str, Any], names: Iterable[str], path: str | os.PathLike[str]) -> None:
     """Refuses a file that lacks one of the arrays `names`."""
     missing = [name for name in names if name not in arrays]
@@ -153,7 +167,7 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False, name:
     Raises:
         ArgumentError: Its folder is not there, it is no regular file, or it is one that interpix did not write.
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(read_path(path, name)))
     if not target.parent.is_dir():
         raise bad_value(name, "a file in a folder that exists", f"'{os.fspath(path)}'", "make the folder first")
     try:

@@ -476,3 +476,44 @@ def test_the_command_asks_nothing_twice(tmp_path, monkeypatch):
     )
     found = json.loads((tmp_path / "out" / "photo.json").read_text())
     assert sum(asked) == sum(one["evaluations"] for one in found.values()) + 2 * 2
+
+
+def test_captums_tuples_of_one_are_taken(image):
+    """N27: captum.metrics asks in tuples, and wants them back."""
+    moxi = MoXI(sum_of_pixels, regions=REGIONS)
+    (found,) = moxi.attribute((image,), target=0)
+    np.testing.assert_array_equal(found, moxi.attribute(image, target=0))
+    with pytest.raises(ArgumentError, match="`inputs`: expected one batch of images, got 2 of them"):
+        moxi.attribute((image, image))
+
+
+def test_captums_sensitivity_takes_it(image):
+    """N27: Captum's own measure."""
+    torch = pytest.importorskip("torch")
+    measures = pytest.importorskip("captum.metrics")
+
+    class Sums(torch.nn.Module):
+        def forward(self, x):
+            return x.sum((2, 3))
+
+    moxi = MoXI(Sums(), regions=REGIONS)
+    found = measures.sensitivity_max(moxi.attribute, torch.from_numpy(image)[None], target=0, n_perturb_samples=2)
+    assert found.isfinite().all()
+
+
+def test_methods_say_what_to_do_with_many_images(image):
+    """N31: as a list is taken by MoXI."""
+    from interpix import methods
+
+    with pytest.raises(ArgumentError, match="`image`: expected one image, got 2 of them; call it once for each"):
+        methods.MoXIMap(regions=REGIONS).explain(sum_of_pixels, [image, image])
+
+
+def test_synonyms_and_names_with_commas(image):
+    """N32: any synonym of ImageNet's names; near ones are told apart."""
+    names = ["tabby, tabby cat", "tiger cat", "Egyptian cat, cat"]
+    moxi = MoXI(CallableClassifier(sum_of_pixels, class_names=names), regions=REGIONS)
+    for target, expected in (("tabby", 0), ("Tabby Cat", 0), ("cat", 2), ("tabby, tabby cat", 0)):
+        assert moxi.explain(image, target).target == expected
+    with pytest.raises(ArgumentError, match="near names: 'tabby, tabby cat'"):
+        moxi.explain(image, "tabb")

@@ -84,11 +84,11 @@ class IntegratedGradients(MapMethod):
         check_positive("steps", self.steps, greatest=MOST_STEPS)
         check_positive("batch_size", self.batch_size, optional=True)
         check_output(self.output)
-        read_fill(self.baseline)
+        read_fill(self.baseline, "baseline")
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:
         model = differentiable(question, self.name, self.output, self.batch_size)
-        fill = read_fill(self.baseline)
+        fill = read_fill(self.baseline, "baseline")
         start, end = fill.make(question.tensor, question.classifier), question.tensor
         values = model.integrated(start, end, self.steps).sum(0)
         scores, _ = model.gradients(model.net.tensor(np.stack([start, end])))

@@ -66,14 +66,14 @@ class GuidedIG(MapMethod):
         plain_options(self)
         check_positive("steps", self.steps, greatest=MOST_STEPS)
         check_output(self.output)
-        read_fill(self.baseline)
+        read_fill(self.baseline, "baseline")
         need, cure = "a number in 0 ... 1, not 0", "0.25 is the paper's"
         check_number("fraction", self.fraction, 0, 1, need, cure, above=True)
         check_number("corridor", self.corridor, 0, 1, "a number in 0 ... 1", "0.02 is the paper's")
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:
         model = differentiable(question, self.name, self.output)
-        fill = read_fill(self.baseline)
+        fill = read_fill(self.baseline, "baseline")
 
         def gradient(point: Array) -> Array:
             return np.asarray(model.gradients(model.net.tensor(point[None]))[1][0].cpu())

@@ -54,10 +54,10 @@ class RandomSuperpixels(MapMethod):
         check_positive("batch_size", self.batch_size, optional=True)
         check_keep(self.keep)
         check_regions(self.regions)
-        read_fill(self.baseline)
+        read_fill(self.baseline, "baseline")
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:
-        regions, fill = read_regions(self.regions, question.classifier.token_grid), read_fill(self.baseline)
+        regions, fill = read_regions(self.regions, question.classifier.token_grid), read_fill(self.baseline, "baseline")
         labels = label_regions(regions, question.image)
         players = int(labels.max()) + 1
         on = np.random.default_rng(self.seed).random((self.count, players)) < self.keep

@@ -63,10 +63,10 @@ class RISE(MapMethod):
         check_positive("batch_size", self.batch_size, optional=True)
         check_keep(self.keep)
         check_grid("grid", self.grid, greatest=_FINEST)
-        read_fill(self.baseline)
+        read_fill(self.baseline, "baseline")
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:
-        fill = read_fill(self.baseline)
+        fill = read_fill(self.baseline, "baseline")
         masks = Masks.draw(question.size, self.grid, self.count, self.keep, self.seed)
         empty = fill.make(question.tensor, question.classifier)
         probabilities = _ask(question, empty, masks, self.batch_size or question.classifier.batch_size)

@@ -56,7 +56,7 @@ class _RankedCurve:
         check_choice("preset", self.preset, tuple(self._presets))
         check_positive("steps", self.steps, optional=True)
         if self.baseline is not None and not self._is_rise_blur(self.baseline):
-            read_fill(self.baseline)
+            read_fill(self.baseline, "baseline")
 
     @staticmethod
     def _is_rise_blur(baseline: AbsenceInput | None) -> bool:
@@ -76,14 +76,14 @@ class _RankedCurve:
         counts = np.unique(np.arange(few + 1) * values.size // few)
         probabilities, _ = ranked_scores(sample, start, end, _step_of_pixel(values, counts), len(counts) - 1)
         curve = Curve(counts / values.size, probabilities)
-        named = baseline if isinstance(baseline, str) else read_fill(baseline).name
+        named = baseline if isinstance(baseline, str) else read_fill(baseline, "baseline").name
         options = {**fields_as_json(self), "baseline": named, "steps": steps, "target": sample.target}
         return ImageScore(self.name, curve.auc, self.higher_is_better, curve, options=options)
 
     def _empty(self, sample: Sample, baseline: AbsenceInput) -> npt.NDArray[np.float32]:
         if self._is_rise_blur(baseline):
             return rise_blur(sample.tensor)
-        return read_fill(baseline).make(sample.tensor, sample.classifier)
+        return read_fill(baseline, "baseline").make(sample.tensor, sample.classifier)
 
     def aggregate(self, scores: Sequence[ImageScore]) -> Summary:
         """Mean of the areas, and the mean curve."""

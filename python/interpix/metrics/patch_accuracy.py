@@ -81,7 +81,7 @@ class _AbsentPatches(_PatchCurve):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        read_fill(self.replacement)
+        read_fill(self.replacement, "replacement")
 
     _direction: ClassVar[Direction]
 

@@ -17,7 +17,7 @@ from interpix import _core
 from interpix.absence import AbsenceInput, Fill, read_absence
 from interpix.arrays import AnyArray, ArrayT, BoolArray, from_numpy, to_numpy
 from interpix.checks import MOST_SAMPLES, check_choice, check_number, check_positive, check_seed
-from interpix.errors import bad_value
+from interpix.errors import bad_value, renamed
 from interpix.images import ImageInput, read_images
 from interpix.models import as_classifier
 from interpix.models.protocol.classifier import Classifier, ModelInput
@@ -338,20 +338,40 @@ class MoXI:
             raise bad_value("image", "one image", "several", "make a game of each")
         return ImageGame(call.games, call.batch_size)
 
+    @overload
     def attribute(
         self,
         inputs: ArrayT,
+        baselines: AbsenceInput | None = ...,
+        target: TargetInput = ...,
+        additional_forward_args: None = ...,
+        feature_mask: AnyArray | None = ...,
+    ) -> ArrayT: ...
+
+    @overload
+    def attribute(
+        self,
+        inputs: tuple[ArrayT],
+        baselines: AbsenceInput | None = ...,
+        target: TargetInput = ...,
+        additional_forward_args: None = ...,
+        feature_mask: AnyArray | None = ...,
+    ) -> tuple[ArrayT]: ...
+
+    def attribute(
+        self,
+        inputs: Any,
         baselines: AbsenceInput | None = None,
         target: TargetInput = None,
         additional_forward_args: None = None,
         feature_mask: AnyArray | None = None,
-    ) -> ArrayT:
+    ) -> Any:
         """Captum's way to ask: preprocessed `inputs` (B, 3, H, W) or (3, H, W) in, heat maps like it out.
 
         The search is an insertion that stops at the flip. Each channel holds the whole heat map.
 
         Args:
-            inputs: Preprocessed images, numpy or torch.
+            inputs: Preprocessed images, numpy or torch; or a tuple of one such batch, and the maps are one, too.
             baselines: What absent means: a number, or an array that broadcasts to one image, or one
                 image for each of `inputs`; None: this object's `absence`.
             target: A class for all, or one for each image; None: the prediction.
@@ -362,19 +382,27 @@ class MoXI:
         if additional_forward_args is not None:
             cure = "put the arguments into the function that is the model"
             raise bad_value("additional_forward_args", "None", "something else", cure)
+        if isinstance(inputs, tuple):
+            if len(inputs) != 1:
+                raise bad_value("inputs", "one batch of images", f"{len(inputs)} of them", "pass the images alone")
+            more = baselines, target, additional_forward_args, feature_mask
+            return (self.attribute(inputs[0], *more),)
         array = to_numpy(inputs, "inputs")
         single = array.ndim != 4
         batch = array[None] if single else array
         targets = one_for_each(target, len(batch))
-        maps = np.stack(
-            [
-                self._for_image(baselines, feature_mask, index, len(batch))
-                .explain(image, targets[index])
-                .attribution()
-                .map
-                for index, image in enumerate(batch)
-            ]
-        )
+        known = {} if feature_mask is None else {"regions": "feature_mask"}
+        known |= {} if baselines is None else {"absence": "baselines"}
+        with renamed(image="inputs", **known):
+            maps = np.stack(
+                [
+                    self._for_image(baselines, feature_mask, index, len(batch))
+                    .explain(image, targets[index])
+                    .attribution()
+                    .map
+                    for index, image in enumerate(batch)
+                ]
+            )
         filled = np.repeat(maps[:, None], batch.shape[1], axis=1)
         return from_numpy(filled[0] if single else filled, like=inputs)
 

@@ -29,7 +29,7 @@ def as_classifier(model: ModelInput) -> Classifier:
         from interpix.models.adapters.torch import TorchClassifier  # torch only when it is used
 
         return TorchClassifier(model)
-    if callable(model):
+    if callable(model) and not isinstance(model, type):
         return CallableClassifier(model)
     cure = 'use interpix.load_model("efficientnet_lite0"), for example'
     raise bad_type("model", "a classifier, a torch module or a function from images to logits", model, cure)

@@ -53,6 +53,9 @@ def _index_of_name(target: str, class_names: list[str] | None) -> int:
     wanted = target.strip().casefold()
     folded = [name.casefold() for name in class_names]
     found = [index for index, name in enumerate(folded) if name == wanted]
+    if not found:  # "tabby" of "tabby, tabby cat"
+        synonyms = [name.split(",") for name in folded]
+        found = [index for index, words in enumerate(synonyms) if wanted in map(str.strip, words)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -60,5 +63,5 @@ def _index_of_name(target: str, class_names: list[str] | None) -> int:
     inside = [name for name, low in zip(class_names, folded, strict=True) if wanted and wanted in low]
     similar = [class_names[folded.index(low)] for low in difflib.get_close_matches(wanted, folded)]
     near = list(dict.fromkeys(inside + similar))[:_MAX_NEAR_NAMES]
-    cure = f"near names: {', '.join(near)}" if near else "no name is near it; pass the class index"
+    cure = f"near names: {', '.join(map(repr, near))}" if near else "no name is near it; pass the class index"
     raise bad_value("target", "the name of a class", repr(target), cure)
