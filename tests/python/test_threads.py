@@ -98,8 +98,8 @@ import os, signal, threading, time
 import numpy as np
 from interpix import _core
 
-def reap(child):
-    for _ in range(1000):
+def reap(child, seconds):
+    for _ in range(50 * seconds):
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return status
@@ -120,8 +120,8 @@ for turn in range(60):
         if grandchild == 0:
             work()
             os._exit(0)
-        os._exit(reap(grandchild) != 0)
-    assert reap(child) == 0, "a child hangs"
+        os._exit(reap(grandchild, 20) != 0)
+    assert reap(child, 60) == 0, "a child hangs"
 """
 
 
