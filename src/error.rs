@@ -38,8 +38,8 @@ pub enum Error {
     },
     /// The work takes more memory than there is.
     #[error(
-        "`{name}`: {work} needs {bytes} bytes of memory{}; {cure}",
-        available.map(|bytes| format!(", {bytes} are available")).unwrap_or_default()
+        "`{name}`: {work} needs {bytes} bytes of memory, {}; {cure}",
+        available.map_or("more than the system gives".to_owned(), |bytes| format!("{bytes} are available"))
     )]
     Memory {
         /// The argument that asked for the work.

@@ -29,6 +29,8 @@ pub(crate) fn require(
     if reserved && available.is_none_or(|available| bytes <= available) {
         return Ok(());
     }
+    // What else limits the address space does not say how much is left of it.
+    let available = available.filter(|&available| bytes > available);
     Err(Error::Memory { name, work, bytes, available, cure })
 }
 

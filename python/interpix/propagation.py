@@ -179,8 +179,7 @@ class PixelGraph:
         Raises:
             ArgumentError: sizes differ, a value is not finite, an option is out of range, or the propagated values do
                 not fit into the maps' dtype.
-            ConvergenceError: ``max_iterations`` did not suffice, or value iteration cannot reach its rule in single
-                precision.
+            ConvergenceError: ``max_iterations`` did not suffice.
             MemoryError: the solver needs more memory than there is; the message says how much.
         """
         options = _solve_options(discount, tolerance, solver, max_iterations)
@@ -189,7 +188,8 @@ class PixelGraph:
         values, iterations, residuals, bounds = self._graph.propagate(rewards, **options)
         if np.ndim(discount) > 0:
             shape = (len(values), *shape)
-        answer = from_numpy(values.reshape(shape), like=maps)
+        with np.errstate(over="ignore"):  # what does not fit is refused next
+            answer = from_numpy(values.reshape(shape), like=maps)
         bounds = bounds + _rounding(values, answer)
         bound = float(bounds.max())
         if solver == "value_iteration" and bound > _MISLEADING_ERROR:
@@ -266,8 +266,13 @@ def propagate(
         `Attribution` another one, which says how exact it is.
 
     Raises:
-        ArgumentError: sizes differ, a value is not finite, or an option is out of range.
+        ArgumentError: sizes differ, a value is not finite, an option is out of range, or the propagated values do not
+            fit into the map's dtype. All of it but the last is said before the graph is built.
         ConvergenceError: the solver did not reach the tolerance.
+        MemoryError: the graph or the solver needs more memory than there is; the message says how much.
+
+    Warns:
+        UserWarning: the default radius makes a map of so large an image take long.
 
     Example:
         Two pixels of nearly one color, the only neighbors of each other: V0 = 1 + V1 / 2 and V1 = V0 / 2.

@@ -58,7 +58,9 @@ class _Foreign:
         values = to_numpy(self.ask(model, question), "attribution")
         if values.ndim == 4 and len(values) == 1:
             values = values[0]
-        return question.attribution(values.sum(axis=0) if values.ndim == 3 else values, self.name, {})
+        # Half precision would overflow.
+        flat = values.sum(axis=0, dtype=np.float64) if values.ndim == 3 else values
+        return question.attribution(flat, self.name, {})
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,7 @@ def propagated(method: MethodInput, radius: int | None = None, discount: float =
         radius: As in `interpix.propagate`.
         discount: As in `interpix.propagate`.
     """
-    radius, discount = check_radius(radius), check_discount(discount)
-    return Propagated(as_explainer(method), radius, discount)
+    return Propagated(as_explainer(method), check_radius(radius), check_discount(discount))
 
 
 def as_explainer(method: MethodInput) -> Explainer:
