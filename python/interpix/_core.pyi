@@ -365,8 +365,13 @@ class NativeModel:
             masks: The coalitions (c, n), True = present.
         """
 
-def convert_weights(name: str, source: str | PathLike[str], destination: str | PathLike[str]) -> None:
-    """Convert a checkpoint in torch's old pickle format into a safetensors file, written aside and renamed."""
+def convert_weights(name: str, source: str | PathLike[str]) -> bytes:
+    """Return a checkpoint in torch's old pickle format, or in safetensors, as a safetensors file's content.
+
+    Raises:
+        interpix.errors.ModelError: The file is damaged, or of another format.
+        OSError: It cannot be read.
+    """
 
 # ---- windows -------------------------------------------------------------------------------------
 

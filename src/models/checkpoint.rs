@@ -9,6 +9,11 @@ use super::tensors::{Data, Entries, Entry};
 use super::unpickle::read_pickle;
 use crate::error::{Error, Result};
 
+/// Bytes of a file that is read whole; the weights of the networks here take 19 million.
+const MAX_FILE: u64 = 1 << 30;
+/// Bytes of a safetensors file's header, which has some 120 for each tensor: this limits names, shapes and entries.
+const MAX_HEADER: u64 = 1 << 20;
+
 /// Tensors by name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
@@ -24,14 +29,16 @@ impl Checkpoint {
     /// Reads the file `path`; `model` names it in errors.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::Model`] if it is truncated or of another format.
+    /// [`Error::Io`] if it cannot be read, [`Error::Model`] if it is truncated, of another format, or larger than any
+    /// weights.
     pub fn read(model: &str, path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-        // A pickle starts with its protocol (0x80), a zip file with PK, safetensors with the length of its header.
-        let parsed = if bytes.first() == Some(&0x80) || bytes.starts_with(b"PK") {
-            Self::from_pickle(model, &bytes)
+        let io = |source| Error::Io { path: path.to_owned(), source };
+        let size = fs::metadata(path).map_err(io)?.len();
+        let parsed = if size > MAX_FILE {
+            let message = format!("the file has {size} bytes, more than the {MAX_FILE} that are read");
+            Err(Error::Model { model: model.to_owned(), message })
         } else {
-            Self::from_safetensors(model, &bytes)
+            Self::from_bytes(model, &fs::read(path).map_err(io)?)
         };
         parsed.map_err(|error| match error {
             Error::Model { model, message } => {
@@ -53,8 +60,25 @@ impl Checkpoint {
         })
     }
 
+    /// Reads `bytes`, a file in either format; `model` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if they are truncated or of another format.
+    pub fn from_bytes(model: &str, bytes: &[u8]) -> Result<Self> {
+        // A pickle starts with its protocol (0x80), a zip file with PK, safetensors with the length of its header.
+        if bytes.first() == Some(&0x80) || bytes.starts_with(b"PK") {
+            Self::from_pickle(model, bytes)
+        } else {
+            Self::from_safetensors(model, bytes)
+        }
+    }
+
     fn from_safetensors(model: &str, bytes: &[u8]) -> Result<Self> {
         let fail = |message: String| Error::Model { model: model.to_owned(), message };
+        let header = bytes.first_chunk().map_or(0, |&length| u64::from_le_bytes(length));
+        if header > MAX_HEADER && bytes.len() as u64 > header {
+            return Err(fail(format!("a header of {header} bytes is longer than {MAX_HEADER}")));
+        }
         let file = SafeTensors::deserialize(bytes).map_err(|error| {
             fail(format!(
                 "not a readable safetensors file, perhaps cut short ({error}); delete it and fetch it again"
@@ -97,8 +121,11 @@ impl Checkpoint {
         self.entries.is_empty()
     }
 
-    /// The checkpoint as the bytes of a safetensors file.
-    fn to_safetensors(&self) -> Result<Vec<u8>> {
+    /// The checkpoint as the bytes of a safetensors file; equal checkpoints, equal bytes.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if a tensor cannot be written.
+    pub fn to_safetensors(&self) -> Result<Vec<u8>> {
         let raw: Vec<(&str, &Entry, Vec<u8>)> = self
             .entries
             .iter()
@@ -119,25 +146,4 @@ impl Checkpoint {
             .and_then(|views| safetensors::serialize(views, None))
             .map_err(|error| Error::Model { model: self.model.clone(), message: error.to_string() })
     }
-}
-
-/// Converts the checkpoint `source` into the safetensors file `destination`.
-///
-/// It is written under a temporary name and renamed, so `destination` is whole or absent, also with several processes
-/// at it.
-///
-/// # Errors
-/// As [`Checkpoint::read`], and [`Error::Io`] if `destination` cannot be written.
-pub fn convert(model: &str, source: &Path, destination: &Path) -> Result<()> {
-    let bytes = Checkpoint::read(model, source)?.to_safetensors()?;
-    let aside = destination.with_extension(format!("{}.partial", std::process::id()));
-    let fail = |source| Error::Io { path: destination.to_owned(), source };
-    if let Some(folder) = destination.parent() {
-        fs::create_dir_all(folder).map_err(fail)?;
-    }
-    fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, destination)).map_err(|source| {
-        // The first error is the one to report; a leftover is only untidy.
-        let _ = fs::remove_file(&aside);
-        fail(source)
-    })
 }

@@ -16,7 +16,7 @@ mod preprocess;
 mod tensors;
 mod unpickle;
 
-pub use checkpoint::{Checkpoint, convert};
+pub use checkpoint::Checkpoint;
 pub use classifier::{Classifier, imagenet_classes};
 pub use efficientnet_lite::EfficientNetLite0;
 pub use load::{NAMES, load};

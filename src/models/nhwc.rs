@@ -4,8 +4,9 @@
 //! channels. candle's own grouped convolution runs one convolution for each group, which for 672 groups is unusable.
 //! Everything elementwise is fused: bias, `ReLU6` and shortcut are one pass each.
 //!
-//! Every output is computed by one thread in one order, so results do not depend on the number of threads. They run on
-//! the pool that they are called in; callers come through [`crate::parallel::install`].
+//! Every output is computed by one thread in one order, so results depend neither on the number of threads nor on the
+//! images that go through together. They run on the pool that they are called in; callers come through
+//! [`crate::parallel::install`].
 
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp3, InplaceOp2, InplaceOp3, Layout, Result, Shape, Tensor, bail,
@@ -313,7 +314,13 @@ impl CustomOp1 for MeanOverPixels {
 }
 
 /// `rows` times `weights` (inputs, outputs): a 1 x 1 convolution.
+///
+/// Each row's sums are rounded the same way whatever the rows beside it are. A row alone would be multiplied by another
+/// kernel, made for vectors, so it goes in twice.
 pub(super) fn pointwise(rows: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    if rows.dim(0)? == 1 {
+        return Tensor::cat(&[rows, rows], 0)?.matmul(weights)?.narrow(0, 0, 1);
+    }
     rows.matmul(weights)
 }
 

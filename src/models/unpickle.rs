@@ -6,6 +6,10 @@
 //! A pickle is a program for a stack machine, and an ordinary unpickler calls whatever function it names. This one
 //! knows the few opcodes that a state dict needs and the few names in [`Global`]; everything else is refused by name.
 //! Containers live in an arena and refer to each other by index, so neither nesting nor cycles can exhaust the stack.
+//!
+//! A pickle can also say much in few bytes: one tensor under many names, a tuple in a tuple in a tuple. What is read is
+//! therefore limited in number ([`MAX_OPCODES`], [`MAX_DIMENSIONS`], [`MAX_TEXT`]), and the tensors together are never
+//! larger than the file.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -16,6 +20,13 @@ use super::tensors::{Data, Entries, Entry};
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 /// `torch.serialization.PROTOCOL_VERSION`.
 const PROTOCOL: i64 = 1001;
+
+/// Opcodes of all pickles together; a state dict takes some 35 for each of its tensors.
+const MAX_OPCODES: usize = 100_000;
+/// Dimensions of a tensor; a convolution's weights have 4.
+const MAX_DIMENSIONS: usize = 8;
+/// Bytes of a name or another text.
+const MAX_TEXT: usize = 1000;
 
 /// A failure in words; the caller adds whose file it is.
 pub(super) type Outcome<T> = std::result::Result<T, String>;
@@ -38,7 +49,7 @@ pub(super) fn read_pickle(bytes: &[u8]) -> Outcome<Entries> {
     let state = machine.run(&mut input)?;
     let keys = machine.run(&mut input)?;
     let storages = machine.storages(keys, &mut input)?;
-    machine.state_dict(&state, &storages)
+    machine.state_dict(&state, &storages, bytes.len())
 }
 
 struct Input<'a> {
@@ -71,7 +82,7 @@ impl<'a> Input<'a> {
 
     fn line(&mut self) -> Outcome<&'a str> {
         let rest = &self.bytes[self.position..];
-        let length = rest.iter().position(|&byte| byte == b'\n').ok_or("truncated inside of a name")?;
+        let length = rest.iter().take(MAX_TEXT).position(|&byte| byte == b'\n').ok_or("a name has no end")?;
         let line = self.take(length)?;
         self.position += 1;
         text(line)
@@ -144,6 +155,7 @@ struct Machine {
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
     arena: Vec<Vec<Value>>,
+    opcodes: usize,
     /// Type and element count of each storage that was named.
     storages: HashMap<Rc<str>, (Global, usize)>,
 }
@@ -156,6 +168,10 @@ impl Machine {
         self.memo.clear();
         loop {
             let at = input.position;
+            self.opcodes += 1;
+            if self.opcodes > MAX_OPCODES {
+                return Err(format!("its pickles have more than {MAX_OPCODES} opcodes"));
+            }
             match input.byte()? {
                 b'.' => return self.pop(),
                 0x80 => _ = input.byte()?,
@@ -188,6 +204,9 @@ impl Machine {
             0x8a => long(input)?,
             b'X' => {
                 let length = input.u32()? as usize;
+                if length > MAX_TEXT {
+                    return Err(format!("a text of {length} bytes is longer than {MAX_TEXT}"));
+                }
                 Value::Text(text(input.take(length)?)?.into())
             }
             _ => return Ok(false),
@@ -306,15 +325,24 @@ impl Machine {
         &self,
         state: &Value,
         storages: &HashMap<Rc<str>, &[u8]>,
-    ) -> Outcome<HashMap<String, Entry>> {
+        file_size: usize,
+    ) -> Outcome<Entries> {
         let mut entries = HashMap::new();
+        let mut left = file_size;
         for pair in self.items(state)?.chunks(2) {
             let [Value::Text(name), Value::Tensor(tensor)] = pair else {
                 return Err("it is not a flat state dict of tensors".to_owned());
             };
             let bytes = storages.get(&tensor.storage).ok_or_else(|| format!("`{name}` has no storage"))?;
-            let entry = entry(tensor, bytes).ok_or_else(|| format!("`{name}` reaches beyond its storage"))?;
-            entries.insert((**name).to_owned(), entry);
+            let size = tensor
+                .elements_of(bytes.len() / tensor.kind.element_size()?)
+                .ok_or_else(|| format!("`{name}` reaches beyond its storage"))?;
+            left = left
+                .checked_sub(size * tensor.kind.element_size()?)
+                .ok_or("its tensors overlap: together they are larger than the file")?;
+            if entries.insert((**name).to_owned(), entry(tensor, bytes, size)).is_some() {
+                return Err(format!("`{name}` is there twice"));
+            }
         }
         Ok(entries)
     }
@@ -324,7 +352,11 @@ impl Machine {
             Value::Int(size) => size_of(*size),
             other => Err(format!("{other:?} is not a size")),
         };
-        self.items(value)?.iter().map(size).collect()
+        let items = self.items(value)?;
+        if items.len() > MAX_DIMENSIONS {
+            return Err(format!("a tensor has {} dimensions, more than {MAX_DIMENSIONS}", items.len()));
+        }
+        items.iter().map(size).collect()
     }
 
     fn items(&self, value: &Value) -> Outcome<&[Value]> {
@@ -390,37 +422,39 @@ fn size_of(value: i64) -> Outcome<usize> {
     usize::try_from(value).map_err(|_| format!("{value} is not a size"))
 }
 
-/// The elements of `tensor` in its storage's `bytes`, in row-major order; `None` if it reaches beyond them.
-fn entry(tensor: &Tensor, bytes: &[u8]) -> Option<Entry> {
-    let data = match tensor.kind {
-        Global::LongStorage => {
-            Data::I64(gather(tensor, bytes.as_chunks().0)?.map(|&raw| i64::from_le_bytes(raw)).collect())
+impl Tensor {
+    /// Number of its elements; `None` if it reaches beyond the `available` ones of its storage, or has more.
+    fn elements_of(&self, available: usize) -> Option<usize> {
+        let mut count = 1_usize;
+        let mut last = self.offset;
+        for (&length, &stride) in self.shape.iter().zip(&self.strides) {
+            count = count.checked_mul(length)?;
+            last = last.checked_add(length.saturating_sub(1).checked_mul(stride)?)?;
         }
-        _ => Data::F32(gather(tensor, bytes.as_chunks().0)?.map(|&raw| f32::from_le_bytes(raw)).collect()),
-    };
-    Some(Entry { shape: tensor.shape.clone(), data })
-}
+        (count == 0 || count <= available && last < available).then_some(count)
+    }
 
-/// The `elements` of `tensor` in row-major order; `None` if it reaches beyond them, or shows some of them repeatedly
-/// (stride 0), which would let a small file ask for any amount of memory.
-fn gather<'a, T>(tensor: &'a Tensor, elements: &'a [T]) -> Option<impl Iterator<Item = &'a T>> {
-    let mut count = 1_usize;
-    let mut last = tensor.offset;
-    for (&length, &stride) in tensor.shape.iter().zip(&tensor.strides) {
-        count = count.checked_mul(length)?;
-        last = last.checked_add(length.saturating_sub(1).checked_mul(stride)?)?;
-    }
-    if count > elements.len() || (count > 0 && last >= elements.len()) {
-        return None;
-    }
-    let place = |index: usize| {
+    /// The place in the storage of its element `index` in row-major order.
+    fn place(&self, index: usize) -> usize {
         let mut rest = index;
-        let mut place = tensor.offset;
-        for (&length, &stride) in tensor.shape.iter().zip(&tensor.strides).rev() {
+        let mut place = self.offset;
+        for (&length, &stride) in self.shape.iter().zip(&self.strides).rev() {
             place += rest % length * stride;
             rest /= length;
         }
-        &elements[place]
+        place
+    }
+}
+
+/// The `count` elements of `tensor` in its storage's `bytes`, in row-major order.
+fn entry(tensor: &Tensor, bytes: &[u8], count: usize) -> Entry {
+    let places = (0..count).map(|index| tensor.place(index));
+    let data = if tensor.kind == Global::LongStorage {
+        let elements = bytes.as_chunks().0;
+        Data::I64(places.map(|place| i64::from_le_bytes(elements[place])).collect())
+    } else {
+        let elements = bytes.as_chunks().0;
+        Data::F32(places.map(|place| f32::from_le_bytes(elements[place])).collect())
     };
-    Some((0..count).map(place))
+    Entry { shape: tensor.shape.clone(), data }
 }

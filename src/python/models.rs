@@ -6,10 +6,11 @@ use numpy::{
     IntoPyArray, PyArray2, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3, PyReadonlyArray4,
 };
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use super::error::detached;
 use crate::error::Error;
-use crate::models::{self, Classifier, MaskedImages};
+use crate::models::{self, Checkpoint, Classifier, MaskedImages};
 
 /// A classifier that runs without torch.
 #[pyclass(frozen, module = "interpix._core")]
@@ -89,13 +90,13 @@ fn indices(name: &'static str, values: &PyReadonlyArray1<'_, i64>) -> PyResult<V
     Ok(values.as_array().iter().map(index).collect::<crate::Result<_>>()?)
 }
 
-/// Converts a checkpoint in torch's old pickle format, or in safetensors, into a safetensors file.
+/// A checkpoint in torch's old pickle format, or in safetensors, as the bytes of a safetensors file.
 #[pyfunction]
-pub(super) fn convert_weights(
-    py: Python<'_>,
+pub(super) fn convert_weights<'py>(
+    py: Python<'py>,
     name: &str,
     source: PathBuf,
-    destination: PathBuf,
-) -> PyResult<()> {
-    detached(py, |_| models::convert(name, &source, &destination))
+) -> PyResult<Bound<'py, PyBytes>> {
+    let converted = detached(py, |_| Checkpoint::read(name, &source)?.to_safetensors())?;
+    Ok(PyBytes::new(py, &converted))
 }

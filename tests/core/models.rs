@@ -1,12 +1,11 @@
-//! Native classifiers: preprocessing, the restricted unpickler, the network, scores of coalitions.
+//! Native classifiers: preprocessing, the network, scores of coalitions.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use interpix::Error;
-use interpix::models::{self, Checkpoint, Classifier, MaskedImages, Preprocessing, resize_bicubic};
-use ndarray::{Array2, Array3, Array4, ArrayView4, array};
-use proptest::prelude::*;
+use interpix::models::{self, Classifier, MaskedImages, Preprocessing, resize_bicubic};
+use ndarray::{Array2, Array3, Array4, ArrayView4, Axis, array};
 use safetensors::tensor::{Dtype, TensorView};
 
 const PREPROCESSING: Preprocessing = Preprocessing { resize: 6, crop: 4, mean: 127.0, scale: 128.0 };
@@ -40,78 +39,8 @@ fn bad_photos_are_named() {
     }
 }
 
-/// torch's old format with one tensor `w` = [[1, 2], [3, 4]], stored transposed; `global` rebuilds it.
-fn old_format(global: &str) -> Vec<u8> {
-    let mut file =
-        b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}.".to_vec();
-    file.extend(b"\x80\x02ccollections\nOrderedDict\n)RX\x01\0\0\0w");
-    file.extend(
-        format!("c{global}\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x005X\x03\0\0\0cpuK\x04NtQ")
-            .bytes(),
-    );
-    file.extend(b"K\0K\x02K\x02\x86K\x01K\x02\x86\x89NtRs}b.\x80\x02]X\x01\0\0\x005a.");
-    file.extend(4_i64.to_le_bytes());
-    file.extend([1.0_f32, 3.0, 2.0, 4.0].iter().flat_map(|value| value.to_le_bytes()));
-    file
-}
-
-const REBUILD: &str = "torch._utils\n_rebuild_tensor_v2";
-
-fn temporary(name: &str) -> PathBuf {
+pub(crate) fn temporary(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("interpix-test-{}-{name}", std::process::id()))
-}
-
-#[test]
-fn an_old_pickle_becomes_safetensors() {
-    let (source, destination) = (temporary("old.pth"), temporary("new.safetensors"));
-    std::fs::write(&source, old_format(REBUILD)).unwrap();
-    models::convert("toy", &source, &destination).unwrap();
-    let bytes = std::fs::read(&destination).unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let view = file.tensor("w").unwrap();
-    let expected: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|value| value.to_le_bytes()).collect();
-    assert_eq!((view.shape(), view.dtype(), view.data()), (&[2, 2][..], Dtype::F32, &expected[..]));
-    for path in [source, destination] {
-        std::fs::remove_file(path).unwrap();
-    }
-}
-
-#[test]
-fn a_name_that_is_not_allowed_is_refused_by_name() {
-    let error = Checkpoint::from_pickle("toy", &old_format("os\nsystem")).unwrap_err().to_string();
-    assert!(error.contains("`os.system`") && error.contains("was not run"), "{error}");
-}
-
-#[test]
-fn a_file_cut_short_anywhere_is_an_error() {
-    let file = old_format(REBUILD);
-    assert_eq!(Checkpoint::from_pickle("toy", &file).unwrap().len(), 1);
-    for length in 0..file.len() {
-        let error = Checkpoint::from_pickle("toy", &file[..length]).unwrap_err();
-        assert!(matches!(error, Error::Model { .. }), "{length}: {error}");
-    }
-    let cut = Checkpoint::from_pickle("toy", &file[..file.len() - 1]).unwrap_err().to_string();
-    assert!(cut.contains("truncated: 16 bytes are needed") && cut.contains("15 are left"), "{cut}");
-}
-
-#[test]
-fn other_formats_are_told_apart() {
-    let zip = Checkpoint::from_pickle("toy", b"PK\x03\x04").unwrap_err().to_string();
-    assert!(zip.contains("zip format"), "{zip}");
-    let noise = Checkpoint::from_pickle("toy", b"not a checkpoint").unwrap_err().to_string();
-    assert!(noise.contains("neither safetensors nor torch's old pickle"), "{noise}");
-}
-
-proptest! {
-    #[test]
-    fn no_bytes_make_the_unpickler_panic(at in 0_usize..220, value: u8, more: Vec<u8>) {
-        let mut file = old_format(REBUILD);
-        let at = at % file.len();
-        file[at] = value;
-        let _ = Checkpoint::from_pickle("toy", &file);
-        file.splice(at..at, more);
-        let _ = Checkpoint::from_pickle("toy", &file);
-    }
 }
 
 /// Logits of a picture: 0 for class 0 and the sum of the picture for class 1.
@@ -132,7 +61,7 @@ impl Classifier for Sum {
 
     fn logits(&self, batch: ArrayView4<'_, f32>) -> interpix::Result<Array2<f32>> {
         Ok(Array2::from_shape_fn((batch.dim().0, 2), |(row, class)| {
-            if class == 0 { 0.0 } else { batch.index_axis(ndarray::Axis(0), row).sum() }
+            if class == 0 { 0.0 } else { batch.index_axis(Axis(0), row).sum() }
         }))
     }
 }
@@ -235,25 +164,33 @@ fn write_lite0(path: &Path, without: &str) {
     std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
+/// To the last bit (R5): chunks are sized by the clock, and what is kept by answers has to be found again. The small
+/// picture is one pixel in the last layers.
 #[test]
 fn neither_batches_nor_threads_change_a_logit() {
     let path = temporary("lite0.safetensors");
     write_lite0(&path, "");
     let model = models::load("efficientnet_lite0", &path).unwrap();
     std::fs::remove_file(path).unwrap();
-    let batch = Array4::from_shape_fn((5, 3, 64, 96), |(n, c, y, x)| {
-        ((n + 2 * c + 3 * y + x * x) % 17) as f32 / 8.0 - 1.0
-    });
-    let together = model.logits(batch.view()).unwrap();
-    for (image, logits) in batch.outer_iter().zip(together.outer_iter()) {
-        let alone = model.logits(image.insert_axis(ndarray::Axis(0))).unwrap();
-        assert!((&alone.row(0) - &logits).iter().all(|difference| difference.abs() < 1e-5));
+    for (height, width) in [(64, 96), (24, 32)] {
+        let batch = Array4::from_shape_fn((7, 3, height, width), |(n, c, y, x)| {
+            ((n + 2 * c + 3 * y + x * x) % 17) as f32 / 8.0 - 1.0
+        });
+        let together = model.logits(batch.view()).unwrap();
+        assert!(together.iter().any(|&logit| logit != 0.0));
+        for size in 1..=4 {
+            let parts: Vec<_> = batch.axis_chunks_iter(Axis(0), size).collect();
+            let logits: Vec<_> = parts.into_iter().map(|part| model.logits(part).unwrap()).collect();
+            let views: Vec<_> = logits.iter().map(|part| part.view()).collect();
+            assert_eq!(ndarray::concatenate(Axis(0), &views).unwrap(), together, "in parts of {size}");
+        }
+        let chunks = models::logits(&*model, batch.view(), &|| false).unwrap();
+        assert_eq!(chunks, together);
+        interpix::parallel::set_threads(1);
+        let serial = model.logits(batch.view()).unwrap();
+        interpix::parallel::set_threads(0);
+        assert_eq!(serial, together);
     }
-    interpix::parallel::set_threads(1);
-    let serial = model.logits(batch.view()).unwrap();
-    interpix::parallel::set_threads(0);
-    assert_eq!(serial, together);
-    assert!(together.iter().any(|&logit| logit != 0.0));
     assert_eq!(model.logits(Array4::zeros((0, 3, 32, 32)).view()).unwrap().dim(), (0, 1000));
 }
 

@@ -135,6 +135,33 @@ def test_moxi_explains_a_photo(model):
     assert 1 < len(result.group) < 16
 
 
+def test_a_picture_has_one_answer(model):
+    """However often it is asked and whatever stands beside it, to the last bit (R5)."""
+    batch = np.random.default_rng(2).normal(size=(37, 3, 24, 32)).astype(np.float32)
+    answers = {model.logits(batch).tobytes() for _ in range(60)}
+    assert len(answers) == 1
+    for size in (1, 2, 5):
+        parts = [model.logits(batch[start : start + size]) for start in range(0, len(batch), size)]
+        assert np.concatenate(parts).tobytes() in answers
+
+
+def test_a_comparison_finds_all_that_it_kept(model, tmp_path):
+    """Six runs over one folder gave five different tables, and made more files each time (R5)."""
+    photos = {name: photo(PHOTOS / f"{name}.jpg") for name in ("coffee", "chelsea")}
+    what = ["moxi(regions='2x3', stop='all')", "rise(count=9, grid=(2, 3), baseline='zero')"], ["insertion(steps=3)"]
+    runs, files = [], []
+    for folder in ("one", "one", "two"):
+        runs.append(ix.compare(model, photos, *what, folder=tmp_path / folder))
+        files.append({path.name: path.stat().st_mtime_ns for path in (tmp_path / folder).iterdir()})
+    assert files[0] == files[1]
+    assert files[0].keys() == files[2].keys()
+    assert len(files[0]) == 2 * 2 * 2 * 2  # photos, methods, with and without IProp, maps and scores
+    for first, *others in zip(*(run.entries for run in runs), strict=True):
+        for other in others:
+            np.testing.assert_array_equal(other.attribution.map, first.attribution.map)
+            assert other.scores["insertion(steps=3)"].value == first.scores["insertion(steps=3)"].value
+
+
 def test_bad_arrays_are_refused(model):
     with pytest.raises(ix.ArgumentError, match="`image`: expected an RGB photo"):
         model.preprocess(np.zeros((4, 5, 4), np.uint8))
@@ -177,8 +204,7 @@ batch = np.zeros((3, 3, 64, 64), np.float32)
 before = model.logits(batch)
 child = os.fork()
 if child == 0:
-    # How many images share a product depends on the time that it takes, and rounding on that.
-    os._exit(0 if np.abs(model.logits(batch) - before).max() < 1e-5 else 1)
+    os._exit(0 if np.array_equal(model.logits(batch), before) else 1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
