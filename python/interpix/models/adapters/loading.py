@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,8 +28,8 @@ def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None)
     Args:
         name: A native model, ``"efficientnet_lite0"`` (ImageNet-1k, 224 x 224; no torch); or ``"timm:NAME"``,
             ``"torchvision:NAME"`` (its default weights) or ``"hf:ID"`` (a hub's identifier or a folder), which that
-            library itself finds or downloads; or ``"torch:efficientnet_lite0"``, the native model's weights in timm's
-            module, for methods that need gradients.
+            library itself finds or downloads; or ``"torch:efficientnet_lite0"``, the native model in timm's module
+            with its package's weights, for methods that need gradients.
         weights_path: The weights file of a native model; found by `interpix.models.adapters.weights.find` if left out.
 
     Raises:
@@ -37,7 +38,9 @@ def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None)
         ModelError: The weights are damaged, another model's, or cannot be fetched.
     """
     if not isinstance(name, str):
-        raise bad_type("name", "the name of a model", name, 'use "efficientnet_lite0", for example')
+        raise bad_type("name", "the name of a model", name, 'use "efficientnet_lite0" or "timm:resnet18", for example')
+    if weights_path is not None and not isinstance(weights_path, str | os.PathLike):
+        raise bad_type("weights_path", "the path of a file", weights_path, "or leave it out")
     source, _, rest = name.partition(":")
     if not rest:
         from interpix.models.adapters.native import load_native  # only what is asked for
@@ -62,7 +65,7 @@ def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None)
 
 def _native_in_torch(name: str) -> "TorchClassifier":
     from interpix.models.adapters.native import load_native  # only what is asked for
-    from interpix.models.adapters.weights import CHECKPOINTS, places
+    from interpix.models.adapters.weights import package_file
 
     native = load_native(name)
     import timm  # optional
@@ -70,26 +73,22 @@ def _native_in_torch(name: str) -> "TorchClassifier":
 
     from interpix.models.adapters.torch import TorchClassifier  # torch only when it is used
 
-    package = dict(places(name)).get("package")
-    if package is None:
-        raise MissingDependencyError(
-            f"the weights of `{name}` for torch are not installed: {CHECKPOINTS[name].install}"
-        )
-    state = torch.load(package, weights_only=True)
+    state = torch.load(package_file(name), weights_only=True)
     module = timm.create_model(f"tf_{name}")
     # The names differ; the order, that of the network, does not.
     module.load_state_dict(dict(zip(module.state_dict(), state.values(), strict=True)))
 
-    def preprocess(image: Image.Image) -> npt.NDArray[np.float32]:
-        return native.preprocess(np.asarray(image))
-
     return TorchClassifier(
         module.eval(),
-        preprocess=preprocess,
+        preprocess=partial(_preprocess_as, native),
         class_names=native.class_names,
         name=f"torch:{name}",
         input_size=native.input_size,
     )
+
+
+def _preprocess_as(classifier: Classifier, image: Image.Image) -> npt.NDArray[np.float32]:
+    return classifier.preprocess(np.asarray(image))
 
 
 def _timm(name: str) -> "TorchClassifier":

@@ -1,9 +1,6 @@
 """Classifiers that run in the compiled half: no torch anywhere."""
 
-import hashlib
 import os
-from functools import cached_property
-from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -24,9 +21,12 @@ __all__ = ["NativeClassifier", "describe_models", "load_native"]
 class NativeClassifier(Normalized):
     """A native classifier, following `interpix.models.Classifier`.
 
+    A pickle of it holds no weights but their file's path and hash: another process reads the file, or the same weights
+    wherever it finds them, and refuses others. Copies share the compiled model, which nothing changes.
+
     Args:
         model: The compiled model.
-        weights_path: The file that its weights came from.
+        file: The file that its weights came from.
 
     Attributes:
         token_grid: None: pixels can only be filled.
@@ -36,11 +36,36 @@ class NativeClassifier(Normalized):
     token_grid: tuple[int, int] | None = None
     batch_size: int = 32
 
-    def __init__(self, model: _core.NativeModel, weights_path: Path) -> None:
-        """Wraps `model`, whose weights came from `weights_path`."""
+    def __init__(self, model: _core.NativeModel, file: weights.Weights) -> None:
+        """Wraps `model`, whose weights came from `file`."""
         self._model = model
         self._class_names = model.class_names
-        self._weights_path = weights_path
+        self._file = file
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process: all but the compiled model."""
+        return {name: value for name, value in self.__dict__.items() if name != "_model"} | {"name": self.name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Reads the weights again.
+
+        Raises:
+            ModelError: They are not there.
+        """
+        name = state.pop("name")
+        self.__dict__.update(state)
+        self._file = weights.find_again(name, self._file)
+        self._model = _core.NativeModel(name, self._file.path)
+
+    def __copy__(self) -> "NativeClassifier":
+        """Another object with the same compiled model."""
+        copy = NativeClassifier(self._model, self._file)
+        copy.__dict__.update(self.__dict__)
+        return copy
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> "NativeClassifier":
+        """The same: nothing of it can be changed."""
+        return self.__copy__()
 
     def __repr__(self) -> str:
         height, width = self.input_size
@@ -88,12 +113,7 @@ class NativeClassifier(Normalized):
 
     def provenance(self) -> dict[str, Any]:
         """See `Classifier.provenance`."""
-        return {"model": self.name, "model_kind": "native", "weights_sha256": self._weights_hash}
-
-    @cached_property
-    def _weights_hash(self) -> str:
-        with self._weights_path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return {"model": self.name, "model_kind": "native", "weights_sha256": self._file.sha256}
 
 
 def load_native(name: str, weights_path: str | os.PathLike[str] | None = None) -> NativeClassifier:
@@ -108,8 +128,8 @@ def load_native(name: str, weights_path: str | os.PathLike[str] | None = None) -
         MissingDependencyError: The weights are not installed.
         ModelError: The weights file is damaged or another model's.
     """
-    path = weights.find(name, weights_path)
-    return NativeClassifier(_core.NativeModel(name, path), path)
+    file = weights.find(name, weights_path)
+    return NativeClassifier(_core.NativeModel(name, file.path), file)
 
 
 def describe_models() -> str:
