@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix import _core
-from interpix.errors import ModelError, bad_value
+from interpix.errors import ModelError, bad_type, bad_value
 from interpix.images import ImageInput, LoadedImage, read_image
 from interpix.models import Classifier, as_classifier
 from interpix.models.protocol.agreement import difference
@@ -70,7 +70,7 @@ class Question:
         """
         if isinstance(image, list | tuple):
             cure = "call it once for each, or use interpix.compare, which takes many"
-            raise bad_value("image", "one image", f"{len(image)} of them", cure)
+            raise bad_type("image", "one image", image, cure)
         return ask(as_classifier(model), [read_image(image)], [target])[0]
 
     @property

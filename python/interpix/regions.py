@@ -37,6 +37,10 @@ search cost n (n + 1) / 2 evaluations, 1,225 for 49 patches but 19,306 for the 1
 _KINDS = '"auto", "tokens", a grid such as "7x7", 7 or (7, 7), Superpixels, or an integer label map (H, W)'
 
 
+_FEW = 5
+"""Less than a fifth of the superpixels that were asked for are few."""
+
+
 @dataclass(frozen=True)
 class Superpixels:
     """SLIC superpixels of the image that the model sees, by scikit-image: regions that follow edges.
@@ -65,7 +69,7 @@ class Superpixels:
             raise bad_value("compactness", "a positive number", self.compactness, "10 is the default")
 
     def label(self, image: npt.NDArray[np.uint8]) -> IntArray:
-        """Label map (H, W), labels 0 ... n-1, of an image (H, W, 3); warns of less than half as many as asked for."""
+        """Label map (H, W), labels 0 ... n-1, of an image (H, W, 3); warns of far fewer than asked for."""
         try:
             from skimage.segmentation import slic  # optional
         except ImportError as error:
@@ -73,7 +77,7 @@ class Superpixels:
             raise MissingDependencyError(message) from error
         labels = _compact(slic(image, n_segments=self.count, compactness=self.compactness, start_label=0))
         found = int(labels.max()) + 1
-        if 2 * found < self.count:
+        if _FEW * found < self.count:
             warnings.warn(
                 f"SLIC found {found} of {self.count} superpixels: at compactness={self.compactness:g}, colors that "
                 'differ from pixel to pixel hide all else; raise `compactness`, or pass a grid such as regions="7x7"',

@@ -162,7 +162,7 @@ def test_a_model_that_detaches_is_an_error_of_the_model(image):
         (lambda: Gradient(output="softmax"), "`output`"),
         (lambda: IntegratedGradients(steps=0), "`steps`"),
         (lambda: IntegratedGradients(batch_size=0), "`batch_size`"),
-        (lambda: IntegratedGradients(baseline="white"), "`absence`"),
+        (lambda: IntegratedGradients(baseline="white"), "`baseline`"),
         (lambda: IntegratedGradients.preset("moxi"), '"iprop" for integrated_gradients'),
     ],
 )

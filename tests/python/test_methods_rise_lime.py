@@ -197,7 +197,7 @@ def test_memory_does_not_grow_with_the_number_of_masks():
         (lambda: RISE(keep=1.0), "`keep`"),
         (lambda: RISE(grid=(7, 0)), "`grid`"),
         (lambda: RISE(grid=(7,)), "rows and columns"),
-        (lambda: RISE(baseline="drop_tokens"), "`absence`"),
+        (lambda: RISE(baseline="drop_tokens"), "`baseline`"),
         (lambda: LIME(regularization=0), "`regularization`"),
         (lambda: LIME(regions="no"), "`regions`"),
         (lambda: SuperpixelRISE(keep=0), "`keep`"),

@@ -156,7 +156,7 @@ def test_a_comparison_finds_all_that_it_kept(model, tmp_path):
         files.append({path.name: path.stat().st_mtime_ns for path in (tmp_path / folder).iterdir()})
     assert files[0] == files[1]
     assert files[0].keys() == files[2].keys()
-    assert len(files[0]) == 2 * 2 * 2 * 2  # photos, methods, with and without IProp, maps and scores
+    assert len(files[0]) == 2 * (1 + 2 * 2 * 2)  # photos: answers; methods, with and without IProp, maps and scores
     for first, *others in zip(*(run.entries for run in runs), strict=True):
         for other in others:
             np.testing.assert_array_equal(other.attribution.map, first.attribution.map)
