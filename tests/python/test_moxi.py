@@ -505,7 +505,7 @@ def test_methods_say_what_to_do_with_many_images(image):
     """N31: as a list is taken by MoXI."""
     from interpix import methods
 
-    with pytest.raises(ArgumentError, match="`image`: expected one image, got list; call it once for each"):
+    with pytest.raises(ArgumentTypeError, match="`image`: expected one image, got list; call it once for each"):
         methods.MoXIMap(regions=REGIONS).explain(sum_of_pixels, [image, image])
 
 

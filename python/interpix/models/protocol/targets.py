@@ -63,9 +63,6 @@ def _index_of_name(target: str, class_names: list[str] | None) -> int:
     inside = [name for name, low in zip(class_names, folded, strict=True) if wanted and wanted in low]
     similar = [class_names[folded.index(low)] for low in difflib.get_close_matches(wanted, folded)]
     near = list(dict.fromkeys(inside + similar))[:_MAX_NEAR_NAMES]
-    cure = (
-        f"near names: {', '.join(repr(name) if ',' in name else name for name in near)}"
-        if near
-        else "no name is near it; pass the class index"
-    )
+    shown = ", ".join(repr(name) if "," in name else name for name in near)
+    cure = f"near names: {shown}" if near else "no name is near it; pass the class index"
     raise bad_value("target", "the name of a class", repr(target), cure)
