@@ -85,7 +85,7 @@ impl PixelGraph {
                 "convert the image with `color`",
             ));
         }
-        if let Some(value) = lab.iter().find(|value| !(value.abs() <= MAX_COLOR)) {
+        if let Some(value) = lab.iter().find(|value| !(-MAX_COLOR..=MAX_COLOR).contains(*value)) {
             let expected = format!("finite colors in -{MAX_COLOR}..={MAX_COLOR}");
             return Err(Error::argument("lab", expected, value, "convert the image with `color`"));
         }

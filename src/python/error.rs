@@ -62,7 +62,12 @@ pub(super) fn watched<T: Send>(
             })?;
             let mut raised = None;
             while raised.is_none() && ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-                raised = Python::attach(|py| py.check_signals()).err();
+                #[allow(
+                    clippy::redundant_closure_for_method_calls,
+                    reason = "the method is not general over lifetimes"
+                )]
+                let signals = Python::attach(|py| py.check_signals());
+                raised = signals.err();
             }
             stop.store(raised.is_some(), Ordering::Relaxed);
             let result = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));

@@ -32,12 +32,15 @@ impl Progress<'_> {
     pub(super) fn refine(&mut self, correct: fn(&mut Self) -> Result<()>) -> Result<()> {
         self.certify()?;
         let mut worst = self.worst();
-        // Not `>`: a bound that is no number is none.
-        while !(worst <= self.options.tolerance) {
+        // Asked so that a bound that is no number is none.
+        let tolerance = self.options.tolerance;
+        let is_reached = |bound: f64| bound <= tolerance;
+        while !is_reached(worst) {
             correct(self)?;
             self.certify()?;
             let now = self.worst();
-            if !(now <= self.options.tolerance) && (!(now <= 0.5 * worst) || self.out_of_iterations()) {
+            let is_halved = now <= 0.5 * worst;
+            if !is_reached(now) && (!is_halved || self.out_of_iterations()) {
                 return Err(self.not_converged(now));
             }
             worst = now;

@@ -89,7 +89,9 @@ impl PixelGraph {
             let values = map.as_slice().expect("it is in standard layout");
             let scale = power_of_two_scale(values);
             let mut padded = self.stencil.layout.pad(values, 0.0);
-            padded.iter_mut().for_each(|value| *value *= scale);
+            for value in &mut padded {
+                *value *= scale;
+            }
             rewards.append(&mut padded);
             scales.push(scale);
         }
