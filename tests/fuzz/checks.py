@@ -1,4 +1,4 @@
-"""What must hold of inputs that are drawn at random; each check is a function of one seed, and raises if it does not."""
+"""What must hold of inputs that are drawn at random; each check is a function of one seed, and raises otherwise."""
 
 import io
 import os
@@ -67,10 +67,11 @@ def propagation(seed):
         try:
             found = graph.propagate(maps, discount=discounts, solver=solver)
         except ix.ConvergenceError:
-            assert solver == "conjugate_gradients"
+            assert solver in {"conjugate_gradients", "value_iteration"}  # isolated pixels; the paper's absolute rule
             return
         except ix.ArgumentError as error:
-            assert "propagated values" in str(error)
+            if "propagated values" not in str(error):
+                raise
             return
     assert np.isfinite(found.values).all()
     assert np.isfinite(found.error_bound)

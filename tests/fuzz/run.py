@@ -26,7 +26,7 @@ def main():
         number, start = seed + done[name], time.monotonic()
         try:
             CHECKS[name](number)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, it is told, and the next one tried
             failed += 1
             traceback.print_exc()
             print(f"repeat it: python tests/fuzz/run.py --count 1 --seed {number} {name}\n", flush=True)

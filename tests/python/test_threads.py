@@ -130,3 +130,34 @@ def test_a_child_does_not_wait_for_a_lock_that_nobody_holds():
     """F44: forked while another thread held the pool's lock, the child waited for it forever."""
     code = f"import interpix\n{FORKS}"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
+
+
+def test_a_module_is_copied_without_the_hooks_of_other_threads():
+    """F6: what a hook had seen, a map with its gradient, could not be copied for windows."""
+    from interpix.models.torch.module import hooked
+    from interpix.models.windows.lowering import derive_layers
+
+    model = convolutions().eval()
+
+    class Keeps:
+        def __init__(self):
+            self.kept = torch.ones(2, requires_grad=True) * 2
+
+        def __call__(self, *_):
+            return None
+
+    keeps, done, ready = Keeps(), threading.Event(), threading.Event()
+
+    def watch():
+        with hooked(model.modules(), keeps):
+            ready.set()
+            assert done.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(watch)
+        assert ready.wait(60)
+        try:
+            assert derive_layers(model, IMAGES[0].shape[1:]).done
+        finally:
+            done.set()
+        other.result()

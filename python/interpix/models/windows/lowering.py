@@ -9,6 +9,7 @@ import copy
 import math
 import operator
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -60,6 +61,15 @@ class UnsupportedModule(Exception):  # noqa: N818 - an answer, not an error that
     """The module is not a plain stack of convolutions; the message says what was met."""
 
 
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+)
+
+
 def derive_layers(module: nn.Module, size: Size) -> Network:
     """The layers of `module` for pictures of `size` (H, W).
 
@@ -73,7 +83,10 @@ def derive_layers(module: nn.Module, size: Size) -> Network:
         if is_hooked(part):
             raise UnsupportedModule(f"{type(part).__name__} has hooks or a forward of its own")
     # The structure is copied, the tensors are shared: the copy can be set to `eval` while the original stays as it is.
-    shadow = copy.deepcopy(module, {id(tensor): tensor for tensor in tensors}).eval()
+    # Hooks that other threads have put there for a moment are theirs.
+    hooks = (getattr(part, name) for part in module.modules() for name in _HOOKS)
+    known = {id(tensor): tensor for tensor in tensors} | {id(those): OrderedDict() for those in hooks}
+    shadow = copy.deepcopy(module, known).eval()
     try:
         with _tracing:
             graph = _Tracer().trace(shadow)
