@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ _PARTLY = 1
 """Some photos could not be read."""
 _USAGE_ERROR = 2
 _INTERRUPTED = 130
+_LEAST_SPACE = 20 << 20
+"""Bytes that the results of one photo may take."""
 _FLAGS = {
     "min_patches": "--steps",
     "stop": "--steps",
@@ -235,6 +238,11 @@ def _check_outputs(files: Sequence[Path], inputs: Sequence[Path], options: argpa
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise bad_value("folder", "a folder that can be written to", f"'{folder}'", "choose another one")
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST_SPACE:
+        raise bad_value(
+            "folder", f"{_LEAST_SPACE >> 20} MiB of free space", f"{free >> 20} MiB", "make room for results"
+        )
     remove_leftovers(folder)
     for file in files:
         check_output(file, overwrite=options.overwrite, name="folder")

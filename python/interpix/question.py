@@ -112,7 +112,7 @@ class Question:
         names = self.classifier.class_names
         versions = {"interpix": _core.__version__, "numpy": np.__version__}
         return Attribution(
-            map=np.asarray(values, np.float32),
+            map=values,
             target=self.target,
             prediction=self.prediction,
             class_names=None if names is None else tuple(names),

@@ -191,3 +191,14 @@ def test_a_file_of_a_later_format_says_so(attribution, tmp_path):
     path.write_bytes(path.read_bytes().replace(b'"F32"', b'"X99"'))  # it may have what is not known today
     with pytest.raises(ix.ArgumentError, match=f"of a format up to {FORMAT}, got {FORMAT + 1}; read it with a later"):
         ix.load(path)
+
+
+@pytest.mark.parametrize("scale", [1e-60, 1e-300])
+def test_a_map_that_would_vanish_in_single_precision_is_refused(scale):
+    """F16: a map of zeros is another map."""
+    model = ix.CallableClassifier(lambda batch: batch.sum(axis=(2, 3)))
+    method = ix.propagated(lambda model, image, target: image[0].astype(np.float64) * scale)
+    with pytest.raises(
+        ix.ArgumentError, match="`map`: expected numbers that fit into single precision, got a map of up to"
+    ):
+        method.explain(model, np.ones((3, 4, 6), np.float32), 0)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -436,6 +437,15 @@ def test_what_is_needed_is_there_before_the_work(shell, monkeypatch):
     for command in (["explain", "c.jpg"], ["compare", "c.jpg"]):
         status, out = shell(*command)
         assert (status, "interpix[plot]" in out.err) == (2, True)
+
+
+def test_there_is_room_before_the_work(shell, monkeypatch):
+    """R8: a full disk is told before hours of work."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=3 << 20))
+    monkeypatch.setattr(ix, "load_model", lambda _name: pytest.fail("the model was loaded"))
+    for command in (["explain", "c.jpg"], ["compare", "c.jpg"]):
+        status, out = shell(*command)
+        assert (status, "`--output`: expected 20 MiB of free space, got 3 MiB" in out.err) == (2, True)
 
 
 def test_numbers_are_written_whatever_becomes_of_the_picture(shell, monkeypatch):

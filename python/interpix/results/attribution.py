@@ -57,9 +57,11 @@ class Attribution(Result):
         """Copies both arrays, the map as float32.
 
         Raises:
-            ArgumentError: The map has another size than the image, or is not finite.
+            ArgumentError: The map has another size than the image, or does not fit into finite single precision.
         """
-        object.__setattr__(self, "map", np.asarray(self.map, np.float32))
+        given = np.asarray(self.map)
+        with np.errstate(over="ignore", under="ignore"):
+            object.__setattr__(self, "map", np.asarray(given, np.float32))
         super().__post_init__()
         height, width = self.image.shape[:2]
         if self.map.shape != (height, width):
@@ -68,6 +70,10 @@ class Attribution(Result):
         if not np.isfinite(self.map).all():
             count = int((~np.isfinite(self.map)).sum())
             raise bad_value("map", "finite numbers", f"{count} NaN or infinite ones", f"check {self.method}")
+        peak = float(np.abs(given).max(initial=0))
+        if 0 < peak < np.finfo(np.float32).tiny:
+            cure = "scale it: only how values compare to each other matters"
+            raise bad_value("map", "numbers that fit into single precision", f"a map of up to {peak:.1e}", cure)
 
     def check(self) -> None:
         """See `Result.check`."""
