@@ -7,6 +7,8 @@ use crate::search::{Coalition, RunError};
 
 /// Rounds whose coalitions are collected before they are evaluated: fills the batches and bounds the memory.
 const ROUNDS_AT_ONCE: usize = 16;
+/// Coalitions for which fewer rounds do.
+const ENOUGH: usize = 4096;
 
 /// How coalitions are drawn. Both are unbiased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,7 +50,8 @@ pub struct Sampled {
     pub values: Vec<f64>,
     /// Each value's standard error; infinite after a single round.
     pub standard_errors: Vec<f64>,
-    /// Coalitions that were evaluated; one drawn again is not evaluated again.
+    /// Coalitions that were evaluated; one drawn again is not evaluated again unless it was forgotten: 64 MB of rewards
+    /// are remembered.
     pub evaluations: usize,
 }
 
@@ -81,8 +84,9 @@ pub fn sampled_shapley_values<E>(
     let mut random = SplitMix::new(options.seed);
     let mut gains = vec![Moments::default(); players];
     let mut left = options.rounds;
+    let at_once = (ENOUGH / players).clamp(1, ROUNDS_AT_ONCE);
     while left > 0 {
-        let rounds = left.min(ROUNDS_AT_ONCE);
+        let rounds = left.min(at_once);
         let joins: Vec<Join> =
             (0..rounds).flat_map(|_| draw(options.sampler, players, &mut random)).collect();
         evaluator.fetch(joins.iter().flat_map(|join| [&join.before, &join.after]))?;
