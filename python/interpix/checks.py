@@ -1,8 +1,14 @@
 """Checks of options that several parts of interpix share, made before any work is done."""
 
+import numpy as np
+
 from interpix.errors import bad_type, bad_value
 
-__all__ = ["check_choice", "check_positive"]
+__all__ = ["check_choice", "check_positive", "check_seed"]
+
+_END = 1 << 63
+_SEEDS = 1 << 64
+"""Below these, numbers mean the same to Python, numpy and the compiled half."""
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -12,7 +18,7 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     Traceback (most recent call last):
     interpix.errors.ArgumentError: `output`: expected "logit" or "probability", got 'logits'; pick one
     """
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise bad_value(name, " or ".join(f'"{one}"' for one in choices), repr(value), "pick one")
 
 
@@ -29,3 +35,18 @@ def check_positive(name: str, value: object, *, optional: bool = False) -> None:
         raise bad_type(name, "a positive integer", value, "or leave it out")
     if value < 1:
         raise bad_value(name, "a positive integer", value, "or leave it out")
+    if value >= _END:
+        raise bad_value(name, "a positive integer below 2**63", value, "or leave it out")
+
+
+def check_seed(seed: object) -> None:
+    """Refuses anything but an integer that starts random numbers.
+
+    >>> check_seed(-1)
+    Traceback (most recent call last):
+    interpix.errors.ArgumentError: `seed`: expected an integer in 0 ... 2**64 - 1, got -1; 0 will do
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise bad_type("seed", "an integer in 0 ... 2**64 - 1", seed, "0 will do")
+    if not 0 <= seed < _SEEDS:
+        raise bad_value("seed", "an integer in 0 ... 2**64 - 1", seed, "0 will do")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conftest import HEIGHT, WIDTH, sum_of_pixels
-from interpix import CallableClassifier, Fill, MoXI, load
+from interpix import CallableClassifier, Fill, MoXI, load, methods
 from interpix.errors import ArgumentError, ArgumentTypeError, ModelError
 from interpix.outputs import log_odds
 
@@ -152,6 +152,31 @@ def test_stop_rules(image, classifier):
 def test_bad_search_options(image, classifier, options, message):
     with pytest.raises((ArgumentError, ArgumentTypeError), match=message):
         MoXI(classifier, regions=REGIONS).explain(image, **options)
+
+
+BAD_NUMBERS = [-1, 1.5, float("nan"), True, "x", None, 1j, [1], np.array([1, 2]), np.float32(1.5), 2**64, 10**30]
+
+
+@pytest.mark.parametrize("value", BAD_NUMBERS, ids=repr)
+def test_numbers_are_checked_before_the_model_is_asked(image, value):
+    """A raw TypeError or OverflowError came from the work, or numpy's doubts about an array (R23, F34)."""
+    moxi = MoXI(lambda _batch: pytest.fail("it was asked"), regions=REGIONS, absence="zero")
+    for name, ask in {
+        "batch_size": lambda: MoXI(sum_of_pixels, batch_size=value),
+        "stop": lambda: moxi.explain(image, stop=value),
+        "min_confidence": lambda: moxi.explain(image, min_confidence=value),
+        "rounds": lambda: moxi.shapley(image, rounds=value),
+        "seed": lambda: moxi.shapley(image, seed=value),
+        "sampler": lambda: moxi.shapley(image, sampler=value),
+        "direction": lambda: moxi.one_shot(image, direction=value),
+    }.items():
+        with pytest.raises((ArgumentError, ArgumentTypeError), match=f"`{name}`: expected"):
+            ask()
+    for kind in (methods.Shapley, methods.RISE, methods.LIME, methods.SuperpixelRISE):
+        with pytest.raises((ArgumentError, ArgumentTypeError), match="`seed`: expected an integer in 0"):
+            kind(seed=value)
+    with pytest.raises((ArgumentError, ArgumentTypeError), match="`rounds`: expected"):
+        methods.Shapley(rounds=value)
 
 
 def test_numbers_of_numpy_are_numbers(image, classifier, tmp_path):

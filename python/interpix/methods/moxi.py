@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from interpix.absence import AbsenceInput, read_absence
-from interpix.checks import check_positive
+from interpix.checks import check_positive, check_seed
 from interpix.methods.base import Method
 from interpix.question import Question
 from interpix.regions import RegionsInput, check_regions
@@ -95,6 +95,7 @@ class Shapley(_Game):
         super().__post_init__()
         check_sampler(self.sampler)
         check_positive("rounds", self.rounds)
+        check_seed(self.seed)
 
     def _play(self, search: MoXI, question: Question) -> Explanation:
         return search.shapley(question, sampler=self.sampler, rounds=self.rounds, seed=self.seed)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import BoolArray
-from interpix.checks import check_positive
+from interpix.checks import check_positive, check_seed
 from interpix.errors import bad_value
 from interpix.methods.base import Facts, Map, MapMethod
 from interpix.models.protocol.classifier import Coalitions
@@ -49,6 +49,7 @@ class RandomSuperpixels(MapMethod):
     def __post_init__(self) -> None:
         check_positive("count", self.count)
         check_positive("batch_size", self.batch_size, optional=True)
+        check_seed(self.seed)
         check_keep(self.keep)
         check_regions(self.regions)
         read_fill(self.baseline)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from interpix.absence import AbsenceInput, read_fill
 from interpix.arrays import BoolArray, IntArray
-from interpix.checks import check_positive
+from interpix.checks import check_positive, check_seed
 from interpix.errors import bad_value
 from interpix.methods.base import Facts, Map, MapMethod
 from interpix.methods.random_superpixels import RandomSuperpixels, check_keep
@@ -56,6 +56,7 @@ class RISE(MapMethod):
     def __post_init__(self) -> None:
         check_positive("count", self.count)
         check_positive("batch_size", self.batch_size, optional=True)
+        check_seed(self.seed)
         check_keep(self.keep)
         if not isinstance(self.grid, tuple) or len(self.grid) != 2:
             raise bad_value("grid", "rows and columns", repr(self.grid), "use (7, 7), for example")

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from interpix import _core
 from interpix.absence import AbsenceInput, Fill, read_absence
 from interpix.arrays import AnyArray, ArrayT, BoolArray, from_numpy, to_numpy
-from interpix.checks import check_choice, check_positive
+from interpix.checks import check_choice, check_positive, check_seed
 from interpix.errors import bad_type, bad_value
 from interpix.images import ImageInput, read_images
 from interpix.models import as_classifier
@@ -38,6 +38,7 @@ from interpix.terms import (
     TargetInput,
     check_direction,
     check_reward,
+    check_sampler,
     check_stop,
 )
 
@@ -104,10 +105,10 @@ class MoXI:
         self._absence = read_absence(absence, self._classifier.token_grid)
         automatic = isinstance(regions, str) and regions == "auto" and isinstance(self._absence, Fill)
         self._regions = read_regions(regions, None if automatic else self._classifier.token_grid)
-        batch_size = python_number(batch_size)
-        if batch_size != "auto":
-            check_positive("batch_size", batch_size)
-        self._given_batch_size = None if batch_size == "auto" else batch_size
+        self._given_batch_size: int | None = None
+        if not (isinstance(batch_size, str) and batch_size == "auto"):
+            self._given_batch_size = python_number(batch_size)
+            check_positive("batch_size", self._given_batch_size)
 
     def __repr__(self) -> str:
         """One line for people: what `"auto"` has picked, too."""
@@ -285,7 +286,9 @@ class MoXI:
             failed, the exception's attribute `explanations` holds those of the images that were done.
         """
         rounds, seed = python_number(rounds), python_number(seed)
+        check_sampler(sampler)
         check_positive("rounds", rounds)
+        check_seed(seed)
 
         def assign(game: _Game, players: int, batch_size: int) -> tuple[npt.NDArray[np.float64], int]:
             values, _, evaluations = _core.shapley_values(
