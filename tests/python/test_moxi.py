@@ -239,6 +239,22 @@ def test_an_exception_of_the_model_comes_out_as_itself(image, calls):
     assert caught.value is error
 
 
+@pytest.mark.parametrize("calls", [0, 1, 2])
+@pytest.mark.parametrize("method", ["explain", "one_shot", "shapley"])
+def test_a_model_that_raises_stop_iteration_is_told(image, calls, method):
+    """It became "generator raised StopIteration" where a generator was under way (R37)."""
+    answers = iter([None] * calls)
+
+    def model(batch):
+        next(answers)
+        return sum_of_pixels(batch)
+
+    moxi = MoXI(model, regions=REGIONS, absence="zero", batch_size=3)
+    with pytest.raises(ModelError, match=r"model `model` raised StopIteration for a batch \(\d, 3, 4, 6\)") as raised:
+        getattr(moxi, method)(image)
+    assert isinstance(raised.value.__cause__, StopIteration)
+
+
 def test_nothing_of_the_users_is_changed(image):
     before, seen = image.copy(), []
     labels = np.repeat(np.arange(4), 6).reshape(4, 6)
