@@ -4,7 +4,7 @@
 //! whose matrix is scikit-image's; with palette's own, Lab moves by up to 5e-3. What is left is below 2e-4: CIELAB's linear
 //! toe has the slope 841 / 108 here, which scikit-image rounds to 7.787.
 
-use ndarray::{Array3, ArrayView3, Zip};
+use ndarray::{Array3, ArrayView3, Axis, Zip};
 use palette::convert::FromColorUnclamped;
 use palette::encoding::{IntoLinear, Linear, Srgb};
 use palette::rgb::{Rgb, RgbSpace};
@@ -12,6 +12,8 @@ use palette::white_point::D65;
 use palette::{Lab, Mat3};
 
 use crate::error::{Error, Result};
+use crate::memory;
+use crate::parallel::{self, Interrupted};
 
 /// The RGB space of sRGB, with its matrix rounded as in scikit-image.
 struct RoundedSrgb;
@@ -39,7 +41,7 @@ impl RgbSpace for RoundedSrgb {
 /// ```
 /// use ndarray::array;
 /// let white_and_red = array![[[255_u8, 255, 255], [255, 0, 0]]];
-/// let lab = interpix::color::lab_from_srgb(white_and_red.view())?;
+/// let lab = interpix::color::lab_from_srgb(white_and_red.view(), &|| false)?;
 /// assert_eq!(lab.dim(), (3, 1, 2));
 /// assert!((lab[[0, 0, 0]] - 100.0).abs() < 1e-3 && lab[[1, 0, 0]].abs() < 0.01);
 /// assert!((lab[[0, 0, 1]] - 53.24).abs() < 0.01 && (lab[[1, 0, 1]] - 80.09).abs() < 0.01);
@@ -47,18 +49,19 @@ impl RgbSpace for RoundedSrgb {
 /// ```
 ///
 /// # Errors
-/// [`Error::Argument`] when the image is empty or does not have three channels.
-pub fn lab_from_srgb(image: ArrayView3<'_, u8>) -> Result<Array3<f32>> {
+/// [`Error::Argument`] when the image is empty or does not have three channels; [`Error::Memory`]; [`Error::Interrupted`]
+/// when `interrupted` says so.
+pub fn lab_from_srgb(image: ArrayView3<'_, u8>, interrupted: &Interrupted<'_>) -> Result<Array3<f32>> {
     // A table of our own: palette's for bytes has a relative error of 7e-7.
     let linear: Vec<f64> = (0..=255).map(|value| Srgb::into_linear(f64::from(value) / 255.0)).collect();
-    convert(image, |value| linear[usize::from(value)])
+    convert(image, interrupted, |value| linear[usize::from(value)])
 }
 
 /// [`lab_from_srgb`] for float sRGB values in 0..=1.
 ///
 /// # Errors
-/// [`Error::Argument`] when the image is empty, does not have three channels, or a value is outside of 0..=1.
-pub fn lab_from_srgb_float(image: ArrayView3<'_, f32>) -> Result<Array3<f32>> {
+/// As [`lab_from_srgb`], and [`Error::Argument`] when a value is outside of 0..=1.
+pub fn lab_from_srgb_float(image: ArrayView3<'_, f32>, interrupted: &Interrupted<'_>) -> Result<Array3<f32>> {
     if let Some(value) = image.iter().find(|value| !(0.0..=1.0).contains(*value)) {
         return Err(Error::argument(
             "image",
@@ -67,11 +70,12 @@ pub fn lab_from_srgb_float(image: ArrayView3<'_, f32>) -> Result<Array3<f32>> {
             "pass the picture before normalization, or as uint8",
         ));
     }
-    convert(image, |value| Srgb::into_linear(f64::from(value)))
+    convert(image, interrupted, |value| Srgb::into_linear(f64::from(value)))
 }
 
 fn convert<T: Copy + Sync + Send>(
     image: ArrayView3<'_, T>,
+    interrupted: &Interrupted<'_>,
     linear: impl Fn(T) -> f64 + Sync + Send,
 ) -> Result<Array3<f32>> {
     let (height, width, channels) = image.dim();
@@ -83,18 +87,24 @@ fn convert<T: Copy + Sync + Send>(
             "convert it to RGB first",
         ));
     }
+    memory::require(12 * height * width, "image", "converting its colors", "resize it first")?;
     let mut lab = Array3::zeros((3, height, width));
-    crate::parallel::install(|| {
-        Zip::from(image.lanes(ndarray::Axis(2))).and(lab.lanes_mut(ndarray::Axis(0))).par_for_each(
-            |rgb, mut out| {
+    let interrupted = &parallel::lasting(interrupted);
+    parallel::install(|| {
+        Zip::from(image.outer_iter()).and(lab.axis_iter_mut(Axis(1))).par_for_each(|row, mut out| {
+            if interrupted() {
+                return;
+            }
+            Zip::from(row.lanes(Axis(1))).and(out.lanes_mut(Axis(0))).for_each(|rgb, mut out| {
                 let rgb =
                     Rgb::<Linear<RoundedSrgb>, f64>::new(linear(rgb[0]), linear(rgb[1]), linear(rgb[2]));
                 let lab = Lab::<D65, f64>::from_color_unclamped(rgb);
                 for (out, value) in out.iter_mut().zip([lab.l, lab.a, lab.b]) {
                     *out = value as f32;
                 }
-            },
-        );
+            });
+        });
     });
+    parallel::stop_if(interrupted)?;
     Ok(lab)
 }

@@ -21,9 +21,8 @@ pub enum Error {
     },
     /// A solver used up its iterations before it reached the tolerance.
     #[error(
-        "{solver} did not converge: after {iterations} iterations the residual is {residual:.3e} and the \
-         guaranteed relative error {error_bound:.3e} is still above the tolerance {tolerance:.1e}; raise \
-         `max_iterations` or `tolerance`"
+        "{solver} did not converge to the tolerance {tolerance:.1e}: after {iterations} iterations the residual is \
+         {residual:.3e} and the guaranteed relative error {error_bound:.3e}; raise `max_iterations` or `tolerance`"
     )]
     NotConverged {
         /// The solver's name.
@@ -34,8 +33,25 @@ pub enum Error {
         residual: f64,
         /// The guaranteed relative maximum-norm error of the last iterate.
         error_bound: f64,
-        /// The relative error that was asked for.
+        /// What was asked for: a relative error, or the paper's mean squared difference.
         tolerance: f64,
+    },
+    /// The work takes more memory than there is.
+    #[error(
+        "`{name}`: {work} needs {bytes} bytes of memory, {}; {cure}",
+        available.map_or("more than the system gives".to_owned(), |bytes| format!("{bytes} are available"))
+    )]
+    Memory {
+        /// The argument that asked for the work.
+        name: &'static str,
+        /// What needs the memory.
+        work: &'static str,
+        /// The bytes that it needs.
+        bytes: usize,
+        /// The bytes that the system has, where it says so.
+        available: Option<usize>,
+        /// What needs less.
+        cure: &'static str,
     },
     /// The caller's interrupt hook asked to stop.
     #[error("interrupted")]

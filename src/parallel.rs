@@ -2,14 +2,35 @@
 //!
 //! Rayon's global pool hangs in a forked child (its threads do not survive the fork), and `DataLoader` workers are
 //! forked children. So parallel work runs in a pool of ours that [`reset`] forgets; the Python module calls it after
-//! every fork.
+//! every fork. A lock that another thread held at the fork stays locked in the child forever, so that each process has
+//! its own.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-static POOL: Mutex<Option<Arc<ThreadPool>>> = Mutex::new(None);
+use crate::error::{Error, Result};
+
+/// Whether to stop: asked often, from any thread.
+pub type Interrupted<'a> = dyn Fn() -> bool + Sync + 'a;
+
+/// A process' pool, and after it that of its forked child.
+struct Slot {
+    pool: Mutex<Option<Arc<ThreadPool>>>,
+    next: OnceLock<Box<Slot>>,
+}
+
+impl Slot {
+    const fn new() -> Self {
+        Self { pool: Mutex::new(None), next: OnceLock::new() }
+    }
+}
+
+static FIRST: Slot = Slot::new();
+/// How many forks lie between the first process and this one.
+static FORKS: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs `work` so that rayon's parallel iterators inside of it use this crate's pool.
 pub fn install<R: Send>(work: impl FnOnce() -> R + Send) -> R {
@@ -30,6 +51,23 @@ pub fn threads() -> usize {
     pool().current_num_threads()
 }
 
+/// The same hook, which stays true once it has been: where a thread has left its work undone, all must stop.
+pub(crate) fn lasting(interrupted: &Interrupted<'_>) -> impl Fn() -> bool + Sync {
+    let stopped = AtomicBool::new(false);
+    move || {
+        let stop = stopped.load(Ordering::Relaxed) || interrupted();
+        if stop {
+            stopped.store(true, Ordering::Relaxed);
+        }
+        stop
+    }
+}
+
+/// [`Error::Interrupted`] if it is time to stop.
+pub(crate) fn stop_if(interrupted: &Interrupted<'_>) -> Result<()> {
+    if interrupted() { Err(Error::Interrupted) } else { Ok(()) }
+}
+
 /// Sets the number of threads that parallel work uses; 0 means one for each available core.
 ///
 /// Results never depend on it.
@@ -39,11 +77,16 @@ pub fn set_threads(count: usize) {
 
 /// Forgets the pool without joining its threads; the next parallel call starts a new one.
 ///
-/// For the child of a fork, where the pool's threads no longer exist.
+/// For the child of a fork, where the pool's threads no longer exist, before it starts other threads.
 pub fn reset() {
-    if let Some(pool) = lock().take() {
-        std::mem::forget(pool);
-    }
+    // Made here, where there is one thread only, so that no fork comes upon a slot that is half made.
+    slot().next.get_or_init(|| Box::new(Slot::new()));
+    FORKS.fetch_add(1, Ordering::Release);
+}
+
+fn slot() -> &'static Slot {
+    let forks = FORKS.load(Ordering::Acquire);
+    (0..forks).fold(&FIRST, |slot, _| slot.next.get().expect("`reset` made one for each fork"))
 }
 
 fn pool() -> Arc<ThreadPool> {
@@ -51,7 +94,7 @@ fn pool() -> Arc<ThreadPool> {
 }
 
 fn lock() -> std::sync::MutexGuard<'static, Option<Arc<ThreadPool>>> {
-    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+    slot().pool.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn build(count: usize) -> Arc<ThreadPool> {

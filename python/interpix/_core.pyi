@@ -14,7 +14,9 @@ __all__ = [
     "PixelGraph",
     "Search",
     "__version__",
+    "check_solve",
     "convert_weights",
+    "default_radius",
     "gather_windows",
     "interpolate",
     "one_shot",
@@ -242,6 +244,12 @@ def one_shot(
 def rgb_to_lab(image: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
     """Convert sRGB (H, W, 3), uint8 or float32 in 0..1, to CIELAB planes (3, H, W) as scikit-image does."""
 
+def default_radius(height: int, width: int) -> int:
+    """Return the paper's radius for an image of this size."""
+
+def check_solve(*, discounts: Sequence[float], tolerance: float, solver: str, max_iterations: int) -> None:
+    """Refuse options of `PixelGraph.propagate` that no solver takes."""
+
 @final
 class PixelGraph:
     """The pixels of one image and the probability of stepping from each to its neighbors.
@@ -267,23 +275,27 @@ class PixelGraph:
     def weight_bytes(self) -> int:
         """Bytes of stored weights, 0 when they are computed in every product."""
 
+    @property
+    def colors(self) -> NDArray[np.float32]:
+        """The image in CIELAB (3, H, W), from which the same graph is built again."""
+
     def propagate(
         self,
-        maps: NDArray[np.float32],
+        maps: NDArray[np.float64],
         *,
         discounts: NDArray[np.float64],
         tolerance: float,
         solver: str,
         max_iterations: int,
-    ) -> tuple[NDArray[np.float32], int, NDArray[np.float64], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.float64], int, NDArray[np.float64], NDArray[np.float64]]:
         """Propagate maps (M, H, W) with each of D discounts.
 
         Returns:
             Values (D, M, H, W), products with P, residuals (D, M), guaranteed relative errors (D, M).
         """
 
-    def transition_matrix(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return P in compressed sparse rows: data, column indices, row starts."""
+    def transition_matrix(self) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[Any]]:
+        """Return P in compressed sparse rows: data, column indices, row starts; int32 where that suffices, or int64."""
 
 # ---- interpolation -------------------------------------------------------------------------------
 

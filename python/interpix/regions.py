@@ -6,6 +6,7 @@ image; any label map (Captum's `feature_mask`) is taken too.
 """
 
 import re
+import warnings
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -64,14 +65,21 @@ class Superpixels:
             raise bad_value("compactness", "a positive number", self.compactness, "10 is the default")
 
     def label(self, image: npt.NDArray[np.uint8]) -> IntArray:
-        """Label map (H, W), labels 0 ... n-1, of an image (H, W, 3)."""
+        """Label map (H, W), labels 0 ... n-1, of an image (H, W, 3); warns of less than half as many as asked for."""
         try:
             from skimage.segmentation import slic  # optional
         except ImportError as error:
             message = 'superpixels need scikit-image: pip install "interpix[segment]"'
             raise MissingDependencyError(message) from error
-        labels = slic(image, n_segments=self.count, compactness=self.compactness, start_label=0)
-        return _compact(labels)
+        labels = _compact(slic(image, n_segments=self.count, compactness=self.compactness, start_label=0))
+        found = int(labels.max()) + 1
+        if 2 * found < self.count:
+            warnings.warn(
+                f"SLIC found {found} of {self.count} superpixels: at compactness={self.compactness:g}, colors that "
+                'differ from pixel to pixel hide all else; raise `compactness`, or pass a grid such as regions="7x7"',
+                stacklevel=2,
+            )
+        return labels
 
 
 RegionsInput: TypeAlias = str | int | tuple[int, int] | Superpixels | AnyArray

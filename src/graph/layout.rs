@@ -7,6 +7,7 @@
 use std::ops::AddAssign;
 
 use super::neighborhood::HalfNeighborhood;
+use crate::parallel;
 
 /// Pixels that are worked on together: one AVX-512 register of f32.
 pub(super) const LANES: usize = 16;
@@ -62,6 +63,24 @@ impl Layout {
         (row % self.rows * self.width + column) * LANES + row / self.rows
     }
 
+    /// A vector that is 1 in the image and 0 outside of it.
+    pub(super) fn ones<T: Copy + From<u8>>(&self) -> Vec<T> {
+        let mut out = vec![T::from(0); self.len()];
+        for row in 0..self.height {
+            out[self.position(row * self.width)..]
+                .iter_mut()
+                .step_by(LANES)
+                .take(self.width)
+                .for_each(|out| *out = T::from(1));
+        }
+        out
+    }
+
+    /// Undirected edges of a pixel.
+    pub(super) fn edges(&self) -> usize {
+        self.neighborhood.edges()
+    }
+
     /// Lays out one or more images' values, given row by row, as vectors.
     pub(super) fn pad<T: Copy>(&self, values: &[T], outside: T) -> Vec<T> {
         let pixels = self.height * self.width;
@@ -76,10 +95,10 @@ impl Layout {
     }
 
     /// The inverse of [`Layout::pad`], into one image's values.
-    pub(super) fn crop(&self, values: &[f64], out: &mut [f32]) {
+    pub(super) fn crop<T: Copy>(&self, values: &[T], out: &mut [T]) {
         for (row, out) in out.chunks_exact_mut(self.width).enumerate() {
             let places = values[self.position(row * self.width)..].iter().step_by(LANES);
-            out.iter_mut().zip(places).for_each(|(out, &value)| *out = value as f32);
+            out.iter_mut().zip(places).for_each(|(out, &value)| *out = value);
         }
     }
 
@@ -93,24 +112,41 @@ impl Layout {
         Tile { row, rows, column, columns, neighborhood: self.neighborhood }
     }
 
+    /// Weights of all tiles, each for [`LANES`] edges.
+    pub(super) fn weight_count(&self) -> usize {
+        self.rows * self.width * self.neighborhood.edges()
+    }
+
     /// Weights of the tiles before one, each for [`LANES`] edges.
     pub(super) fn weights_before(&self, index: usize) -> usize {
-        if index == self.tiles() {
-            return self.rows * self.width * self.neighborhood.edges();
-        }
         let tile = self.tile(index);
         (tile.row * self.width + tile.rows * tile.column) * self.neighborhood.edges()
     }
 
     /// Room for the weights of the largest pass.
     pub(super) fn weights_of_a_pass<T: Copy + Default>(&self) -> Vec<Lanes<T>> {
-        vec![Lanes::default(); self.width.div_ceil(self.blocks) * (2 * self.neighborhood.across + 1)]
+        vec![Lanes::default(); self.pass_len()]
+    }
+
+    fn pass_len(&self) -> usize {
+        self.width.div_ceil(self.blocks) * (2 * self.neighborhood.across + 1)
     }
 
     /// Elements of [`LANES`] pixels of the largest tile, with those that its edges reach.
     pub(super) fn tile_len(&self) -> usize {
         let rows = self.rows.div_ceil(self.bands) + self.neighborhood.down;
         rows * (self.width.div_ceil(self.blocks) + 2 * self.neighborhood.across)
+    }
+
+    /// Elements of [`LANES`] numbers that all tiles' sums take, for so many vectors.
+    pub(super) fn sums_len(&self, vectors: usize) -> usize {
+        self.tiles() * self.tile_len() * vectors
+    }
+
+    /// Bytes that products of so many vectors of `T` take: all tiles' sums, and what each thread loads of a tile.
+    pub(super) fn product_bytes<T>(&self, vectors: usize) -> usize {
+        let tile = self.pass_len() + (vectors + 6) * self.tile_len();
+        (self.sums_len(vectors) + parallel::threads() * tile) * size_of::<Lanes<T>>()
     }
 
     /// Copies a tile of a vector, with the pixels that its edges reach.

@@ -6,6 +6,7 @@ use memmap2::MmapMut;
 
 use super::layout::{LANES, Lanes};
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// Bits of a weight's 23-bit mantissa that are not kept.
 const CUT: u32 = 6;
@@ -36,14 +37,18 @@ impl Packed {
     /// Room for `len` times [`LANES`] weights.
     ///
     /// # Errors
-    /// [`Error::Argument`] if the system does not give the memory.
+    /// [`Error::Memory`] if the system does not have it.
     pub(super) fn new(len: usize) -> Result<Self> {
-        let bytes = Self::bytes(len);
-        let memory = MmapMut::map_anon(bytes).map_err(|error| {
-            let got = format!("{bytes} bytes for the weights ({error})");
-            let cure = "lower it, and weights are computed when they are needed";
-            Error::argument("memory_budget", "no more memory than the system gives", got, cure)
-        })?;
+        let (bytes, cure) = (Self::bytes(len), "lower it, and weights are computed when they are needed");
+        memory::require(bytes, "memory_budget", "storing the weights", cure)?;
+        let refused = |_| Error::Memory {
+            name: "memory_budget",
+            work: "storing the weights",
+            bytes,
+            available: None,
+            cure,
+        };
+        let memory = MmapMut::map_anon(bytes).map_err(refused)?;
         #[cfg(target_os = "linux")]
         // A kernel without huge pages refuses, and small ones will do.
         let _ = memory.advise(memmap2::Advice::HugePage);
@@ -117,8 +122,14 @@ pub(super) fn round(weight: f32) -> f32 {
 
 #[inline(always)]
 fn pack(weights: &Lanes<f32>) -> ([u16; LANES], [u8; LANES]) {
-    let bits = weights.0.map(f32::to_bits);
-    (bits.map(|bits| (bits >> (CUT + 8)) as u16), bits.map(|bits| (bits >> CUT) as u8))
+    // Not `map`: where the compiler does not inline it, it is not compiled for the vector instruction set.
+    let (mut high, mut low) = ([0; LANES], [0; LANES]);
+    for lane in 0..LANES {
+        let bits = weights.0[lane].to_bits();
+        high[lane] = (bits >> (CUT + 8)) as u16;
+        low[lane] = (bits >> CUT) as u8;
+    }
+    (high, low)
 }
 
 #[inline(always)]

@@ -1,17 +1,23 @@
 //! The graph of one image: built once, any number of maps propagated over it.
 
-use ndarray::ArrayView3;
+use ndarray::{Array3, ArrayView3};
 use rayon::prelude::*;
 
+use super::layout::Layout;
 use super::neighborhood::default_radius;
 use super::packed::Packed;
 use super::stencil::{Stencil, Sums};
 use crate::error::{Error, Result};
-use crate::parallel;
+use crate::memory;
+use crate::parallel::{self, Interrupted, stop_if};
 
 /// Below this row sum of S, a pixel's probabilities are stored apart: single precision would lose them.
 /// Weights down to exp(-87) are kept, so what a row above the limit loses is below 1e-11 of its sum.
 const ISOLATED_BELOW: f32 = 8.8e-27;
+
+/// Greatest absolute value of L, a and b: CIELAB's stay below 130. Colors any further apart than twice this would lie
+/// beyond the range of double precision's weights.
+const MAX_COLOR: f32 = 200.0;
 
 /// How the graph is built.
 #[derive(Clone, Debug)]
@@ -62,12 +68,12 @@ impl PixelGraph {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Argument`] for an empty image, a color that is not finite or a radius of 0; [`Error::Interrupted`]
-    /// when `interrupted` says so.
+    /// [`Error::Argument`] for an empty image, a color that is none of CIELAB or a radius of 0; [`Error::Memory`];
+    /// [`Error::Interrupted`] when `interrupted` says so.
     pub fn new(
         lab: ArrayView3<'_, f32>,
         options: &GraphOptions,
-        interrupted: &dyn Fn() -> bool,
+        interrupted: &Interrupted<'_>,
     ) -> Result<Self> {
         let (channels, height, width) = lab.dim();
         if channels != 3 || height == 0 || width == 0 {
@@ -79,15 +85,27 @@ impl PixelGraph {
                 "convert the image with `color`",
             ));
         }
-        if let Some(value) = lab.iter().find(|value| !value.is_finite()) {
-            return Err(Error::argument("lab", "finite colors", value, "replace such pixels first"));
+        if let Some(value) = lab.iter().find(|value| !(-MAX_COLOR..=MAX_COLOR).contains(*value)) {
+            let expected = format!("finite colors in -{MAX_COLOR}..={MAX_COLOR}");
+            return Err(Error::argument("lab", expected, value, "convert the image with `color`"));
         }
         let radius = options.radius.unwrap_or_else(|| default_radius(height, width));
         if radius == 0 {
             return Err(Error::argument("radius", "at least 1", 0, "leave it out for the paper's choice"));
         }
-        let stencil = Stencil::new(height, width, radius, &lab.iter().copied().collect::<Vec<_>>());
-        let fits = stencil.stored_bytes() <= options.memory_budget;
+        let layout = Layout::new(height, width, radius);
+        // Colors, ones, row sums and their inverses; the distance of each offset.
+        let bytes = 4 * 7 * layout.len() + 8 * layout.edges() + layout.product_bytes::<f32>(1);
+        memory::require(
+            bytes,
+            "radius",
+            "the image's graph",
+            "choose a smaller radius, or resize the image",
+        )?;
+        let interrupted = &parallel::lasting(interrupted);
+        let lab = lab.as_standard_layout();
+        let stencil = Stencil::new(layout, lab.as_slice().expect("it is in standard layout"), interrupted)?;
+        let fits = Packed::bytes(stencil.layout.weight_count()) <= options.memory_budget;
         let weights = if fits { Some(stencil.weigh(interrupted)?) } else { None };
         let mut graph =
             Self { height, radius, stencil, weights, inverse_degree: Vec::new(), isolated: Vec::new() };
@@ -96,21 +114,28 @@ impl PixelGraph {
     }
 
     /// Row sums, and the rows that need more range than single precision has.
-    fn normalize(&mut self, interrupted: &dyn Fn() -> bool) -> Result<()> {
+    fn normalize(&mut self, interrupted: &Interrupted<'_>) -> Result<()> {
         let layout = &self.stencil.layout;
         let pixels = self.height * layout.width;
-        let ones = layout.pad(&vec![1.0_f32; pixels], 0.0);
+        let ones = layout.ones::<f32>();
         let (mut sums, mut degree) = (Sums::default(), vec![0.0_f32; ones.len()]);
         self.multiply(&ones, &mut sums, interrupted)?;
         for (row, degree) in degree.chunks_exact_mut(self.stencil.row_len()).enumerate() {
+            stop_if(interrupted)?;
             self.stencil.collect(&sums, (0, 1), row, degree);
         }
         let isolated = (0..pixels).filter(|&pixel| degree[layout.position(pixel)] < ISOLATED_BELOW);
-        let mut isolated: Vec<_> = isolated.map(|pixel| self.isolated_pixel(pixel)).collect();
-        isolated.sort_by_key(|pixel| pixel.position);
+        let isolated: Vec<_> = isolated.collect();
+        let bytes = isolated.len() * 2 * layout.edges() * size_of::<(usize, f32)>();
+        let cure = "choose a smaller radius, or resize the image";
+        memory::require(bytes, "radius", "the neighbors of pixels unlike all others", cure)?;
+        for pixel in isolated {
+            stop_if(interrupted)?;
+            self.isolated.push(self.isolated_pixel(pixel));
+        }
+        self.isolated.sort_by_key(|pixel| pixel.position);
         let inverse = |sum: f32| if sum < ISOLATED_BELOW { 0.0 } else { 1.0 / sum };
         self.inverse_degree = degree.into_iter().map(inverse).collect();
-        self.isolated = isolated;
         Ok(())
     }
 
@@ -138,7 +163,13 @@ impl PixelGraph {
 
     /// Bytes of stored weights; 0 when they are computed in every product.
     pub fn weight_bytes(&self) -> usize {
-        self.weights.as_ref().map_or(0, |_| self.stencil.stored_bytes())
+        self.weights.as_ref().map_or(0, |_| Packed::bytes(self.stencil.layout.weight_count()))
+    }
+
+    /// The image that it is the graph of, shape (3, height, width).
+    pub fn colors(&self) -> Array3<f32> {
+        let shape = (3, self.height, self.width());
+        Array3::from_shape_vec(shape, self.stencil.colors()).expect("three colors for each pixel")
     }
 
     /// 1 / row sum of S; 0 for an isolated pixel.
@@ -151,7 +182,7 @@ impl PixelGraph {
         &self,
         values: &[f32],
         sums: &mut Sums<f32>,
-        interrupted: &dyn Fn() -> bool,
+        interrupted: &Interrupted<'_>,
     ) -> Result<()> {
         self.stencil.multiply(self.weights.as_ref(), values, sums, interrupted)
     }
@@ -182,7 +213,7 @@ impl PixelGraph {
         values: &[f32],
         products: &mut [f32],
         sums: &mut Sums<f32>,
-        interrupted: &dyn Fn() -> bool,
+        interrupted: &Interrupted<'_>,
     ) -> Result<()> {
         self.multiply(values, sums, interrupted)?;
         let rows = self.stencil.row_len();
@@ -200,10 +231,10 @@ impl PixelGraph {
         rewards: &[f64],
         values: &[f64],
         discounts: &[f64],
-        interrupted: &dyn Fn() -> bool,
+        interrupted: &Interrupted<'_>,
     ) -> Result<Vec<f64>> {
         let (len, row_len) = (self.stencil.layout.len(), self.stencil.row_len());
-        let mut vectors = self.stencil.layout.pad(&vec![1.0; self.height * self.width()], 0.0);
+        let mut vectors = self.stencil.layout.ones::<f64>();
         vectors.extend_from_slice(values);
         let (count, maps) = (vectors.len() / len, rewards.len() / len);
         let mut sums = Sums::default();

@@ -10,11 +10,8 @@ use rayon::prelude::*;
 use super::layout::{LANES, Lanes, Layout};
 use super::packed::Packed;
 use super::vector_math::{Edges, Real, push_packed, weigh_packed};
-use crate::error::{Error, Result};
-use crate::parallel;
-
-/// Edges between two calls of the interrupt hook: 20 ms of work where weights are computed anew.
-const EDGES_PER_BLOCK: usize = 20_000_000;
+use crate::error::Result;
+use crate::parallel::{self, Interrupted, stop_if};
 
 /// Where the edges are, and the colors they depend on.
 #[derive(Debug)]
@@ -35,19 +32,29 @@ pub(super) struct Sums<T> {
 
 impl Stencil {
     /// `lab` holds the planes L, a and b, one after the other, each row by row.
-    pub(super) fn new(height: usize, width: usize, radius: usize, lab: &[f32]) -> Self {
-        let layout = Layout::new(height, width, radius);
-        let planes: Vec<&[f32]> = lab.chunks_exact(height * width).collect();
-        let lab = [0, 1, 2].map(|channel: usize| layout.pad(planes[channel], f32::INFINITY));
+    pub(super) fn new(layout: Layout, lab: &[f32], interrupted: &Interrupted<'_>) -> Result<Self> {
+        let mut planes = [const { Vec::new() }; 3];
+        for (padded, plane) in planes.iter_mut().zip(lab.chunks_exact(layout.height * layout.width)) {
+            *padded = layout.pad(plane, f32::INFINITY);
+            stop_if(interrupted)?;
+        }
         let mut spatial = Vec::new();
         for down in 0..=layout.neighborhood.down {
             spatial.extend(layout.neighborhood.columns(down).map(|right| (down as f64).hypot(right as f64)));
         }
-        Self { layout, lab, spatial }
+        Ok(Self { layout, lab: planes, spatial })
     }
 
-    fn edges(&self) -> Edges<'_> {
-        Edges { layout: &self.layout, lab: &self.lab, spatial: &self.spatial }
+    fn edges<'a>(&'a self, interrupted: &'a Interrupted<'a>) -> Edges<'a> {
+        Edges { layout: &self.layout, lab: &self.lab, spatial: &self.spatial, interrupted }
+    }
+
+    /// The planes L, a and b, one after the other, each row by row.
+    pub(super) fn colors(&self) -> Vec<f32> {
+        let mut lab = vec![0.0; 3 * self.layout.height * self.layout.width];
+        let planes = lab.chunks_exact_mut(self.layout.height * self.layout.width);
+        planes.zip(&self.lab).for_each(|(out, plane)| self.layout.crop(plane, out));
+        lab
     }
 
     /// L, a and b of a pixel, counted row by row.
@@ -55,19 +62,9 @@ impl Stencil {
         [0, 1, 2].map(|channel| f64::from(self.lab[channel][self.layout.position(index)]))
     }
 
-    /// Number of weights.
-    pub(super) fn weight_count(&self) -> usize {
-        self.layout.weights_before(self.layout.tiles()) * LANES
-    }
-
-    /// Bytes that stored weights take.
-    pub(super) fn stored_bytes(&self) -> usize {
-        Packed::bytes(self.weight_count() / LANES)
-    }
-
     /// All weights, tile after tile.
-    pub(super) fn weigh(&self, interrupted: &dyn Fn() -> bool) -> Result<Packed> {
-        let mut weights = Packed::new(self.weight_count() / LANES)?;
+    pub(super) fn weigh(&self, interrupted: &Interrupted<'_>) -> Result<Packed> {
+        let mut weights = Packed::new(self.layout.weight_count())?;
         let mut rest = weights.get_mut();
         let mut parts = Vec::new();
         for index in 0..self.layout.tiles() {
@@ -76,18 +73,12 @@ impl Stencil {
             (part, rest) = rest.split_at(tile.weight_count());
             parts.push((tile, part));
         }
-        for parts in parts.chunks_mut(self.tiles_per_block(1)) {
-            parallel::install(|| {
-                parts.par_iter_mut().for_each(|(tile, part)| weigh_packed(&self.edges(), tile, part));
-            });
-            stop_if(interrupted)?;
-        }
+        let edges = self.edges(interrupted);
+        parallel::install(|| {
+            parts.par_iter_mut().for_each(|(tile, part)| weigh_packed(&edges, tile, part));
+        });
+        stop_if(interrupted)?;
         Ok(weights)
-    }
-
-    fn tiles_per_block(&self, vectors: usize) -> usize {
-        let edges = self.weight_count() / self.layout.tiles() * vectors;
-        (EDGES_PER_BLOCK / edges.max(1)).max(2 * parallel::threads())
     }
 
     /// S times each of several vectors (one after the other in `values`), as sums for [`Stencil::collect`]; weights that
@@ -97,15 +88,15 @@ impl Stencil {
         weights: Option<&Packed>,
         values: &[f32],
         sums: &mut Sums<f32>,
-        interrupted: &dyn Fn() -> bool,
+        interrupted: &Interrupted<'_>,
     ) -> Result<()> {
         self.push(values.len() / self.layout.len(), sums, interrupted, |index, sums| {
             let tile = self.layout.tile(index);
             if let Some(weights) = weights {
                 let weights = weights.get().slice(self.layout.weights_before(index), tile.weight_count());
-                push_packed(&self.edges(), &tile, weights, values, sums);
+                push_packed(&self.edges(interrupted), &tile, weights, values, sums);
             } else {
-                f32::push_tile_computed(&self.edges(), &tile, values, sums);
+                f32::push_tile_computed(&self.edges(interrupted), &tile, values, sums);
             }
         })
     }
@@ -115,10 +106,10 @@ impl Stencil {
         &self,
         values: &[f64],
         sums: &mut Sums<f64>,
-        interrupted: &dyn Fn() -> bool,
+        interrupted: &Interrupted<'_>,
     ) -> Result<()> {
         self.push(values.len() / self.layout.len(), sums, interrupted, |index, sums| {
-            f64::push_tile_computed(&self.edges(), &self.layout.tile(index), values, sums);
+            f64::push_tile_computed(&self.edges(interrupted), &self.layout.tile(index), values, sums);
         })
     }
 
@@ -126,19 +117,23 @@ impl Stencil {
         &self,
         count: usize,
         sums: &mut Sums<T>,
-        interrupted: &dyn Fn() -> bool,
+        interrupted: &Interrupted<'_>,
         push_tile: impl Fn(usize, &mut [Lanes<T>]) + Sync,
     ) -> Result<()> {
         let len = count * self.layout.tile_len();
-        sums.tiles.resize(self.layout.tiles() * len, Lanes::default());
+        sums.tiles.resize(self.layout.sums_len(count), Lanes::default());
         let mut tiles: Vec<_> = sums.tiles.chunks_exact_mut(len).enumerate().collect();
         if sums.backward {
             tiles.reverse();
         }
-        for tiles in tiles.chunks_mut(self.tiles_per_block(count)) {
-            parallel::install(|| tiles.par_iter_mut().for_each(|(tile, sums)| push_tile(*tile, sums)));
-            stop_if(interrupted)?;
-        }
+        let push_tile = |(tile, sums): &mut (usize, &mut [Lanes<T>])| {
+            // Loading what is left of a large image would take its time, too.
+            if !interrupted() {
+                push_tile(*tile, sums);
+            }
+        };
+        parallel::install(|| tiles.par_iter_mut().for_each(push_tile));
+        stop_if(interrupted)?;
         sums.backward = !sums.backward;
         Ok(())
     }
@@ -152,8 +147,4 @@ impl Stencil {
     pub(super) fn row_len(&self) -> usize {
         self.layout.width * LANES
     }
-}
-
-pub(super) fn stop_if(interrupted: &dyn Fn() -> bool) -> Result<()> {
-    if interrupted() { Err(Error::Interrupted) } else { Ok(()) }
 }

@@ -6,6 +6,7 @@ use std::ops::{Add, AddAssign, Mul, Sub};
 
 use super::layout::{LANES, Lanes, Layout, Pass, Tile};
 use super::packed::{PackedMut, PackedRef, round};
+use crate::parallel::Interrupted;
 
 /// f32 for the iteration, f64 for the certificate.
 pub(super) trait Real:
@@ -39,6 +40,8 @@ pub(super) struct Edges<'a> {
     pub(super) lab: &'a [Vec<f32>; 3],
     /// Distance in pixels of each offset of the neighborhood.
     pub(super) spatial: &'a [f64],
+    /// Whether to leave a tile half done: asked at each pass, as a tile of a large neighborhood takes seconds.
+    pub(super) interrupted: &'a Interrupted<'a>,
 }
 
 impl Edges<'_> {
@@ -80,6 +83,9 @@ fn weigh_tile(edges: &Edges<'_>, tile: &Tile, packed: &mut PackedMut<'_>) {
     let mut weights = edges.layout.weights_of_a_pass();
     let mut start = 0;
     for pass in tile.passes() {
+        if (edges.interrupted)() {
+            return;
+        }
         let weights = &mut weights[..pass.columns * pass.offsets];
         weigh(&pass, edges.spatial, &colors, weights);
         packed.pack(start, weights);
@@ -106,6 +112,9 @@ fn push_tile(edges: &Edges<'_>, tile: &Tile, packed: PackedRef<'_>, values: &[f3
     let mut weights = edges.layout.weights_of_a_pass();
     let mut rest = packed;
     for pass in tile.passes() {
+        if (edges.interrupted)() {
+            return;
+        }
         let part;
         (part, rest) = rest.split_at(pass.columns * pass.offsets);
         for column in 0..pass.columns {
@@ -145,6 +154,9 @@ fn push_tile_computed<T: Real>(edges: &Edges<'_>, tile: &Tile, values: &[T], sum
     sums.fill(Lanes::default());
     let mut weights = edges.layout.weights_of_a_pass();
     for pass in tile.passes() {
+        if (edges.interrupted)() {
+            return;
+        }
         let weights = &mut weights[..pass.columns * pass.offsets];
         weigh(&pass, edges.spatial, &colors, weights);
         for (column, weights) in weights.chunks_exact(pass.offsets).enumerate() {

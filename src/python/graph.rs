@@ -1,19 +1,19 @@
 //! The Python face of `crate::graph`.
 
 use numpy::{
-    IntoPyArray, PyArray1, PyArray2, PyArray3, PyArray4, PyReadonlyArray1, PyReadonlyArray3,
+    Element, IntoPyArray, PyArray1, PyArray2, PyArray3, PyArray4, PyReadonlyArray1, PyReadonlyArray3,
     PyUntypedArrayMethods,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::error::detached;
+use super::error::watched;
 use crate::color;
 use crate::graph::{self, GraphOptions, SolveOptions, Solver};
 
-type Values<'py> = Bound<'py, PyArray4<f32>>;
+type Values<'py> = Bound<'py, PyArray4<f64>>;
 type PerMap<'py> = Bound<'py, PyArray2<f64>>;
-type Csr<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
+type Csr<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyAny>, Bound<'py, PyAny>);
 
 /// The graph of one image.
 #[pyclass(frozen, module = "interpix._core")]
@@ -30,7 +30,7 @@ impl PixelGraph {
         memory_budget: usize,
     ) -> PyResult<Self> {
         let (lab, options) = (lab.as_array(), GraphOptions { radius, memory_budget });
-        detached(py, |interrupted| graph::PixelGraph::new(lab, &options, interrupted)).map(Self)
+        watched(py, |interrupted| graph::PixelGraph::new(lab, &options, interrupted)).map(Self)
     }
 
     #[getter]
@@ -52,7 +52,7 @@ impl PixelGraph {
     fn propagate<'py>(
         &self,
         py: Python<'py>,
-        maps: PyReadonlyArray3<'py, f32>,
+        maps: PyReadonlyArray3<'py, f64>,
         discounts: PyReadonlyArray1<'py, f64>,
         tolerance: f64,
         solver: &str,
@@ -61,7 +61,7 @@ impl PixelGraph {
         let discounts = discounts.as_array().to_vec();
         let options = SolveOptions { discounts, solver: parse_solver(solver)?, tolerance, max_iterations };
         let maps = maps.as_array();
-        let answer = detached(py, |interrupted| self.0.propagate(maps, &options, interrupted))?;
+        let answer = watched(py, |interrupted| self.0.propagate(maps, &options, interrupted))?;
         Ok((
             answer.values.into_pyarray(py),
             answer.iterations,
@@ -70,13 +70,50 @@ impl PixelGraph {
         ))
     }
 
-    /// Data, column indices and row starts of the transition matrix.
+    /// Data, column indices and row starts of the transition matrix; indices are as narrow as scipy has them.
     fn transition_matrix<'py>(&self, py: Python<'py>) -> PyResult<Csr<'py>> {
-        let matrix = detached(py, |_| Ok(self.0.transition_matrix()))?;
-        let (starts, columns, data) = matrix.into_raw_storage();
-        let signed = |values: Vec<usize>| values.into_iter().map(|value| value as i64).collect::<Vec<_>>();
-        Ok((data.into_pyarray(py), signed(columns).into_pyarray(py), signed(starts).into_pyarray(py)))
+        if i32::try_from(self.0.transitions()).is_ok() {
+            self.rows(py, |index| index as i32)
+        } else {
+            self.rows(py, |index| index as i64)
+        }
     }
+
+    /// L, a and b of each pixel, (3, H, W).
+    #[getter]
+    fn colors<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray3<f32>> {
+        self.0.colors().into_pyarray(py)
+    }
+}
+
+impl PixelGraph {
+    fn rows<'py, I: Element + Send + 'static>(
+        &self,
+        py: Python<'py>,
+        index: fn(usize) -> I,
+    ) -> PyResult<Csr<'py>> {
+        let rows = watched(py, |interrupted| self.0.transition_rows(index, interrupted))?;
+        let (columns, starts) = (rows.columns.into_pyarray(py), rows.starts.into_pyarray(py));
+        Ok((rows.probabilities.into_pyarray(py), columns.into_any(), starts.into_any()))
+    }
+}
+
+/// The paper's radius for an image of this size.
+#[pyfunction]
+pub(super) fn default_radius(height: usize, width: usize) -> usize {
+    graph::default_radius(height, width)
+}
+
+/// Refuses options that no solver takes.
+#[pyfunction]
+#[pyo3(signature = (*, discounts, tolerance, solver, max_iterations))]
+pub(super) fn check_solve(
+    discounts: Vec<f64>,
+    tolerance: f64,
+    solver: &str,
+    max_iterations: usize,
+) -> PyResult<()> {
+    Ok(SolveOptions { discounts, solver: parse_solver(solver)?, tolerance, max_iterations }.check()?)
 }
 
 /// sRGB (uint8, or float32 in 0..1), shape (height, width, 3), to CIELAB planes, shape (3, height, width).
@@ -87,12 +124,12 @@ pub(super) fn rgb_to_lab<'py>(
 ) -> PyResult<Bound<'py, PyArray3<f32>>> {
     let lab = if let Ok(image) = image.extract::<PyReadonlyArray3<'_, u8>>() {
         let image = image.as_array();
-        detached(py, |_| color::lab_from_srgb(image))?
+        watched(py, |interrupted| color::lab_from_srgb(image, interrupted))?
     } else {
         let image = image.extract::<PyReadonlyArray3<'_, f32>>()?;
         debug_assert_eq!(image.ndim(), 3);
         let image = image.as_array();
-        detached(py, |_| color::lab_from_srgb_float(image))?
+        watched(py, |interrupted| color::lab_from_srgb_float(image, interrupted))?
     };
     Ok(lab.into_pyarray(py))
 }

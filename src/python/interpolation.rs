@@ -3,7 +3,7 @@
 use numpy::{IntoPyArray, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
 
-use super::error::detached;
+use super::error::watched;
 use crate::interpolation;
 
 /// An image (H, W, C) from its `known` pixels (H, W); `fill` (C) is the color outside of their convex hull.
@@ -15,5 +15,6 @@ pub(super) fn interpolate<'py>(
     fill: PyReadonlyArray1<'py, f32>,
 ) -> PyResult<Bound<'py, PyArray3<f32>>> {
     let (image, known, fill) = (image.as_array(), known.as_array(), fill.as_array());
-    Ok(detached(py, |_| interpolation::interpolate(image, known, fill))?.into_pyarray(py))
+    Ok(watched(py, |interrupted| interpolation::interpolate(image, known, fill, interrupted))?
+        .into_pyarray(py))
 }

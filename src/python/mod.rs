@@ -17,7 +17,7 @@ mod _core {
     #[pymodule_export]
     use super::game::{one_shot, shapley_interactions, shapley_values};
     #[pymodule_export]
-    use super::graph::{PixelGraph, rgb_to_lab};
+    use super::graph::{PixelGraph, check_solve, default_radius, rgb_to_lab};
     #[pymodule_export]
     use super::interpolation::interpolate;
     #[cfg(feature = "models")]

@@ -1,5 +1,7 @@
 //! The graph and its solvers against slow, obvious ones.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use interpix::Error;
 use interpix::color::lab_from_srgb;
 use interpix::graph::{GraphOptions, PixelGraph, SolveOptions, Solver};
@@ -14,11 +16,11 @@ fn image(height: usize, width: usize, seed: u64) -> Array3<f32> {
         // Few colors, so that some neighbors are equal and some far apart.
         ((state >> 60) * 17) as u8
     });
-    lab_from_srgb(rgb.view()).unwrap()
+    lab_from_srgb(rgb.view(), &|| false).unwrap()
 }
 
-fn map(height: usize, width: usize) -> Array3<f32> {
-    Array3::from_shape_fn((1, height, width), |(_, r, c)| ((r * 7 + c * 3) % 11) as f32 - 4.0)
+fn map(height: usize, width: usize) -> Array3<f64> {
+    Array3::from_shape_fn((1, height, width), |(_, r, c)| ((r * 7 + c * 3) % 11) as f64 - 4.0)
 }
 
 fn graph(lab: &Array3<f32>, radius: usize, memory_budget: usize) -> PixelGraph {
@@ -27,7 +29,7 @@ fn graph(lab: &Array3<f32>, radius: usize, memory_budget: usize) -> PixelGraph {
 }
 
 /// P from the formula, pair by pair, and V by plain sweeps in double precision.
-fn oracle(lab: &Array3<f32>, rewards: &Array3<f32>, radius: isize, discount: f64) -> Vec<f64> {
+fn oracle(lab: &Array3<f32>, rewards: &Array3<f64>, radius: isize, discount: f64) -> Vec<f64> {
     let (_, height, width) = lab.dim();
     let pixels: Vec<(isize, isize)> =
         (0..height * width).map(|i| ((i / width) as isize, (i % width) as isize)).collect();
@@ -50,7 +52,7 @@ fn oracle(lab: &Array3<f32>, rewards: &Array3<f32>, radius: isize, discount: f64
             row.into_iter().map(|(j, d)| (j, (nearest - d).exp() / sum)).collect()
         })
         .collect();
-    let rewards: Vec<f64> = rewards.iter().map(|&r| f64::from(r)).collect();
+    let rewards: Vec<f64> = rewards.iter().copied().collect();
     let mut values = rewards.clone();
     for _ in 0..=(30.0 / (1.0 - discount)) as usize {
         values = (rows.iter().zip(&rewards))
@@ -60,9 +62,9 @@ fn oracle(lab: &Array3<f32>, rewards: &Array3<f32>, radius: isize, discount: f64
     values
 }
 
-fn relative_error(values: impl IntoIterator<Item = f32>, exact: &[f64]) -> f64 {
+fn relative_error(values: impl IntoIterator<Item = f64>, exact: &[f64]) -> f64 {
     let largest = exact.iter().fold(0.0, |max: f64, v| max.max(v.abs()));
-    values.into_iter().zip(exact).fold(0.0, |max: f64, (v, e)| max.max((f64::from(v) - e).abs())) / largest
+    values.into_iter().zip(exact).fold(0.0, |max: f64, (v, e)| max.max((v - e).abs())) / largest
 }
 
 proptest! {
@@ -94,17 +96,17 @@ proptest! {
     #[test]
     fn transition_matrix_is_the_formula(height in 1_usize..8, width in 2_usize..9, radius in 1_usize..4, seed: u64) {
         let (lab, rewards) = (image(height, width, seed), map(height, width));
-        let matrix = graph(&lab, radius, usize::MAX).transition_matrix();
+        let matrix = graph(&lab, radius, usize::MAX).transition_matrix(&|| false).unwrap();
         for row in matrix.outer_iterator() {
             prop_assert!((row.data().iter().sum::<f64>() - 1.0).abs() < 1e-12);
         }
-        let mut values: Vec<f64> = rewards.iter().map(|&r| f64::from(r)).collect();
+        let mut values: Vec<f64> = rewards.iter().copied().collect();
         for _ in 0..200 {
             let step = &matrix * &ndarray::Array1::from_vec(values);
-            values = rewards.iter().zip(step).map(|(&r, p)| f64::from(r) + 0.8 * p).collect();
+            values = rewards.iter().zip(step).map(|(&r, p)| r + 0.8 * p).collect();
         }
         let exact = oracle(&lab, &rewards, radius as isize, 0.8);
-        prop_assert!(relative_error(values.iter().map(|&v| v as f32), &exact) < 1e-6);
+        prop_assert!(relative_error(values, &exact) < 1e-6);
     }
 }
 
@@ -113,10 +115,10 @@ fn a_constant_map_gives_the_geometric_series() {
     let lab = image(23, 37, 5);
     for (discount, tolerance) in [(0.0, 1e-5), (0.9, 1e-5), (0.99, 1e-5), (0.999, 1e-5)] {
         let options = SolveOptions { discounts: vec![discount], tolerance, ..SolveOptions::default() };
-        let ones = Array3::from_elem((1, 23, 37), 1.0_f32);
+        let ones = Array3::from_elem((1, 23, 37), 1.0);
         let values = graph(&lab, 3, usize::MAX).propagate(ones.view(), &options, &|| false).unwrap().values;
         for value in values {
-            assert!((f64::from(value) * (1.0 - discount) - 1.0).abs() < 1e-5, "{value} at {discount}");
+            assert!((value * (1.0 - discount) - 1.0).abs() < 1e-5, "{value} at {discount}");
         }
     }
 }
@@ -126,7 +128,7 @@ fn several_maps_and_discounts_are_what_each_is_alone() {
     let lab = image(33, 21, 9);
     let graph = graph(&lab, 4, usize::MAX);
     let maps = Array3::from_shape_fn((3, 33, 21), |(m, r, c)| {
-        ((m + 1) * (r + 2 * c) % 13) as f32 * 1e3_f32.powi(m as i32)
+        ((m + 1) * (r + 2 * c) % 13) as f64 * 1e3_f64.powi(m as i32)
     });
     let options = SolveOptions { discounts: vec![0.5, 0.99], ..SolveOptions::default() };
     let together = graph.propagate(maps.view(), &options, &|| false).unwrap();
@@ -136,7 +138,7 @@ fn several_maps_and_discounts_are_what_each_is_alone() {
             let alone =
                 SolveOptions { discounts: vec![discount], tolerance: 1e-6, ..SolveOptions::default() };
             let alone = graph.propagate(one, &alone, &|| false).unwrap();
-            let exact: Vec<f64> = alone.values.iter().map(|&v| f64::from(v)).collect();
+            let exact: Vec<f64> = alone.values.iter().copied().collect();
             let values = together.values.slice(ndarray::s![d, m, .., ..]).to_owned();
             assert!(relative_error(values, &exact) < 1.1e-4);
         }
@@ -150,7 +152,7 @@ fn thread_count_and_storage_change_no_bit() {
         parallel::set_threads(threads);
         let answer =
             graph(&lab, 5, budget).propagate(rewards.view(), &SolveOptions::default(), &|| false).unwrap();
-        answer.values.mapv(f32::to_bits)
+        answer.values.mapv(f64::to_bits)
     };
     let one = solve(1, usize::MAX);
     assert_eq!(one, solve(2, usize::MAX));
@@ -161,10 +163,10 @@ fn thread_count_and_storage_change_no_bit() {
 #[test]
 fn colors_too_far_apart_for_single_precision() {
     // Blue and green: exp(-d) is 1e-113. Each pixel has one neighbor, so P is a swap whatever the weight.
-    let lab = lab_from_srgb(array![[[0_u8, 0, 255], [0, 255, 0]]].view()).unwrap();
+    let lab = lab_from_srgb(array![[[0_u8, 0, 255], [0, 255, 0]]].view(), &|| false).unwrap();
     let options = SolveOptions { discounts: vec![0.5], tolerance: 1e-6, ..SolveOptions::default() };
     let values = graph(&lab, 1, usize::MAX)
-        .propagate(array![[[3.0_f32, 0.0]]].view(), &options, &|| false)
+        .propagate(array![[[3.0, 0.0]]].view(), &options, &|| false)
         .unwrap()
         .values;
     assert!((values[[0, 0, 0, 0]] - 4.0).abs() < 1e-5 && (values[[0, 0, 0, 1]] - 2.0).abs() < 1e-5);
@@ -182,7 +184,7 @@ fn a_pixel_unlike_all_others_in_a_large_image() {
     for (channel, value) in [0, 255, 0].into_iter().enumerate() {
         rgb[[2, 20, channel]] = value;
     }
-    let (lab, rewards) = (lab_from_srgb(rgb.view()).unwrap(), map(37, 21));
+    let (lab, rewards) = (lab_from_srgb(rgb.view(), &|| false).unwrap(), map(37, 21));
     let exact = oracle(&lab, &rewards, 4, 0.9);
     for budget in [0, usize::MAX] {
         let options = SolveOptions { discounts: vec![0.9], ..SolveOptions::default() };
@@ -199,12 +201,12 @@ fn several_tiles_are_one_matrix() {
     let graph = graph(&lab, 3, usize::MAX);
     let options = SolveOptions { discounts: vec![0.9], tolerance: 1e-6, ..SolveOptions::default() };
     let values = graph.propagate(rewards.view(), &options, &|| false).unwrap().values;
-    let matrix = graph.transition_matrix();
-    let values: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
+    let matrix = graph.transition_matrix(&|| false).unwrap();
+    let values: Vec<f64> = values.iter().copied().collect();
     let step = &matrix * &ndarray::Array1::from_vec(values.clone());
     let largest = values.iter().fold(0.0, |max: f64, v| max.max(v.abs()));
     for ((value, step), &reward) in values.iter().zip(step).zip(&rewards) {
-        assert!((f64::from(reward) + 0.9 * step - value).abs() < 1e-6 * largest);
+        assert!((reward + 0.9 * step - value).abs() < 1e-6 * largest);
     }
 }
 
@@ -212,7 +214,7 @@ fn several_tiles_are_one_matrix() {
 fn one_pixel_keeps_its_reward() {
     let lab = image(1, 1, 0);
     let values =
-        graph(&lab, 9, usize::MAX).propagate(array![[[7.0_f32]]].view(), &SolveOptions::default(), &|| false);
+        graph(&lab, 9, usize::MAX).propagate(array![[[7.0]]].view(), &SolveOptions::default(), &|| false);
     assert!((values.unwrap().values[[0, 0, 0, 0]] - 7.0).abs() <= 7e-4);
 }
 
@@ -227,7 +229,7 @@ fn value_iteration_stops_by_the_papers_rule() {
         ..SolveOptions::default()
     };
     let answer =
-        graph(&lab, 1, usize::MAX).propagate(array![[[1.0_f32, 1.0]]].view(), &options, &|| false).unwrap();
+        graph(&lab, 1, usize::MAX).propagate(array![[[1.0, 1.0]]].view(), &options, &|| false).unwrap();
     assert_eq!(answer.iterations, 5);
     assert!((answer.values[[0, 0, 0, 0]] - 1.9375).abs() < 1e-6);
     assert!((answer.error_bounds[[0, 0]] - 0.0625 / 1.9375).abs() < 1e-6);
@@ -237,7 +239,7 @@ fn value_iteration_stops_by_the_papers_rule() {
 fn bad_arguments_are_named_with_their_cure() {
     let lab = image(4, 6, 1);
     let graph = graph(&lab, 1, usize::MAX);
-    let message = |map: Array3<f32>, options: SolveOptions| {
+    let message = |map: Array3<f64>, options: SolveOptions| {
         graph.propagate(map.view(), &options, &|| false).unwrap_err().to_string()
     };
     let wrong_size = message(map(6, 4), SolveOptions::default());
@@ -247,7 +249,7 @@ fn bad_arguments_are_named_with_their_cure() {
             && wrong_size.contains("[1, 6, 4]")
     );
     let mut nan = map(4, 6);
-    nan[[0, 2, 2]] = f32::NAN;
+    nan[[0, 2, 2]] = f64::NAN;
     assert!(message(nan, SolveOptions::default()).contains("finite values, got NaN"));
     for discount in [1.0, -0.1, f64::NAN] {
         let options = SolveOptions { discounts: vec![discount], ..SolveOptions::default() };
@@ -268,12 +270,82 @@ fn too_few_iterations_and_interrupts_are_errors() {
         matches!(error, Error::NotConverged { iterations: 5.., error_bound, .. } if error_bound > 1e-4),
         "{error}"
     );
-    let looks = std::cell::Cell::new(0);
-    let interrupted = || {
-        looks.set(looks.get() + 1);
-        looks.get() > 3
-    };
-    let error = graph.propagate(rewards.view(), &SolveOptions::default(), &interrupted).unwrap_err();
-    assert!(matches!(error, Error::Interrupted));
-    assert_eq!(looks.get(), 4);
+    let looks = AtomicUsize::new(0);
+    // True once only: what a thread has left undone then is noticed all the same.
+    let interrupted = || looks.fetch_add(1, Ordering::Relaxed) == 30;
+    let solve = |options: &SolveOptions| graph.propagate(rewards.view(), options, &interrupted);
+    assert!(matches!(solve(&SolveOptions::default()), Err(Error::Interrupted)));
+    looks.store(0, Ordering::Relaxed);
+    let built = PixelGraph::new(lab.view(), &GraphOptions::default(), &interrupted);
+    assert!(matches!(built, Err(Error::Interrupted)));
+    assert!(matches!(graph.transition_matrix(&|| true), Err(Error::Interrupted)));
+    assert!(matches!(lab_from_srgb(Array3::zeros((9, 7, 3)).view(), &|| true), Err(Error::Interrupted)));
+}
+
+#[test]
+fn no_scale_changes_more_than_the_scale() {
+    // F16 and R3: single precision overflowed, and lost what was small.
+    let (lab, rewards) = (image(11, 14, 4), map(11, 14));
+    let graph = graph(&lab, 2, usize::MAX);
+    for solver in [Solver::Chebyshev, Solver::ConjugateGradients] {
+        let options = SolveOptions { solver, discounts: vec![0.5, 0.9], ..SolveOptions::default() };
+        let solve = |maps: &Array3<f64>| graph.propagate(maps.view(), &options, &|| false).unwrap();
+        let plain = solve(&rewards);
+        for exponent in [-900, -200, -130, 126, 200, 1010] {
+            let scale = f64::from(exponent).exp2();
+            let scaled = solve(&rewards.mapv(|value| value * scale));
+            assert_eq!(scaled.values.mapv(|value| value / scale), plain.values, "{solver:?} at 2^{exponent}");
+            assert_eq!(scaled.error_bounds, plain.error_bounds);
+        }
+    }
+}
+
+#[test]
+fn what_is_lost_among_the_least_numbers_is_in_the_bound() {
+    let (lab, rewards) = (image(5, 7, 6), map(5, 7).mapv(|value| value * 5e-324));
+    let options = SolveOptions { discounts: vec![0.9], ..SolveOptions::default() };
+    let answer = graph(&lab, 1, usize::MAX).propagate(rewards.view(), &options, &|| false).unwrap();
+    let exact = oracle(&lab, &map(5, 7), 1, 0.9);
+    let error = relative_error(answer.values.mapv(|value| value / 5e-324), &exact);
+    assert!(error > 1e-3 && error <= 1.01 * answer.error_bounds[[0, 0]], "{error} {}", answer.error_bounds);
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    let (lab, rewards) = (image(5, 7, 6), Array3::from_elem((1, 5, 7), 1e307));
+    let graph = graph(&lab, 1, usize::MAX);
+    for solver in [Solver::Chebyshev, Solver::ConjugateGradients, Solver::ValueIteration] {
+        let options = SolveOptions { solver, ..SolveOptions::default() };
+        let error = graph.propagate(rewards.view(), &options, &|| false).unwrap_err().to_string();
+        assert!(error.contains("double precision's range, got values of about 1e309"), "{error}");
+    }
+}
+
+#[test]
+fn the_papers_rule_is_reached_at_any_scale() {
+    let lab = image(5, 7, 6);
+    for scale in [1e4, 1e30, 1e300] {
+        let options =
+            SolveOptions { solver: Solver::ValueIteration, discounts: vec![0.9], ..SolveOptions::default() };
+        let rewards = map(5, 7).mapv(|value| value * scale);
+        let answer = graph(&lab, 1, usize::MAX).propagate(rewards.view(), &options, &|| false).unwrap();
+        let exact = oracle(&lab, &map(5, 7), 1, 0.9);
+        assert!(relative_error(answer.values.mapv(|value| value / scale), &exact) < 1e-6);
+    }
+}
+
+#[test]
+fn colors_that_are_none_are_refused() {
+    for value in [f32::NAN, f32::INFINITY, 1e20, -300.0] {
+        let mut lab = image(4, 6, 1);
+        lab[[1, 2, 3]] = value;
+        let error = PixelGraph::new(lab.view(), &GraphOptions::default(), &|| false).unwrap_err();
+        assert!(error.to_string().starts_with("`lab`: expected finite colors"), "{error}");
+    }
+}
+
+#[test]
+fn a_graph_of_its_own_colors_is_the_same() {
+    let lab = image(33, 21, 9);
+    assert_eq!(graph(&lab, 4, usize::MAX).colors(), lab);
 }

@@ -78,7 +78,7 @@ proptest! {
         };
         let known = Array2::from_shape_simple_fn((height, width), || draw() % 12 < density);
         let image = Array3::from_shape_simple_fn((height, width, 1), || (draw() % 256) as f32);
-        let blurred = interpolate(image.view(), known.view(), fill(1).view()).unwrap();
+        let blurred = interpolate(image.view(), known.view(), fill(1).view(), &|| false).unwrap();
         let positions: Vec<_> = known.indexed_iter().filter(|(_, k)| **k).map(|(at, _)| at).collect();
         let flat = positions.iter().all(|&p| inside(p, [positions[0], *positions.last().unwrap(), p]).is_none());
         prop_assume!(!flat);
@@ -109,7 +109,7 @@ proptest! {
             known[[row % height, column % width]] = true;
         }
         let image = plane(height, width);
-        let blurred = interpolate(image.view(), known.view(), fill(2).view()).unwrap();
+        let blurred = interpolate(image.view(), known.view(), fill(2).view(), &|| false).unwrap();
         for (got, expected) in blurred.iter().zip(&image) {
             prop_assert!((got - expected).abs() < 1e-4);
         }
@@ -121,7 +121,7 @@ fn known_pixels_on_a_line_are_interpolated_along_it() {
     let image = Array3::from_shape_fn((5, 9, 1), |(row, column, _)| (10 * row + column) as f32);
     let mut known = Array2::from_elem((5, 9), false);
     (known[[0, 0]], known[[4, 8]]) = (true, true);
-    let blurred = interpolate(image.view(), known.view(), fill(1).view()).unwrap();
+    let blurred = interpolate(image.view(), known.view(), fill(1).view(), &|| false).unwrap();
     for ((row, column, _), &got) in blurred.indexed_iter() {
         let expected = if column == 2 * row { (12 * row) as f32 } else { FILL };
         assert_eq!(got, expected, "{row}, {column}");
@@ -132,7 +132,7 @@ fn known_pixels_on_a_line_are_interpolated_along_it() {
 fn one_row_is_linear_between_its_known_pixels() {
     let image = array![[[0.0], [9.0], [9.0], [9.0], [8.0], [9.0], [4.0], [9.0]]];
     let known = array![[true, false, false, false, true, false, true, false]];
-    let blurred = interpolate(image.view(), known.view(), fill(1).view()).unwrap();
+    let blurred = interpolate(image.view(), known.view(), fill(1).view(), &|| false).unwrap();
     assert_eq!(blurred.into_raw_vec_and_offset().0, [0.0, 2.0, 4.0, 6.0, 8.0, 6.0, 4.0, FILL]);
 }
 
@@ -140,10 +140,10 @@ fn one_row_is_linear_between_its_known_pixels() {
 fn with_one_pixel_or_none_the_rest_is_filled() {
     let image = plane(3, 4);
     let mut known = Array2::from_elem((3, 4), false);
-    let nothing = interpolate(image.view(), known.view(), fill(2).view()).unwrap();
+    let nothing = interpolate(image.view(), known.view(), fill(2).view(), &|| false).unwrap();
     assert!(nothing.iter().all(|&value| value == FILL));
     known[[1, 2]] = true;
-    let one = interpolate(image.view(), known.view(), fill(2).view()).unwrap();
+    let one = interpolate(image.view(), known.view(), fill(2).view(), &|| false).unwrap();
     assert_eq!(one.iter().filter(|&&value| value != FILL).count(), 2);
     assert_eq!(one[[1, 2, 0]], image[[1, 2, 0]]);
 }
@@ -155,6 +155,7 @@ fn shapes_that_do_not_belong_together_are_refused() {
         image.view(),
         known.view(),
         fill(channels).view(),
+        &|| false,
     ) {
         Err(Error::Argument { name, .. }) => name,
         other => panic!("{other:?}"),

@@ -95,7 +95,7 @@ def test_a_search_that_stopped_early_is_refused(classifier, image):
         trace_patches(Sample.of(classifier, image), np.arange(6), regions=(2, 3), direction="sideways")
 
 
-@pytest.mark.parametrize("regions", ["2x3", ix.Superpixels(20), np.arange(24 * 36).reshape(24, 36) // 200])
+@pytest.mark.parametrize("regions", ["2x3", ix.Superpixels(20, 1000), np.arange(24 * 36).reshape(24, 36) // 200])
 @pytest.mark.parametrize("raw", [True, False])
 def test_patches_are_those_of_a_search_and_of_a_method(classifier, regions, raw):
     rng = np.random.default_rng(3)

@@ -1,5 +1,7 @@
 import dataclasses
 import io
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -217,3 +219,21 @@ def test_bad_options_and_maps_are_refused(model, photo, attribution):
         dataclasses.replace(AccuracyInformation(), bins=0)
     with pytest.raises(ix.ArgumentError, match="NaN"):
         SoftmaxInformation().score(Sample.of(model, photo), attribution * np.nan)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="there is no timer")
+@pytest.mark.parametrize("after", [0.02, 0.8])
+def test_ctrl_c_does_not_wait_for_pictures(model, after):
+    """R12: it took seconds, until all were encoded."""
+    noise = np.random.default_rng(0).integers(0, 256, (500, 600, 3), np.uint8)
+    sample = Sample.of(model, noise)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    start = time.perf_counter()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, after)
+        with pytest.raises(KeyboardInterrupt):
+            trace_information(sample, noise[..., 0] / 255)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.perf_counter() - start - after < 0.5

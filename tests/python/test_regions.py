@@ -94,3 +94,11 @@ def test_superpixels_take_numbers_of_numpy():
 def test_superpixels_that_cannot_be_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         Superpixels(**options)
+
+
+def test_superpixels_that_follow_noise_are_said():
+    """F31: 50 superpixels of noise were one region, unsaid."""
+    noise = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+    with pytest.warns(UserWarning, match="SLIC found 1 of 50 superpixels.*raise `compactness`"):
+        assert Superpixels(50).label(noise).max() == 0
+    assert Superpixels(50, compactness=1000).label(noise).max() > 25

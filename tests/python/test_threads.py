@@ -1,5 +1,8 @@
 """Many threads that ask one module: each gets what it would get alone."""
 
+import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -76,3 +79,54 @@ def test_a_module_is_traced_while_other_threads_ask_it():
         found = search.result()
     alone = ix.MoXI(convolutions(), regions="2x3").explain(IMAGES[0], stop=2)
     assert found.ranking.tolist() == alone.ranking.tolist()
+
+
+def test_a_graph_serves_any_number_of_threads():
+    rng = np.random.default_rng(0)
+    graph = ix.PixelGraph(rng.integers(0, 256, (40, 57, 3), np.uint8), 3)
+    maps = rng.normal(size=(16, 40, 57))
+    solvers = ["auto", "conjugate_gradients"]
+    work = [(one, solver) for one in maps for solver in solvers]
+    expected = [graph.propagate(one, solver=solver).values for one, solver in work]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda each: graph.propagate(each[0], solver=each[1]).values, work))
+    np.testing.assert_array_equal(found, expected)
+
+
+FORKS = """
+import os, signal, threading, time
+import numpy as np
+from interpix import _core
+
+def reap(child, seconds):
+    for _ in range(50 * seconds):
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return 1
+
+work = lambda: _core.rgb_to_lab(np.zeros((4, 6, 3), np.uint8))
+work()
+for turn in range(60):
+    child = os.fork()
+    if child == 0:
+        # The child's first work makes its pool, which takes some 100 microseconds; meanwhile it forks.
+        threading.Thread(target=work).start()
+        time.sleep(1e-5 * turn)
+        grandchild = os.fork()
+        if grandchild == 0:
+            work()
+            os._exit(0)
+        os._exit(reap(grandchild, 20) != 0)
+    assert reap(child, 60) == 0, "a child hangs"
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="there is no fork")
+def test_a_child_does_not_wait_for_a_lock_that_nobody_holds():
+    """F44: forked while another thread held the pool's lock, the child waited for it forever."""
+    code = f"import interpix\n{FORKS}"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)

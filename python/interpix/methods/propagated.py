@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import AnyArray, to_numpy
-from interpix.errors import bad_type, bad_value
+from interpix.errors import bad_type
 from interpix.images import ImageInput
 from interpix.methods.base import Method
 from interpix.models.adapters.adapt import is_torch
 from interpix.models.protocol.classifier import Classifier, ModelInput
+from interpix.propagation import check_discount, check_radius
 from interpix.question import Explainer, Question, explain_with
 from interpix.results.attribution import Attribution
 from interpix.terms import Target
@@ -58,7 +59,9 @@ class _Foreign:
         values = to_numpy(self.ask(model, question), "attribution")
         if values.ndim == 4 and len(values) == 1:
             values = values[0]
-        return question.attribution(values.sum(axis=0) if values.ndim == 3 else values, self.name, {})
+        # Half precision would overflow.
+        flat = values.sum(axis=0, dtype=np.float64) if values.ndim == 3 else values
+        return question.attribution(flat, self.name, {})
 
 
 @dataclass(frozen=True)
@@ -114,11 +117,7 @@ def propagated(method: MethodInput, radius: int | None = None, discount: float =
         radius: As in `interpix.propagate`.
         discount: As in `interpix.propagate`.
     """
-    if radius is not None and radius < 1:
-        raise bad_value("radius", "at least 1", radius, "leave it out for the paper's choice")
-    if not 0 <= discount < 1:
-        raise bad_value("discount", "a number in 0 ... 1, not 1", discount, "0.99 is the paper's")
-    return Propagated(as_explainer(method), radius, discount)
+    return Propagated(as_explainer(method), check_radius(radius), check_discount(discount))
 
 
 def as_explainer(method: MethodInput) -> Explainer:

@@ -143,8 +143,12 @@ def trace_information(
     shown = [seeds, *(seeds | (values >= np.quantile(values, 1 - step)) for step in steps)]
     pictures = [*(blur_between(sample.pixels, mask) for mask in shown), sample.pixels]
     # Pillow lets go of the interpreter while it encodes, which is most of the time of the whole metric.
-    with ThreadPoolExecutor() as pool:
+    pool = ThreadPoolExecutor()
+    try:
         sizes = list(pool.map(webp_bytes, pictures))
+    finally:
+        # Not `with`, which would wait for the rest after Ctrl-C.
+        pool.shutdown(wait=False, cancel_futures=True)
     size = sample.batch_size
     batches = (pictures[first : first + size] for first in range(0, len(pictures), size))
     probabilities, predicted = sample.scores(sample.normalization.apply(np.stack(batch)) for batch in batches)

@@ -12,12 +12,12 @@
 
 use rayon::prelude::*;
 
-use super::progress::{Progress, max_abs};
+use super::progress::{Progress, max_abs, power_of_two_scale};
 use super::terms::{Term, add_term};
 use crate::error::Result;
 use crate::graph::pixel_graph::PixelGraph;
 use crate::graph::stencil::Sums;
-use crate::parallel;
+use crate::parallel::{self, Interrupted, stop_if};
 
 /// Adds the solution for the defect to the values.
 pub(super) fn correct(progress: &mut Progress<'_>) -> Result<()> {
@@ -78,18 +78,21 @@ impl<'a> Expansion<'a> {
         rhs: &[f64],
         width: usize,
         discounts: &'a [f64],
-        interrupted: &dyn Fn() -> bool,
+        interrupted: &Interrupted<'_>,
     ) -> Result<Self> {
         let pixels = graph.stencil.layout.len();
-        let scales: Vec<f64> = rhs.chunks_exact(pixels).map(scale).collect();
-        let scaled = rhs.chunks_exact(pixels).zip(&scales);
-        let new: Vec<f32> =
-            scaled.flat_map(|(part, scale)| part.iter().map(move |r| (r * scale) as f32)).collect();
+        let scales: Vec<f64> = rhs.chunks_exact(pixels).map(power_of_two_scale).collect();
+        let mut new = Vec::with_capacity(rhs.len());
+        for (part, scale) in rhs.chunks_exact(pixels).zip(&scales) {
+            stop_if(interrupted)?;
+            new.extend(part.iter().map(|r| (r * scale) as f32));
+        }
         let (maps, old) = (width / pixels, vec![0.0; new.len()]);
         let (sums, products) = (Vec::new(), Sums::default());
         let mut expansion = Self { graph, discounts, maps, scales, new, old, k: 0, sums, products };
         expansion.advance(1.0, 0.0, interrupted)?;
         for system in 0..discounts.len() * maps {
+            stop_if(interrupted)?;
             let vector = system % expansion.scales.len();
             let (at, factor) = (vector * pixels, discounts[system / maps] / expansion.scales[vector]);
             let steps = rhs[at..][..pixels].iter().zip(&expansion.new[at..]);
@@ -100,7 +103,7 @@ impl<'a> Expansion<'a> {
     }
 
     /// The next vectors: `factor P new - previous old`.
-    fn advance(&mut self, factor: f32, previous: f32, interrupted: &dyn Fn() -> bool) -> Result<()> {
+    fn advance(&mut self, factor: f32, previous: f32, interrupted: &Interrupted<'_>) -> Result<()> {
         self.graph.multiply(&self.new, &mut self.products, interrupted)?;
         let (rows, row_len) = (self.graph.stencil.layout.rows, self.graph.stencil.row_len());
         let pixels = rows * row_len;
@@ -122,7 +125,7 @@ impl<'a> Expansion<'a> {
     }
 
     /// Adds the next term to each sum; returns how far each system has come.
-    fn add_term(&mut self, interrupted: &dyn Fn() -> bool) -> Result<Vec<End>> {
+    fn add_term(&mut self, interrupted: &Interrupted<'_>) -> Result<Vec<End>> {
         // T_1 is P: there is no previous term.
         let (factor, previous) = if self.k == 0 { (1.0, 0.0) } else { (2.0, 1.0) };
         self.advance(factor, previous, interrupted)?;
@@ -164,10 +167,4 @@ impl End {
             largest: end.largest.max(largest),
         })
     }
-}
-
-/// Brings a right-hand side to a size of 1, by a power of two so that nothing is rounded.
-fn scale(rhs: &[f64]) -> f64 {
-    let largest = max_abs(rhs);
-    if largest == 0.0 { 1.0 } else { (-largest.log2().round()).exp2() }
 }

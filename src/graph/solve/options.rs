@@ -52,7 +52,10 @@ impl Default for SolveOptions {
 
 impl SolveOptions {
     /// Refuses what no solver can do.
-    pub(super) fn check(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an option that is out of its range.
+    pub fn check(&self) -> Result<()> {
         if self.discounts.is_empty() {
             return Err(Error::argument("discount", "at least one", "none", "0.99 is the paper's"));
         }
@@ -72,7 +75,7 @@ impl SolveOptions {
 #[derive(Clone, Debug)]
 pub struct Propagation {
     /// V, shape (discounts, maps, height, width).
-    pub values: Array4<f32>,
+    pub values: Array4<f64>,
     /// Products with P, the certificates not counted.
     pub iterations: usize,
     /// `max |R + discount P V - V|`, shape (discounts, maps).
