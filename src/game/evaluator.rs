@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::search::{Coalition, RunError};
 
 /// Bytes of the rewards that are remembered from one [`Evaluator::fetch`] to the next.
@@ -76,6 +77,12 @@ pub(super) fn check_players(players: usize) -> Result<()> {
         0 => Err(Error::argument("players", "at least 1", players, "a game needs somebody to play it")),
         _ => Ok(()),
     }
+}
+
+/// Refuses to fetch so many coalitions at once if the memory does not hold them, each in three places.
+pub(super) fn check_memory(players: usize, coalitions: usize) -> Result<()> {
+    let bytes = (ENTRY_BYTES + players / 8).saturating_mul(coalitions).saturating_mul(3);
+    memory::require(bytes, "regions", "the table of sets of players", "take fewer, larger regions")
 }
 
 fn check(batch: &[Coalition], rewards: &[f64]) -> Result<()> {

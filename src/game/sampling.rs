@@ -1,6 +1,6 @@
 //! Shapley values from random coalitions.
 
-use super::evaluator::{Evaluator, check_players};
+use super::evaluator::{Evaluator, check_memory, check_players};
 use super::random::SplitMix;
 use crate::error::{Error, Result};
 use crate::search::{Coalition, RunError};
@@ -80,11 +80,12 @@ pub fn sampled_shapley_values<E>(
 ) -> std::result::Result<Sampled, RunError<E>> {
     check_players(players)?;
     check_rounds(options.rounds)?;
+    let at_once = (ENOUGH / players).clamp(1, ROUNDS_AT_ONCE);
+    check_memory(players, players.saturating_mul(2 * at_once))?;
     let mut evaluator = Evaluator::new(evaluate, options.batch_size)?;
     let mut random = SplitMix::new(options.seed);
     let mut gains = vec![Moments::default(); players];
     let mut left = options.rounds;
-    let at_once = (ENOUGH / players).clamp(1, ROUNDS_AT_ONCE);
     while left > 0 {
         let rounds = left.min(at_once);
         let joins: Vec<Join> =

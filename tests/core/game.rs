@@ -256,6 +256,17 @@ fn many_rounds_of_many_players_do_not_fill_the_memory() {
     assert!(peak < 128 << 20, "{peak} bytes");
 }
 
+/// R8: an allocation that fails aborts the process.
+#[test]
+fn more_players_than_the_memory_holds_sets_of_are_refused() {
+    let size = |sets: &[Coalition]| Ok::<_, Infallible>(sets.iter().map(|set| set.size() as f64).collect());
+    let shot = one_shot(20_000_000, Direction::Deletion, 1, size).unwrap_err();
+    let sampled = sampled_shapley_values(20_000_000, &SampleOptions::default(), size).unwrap_err();
+    for message in [shot.to_string(), sampled.to_string()] {
+        assert!(message.starts_with("`regions`: the table of sets of players needs"), "{message}");
+    }
+}
+
 #[test]
 fn a_single_round_knows_no_error() {
     let sampled = sample(2, SampleOptions { rounds: 1, ..SampleOptions::default() }, |set| set.size() as f64);
