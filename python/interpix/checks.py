@@ -17,6 +17,8 @@ MOST_STEPS = 100_000
 """Of a path or a curve: far more than anybody needs; one more zero is a slip."""
 MOST_SAMPLES = 10_000_000
 """Of random masks, likewise."""
+_END = 2**63 - 1
+"""Up to this, integers mean the same to Python, numpy and the compiled half."""
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -30,7 +32,7 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise bad_value(name, " or ".join(f'"{one}"' for one in choices), repr(value), "pick one")
 
 
-def check_positive(name: str, value: object, *, optional: bool = False, greatest: int | None = None) -> None:
+def check_positive(name: str, value: object, *, optional: bool = False, greatest: int | None = _END) -> None:
     """Refuses anything but a positive integer up to `greatest`; None passes if the option is `optional`.
 
     >>> check_positive("steps", 0)
@@ -56,9 +58,9 @@ def check_seed(name: str, value: object) -> None:
 
     >>> check_seed("seed", -1)
     Traceback (most recent call last):
-    interpix.errors.ArgumentError: `seed`: expected an integer from 0 to 2**64 - 1, got -1; 0 is usual
+    interpix.errors.ArgumentError: `seed`: expected an integer in 0 ... 2**64 - 1, got -1; 0 is usual
     """
-    check_integer(name, value, 0, 2**64 - 1, "an integer from 0 to 2**64 - 1", "0 is usual")
+    check_integer(name, value, 0, 2**64 - 1, "an integer in 0 ... 2**64 - 1", "0 is usual")
 
 
 def check_number(
@@ -76,7 +78,7 @@ def check_number(
         raise bad_value(name, need, value, cure)
 
 
-def check_grid(name: str, value: object, *, greatest: int | None = None) -> None:
+def check_grid(name: str, value: object, *, greatest: int = _END) -> None:
     """Refuses anything but a tuple of two positive integers up to `greatest`: rows and columns.
 
     >>> check_grid("grid", (7, 0))

@@ -190,7 +190,7 @@ class PixelGraph:
             shape = (len(values), *shape)
         with np.errstate(over="ignore"):  # what does not fit is refused next
             answer = from_numpy(values.reshape(shape), like=maps)
-        bounds = bounds + _rounding(values, answer)
+        bounds = _after_rounding(bounds, values, answer)
         bound = float(bounds.max())
         if solver == "value_iteration" and bound > _MISLEADING_ERROR:
             warnings.warn(
@@ -363,7 +363,7 @@ def _solve_options(discount: Any, tolerance: Any, solver: Any, max_iterations: A
         raise bad_type("tolerance", "a number in 0 ... 1", tolerance, "leave it out for a good choice")
     if not 0 < tolerance < 1:
         raise bad_value("tolerance", "0 < tolerance < 1", tolerance, "leave it out for a good choice")
-    check_positive("max_iterations", max_iterations)
+    check_positive("max_iterations", max_iterations, greatest=None)
     options = {
         "discounts": np.array([check_discount(one) for one in several], np.float64),
         "tolerance": float(tolerance),
@@ -425,8 +425,11 @@ def _read_maps(
     return stack, shape
 
 
-def _rounding(values: NDArray[np.float64], answer: object) -> NDArray[np.float64]:
-    """What each map of `values` (D, M, H, W) lost in the answer's dtype, relative to the greatest value (D, M)."""
+def _after_rounding(bounds: NDArray[np.float64], values: NDArray[np.float64], answer: object) -> NDArray[np.float64]:
+    """The bounds (D, M) of `values` (D, M, H, W) for the answer, which lost something in its dtype.
+
+    Each is relative to the greatest value, which may have been rounded down.
+    """
     kept = to_numpy(answer).reshape(values.shape)
     largest = np.abs(kept).max(axis=(2, 3)).astype(np.float64)
     lost = np.abs(kept.astype(np.float64) - values).max(axis=(2, 3))
@@ -434,8 +437,9 @@ def _rounding(values: NDArray[np.float64], answer: object) -> NDArray[np.float64
         got = f"up to {np.abs(values).max():.1e}"
         cure = "convert the map to float64, or scale it"
         raise bad_value("attribution", f"a map whose propagated values fit into {kept.dtype}", got, cure)
-    relative: NDArray[np.float64] = lost / np.where(largest > 0, largest, 1)
-    return relative
+    before = np.abs(values).max(axis=(2, 3))
+    rounded: NDArray[np.float64] = (bounds * before + lost) / np.where(largest > 0, largest, 1)
+    return np.where(largest > 0, rounded, bounds)
 
 
 def _as_stack(maps: NDArray[Any], channel_axis: Any) -> tuple[NDArray[np.float64], tuple[int, ...]]:

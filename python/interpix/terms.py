@@ -50,7 +50,7 @@ def check_direction(direction: object) -> None:
 def check_reward(reward: str) -> Reward:
     """`reward` itself, if it is one."""
     for one in get_args(Reward):
-        if reward == one:
+        if isinstance(reward, str) and reward == one:
             return one  # type: ignore[no-any-return]
     names = ", ".join(f'"{name}"' for name in get_args(Reward))
     raise bad_value("reward", f"one of {names}", repr(reward), 'the paper uses "log_odds"')
@@ -63,8 +63,8 @@ def check_sampler(sampler: object) -> None:
 
 def check_stop(stop: object) -> None:
     """Refuses everything but a `Stop`."""
-    if stop in ("flip", "all"):
-        return
     if isinstance(stop, str):
+        if stop in ("flip", "all"):
+            return
         raise bad_value("stop", '"flip", "all" or a number of patches', repr(stop), "pick one")
     check_positive("stop", stop)

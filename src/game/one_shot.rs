@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::context::{full_context_value, self_context_value};
-use super::evaluator::{Evaluator, check_players};
+use super::evaluator::{Evaluator, check_memory, check_players};
 use crate::search::{Coalition, Direction, RunError};
 
 /// A ranking without interactions.
@@ -29,6 +29,7 @@ pub fn one_shot<E>(
     evaluate: impl FnMut(&[Coalition]) -> Result<Vec<f64>, E>,
 ) -> Result<OneShot, RunError<E>> {
     check_players(players)?;
+    check_memory(players, players + 1)?;
     let mut evaluator = Evaluator::new(evaluate, batch_size)?;
     let start = match direction {
         Direction::Insertion => Coalition::empty(players),

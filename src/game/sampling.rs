@@ -1,12 +1,14 @@
 //! Shapley values from random coalitions.
 
-use super::evaluator::{Evaluator, check_players};
+use super::evaluator::{Evaluator, check_memory, check_players};
 use super::random::SplitMix;
 use crate::error::{Error, Result};
 use crate::search::{Coalition, RunError};
 
 /// Rounds whose coalitions are collected before they are evaluated: fills the batches and bounds the memory.
 const ROUNDS_AT_ONCE: usize = 16;
+/// Coalitions for which fewer rounds do.
+const ENOUGH: usize = 4096;
 
 /// How coalitions are drawn. Both are unbiased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,7 +50,8 @@ pub struct Sampled {
     pub values: Vec<f64>,
     /// Each value's standard error; infinite after a single round.
     pub standard_errors: Vec<f64>,
-    /// Coalitions that were evaluated; one drawn again is not evaluated again.
+    /// Coalitions that were evaluated; one drawn again is not evaluated again unless it was forgotten: 64 MB of rewards
+    /// are remembered.
     pub evaluations: usize,
 }
 
@@ -77,12 +80,14 @@ pub fn sampled_shapley_values<E>(
 ) -> std::result::Result<Sampled, RunError<E>> {
     check_players(players)?;
     check_rounds(options.rounds)?;
+    let at_once = (ENOUGH / players).clamp(1, ROUNDS_AT_ONCE);
+    check_memory(players, players.saturating_mul(2 * at_once))?;
     let mut evaluator = Evaluator::new(evaluate, options.batch_size)?;
     let mut random = SplitMix::new(options.seed);
     let mut gains = vec![Moments::default(); players];
     let mut left = options.rounds;
     while left > 0 {
-        let rounds = left.min(ROUNDS_AT_ONCE);
+        let rounds = left.min(at_once);
         let joins: Vec<Join> =
             (0..rounds).flat_map(|_| draw(options.sampler, players, &mut random)).collect();
         evaluator.fetch(joins.iter().flat_map(|join| [&join.before, &join.after]))?;

@@ -18,7 +18,7 @@ use super::nhwc::{
 };
 use super::preprocess::Preprocessing;
 use crate::error::{Error, Result};
-use crate::parallel;
+use crate::{memory, parallel};
 
 /// The checkpoint's name.
 const NAME: &str = "efficientnet_lite0";
@@ -31,6 +31,9 @@ const CLASSES: usize = 1000;
 /// Images that go through the network together: enough rows for the matrix products of the late stages (49 pixels an
 /// image), and few enough for the maps of the early ones (4.8 MB an image) to stay in the last-level cache.
 const GROUP: usize = 2;
+/// Bytes of maps for each pixel of an image at the widest place, the expanded ones (96 channels at half the size) and
+/// those before and after them.
+const PIXEL_BYTES: usize = 160;
 
 /// RGB, `(byte - 127) / 128`: what the checkpoint was trained with, not ImageNet's mean and deviation.
 const PREPROCESSING: Preprocessing = Preprocessing { resize: 256, crop: 224, mean: 127.0, scale: 128.0 };
@@ -156,6 +159,9 @@ impl Classifier for EfficientNetLite0 {
                 "pass what `preprocess` returns, stacked",
             ));
         }
+        let at_once = count.min(GROUP * parallel::threads());
+        let bytes = [at_once, height, width].iter().fold(PIXEL_BYTES, |a, &b| a.saturating_mul(b));
+        memory::require(bytes, "batch", "the network", "make the images smaller")?;
         let groups: Vec<_> = batch.axis_chunks_iter(Axis(0), GROUP).collect();
         let logits: candle_core::Result<Vec<Vec<f32>>> =
             parallel::install(|| groups.into_par_iter().map(|images| self.group(images)).collect());

@@ -14,6 +14,8 @@ use interpix::game::{
 use interpix::search::{Coalition, Direction, RunError, Score, Search, SearchOptions, Stop, Task};
 use proptest::prelude::*;
 
+use super::memory::measured;
+
 /// A random game of 2 to 6 players with whole rewards, so that all sums are exact.
 fn table() -> impl Strategy<Value = Table> {
     (2..=6_usize).prop_flat_map(|players| {
@@ -233,6 +235,35 @@ fn the_seed_decides_and_the_batch_size_does_not() {
         let sampled = sample(9, options, rewards);
         assert_eq!(sampled, sample(9, SampleOptions { batch_size: 1, ..options }, rewards));
         assert_ne!(sampled, sample(9, SampleOptions { seed: 6, ..options }, rewards));
+    }
+}
+
+/// F42: each coalition was remembered to the end.
+#[test]
+fn many_rounds_of_many_players_do_not_fill_the_memory() {
+    let (players, rounds, mut asked) = (4000, 80, 0);
+    let (sampled, peak) = measured(|| {
+        sampled_shapley_values(players, &SampleOptions { rounds, ..SampleOptions::default() }, |sets| {
+            asked += sets.len();
+            Ok::<_, Infallible>(sets.iter().map(|set| set.size() as f64).collect())
+        })
+    });
+    let sampled = sampled.unwrap();
+    assert_eq!(sampled.values, vec![1.0; players]);
+    assert_eq!(sampled.evaluations, asked);
+    // The empty and the full coalition are never asked about again.
+    assert!(asked <= rounds * (players - 1) + 2, "{asked}");
+    assert!(peak < 128 << 20, "{peak} bytes");
+}
+
+/// R8: an allocation that fails aborts the process.
+#[test]
+fn more_players_than_the_memory_holds_sets_of_are_refused() {
+    let size = |sets: &[Coalition]| Ok::<_, Infallible>(sets.iter().map(|set| set.size() as f64).collect());
+    let shot = one_shot(20_000_000, Direction::Deletion, 1, size).unwrap_err();
+    let sampled = sampled_shapley_values(20_000_000, &SampleOptions::default(), size).unwrap_err();
+    for message in [shot.to_string(), sampled.to_string()] {
+        assert!(message.starts_with("`regions`: the table of sets of players needs"), "{message}");
     }
 }
 

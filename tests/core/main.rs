@@ -7,6 +7,7 @@ mod color;
 mod game;
 mod graph;
 mod interpolation;
+mod memory;
 #[cfg(feature = "models")]
 mod models;
 mod search;

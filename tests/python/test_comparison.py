@@ -134,8 +134,10 @@ def test_a_run_goes_on_where_it_was(photos, tmp_path):
     assert len(kept) == 8
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ix.ModelError])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ix.ModelError, StopIteration])
 def test_what_was_found_is_not_lost(error, model, photos):
+    """Whatever is raised comes out as it is, also StopIteration (R37)."""
+
     class Breaks:
         name = "breaks"
 

@@ -176,6 +176,13 @@ def test_bad_arrays_are_refused(model):
         scorer.score(Coalitions.of_masks(*one), "mixed")
 
 
+def test_images_too_large_for_the_memory_are_refused(model):
+    """Rust aborts the process where an allocation fails (R8)."""
+    huge = np.broadcast_to(np.float32(0), (1, 3, 300_000, 200_000))
+    with pytest.raises(MemoryError, match=r"`batch`: the network needs 9600000000000 bytes of memory"):
+        model.logits(huge)
+
+
 def test_an_interrupt_is_answered(model):
     calls = []
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conftest import HEIGHT, WIDTH, sum_of_pixels
-from interpix import CallableClassifier, Fill, MoXI, load
+from interpix import CallableClassifier, Fill, MoXI, load, methods
 from interpix.errors import ArgumentError, ArgumentTypeError, ModelError
 from interpix.outputs import log_odds
 
@@ -154,6 +154,31 @@ def test_bad_search_options(image, classifier, options, message):
         MoXI(classifier, regions=REGIONS).explain(image, **options)
 
 
+BAD_NUMBERS = [-1, 1.5, float("nan"), True, "x", None, 1j, [1], np.array([1, 2]), np.float32(1.5), 2**64, 10**30]
+
+
+@pytest.mark.parametrize("value", BAD_NUMBERS, ids=repr)
+def test_numbers_are_checked_before_the_model_is_asked(image, value):
+    """A raw TypeError or OverflowError came from the work, or numpy's doubts about an array (R23, F34)."""
+    moxi = MoXI(lambda _batch: pytest.fail("it was asked"), regions=REGIONS, absence="zero")
+    for name, ask in {
+        "batch_size": lambda: MoXI(sum_of_pixels, batch_size=value),
+        "stop": lambda: moxi.explain(image, stop=value),
+        "min_confidence": lambda: moxi.explain(image, min_confidence=value),
+        "rounds": lambda: moxi.shapley(image, rounds=value),
+        "seed": lambda: moxi.shapley(image, seed=value),
+        "sampler": lambda: moxi.shapley(image, sampler=value),
+        "direction": lambda: moxi.one_shot(image, direction=value),
+    }.items():
+        with pytest.raises((ArgumentError, ArgumentTypeError), match=f"`{name}`: expected"):
+            ask()
+    for kind in (methods.Shapley, methods.RISE, methods.LIME, methods.SuperpixelRISE):
+        with pytest.raises((ArgumentError, ArgumentTypeError), match="`seed`: expected an integer in 0"):
+            kind(seed=value)
+    with pytest.raises((ArgumentError, ArgumentTypeError), match="`rounds`: expected"):
+        methods.Shapley(rounds=value)
+
+
 def test_numbers_of_numpy_are_numbers(image, classifier, tmp_path):
     ours = MoXI(classifier, regions=(2, 3), absence=0.5, batch_size=4)
     theirs = MoXI(classifier, regions=(np.int64(2), np.int64(3)), absence=np.float32(0.5), batch_size=np.int32(4))
@@ -212,6 +237,22 @@ def test_an_exception_of_the_model_comes_out_as_itself(image, calls):
     with pytest.raises(OwnError) as caught:
         MoXI(model, regions=REGIONS).explain(image, direction="deletion", stop="all")
     assert caught.value is error
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+@pytest.mark.parametrize("method", ["explain", "one_shot", "shapley"])
+def test_a_model_that_raises_stop_iteration_is_told(image, calls, method):
+    """It became "generator raised StopIteration" where a generator was under way (R37)."""
+    answers = iter([None] * calls)
+
+    def model(batch):
+        next(answers)
+        return sum_of_pixels(batch)
+
+    moxi = MoXI(model, regions=REGIONS, absence="zero", batch_size=3)
+    with pytest.raises(ModelError, match=r"model `model` raised StopIteration for a batch \(\d, 3, 4, 6\)") as raised:
+        getattr(moxi, method)(image)
+    assert isinstance(raised.value.__cause__, StopIteration)
 
 
 def test_nothing_of_the_users_is_changed(image):

@@ -63,10 +63,15 @@ def fail(_x):
     raise ZeroDivisionError("my own bug")
 
 
+def stop(_x):
+    return next(iter(()))
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
         (fail, r"raised ZeroDivisionError for a batch \(1, 3, 32, 48\): my own bug"),
+        (stop, r"raised StopIteration for a batch \(1, 3, 32, 48\)"),
         (lambda x: torch.full((len(x), 4), torch.nan), "NaN or infinity"),
         (lambda x: torch.zeros(len(x) + 1, 4), r"expected logits \(1, classes\)"),
         (lambda x: torch.zeros(len(x), 4, 2), "expected logits"),
@@ -74,10 +79,11 @@ def fail(_x):
     ],
 )
 def test_models_that_fail_are_named(answer, message):
+    """A StopIteration came out bare (R37)."""
     with pytest.raises(ix.ModelError, match=message) as caught:
         ix.MoXI(Answering(answer), regions="2x3").explain(picture())
-    if answer is fail:
-        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    if answer in (fail, stop):
+        assert isinstance(caught.value.__cause__, ZeroDivisionError if answer is fail else StopIteration)
 
 
 class Failing(nn.Module):

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,9 +171,12 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
                     seed=seed,
                 )
                 depends = None if folder is None else _what_maps_depend_on(store, origin, loaded, sample)
-                for entry in runner.entries(_Photo(name, sample, depends), keep=index < keep_maps):
+
+                def add(entry: Entry) -> None:
                     entries.append(entry)
                     counter.add(1)
+
+                runner.run(_Photo(name, sample, depends), add, keep=index < keep_maps)
     except BaseException as error:
         error.comparison = Comparison(tuple(entries), scorers, provenance, failed)  # type: ignore[attr-defined]
         raise
@@ -201,15 +204,18 @@ class _Runner:
     store: Store
     propagate: bool
 
-    def entries(self, photo: _Photo, *, keep: bool) -> Iterator[Entry]:
-        """All methods' entries of one image, IProp of each after it."""
+    def run(self, photo: _Photo, add: Callable[[Entry], None], *, keep: bool) -> None:
+        """Adds all methods' entries of one image, IProp of each after it.
+
+        Not a generator: the user's functions are called here, and their StopIteration would be another error there.
+        """
         for name, explainer in self.explainers.items():
             found = self._map(photo, explainer, None)
-            yield self._entry(photo, name, explainer, found, keep=keep)
+            add(self._entry(photo, name, explainer, found, keep=keep))
             if self.propagate and not isinstance(explainer, Propagated):
                 propagated = Propagated(explainer)
                 after = self._map(photo, propagated, found)
-                yield self._entry(photo, f"IProp({name})", propagated, after, keep=keep)
+                add(self._entry(photo, f"IProp({name})", propagated, after, keep=keep))
 
     def _map(self, photo: _Photo, explainer: Explainer, before: Attribution | None) -> Attribution:
         """One method's map with the seconds that it took; a propagated one is made from the map `before`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -124,34 +125,28 @@ def as_explainer(method: MethodInput) -> Explainer:
     if isinstance(method, Method | Propagated):
         return method
     if callable(getattr(method, "attribute", None)):
-        return _Foreign(_ask_captum(method), type(method).__name__, has_own_model=True)
+        return _Foreign(partial(_ask_captum, method), type(method).__name__, has_own_model=True)
     if isinstance(method, Explainer) and not isinstance(method, type):
         return method
     if callable(method) and not isinstance(method, type):
         name = str(getattr(method, "__name__", type(method).__name__))
-        return _Foreign(_ask_function(method), name, has_own_model=False)
+        return _Foreign(partial(_ask_function, method), name, has_own_model=False)
     kinds = "a method of interpix.methods, an object of Captum, or a function (model, image, target) -> map"
     raise bad_type("method", kinds, method, "use interpix.methods.IntegratedGradients(), for example")
 
 
-def _ask_captum(method: Any) -> _Ask:
-    def ask(_: Any, question: Question) -> Any:
-        if not is_torch(question.classifier):
-            return method.attribute(question.tensor[None].copy(), target=question.target)
-        from interpix.methods.differentiable import Differentiable  # torch only when it is used
+def _ask_captum(method: Any, _: Any, question: Question) -> Any:
+    if not is_torch(question.classifier):
+        return method.attribute(question.tensor[None].copy(), target=question.target)
+    from interpix.methods.differentiable import Differentiable  # torch only when it is used
 
-        model = Differentiable(question.classifier, question.target, "logit", None)
-        with model.net.recording():
-            # Captum warns about inputs that do not ask for a gradient.
-            return method.attribute(model.net.tensor(question.tensor[None]).requires_grad_(), target=question.target)
-
-    return ask
+    model = Differentiable(question.classifier, question.target, "logit", None)
+    with model.net.recording():
+        # Captum warns about inputs that do not ask for a gradient.
+        return method.attribute(model.net.tensor(question.tensor[None]).requires_grad_(), target=question.target)
 
 
-def _ask_function(method: Callable[[Any, Any, int], Any]) -> _Ask:
-    def ask(model: ModelInput, question: Question) -> Any:
-        # The user's function wants what the user has: the module or function, not the classifier around it.
-        own = getattr(model, "module", getattr(model, "function", model)) if isinstance(model, Classifier) else model
-        return method(own, question.tensor.copy(), question.target)
-
-    return ask
+def _ask_function(method: Callable[[Any, Any, int], Any], model: ModelInput, question: Question) -> Any:
+    # The user's function wants what the user has: the module or function, not the classifier around it.
+    own = getattr(model, "module", getattr(model, "function", model)) if isinstance(model, Classifier) else model
+    return method(own, question.tensor.copy(), question.target)

@@ -108,10 +108,10 @@ class MoXI:
             _tell_of_tokens_inside(self._classifier)
         automatic = isinstance(regions, str) and regions == "auto" and isinstance(self._absence, Fill)
         self._regions = read_regions(regions, None if automatic else self._classifier.token_grid)
-        batch_size = python_number(batch_size)
-        if batch_size != "auto":
-            check_positive("batch_size", batch_size)
-        self._given_batch_size = None if batch_size == "auto" else batch_size
+        self._given_batch_size: int | None = None
+        if not (isinstance(batch_size, str) and batch_size == "auto"):
+            self._given_batch_size = python_number(batch_size)
+            check_positive("batch_size", self._given_batch_size)
 
     def __repr__(self) -> str:
         """One line for people: what `"auto"` has picked, too."""

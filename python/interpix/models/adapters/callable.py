@@ -20,7 +20,8 @@ __all__ = ["CallableClassifier"]
 class CallableClassifier(Normalized):
     """A function from float32 (B, 3, H, W) to logits (B, classes), numpy or torch, as a classifier.
 
-    What the function raises comes out as it is. What it answers is checked: one finite row for each image.
+    What the function raises comes out as it is, but for StopIteration, which Python takes for the end of a loop: that
+    becomes a ModelError. What it answers is checked: one finite row for each image.
 
     >>> model = CallableClassifier(lambda batch: batch.sum(axis=(2, 3)), class_names=["red", "green", "blue"])
     >>> model.logits(np.ones((1, 3, 4, 6), np.float32))
@@ -78,7 +79,11 @@ class CallableClassifier(Normalized):
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Logits (B, classes) of preprocessed images (B, 3, H, W)."""
-        answer = self.function(batch)
+        try:
+            answer = self.function(batch)
+        except StopIteration as error:
+            message = f"model `{self.name}` raised StopIteration for a batch {batch.shape}: {error}"
+            raise ModelError(message) from error
         if not is_array(answer):
             message = (
                 f"model `{self.name}`: expected an array of logits, got {type(answer).__name__}; "

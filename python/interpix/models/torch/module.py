@@ -111,15 +111,27 @@ class TorchModule:
         with self.evaluating(), torch.inference_mode(mode=False), torch.enable_grad():
             yield
 
-    @contextlib.contextmanager
-    def errors_named(self, what: str) -> Iterator[None]:
+    def errors_named(self, what: str) -> "_ErrorsNamed":
         """Whatever is raised inside is the model's and names it; out of memory stays what `Chunks` knows."""
-        try:
-            yield
-        except (InterpixError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            raise ModelError(f"model `{self.name}` raised {type(error).__name__} for {what}: {error}") from error
+        return _ErrorsNamed(self.name, what)
+
+
+class _ErrorsNamed:
+    """See `TorchModule.errors_named`.
+
+    Not of contextlib, which raises a StopIteration itself where it finds an error that was caused by one.
+    """
+
+    def __init__(self, name: str, what: str) -> None:
+        self._name, self._what = name, what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, InterpixError | torch.OutOfMemoryError):
+            message = f"model `{self._name}` raised {type(error).__name__} for {self._what}: {error}"
+            raise ModelError(message) from error
 
 
 class _ThreadHook:
