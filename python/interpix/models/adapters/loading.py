@@ -30,10 +30,12 @@ def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None)
             ``"torchvision:NAME"`` (its default weights) or ``"hf:ID"`` (a hub's identifier or a folder), which that
             library itself finds or downloads; or ``"torch:efficientnet_lite0"``, the native model in timm's module
             with its package's weights, for methods that need gradients.
-        weights_path: The weights file of a native model; found by `interpix.models.adapters.weights.find` if left out.
+        weights_path: The weights file of a native model. If it is left out: what the environment variable
+            ``INTERPIX_WEIGHTS`` names, a file or a folder; where it is not set, what is cached
+            (``$XDG_CACHE_HOME/interpix``, else ``~/.cache/interpix``) of the package that brings them.
 
     Raises:
-        ArgumentError: There is no such model or file.
+        ArgumentError: There is no such model or file, or none where ``INTERPIX_WEIGHTS`` says.
         MissingDependencyError: The weights, or the library that has the model, are not installed.
         ModelError: The weights are damaged, another model's, or cannot be fetched.
     """
