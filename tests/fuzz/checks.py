@@ -65,7 +65,7 @@ def propagation(seed):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = graph.propagate(maps, discount=discounts, solver=solver)
+            found = graph.propagate(maps, discount=discounts, solver=solver, max_iterations=20_000)
         except ix.ConvergenceError:
             assert solver in {"conjugate_gradients", "value_iteration"}  # isolated pixels; the paper's absolute rule
             return
