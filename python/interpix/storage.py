@@ -13,6 +13,7 @@ import re
 import secrets
 import socket
 import stat
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,8 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _runs(process: int) -> bool:
+    if sys.platform == "win32":  # where asking by a signal would end it
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
