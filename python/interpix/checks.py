@@ -4,11 +4,10 @@ import numpy as np
 
 from interpix.errors import bad_type, bad_value
 
-__all__ = ["check_choice", "check_positive", "check_seed"]
+__all__ = ["check_choice", "check_positive", "check_rounds", "check_seed"]
 
-_END = 1 << 63
 _SEEDS = 1 << 64
-"""Below these, numbers mean the same to Python, numpy and the compiled half."""
+_MOST_ROUNDS = 10**9
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -35,8 +34,13 @@ def check_positive(name: str, value: object, *, optional: bool = False) -> None:
         raise bad_type(name, "a positive integer", value, "or leave it out")
     if value < 1:
         raise bad_value(name, "a positive integer", value, "or leave it out")
-    if value >= _END:
-        raise bad_value(name, "a positive integer below 2**63", value, "or leave it out")
+
+
+def check_rounds(rounds: object) -> None:
+    """Refuses anything but a number of rounds that may end."""
+    check_positive("rounds", rounds)
+    if isinstance(rounds, int) and rounds > _MOST_ROUNDS:
+        raise bad_value("rounds", f"at most {_MOST_ROUNDS}", rounds, "the error falls with its square root")
 
 
 def check_seed(seed: object) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from interpix.absence import AbsenceInput, read_absence
-from interpix.checks import check_positive, check_seed
+from interpix.checks import check_positive, check_rounds, check_seed
 from interpix.methods.base import Method
 from interpix.question import Question
 from interpix.regions import RegionsInput, check_regions
@@ -94,7 +94,7 @@ class Shapley(_Game):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_sampler(self.sampler)
-        check_positive("rounds", self.rounds)
+        check_rounds(self.rounds)
         check_seed(self.seed)
 
     def _play(self, search: MoXI, question: Question) -> Explanation:

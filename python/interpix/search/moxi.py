@@ -5,6 +5,7 @@ model answers with the target; deletion takes away the patch that lowers it the 
 The search itself is in Rust; here the model is asked.
 """
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, overload
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from interpix import _core
 from interpix.absence import AbsenceInput, Fill, read_absence
 from interpix.arrays import AnyArray, ArrayT, BoolArray, from_numpy, to_numpy
-from interpix.checks import check_choice, check_positive, check_seed
+from interpix.checks import check_choice, check_positive, check_rounds, check_seed
 from interpix.errors import bad_type, bad_value
 from interpix.images import ImageInput, read_images
 from interpix.models import as_classifier
@@ -107,8 +108,9 @@ class MoXI:
         self._regions = read_regions(regions, None if automatic else self._classifier.token_grid)
         self._given_batch_size: int | None = None
         if not (isinstance(batch_size, str) and batch_size == "auto"):
-            self._given_batch_size = python_number(batch_size)
-            check_positive("batch_size", self._given_batch_size)
+            given = python_number(batch_size)
+            check_positive("batch_size", given)
+            self._given_batch_size = min(given, sys.maxsize)
 
     def __repr__(self) -> str:
         """One line for people: what `"auto"` has picked, too."""
@@ -177,7 +179,7 @@ class MoXI:
             games.players,
             games.targets,
             direction=direction,
-            stop=stop,
+            stop=stop if isinstance(stop, str) else min(stop, sys.maxsize),
             min_confidence=min_confidence,
             batch_size=call.batch_size,
             in_flight=_IN_FLIGHT,
@@ -287,7 +289,7 @@ class MoXI:
         """
         rounds, seed = python_number(rounds), python_number(seed)
         check_sampler(sampler)
-        check_positive("rounds", rounds)
+        check_rounds(rounds)
         check_seed(seed)
 
         def assign(game: _Game, players: int, batch_size: int) -> tuple[npt.NDArray[np.float64], int]:
