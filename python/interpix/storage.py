@@ -75,6 +75,9 @@ def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+            # A rename may reach the disk before what it renames.
+            file.flush()
+            os.fsync(file.fileno())
         # mkstemp makes files that only their owner may read.
         umask = os.umask(0)
         os.umask(umask)
