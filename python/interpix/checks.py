@@ -17,8 +17,6 @@ MOST_STEPS = 100_000
 """Of a path or a curve: far more than anybody needs; one more zero is a slip."""
 MOST_SAMPLES = 10_000_000
 """Of random masks, likewise."""
-_END = 2**63 - 1
-"""Up to this, integers mean the same to Python, numpy and the compiled half."""
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -32,7 +30,7 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise bad_value(name, " or ".join(f'"{one}"' for one in choices), repr(value), "pick one")
 
 
-def check_positive(name: str, value: object, *, optional: bool = False, greatest: int | None = _END) -> None:
+def check_positive(name: str, value: object, *, optional: bool = False, greatest: int | None = None) -> None:
     """Refuses anything but a positive integer up to `greatest`; None passes if the option is `optional`.
 
     >>> check_positive("steps", 0)
@@ -78,7 +76,7 @@ def check_number(
         raise bad_value(name, need, value, cure)
 
 
-def check_grid(name: str, value: object, *, greatest: int = _END) -> None:
+def check_grid(name: str, value: object, *, greatest: int | None = None) -> None:
     """Refuses anything but a tuple of two positive integers up to `greatest`: rows and columns.
 
     >>> check_grid("grid", (7, 0))

@@ -148,6 +148,16 @@ fn impossible_tensors_are_refused() {
     assert_eq!(Checkpoint::from_bytes("toy", &nothing).unwrap().len(), 1);
 }
 
+/// R10: a file that no weights are as large as is not read at all.
+#[test]
+fn an_enormous_file_is_refused() {
+    let path = temporary("enormous.safetensors");
+    std::fs::File::create(&path).unwrap().set_len(1 << 32).unwrap();
+    let refused = Checkpoint::read("toy", &path).unwrap_err().to_string();
+    std::fs::remove_file(path).unwrap();
+    assert!(refused.contains("4294967296 bytes, more than"), "{refused}");
+}
+
 /// R10: one tuple that many tensors share, long texts that are compared again and again, nesting, sheer number.
 #[test]
 fn a_pickle_that_says_much_in_few_bytes_is_refused() {

@@ -300,6 +300,7 @@ def test_a_place_that_is_chosen_is_the_only_one(tmp_path, monkeypatch):
         monkeypatch.setenv("INTERPIX_WEIGHTS", str(wrong))
         with pytest.raises(ix.ArgumentError, match=f"`INTERPIX_WEIGHTS`: expected a weights file.*got `{wrong}`"):
             ix.load_model(NAME)
+        assert "INTERPIX_WEIGHTS is set, so that no other place is used" in describe_models()
 
 
 @pytest.mark.usefixtures("cache")

@@ -5,6 +5,7 @@ model answers with the target; deletion takes away the patch that lowers it the 
 The search itself is in Rust; here the model is asked.
 """
 
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -110,8 +111,9 @@ class MoXI:
         self._regions = read_regions(regions, None if automatic else self._classifier.token_grid)
         self._given_batch_size: int | None = None
         if not (isinstance(batch_size, str) and batch_size == "auto"):
-            self._given_batch_size = python_number(batch_size)
-            check_positive("batch_size", self._given_batch_size)
+            given = python_number(batch_size)
+            check_positive("batch_size", given)
+            self._given_batch_size = min(given, sys.maxsize)
 
     def __repr__(self) -> str:
         """One line for people: what `"auto"` has picked, too."""
@@ -186,7 +188,7 @@ class MoXI:
             games.players,
             games.targets,
             direction=direction,
-            stop=stop,
+            stop=stop if isinstance(stop, str) else min(stop, sys.maxsize),
             min_confidence=min_confidence,
             min_players=min(min_patches, max(games.players)),
             batch_size=call.batch_size,

@@ -139,6 +139,9 @@ def describe_models() -> str:
         places = [(kind, path, path.is_file()) for kind, path in weights.places(name)]
         lines.append(f"{name} (weights: {checkpoint.license})")
         lines += [f"  {'found ' if found else 'absent'}  {kind}: {path}" for kind, path, found in places]
-        if not any(found for _, _, found in places):
+        chosen = [found for kind, _, found in places if kind == weights.VARIABLE]
+        if chosen and not any(chosen):
+            lines.append(f"  {weights.VARIABLE} is set, so that no other place is used: correct it, or unset it")
+        elif not any(found for _, _, found in places):
             lines.append(f"  {checkpoint.install}")
     return "\n".join(lines)

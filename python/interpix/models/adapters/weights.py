@@ -18,9 +18,20 @@ from interpix import _core
 from interpix.errors import ArgumentError, MissingDependencyError, ModelError, bad_value
 from interpix.storage import replace_file
 
-__all__ = ["CHECKPOINTS", "Checkpoint", "Weights", "cache_folder", "find", "find_again", "package_file", "places"]
+__all__ = [
+    "CHECKPOINTS",
+    "VARIABLE",
+    "Checkpoint",
+    "Weights",
+    "cache_folder",
+    "find",
+    "find_again",
+    "package_file",
+    "places",
+]
 
-_VARIABLE = "INTERPIX_WEIGHTS"
+VARIABLE = "INTERPIX_WEIGHTS"
+"""The environment variable that names a weights file, or a folder of them."""
 _SUFFIXES = (".safetensors", ".pth")
 
 
@@ -88,12 +99,12 @@ def cache_folder() -> Path:
 def places(name: str) -> Iterator[tuple[str, Path]]:
     """The places that are looked into for the weights of `name`, best first, with a word on each."""
     checkpoint = _checkpoint(name)
-    chosen = os.environ.get(_VARIABLE)
+    chosen = os.environ.get(VARIABLE)
     if chosen and Path(chosen).is_file():
-        yield _VARIABLE, Path(chosen)
+        yield VARIABLE, Path(chosen)
     elif chosen:
         for suffix in _SUFFIXES:
-            yield _VARIABLE, Path(chosen) / f"{name}{suffix}"
+            yield VARIABLE, Path(chosen) / f"{name}{suffix}"
     yield "cache", cache_folder() / checkpoint.cached_name
     package = _package_folder(checkpoint)
     if package is not None:
@@ -120,10 +131,10 @@ def find(name: str, path: str | os.PathLike[str] | None = None) -> Weights:
     if path is not None:
         return Weights.of(_existing("weights_path", path, [Path(path)], "an existing file", "or leave it out"))
     found = list(places(name))
-    chosen = [place for kind, place in found if kind == _VARIABLE]
+    chosen = [place for kind, place in found if kind == VARIABLE]
     if chosen:
         need = f"a weights file, or a folder that holds {name}.safetensors or {name}.pth"
-        return Weights.of(_existing(_VARIABLE, os.environ[_VARIABLE], chosen, need, "or unset the variable"))
+        return Weights.of(_existing(VARIABLE, os.environ[VARIABLE], chosen, need, "or unset the variable"))
     files = {kind: place for kind, place in found if place.is_file()}
     if "cache" in files:
         cached = Weights.of(files["cache"])
@@ -133,7 +144,7 @@ def find(name: str, path: str | os.PathLike[str] | None = None) -> Weights:
     if "package" in files:
         return _converted(checkpoint)
     message = (
-        f"the weights of `{name}` are not installed: {checkpoint.install}, or set {_VARIABLE} to a folder that holds "
+        f"the weights of `{name}` are not installed: {checkpoint.install}, or set {VARIABLE} to a folder that holds "
         f"{name}.safetensors"
     )
     raise MissingDependencyError(message)
@@ -176,7 +187,7 @@ def find_again(name: str, weights: Weights) -> Weights:
         return found
     message = (
         f"model `{name}`: the weights that it was made with (sha256 {weights.sha256}) are neither in {weights.path} "
-        f"nor where others are looked for; bring that file there, or set {_VARIABLE} to it"
+        f"nor where others are looked for; bring that file there, or set {VARIABLE} to it"
     )
     raise ModelError(message)
 
