@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from interpix.methods.propagated import propagated
     from interpix.models import CallableClassifier
     from interpix.models.adapters.loading import load_model
+    from interpix.models.adapters.onnx import OnnxClassifier
     from interpix.models.adapters.torch import TorchClassifier
     from interpix.propagation import PixelGraph, Propagation, propagate
     from interpix.regions import Superpixels
@@ -49,6 +50,7 @@ __all__ = [
     "MissingDependencyError",
     "MoXI",
     "ModelError",
+    "OnnxClassifier",
     "PixelGraph",
     "Propagation",
     "Superpixels",
@@ -73,6 +75,7 @@ _HOMES = {
     "Fill": "interpix.absence",
     "MaskAttention": "interpix.absence",
     "MoXI": "interpix.search.moxi",
+    "OnnxClassifier": "interpix.models.adapters.onnx",
     "PixelGraph": "interpix.propagation",
     "Propagation": "interpix.propagation",
     "Superpixels": "interpix.regions",

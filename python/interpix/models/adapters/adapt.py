@@ -29,10 +29,19 @@ def as_classifier(model: ModelInput) -> Classifier:
         from interpix.models.adapters.torch import TorchClassifier  # torch only when it is used
 
         return TorchClassifier(model)
+    if _is_onnx_session(model):
+        from interpix.models.adapters.onnx import OnnxClassifier  # only what is asked for
+
+        return OnnxClassifier(model)
     if callable(model) and not isinstance(model, type):
         return CallableClassifier(model)
     cure = 'use interpix.load_model("efficientnet_lite0"), for example'
     raise bad_type("model", "a classifier, a torch module or a function from images to logits", model, cure)
+
+
+def _is_onnx_session(model: object) -> bool:
+    runtime = sys.modules.get("onnxruntime")
+    return runtime is not None and isinstance(model, runtime.InferenceSession)
 
 
 def is_torch(classifier: Classifier) -> "TypeGuard[TorchClassifier]":

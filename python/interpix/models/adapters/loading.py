@@ -29,7 +29,7 @@ def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None)
         name: A native model, ``"efficientnet_lite0"`` (ImageNet-1k, 224 x 224; no torch); or ``"timm:NAME"``,
             ``"torchvision:NAME"`` (its default weights) or ``"hf:ID"`` (a hub's identifier or a folder), which that
             library itself finds or downloads; or ``"torch:efficientnet_lite0"``, the native model in timm's module
-            with its package's weights, for methods that need gradients.
+            with its package's weights, for methods that need gradients; or the path of a ``.onnx`` file.
         weights_path: The weights file of a native model. If it is left out: what the environment variable
             ``INTERPIX_WEIGHTS`` names, a file or a folder; where it is not set, what is cached
             (``$XDG_CACHE_HOME/interpix``, else ``~/.cache/interpix``) of the package that brings them.
@@ -43,6 +43,12 @@ def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None)
         raise bad_type("name", "the name of a model", name, 'use "efficientnet_lite0" or "timm:resnet18", for example')
     if weights_path is not None and not isinstance(weights_path, str | os.PathLike):
         raise bad_type("weights_path", "the path of a file", weights_path, "or leave it out")
+    if name.endswith(".onnx"):
+        from interpix.models.adapters.onnx import OnnxClassifier  # only what is asked for
+
+        if weights_path is not None:
+            raise bad_value("weights_path", "None for an ONNX file", repr(weights_path), "the file has its weights")
+        return OnnxClassifier(name)
     source, _, rest = name.partition(":")
     if not rest:
         from interpix.models.adapters.native import load_native  # only what is asked for
