@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix import _core
-from interpix.errors import ModelError, bad_type, bad_value
+from interpix.errors import ModelError, bad_type, bad_value, renamed
 from interpix.images import ImageInput, LoadedImage, read_image
 from interpix.models import Classifier, as_classifier
 from interpix.models.protocol.agreement import difference
-from interpix.models.protocol.classifier import ModelInput
+from interpix.models.protocol.classifier import ModelInput, token_grid_at
 from interpix.models.protocol.targets import read_target
 from interpix.normalization import Normalization, check_preprocessing, has_own_display, picture_of
 from interpix.outputs import Score, predict, score_logits
@@ -189,6 +189,8 @@ def _model_input(classifier: Classifier, image: LoadedImage) -> npt.NDArray[np.f
     if size is not None and tensor.shape[1:] != tuple(size):
         got = f"{tensor.shape[1]} x {tensor.shape[2]}"
         raise bad_value(name, f"{size} pixels for model `{classifier.name}`", got, cure)
+    with renamed(images=name):
+        token_grid_at(classifier, tensor.shape[1:])  # which refuses sizes that are no multiple of the patch
     return tensor
 
 

@@ -588,3 +588,27 @@ def test_blocks_that_answer_otherwise_than_was_read_are_given_up(monkeypatch):
         pytest.raises(ModelError, match="would not call this model's hooks or replaced functions"),
     ):
         ix.MoXI(module, absence=ix.MaskAttention(1)).explain(image, 0, stop=2)
+
+
+@pytest.mark.parametrize("size", [(32, 48), (48, 32), (16, 64)])
+def test_a_model_of_any_size_has_the_tokens_of_the_size_it_gets(size):
+    """N12: timm's `dynamic_img_size`."""
+    import interpix as ix
+
+    module = timm_vit(dynamic_img_size=True).eval()
+    image = np.random.default_rng(0).normal(size=(3, *size)).astype(np.float32)
+    moxi, patches = ix.MoXI(module), (size[0] // 8) * (size[1] // 8)
+    found = moxi.explain(image, 1, stop="all")
+    assert (found.provenance["absence"], found.provenance["scored_as"]) == ("drop_tokens", "tokens")
+    assert found.provenance["regions"] == f"{size[0] // 8}x{size[1] // 8}"
+    assert len(found.ranking) == patches
+    model, kept = find_token_model(module), [found.ranking[:count] for count in (1, patches // 2)]
+    for count, some in zip((1, patches // 2), kept, strict=True):
+        rows = torch.from_numpy(np.sort(some))[None]
+        logits = model.reference_logits(torch.from_numpy(image)[None], torch.tensor([0]), rows)
+        assert found.probabilities[count] == pytest.approx(float(logits.softmax(1)[0, 1]), rel=1e-4)
+    assert ix.methods.GradCAM().explain(module, image, 1).map.shape == size
+    assert ix.methods.AttentionRollout().explain(module, image, 1).map.shape == size
+    assert moxi.attribute(image, target=1).shape == image.shape
+    with pytest.raises(ValueError, match="multiples of the patch, 8 x 8"):
+        moxi.explain(image[:, :-1], 1)

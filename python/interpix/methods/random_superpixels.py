@@ -12,7 +12,7 @@ from interpix.arrays import BoolArray
 from interpix.checks import MOST_SAMPLES, check_number, check_positive, check_seed
 from interpix.errors import bad_value
 from interpix.methods.base import Facts, Map, MapMethod
-from interpix.models.protocol.classifier import Coalitions
+from interpix.models.protocol.classifier import Coalitions, token_grid_at
 from interpix.options import plain_options
 from interpix.outputs import scores_of
 from interpix.question import Question
@@ -57,7 +57,8 @@ class RandomSuperpixels(MapMethod):
         read_fill(self.baseline, "baseline")
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:
-        regions, fill = read_regions(self.regions, question.classifier.token_grid), read_fill(self.baseline, "baseline")
+        grid = token_grid_at(question.classifier, question.size)
+        regions, fill = read_regions(self.regions, grid), read_fill(self.baseline, "baseline")
         labels = label_regions(regions, question.image)
         players = int(labels.max()) + 1
         on = np.random.default_rng(self.seed).random((self.count, players)) < self.keep

@@ -16,6 +16,7 @@ from interpix.arrays import IntArray, to_numpy
 from interpix.checks import check_choice
 from interpix.errors import bad_type, bad_value
 from interpix.metrics.sample import Sample, ranked_scores
+from interpix.models.protocol.classifier import token_grid_at
 from interpix.regions import RegionsInput, label_regions, read_regions
 from interpix.results.explanation import Explanation
 from interpix.results.scores import Curve, Summary
@@ -108,7 +109,7 @@ def trace_patches(
 
 def sample_regions(sample: Sample, regions: RegionsInput) -> IntArray:
     """The patch 0 ... n-1 of each pixel (H, W)."""
-    return label_regions(read_regions(regions, sample.classifier.token_grid), sample.image)
+    return label_regions(read_regions(regions, token_grid_at(sample.classifier, sample.size)), sample.image)
 
 
 def rank_patches(attribution: npt.NDArray[Any], labels: IntArray) -> IntArray:

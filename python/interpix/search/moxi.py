@@ -21,7 +21,7 @@ from interpix.checks import MOST_SAMPLES, check_choice, check_number, check_posi
 from interpix.errors import bad_value, renamed
 from interpix.images import ImageInput, read_images
 from interpix.models import as_classifier
-from interpix.models.protocol.classifier import Classifier, ModelInput
+from interpix.models.protocol.classifier import Classifier, ModelInput, token_grid_at
 from interpix.options import python_number
 from interpix.progress import ProgressCounter
 from interpix.question import Question, ask
@@ -109,6 +109,9 @@ class MoXI:
             _tell_of_tokens_inside(self._classifier)
         automatic = isinstance(regions, str) and regions == "auto" and isinstance(self._absence, Fill)
         self._regions = read_regions(regions, None if automatic else self._classifier.token_grid)
+        # Of images of another size a model may have more tokens, or fewer.
+        tokens = isinstance(regions, str) and regions in {"auto", "tokens"} and not automatic
+        self._by_tokens = tokens and self._classifier.token_grid is not None
         self._given_batch_size: int | None = None
         if not (isinstance(batch_size, str) and batch_size == "auto"):
             given = python_number(batch_size)
@@ -410,9 +413,10 @@ class MoXI:
 
     def _for_image(self, baselines: Any, feature_mask: Any, index: int, count: int) -> "MoXI":
         """This object with Captum's `baselines` and `feature_mask` of one image."""
+        own = "tokens" if self._by_tokens else self._regions
         return MoXI(
             self._classifier,
-            regions=self._regions if feature_mask is None else part_of(feature_mask, index, count, channels=False),
+            regions=own if feature_mask is None else part_of(feature_mask, index, count, channels=False),
             absence=self._absence if baselines is None else part_of(baselines, index, count),
             reward=self._reward,
             precision=self._precision,
@@ -429,16 +433,18 @@ class MoXI:
         """Reads the images and prepares their games; also whether many images were given."""
         started = time.perf_counter()
         questions, many = self._questions(image, target)
+        grid = token_grid_at(self._classifier, questions[0].size) if self._by_tokens else None
+        regions = self._regions if grid is None else grid
         games = make_games(
             self._classifier,
             questions,
-            regions=self._regions,
+            regions=regions,
             absence=self._absence,
             reward=self._reward,
             precision=self._precision,
         )
         described = {
-            "regions": regions_name(self._regions),
+            "regions": regions_name(regions),
             "absence": self._absence.name,
             "reward": self._reward,
             "precision": self._precision,

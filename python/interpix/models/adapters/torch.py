@@ -82,7 +82,9 @@ class TorchClassifier(TorchModule, Normalized):
         self._names_are_given = class_names is not None
         self._preprocess = find_preprocessing(self._inner) if preprocess is None else read_preprocessing(preprocess)
         self._tokens: TokenModel | None = find_token_model(self._inner)
-        self.input_size = input_size if self._tokens is None else self._tokens.image_size
+        if self._tokens is not None and not self._tokens.any_size:
+            input_size = self._tokens.image_size
+        self.input_size = input_size
         self._windows: dict[tuple[int, int], WindowModel | None] = {}
         self._windows_of: Any = None
         self._hashed: tuple[Any, str] | None = None
@@ -99,6 +101,10 @@ class TorchClassifier(TorchModule, Normalized):
     def token_grid(self) -> tuple[int, int] | None:
         """Rows and columns of a Vision Transformer's patch tokens, or None."""
         return None if self._tokens is None else self._tokens.grid
+
+    def token_grid_at(self, size: tuple[int, int]) -> tuple[int, int] | None:
+        """The same for an image of a size (H, W), which may be another than the module is made for."""
+        return None if self._tokens is None else self._tokens.grid_at(size)
 
     @property
     def tokens_inside(self) -> str | None:

@@ -23,6 +23,7 @@ __all__ = [
     "check_finite",
     "check_logits",
     "coalitions_named",
+    "token_grid_at",
 ]
 
 _PROBABILITY_ERROR = 1e-3  # a sum of probabilities in half precision is 1 to this
@@ -149,6 +150,15 @@ class Classifier(Protocol):
     def provenance(self) -> dict[str, Any]:
         """What a result remembers of the model, as plain JSON values: kind, weights, preprocessing."""
         ...
+
+
+def token_grid_at(classifier: Classifier, size: tuple[int, int]) -> tuple[int, int] | None:
+    """Rows and columns of patch tokens of an image of a size (H, W): its own where a model takes images of any size."""
+    own = getattr(classifier, "token_grid_at", None)
+    if own is None:
+        return classifier.token_grid
+    grid: tuple[int, int] | None = own(size)
+    return grid
 
 
 ModelInput: TypeAlias = Classifier | Callable[..., Any]

@@ -79,6 +79,7 @@ class TokenModel:
     Attributes:
         grid: Rows and columns of patches of an image of the size that the model is made for.
         image_size: That size, height and width.
+        any_size: It takes images of other sizes too, and has more or fewer patches of them.
         prefix: Number of class, distillation and register tokens.
         depth: Number of blocks.
         pools_patches: The head reads the mean of the patch tokens, so that a dropped token is not the same as
@@ -93,9 +94,18 @@ class TokenModel:
         self.image_size = anatomy.image_size
         self.grid = _grid(anatomy, *anatomy.image_size)
         self.prefix = anatomy.prefix
+        self.any_size = anatomy.any_size
         self.depth = len(anatomy.blocks)
         self.pools_patches = anatomy.read is None
         self.token_budget = token_budget
+
+    def grid_at(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of patches of an image of a size, height and width.
+
+        Raises:
+            ArgumentError: It takes no such image.
+        """
+        return _grid(self._read(), *size)
 
     def state_of(self, images: torch.Tensor) -> TokenState:
         """Takes images (K, 3, H, W), which are embedded once for all coalitions.

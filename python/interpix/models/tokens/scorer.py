@@ -43,7 +43,7 @@ class TokenScorer:
             expected = f"a block of model `{net.name}`, 0 ... {tokens.depth - 1}"
             raise bad_value("from_layer", expected, absence.from_layer, "0 masks in all blocks")
         self._net, self._model, self._absence = net, tokens, absence
-        self._players = _token_players(regions, tokens.grid)
+        self._players = _token_players(regions, tokens.grid_at(images.shape[2:]))
         self._token = _tokens_of_players(self._players)
         self.batch_size = _TOKEN_BATCH if net.device.type == "cpu" else _TOKEN_BATCH_ON_GPU
         self._chunks = Chunks(net.name, self.batch_size)
