@@ -26,6 +26,7 @@ __all__ = [
     "is_array",
     "is_tensor",
     "read_only",
+    "spacing",
     "to_numpy",
 ]
 
@@ -120,3 +121,19 @@ def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     copy = np.array(array)
     copy.setflags(write=False)
     return copy
+
+
+def spacing(values: npt.NDArray[np.floating[Any]]) -> float:
+    """Of which number type values were, by their bits: the spacing of bfloat16, of float16, or 0 for all others.
+
+    >>> spacing(np.array([0.5, 0.0078125])), spacing(np.array([0.1])), spacing(np.array([3.0, 1.0]))
+    (0.0078125, 0.0, 0.0)
+    """
+    if (values == np.round(values)).all():  # counts
+        return 0.0
+    mantissa, _ = np.frexp(values)
+    for bits in (8, 11):
+        scaled = np.ldexp(mantissa, bits)
+        if (scaled == np.round(scaled)).all():
+            return 2.0 ** (1 - bits)
+    return 0.0

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from interpix.arrays import describe
+from interpix.arrays import describe, spacing
 from interpix.errors import ArgumentError, InterpixError, bad_value
 from interpix.images import to_display
 
@@ -29,10 +29,12 @@ _LEVELS = (0, 37, 85, 128, 200, _WHITE)
 _SIZES = ((32, 48), (288, 432), (640, 960))
 """Of pictures of one color, one after the other until one passes: a crop may want some size at least."""
 _TOLERANCE = 0.25
-"""Levels: far above rounding to half precision, far below what a curve or a mixture of channels does."""
+"""Levels: far above rounding in single precision, far below what a curve or a mixture of channels does."""
 _HALF_LEVEL = 0.5
 _SHARE = 0.8
 """Of the pixels that show the photo: the rest are mixed with a border by interpolation."""
+_NEARLY_ALL = 0.995
+"""Where fewer pixels are as they should be, preprocessing may be random in a part, as where it erases one."""
 _RESAMPLED = 4.0
 """Levels by which the resampling of a picture and that of its negative, each rounded, may differ."""
 
@@ -126,8 +128,7 @@ class Normalization:
         """
         levels = np.moveaxis(tensor, 0, -1) * np.array(self.scale) + np.array(self.mean)
         least, greatest = float(levels.min()), float(levels.max())
-        # In half precision the greatest level is off by more than that of a picture in single precision.
-        slack = _HALF_LEVEL + _TOLERANCE
+        slack = _HALF_LEVEL + _tolerance(tensor, np.array(self.scale)).max()
         if least < -slack or greatest > _WHITE + slack:
             got = f"{describe(tensor)} of levels {least:.4g} ... {greatest:.4g}"
             cure = "pass the raw image, or preprocess it as the model does"
@@ -197,25 +198,28 @@ def check_preprocessing(
     except ArgumentError:
         normalization = None
     negative = np.asarray(classifier.preprocess(_WHITE - image))
-    if normalization is not None and _make_white(normalization, tensor, negative):
+    white = 0.0 if normalization is None else _share_of_white(normalization, tensor, negative)
+    if white > _NEARLY_ALL:
         return True
     again = (np.asarray(classifier.preprocess(one)) for one in (image, _WHITE - image))
     if not all(np.array_equal(*pair, equal_nan=True) for pair in zip(again, (tensor, negative), strict=True)):
         need = f"preprocessing of model `{classifier.name}` that makes the same of the same image"
         cure = "pass the transform for evaluation, without random steps, or preprocessed images"
         raise bad_value("preprocess", need, "another tensor at the second time", cure)
-    return False
+    return white >= _SHARE
 
 
-def _make_white(
+def _share_of_white(
     normalization: Normalization, tensor: npt.NDArray[np.float32], negative: npt.NDArray[np.float32]
-) -> bool:
+) -> float:
+    """The share of pixels that make white with their negatives, or are a border."""
     if tensor.shape != negative.shape:
-        return False
+        return 0.0
     scale, mean = (np.array(one)[:, None, None] for one in (normalization.scale, normalization.mean))
-    white = np.abs((tensor + negative) * scale + 2 * mean - _WHITE) <= _RESAMPLED
+    near = _RESAMPLED + 2 * (_tolerance(tensor, scale) - _TOLERANCE)
+    white = np.abs((tensor + negative) * scale + 2 * mean - _WHITE) <= near
     border = tensor == negative
-    return bool((white | border).mean() >= _SHARE)
+    return float((white | border).mean())
 
 
 def _recover_at(classifier: Preprocessor, size: tuple[int, int]) -> Normalization | None:
@@ -241,13 +245,18 @@ def _recover_at(classifier: Preprocessor, size: tuple[int, int]) -> Normalizatio
         return None
     for level, one in zip(_LEVELS, seen, strict=False):
         off = np.abs(one.reshape(3, -1)[:, shown] - start - slope * level) / slope
-        if (off <= _TOLERANCE).all(axis=0).mean() < _SHARE:
+        if (off <= _tolerance(one, 1 / slope)).all(axis=0).mean() < _SHARE:
             return None
     mean, scale = (-start / slope).ravel().tolist(), (1 / slope).ravel().tolist()
     # How much of each of red, green and blue is in each channel of the input, (channel, color).
     pure = np.stack([np.median(one.reshape(3, -1)[:, shown] - start, axis=1) for one in seen[len(_LEVELS) :]], axis=1)
     shares = pure / (_WHITE * slope)
     return Normalization((mean[0], mean[1], mean[2]), (scale[0], scale[1], scale[2]), _order(shares))
+
+
+def _tolerance(values: npt.NDArray[Any], scale: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Levels by which values may be off, for each channel: by more in few bits."""
+    return np.asarray(_TOLERANCE + spacing(values) * float(np.abs(values).max(initial=0)) * scale)
 
 
 def _order(shares: npt.NDArray[np.float64]) -> tuple[int, int, int]:

@@ -106,6 +106,12 @@ def half(raw):
     return ((raw / 255 - MEAN) / STD).transpose(2, 0, 1).astype(np.float16)
 
 
+def brain(raw):
+    """In bfloat16, as float32."""
+    values = ((raw / 255 - MEAN) / STD).transpose(2, 0, 1).astype(np.float32)
+    return ((values.view(np.uint32) + 0x8000) & 0xFFFF0000).view(np.float32)
+
+
 def needs_a_large_image(raw):
     if min(raw.shape[:2]) < 100:
         raise RuntimeError("Required crop size is larger than the image")
@@ -122,6 +128,14 @@ def test_it_is_recovered_whatever_comes_before(preprocess):
     np.testing.assert_array_equal(question.pixels, question.image)
     assert "colors" not in question.facts
     ix.metrics.SoftmaxInformation().score(question, np.random.default_rng(0).random(question.size).astype(np.float32))
+
+
+def test_few_bits_are_levels_nearly():
+    """F13: half precision, brain's too."""
+    photo = np.random.default_rng(2).integers(0, 256, (24, 36, 3), np.uint8)
+    question = ix.metrics.Sample.of(classifier(brain), photo)
+    assert "colors" not in question.facts
+    assert np.abs(question.image.astype(int) - photo).max() <= 1
 
 
 def test_channels_in_another_order_are_shown_in_theirs():
@@ -142,13 +156,21 @@ def test_a_gray_picture_is_shown_gray():
     np.testing.assert_array_equal(shown, np.rint(photo.mean(2))[..., None].repeat(3, 2))
 
 
-def test_random_preprocessing_is_refused():
-    """F14: a crop at random, and noise; what is made once is shown."""
+@pytest.mark.parametrize("kind", ["jittered", "erased", "cut"])
+def test_random_preprocessing_is_refused(kind):
+    """F14: brighter, with a part that is erased, or another part of the photo at each time."""
     draw = np.random.default_rng(0)
     photo = np.random.default_rng(1).integers(0, 256, (24, 36, 3), np.uint8)
 
     def jittered(raw):
-        return raw.transpose(2, 0, 1) * np.float32(draw.uniform(0.5, 1) / 255)
+        tensor = raw.transpose(2, 0, 1) / np.float32(255)
+        if kind == "jittered":
+            return tensor * np.float32(draw.uniform(0.5, 1))
+        top = int(draw.integers(0, 18))
+        if kind == "cut":
+            return tensor[:, top : top + 6]
+        tensor[:, top : top + 3, top : top + 3] = 0
+        return tensor
 
     with pytest.raises(ix.ArgumentError, match=r"`preprocess`: expected preprocessing .* the transform for evaluation"):
         ix.metrics.Sample.of(classifier(jittered), photo)
