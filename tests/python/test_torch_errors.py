@@ -121,6 +121,15 @@ def test_a_vision_transformer_that_runs_out_of_memory_gets_fewer_at_once():
     assert result.provenance["batch_size_reduced_to"] == 3
 
 
+def test_many_images_are_embedded_in_parts_that_fit():
+    """F41: all images of a call at once, outside of any limit on batches."""
+    model = vit()
+    images = [picture(seed) for seed in range(9)]
+    expected = [one.ranking.tolist() for one in ix.MoXI(model).explain(images, 2, stop=1)]
+    model.patch_embed.norm = Failing(model.patch_embed.norm, 2, RuntimeError("not enough memory"))
+    assert [one.ranking.tolist() for one in ix.MoXI(model, batch_size=2).explain(images, 2, stop=1)] == expected
+
+
 def test_a_layer_that_fails_in_windows_is_the_models_error():
     model = convolutions().eval()
     labels = np.arange(4).repeat(HEIGHT * WIDTH // 4).reshape(1, HEIGHT, WIDTH)

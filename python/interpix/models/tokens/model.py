@@ -13,6 +13,7 @@ import torch
 from interpix.errors import ModelError, bad_value
 from interpix.models.tokens.families import read_anatomy
 from interpix.models.tokens.vit import Anatomy, Block, Level, lay_out, level, run
+from interpix.models.torch.memory import Chunks
 from interpix.models.torch.module import TorchModule, hooked, is_hooked
 from interpix.terms import Precision
 
@@ -20,6 +21,7 @@ __all__ = ["TokenModel", "TokenState", "find_token_model"]
 
 _TOKENS_ON_CPU = 800
 _TOKENS_ON_GPU = 32768
+_EMBEDDED_AT_ONCE = 64
 
 
 def find_token_model(module: torch.nn.Module) -> "TokenModel | None":
@@ -43,12 +45,15 @@ class TokenState:
         as_it_is: The module itself must run: somebody watches its parts, or what was read of them is not all.
     """
 
-    def __init__(self, images: torch.Tensor, grid: tuple[int, int], anatomy: Anatomy, *, as_it_is: bool) -> None:
+    def __init__(
+        self, images: torch.Tensor, grid: tuple[int, int], anatomy: Anatomy, *, as_it_is: bool, name: str
+    ) -> None:
         """Use `TokenModel.state_of`."""
         self.images = images
         self.grid = grid
         self.as_it_is = as_it_is
         self.anatomy = anatomy
+        self._name = name
         self._blocks: dict[Precision, list[Block]] = {}
         self._levels: dict[tuple[int, Precision], Level] = {}
 
@@ -65,9 +70,16 @@ class TokenState:
         key = (layer, precision)
         if key not in self._levels:
             blocks = self.blocks(precision)
-            x = run(blocks[:layer], self.level(0, precision)) if layer else self.anatomy.embed(self.images)
+            x = run(blocks[:layer], self.level(0, precision)) if layer else self._embedded()
             self._levels[key] = level(blocks[layer], x)
         return self._levels[key]
+
+    def _embedded(self) -> torch.Tensor:
+        """The first block's input (K, prefix + T, D); fewer images go at once where memory runs out."""
+        parts = Chunks(self._name, _EMBEDDED_AT_ONCE).run(
+            len(self.images), lambda part: self.anatomy.embed(self.images[part])
+        )
+        return torch.cat(parts)
 
 
 class TokenModel:
@@ -115,7 +127,7 @@ class TokenModel:
         anatomy = self._read()
         grid = _grid(anatomy, *images.shape[-2:])
         images = images.to(self._net.device, self._net.dtype)
-        return TokenState(images, grid, anatomy, as_it_is=is_hooked(self._net.module))
+        return TokenState(images, grid, anatomy, as_it_is=is_hooked(self._net.module), name=self._net.name)
 
     def logits(
         self,
