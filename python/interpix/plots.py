@@ -132,26 +132,35 @@ def group_title(result: Explanation) -> str:
 
 
 def _sufficient(result: Explanation) -> str:
-    target, count, players = repr(result.name_of(result.target)), result.stopped_at, result.players
-    if count is None:
+    target, score, count, players = repr(result.name_of(result.target)), result.group_score, *_counts(result)
+    if score is None:
         return f"No group of up to {len(result.ranking)} patches was found that makes it {target}"
     if count == 0:
         return f"An empty image is {target} already: no patch is needed"
     these = "This 1 of" if count == 1 else f"These {count} of"
     verb = "is" if count == 1 else "are"
-    probability = write_probability(float(result.probabilities[count]))
-    return f"{these} {players} patches {verb} enough for the answer {target} (p = {probability})"
+    enough = f"{these} {players} patches {verb} enough for the answer {target}"
+    return f"{enough} (p = {write_probability(score.probability)}){_minimal(result)}"
 
 
 def _needed(result: Explanation) -> str:
-    target, count, players = repr(result.name_of(result.target)), result.stopped_at, result.players
-    if count is None:
+    target, score, count, players = repr(result.name_of(result.target)), result.group_score, *_counts(result)
+    if score is None:
         return f"The answer stays {target} without the {len(result.ranking)} patches that were tried"
-    instead = repr(result.name_of(int(result.predicted[count])))
+    instead = repr(result.name_of(score.predicted))
     if count == 0:
         return f"The answer is {instead}, not {target}, with all patches already"
     these = "this 1 of" if count == 1 else f"these {count} of"
-    return f"Without {these} {players} patches the answer is no longer {target} but {instead}"
+    return f"Without {these} {players} patches the answer is no longer {target} but {instead}{_minimal(result)}"
+
+
+def _counts(result: Explanation) -> tuple[int, int]:
+    """Patches of the group, and of the image."""
+    return len(result.group), result.players
+
+
+def _minimal(result: Explanation) -> str:
+    return "; none of them can be left out" if result.minimal_group is not None and len(result.group) > 1 else ""
 
 
 def _contrasted(result: Explanation) -> str:

@@ -1,7 +1,7 @@
 """What all results share: whose answer they explain, where they came from, and how they are kept.
 
 A file holds one or several results as one safetensors file: array `name` of result `i` is called `i.name`, and the
-rest is JSON in the header, `{"format": 3, "results": [{"kind": "explanation" or "attribution", ...}, ...]}`.
+rest is JSON in the header, `{"format": 4, "results": [{"kind": "explanation" or "attribution", ...}, ...]}`.
 """
 
 import abc

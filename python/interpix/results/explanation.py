@@ -61,6 +61,9 @@ class Explanation(Result):
         provenance: Versions, model and options.
         values: What a method assigned to each patch (n,), as Shapley values; None for a search, which only ranks.
         removed_before: Patches that were absent from the start, as after the first phase of `MoXI.contrast`.
+        minimal_group: The patches up to the flip without those that can be left out, in the order found: each of them
+            is needed by itself, which was checked by leaving out one at a time; None if that was not asked for.
+        minimal_score: What the model says to it.
     """
 
     ranking: IntArray
@@ -77,6 +80,8 @@ class Explanation(Result):
     regions: IntArray
     values: npt.NDArray[np.float64] | None = None
     removed_before: tuple[int, ...] = ()
+    minimal_group: tuple[int, ...] | None = None
+    minimal_score: Score | None = None
 
     kind: ClassVar[str] = "explanation"
     array_names: ClassVar[tuple[str, ...]] = (
@@ -93,8 +98,13 @@ class Explanation(Result):
     @classmethod
     def restored(cls, scalars: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """See `Result.restored`; JSON has lists for tuples."""
-        ends = {name: Score(*scalars[name]) for name in ("full", "empty")}
-        return super().restored({**scalars, **ends, "removed_before": tuple(scalars["removed_before"])}, arrays)
+        read = {name: Score(*scalars[name]) for name in ("full", "empty")} | {
+            "removed_before": tuple(scalars["removed_before"])
+        }
+        if scalars.get("minimal_group") is not None:  # from format 4 on
+            read |= {"minimal_group": tuple(scalars["minimal_group"])}
+            read |= {"minimal_score": Score(*scalars["minimal_score"])}
+        return super().restored({**scalars, **read}, arrays)
 
     def check(self) -> None:
         """See `Result.check`."""
@@ -123,9 +133,21 @@ class Explanation(Result):
             score: Score = getattr(self, name)
             fine = is_number(score.reward, -math.inf) and is_number(score.probability, 0, 1)
             check_field(name, fine and is_count(score.predicted), "reward, probability and class")
+        check_field("minimal_group", self._has_minimal_group(), "some of the patches up to the flip, with a score")
         values = self.values
         fine = values is None or (values.shape == (players,) and bool(np.isfinite(values).all()))
         check_field("values", fine, "a number for each patch, or None")
+
+    def _has_minimal_group(self) -> bool:
+        group, score = self.minimal_group, self.minimal_score
+        if group is None or score is None:
+            return group is None and score is None
+        fine = is_number(score.reward, -math.inf) and is_number(score.probability, 0, 1) and is_count(score.predicted)
+        return (
+            fine
+            and _are_distinct(group, range(self.players))
+            and set(group) <= set(self.ranking[: self.stopped_at or 0].tolist())
+        )
 
     @property
     def players(self) -> int:
@@ -136,9 +158,20 @@ class Explanation(Result):
     def group(self) -> tuple[int, ...]:
         """The patches that suffice (insertion) or that the answer needs (deletion), in the order found.
 
-        Empty if the search was over at the start, or if no group was found: see `stopped_at`.
+        All of those up to the flip, or the `minimal_group` where it was asked for. Empty if the search was over at the
+        start, or if no group was found: see `stopped_at`.
         """
-        return tuple(self.ranking[: self.stopped_at or 0].tolist())
+        return (
+            tuple(self.ranking[: self.stopped_at or 0].tolist()) if self.minimal_group is None else self.minimal_group
+        )
+
+    @property
+    def group_score(self) -> Score | None:
+        """What the model says to the group, or to the image without it (deletion); None if no group was found."""
+        at = self.stopped_at
+        if at is None or self.minimal_score is not None:
+            return self.minimal_score
+        return Score(float(self.rewards[at]), float(self.probabilities[at]), int(self.predicted[at]))
 
     def mask(self) -> npt.NDArray[np.bool_]:
         """The pixels (H, W) of the group, True = in the group."""
@@ -194,6 +227,7 @@ class Explanation(Result):
             "prediction_name": None if self.class_names is None else self.name_of(self.prediction),
             "direction": self.direction,
             "group": list(self.group),
+            "minimal": self.minimal_group is not None,
             "stopped_at": self.stopped_at,
             "patches": self.players,
             "ranking": self.ranking.tolist(),
@@ -210,7 +244,9 @@ class Explanation(Result):
 
     def __repr__(self) -> str:
         """One line for people."""
-        found = "no group found" if self.stopped_at is None else f"{self.stopped_at} of {self.players} patches"
+        found = "no group found" if self.stopped_at is None else f"{len(self.group)} of {self.players} patches"
+        if self.minimal_group is not None:
+            found += ", none can be left out"
         return f"<Explanation {self.direction} of {self.name_of(self.target)!r}: {found}>"
 
 

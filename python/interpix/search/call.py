@@ -97,6 +97,8 @@ class Call:
             class_names=None if names is None else tuple(names),
             provenance=provenance,
             values=found.values,
+            minimal_group=found.pruned,
+            minimal_score=found.pruned_score,
             removed_before=removed_before,
         )
 

@@ -154,6 +154,8 @@ class Found:
         evaluations: The number of coalitions scored.
         image: Which image of the call.
         values: What each player was assigned (n,), where that is what ranks them.
+        pruned: The group without what can be left out, where that was looked for.
+        pruned_score: What the model says to it.
     """
 
     ranking: IntArray
@@ -166,6 +168,8 @@ class Found:
     evaluations: int
     image: int = 0
     values: npt.NDArray[np.float64] | None = None
+    pruned: tuple[int, ...] | None = None
+    pruned_score: Score | None = None
 
     @classmethod
     def of(cls, outcome: _core.Outcome, players: IntArray | None = None) -> "Found":

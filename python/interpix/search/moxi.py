@@ -31,6 +31,7 @@ from interpix.search.arguments import one_for_each, part_of
 from interpix.search.call import Call, carrying
 from interpix.search.contrast import search_contrast
 from interpix.search.games import Found, Games, ImageGame, make_games
+from interpix.search.prune import prune
 from interpix.terms import (
     Direction,
     Precision,
@@ -132,6 +133,7 @@ class MoXI:
         stop: Stop = ...,
         min_confidence: float = ...,
         min_patches: int = ...,
+        minimal: bool = ...,
         progress: bool = ...,
     ) -> Explanation: ...
 
@@ -145,6 +147,7 @@ class MoXI:
         stop: Stop = ...,
         min_confidence: float = ...,
         min_patches: int = ...,
+        minimal: bool = ...,
         progress: bool = ...,
     ) -> list[Explanation]: ...
 
@@ -157,6 +160,7 @@ class MoXI:
         stop: Stop = "flip",
         min_confidence: float = 0.0,
         min_patches: int = 0,
+        minimal: bool = False,
         progress: bool = False,
     ) -> Explanation | list[Explanation]:
         """Searches, patch by patch.
@@ -170,6 +174,8 @@ class MoXI:
                 rank all patches; an integer: so many patches.
             min_confidence: With `"flip"` and insertion: the target must reach this probability too.
             min_patches: With `"flip"`: rank at least so many patches, for heat maps; the group stays that of the flip.
+            minimal: With `"flip"`: leave out of the group what it does not need, until each of its patches is needed by
+                itself; a few more evaluations. See `Explanation.minimal_group`.
             progress: Show the number of evaluations on stderr.
 
         Returns:
@@ -184,7 +190,10 @@ class MoXI:
         _check_search(direction, stop, min_confidence)
         if min_patches != 0:
             check_positive("min_patches", min_patches)
+        if minimal and stop != "flip":
+            raise bad_value("minimal", 'False unless `stop` is "flip"', minimal, 'pass stop="flip", or leave it out')
         options = {"method": "MoXI", "stop": stop, "min_confidence": min_confidence, "min_patches": min_patches}
+        options |= {"minimal": bool(minimal)}
         call, many = self._begin(image, target, direction, options)
         games = call.games
         search = _core.Search(
@@ -199,11 +208,17 @@ class MoXI:
             full=list(games.full),
         )
 
+        found: list[Found] = []
+
         def results() -> list[Explanation]:
-            return call.results([Found.of(outcome) for outcome in search.outcomes()])
+            return call.results(found or [Found.of(outcome) for outcome in search.outcomes()])
 
         with carrying(results):
             _drive(search, games, direction, progress=progress)
+            if minimal:
+                found.extend(map(Found.of, search.outcomes()))
+                with ProgressCounter("pruning", enabled=progress) as counter:
+                    prune(games, found, direction, min_confidence, call.batch_size, counter)
         return results() if many else results()[0]
 
     @overload
