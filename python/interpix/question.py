@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix import _core
-from interpix.errors import ModelError, bad_type, bad_value, renamed
+from interpix.errors import bad_type, bad_value, renamed
 from interpix.images import ImageInput, LoadedImage, read_image
 from interpix.models import Classifier, as_classifier
 from interpix.models.protocol.agreement import difference
@@ -238,7 +238,7 @@ def _ask_again(
     pair = np.stack([picture, 0.5 * picture[:, :, ::-1]])[: classifier.batch_size]
     try:
         again = _answer_to_first(classifier, pair)
-    except ModelError:
+    except Exception:  # noqa: BLE001 - what a user's function raises for two pictures is its own affair
         # It may take one picture at a time, as some methods do. A search does not, and hears of it.
         pair = pair[:1]
         again = _answer_to_first(classifier, pair)
