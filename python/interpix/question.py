@@ -238,8 +238,10 @@ def _ask_again(
     pair = np.stack([picture, 0.5 * picture[:, :, ::-1]])[: classifier.batch_size]
     try:
         again = _answer_to_first(classifier, pair)
-    except Exception:  # noqa: BLE001 - what a user's function raises for two pictures is its own affair
-        # It may take one picture at a time, as some methods do. A search does not, and hears of it.
+    except Exception:
+        # It may take one picture at a time, as some methods do; a search does not, and hears of it.
+        if not _refuses(classifier, pair):
+            raise
         pair = pair[:1]
         again = _answer_to_first(classifier, pair)
     differ = difference(answer, again)
@@ -257,6 +259,15 @@ def _ask_again(
     )
     warnings.warn(message, stacklevel=2)
     return {"answers_depend_on": "chance" if by_chance else "batch", "answers_differ_by": differ}
+
+
+def _refuses(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> bool:
+    """Whether the model raises for these pictures each time, and not by an accident."""
+    try:
+        _answer_to_first(classifier, pictures)
+    except Exception:  # noqa: BLE001 - what a user's function raises is its own affair
+        return True
+    return False
 
 
 def _answer_to_first(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
