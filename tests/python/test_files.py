@@ -154,6 +154,8 @@ ENTRY = {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}
         ABOUT | {"a": ENTRY | {"dtype": "F7"}},
         ABOUT | {"a": ENTRY | {"data_offsets": "ab"}},
         ABOUT | {"a": None},
+        {"__metadata__": {"interpix": json.dumps({"format": [1]})}},
+        {"__metadata__": {"interpix": "[]"}},
         {"a": ENTRY},
         b"[" * 100_000,
         b'{"a": 1, "a": 2}',
@@ -251,7 +253,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "map.safetensors")], check=False)
     assert killed.returncode == 9
     (left,) = tmp_path.iterdir()
-    mine = tmp_path / left.name.replace(left.name.split(".")[-4], str(os.getpid()))
+    mine = tmp_path / left.name.replace(f".{left.name.split('.')[-3]}.", f".{os.getpid()}.")
     for path in (tmp_path / ".hidden.part", mine):
         path.write_bytes(b"")
     remove_leftovers(tmp_path)
@@ -259,7 +261,8 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
 
 
 def test_a_name_as_long_as_names_can_be(tmp_path):
-    path = tmp_path / ("n" * 255)
+    """In bytes."""
+    path = tmp_path / ("山" * 80)
     replace_file(path, b"content")
     assert path.read_bytes() == b"content"
 
@@ -356,6 +359,17 @@ def test_answers_that_differ_by_rounding_are_of_one_model(tmp_path):
 
     counts = [run() for _ in range(4)]
     assert counts == [3, 3, 3, 5]
+
+
+def test_another_model_never_gets_maps_of_one_whose_answers_were_lost(tmp_path):
+    """R5: the file of answers is deleted, or made by two at once."""
+    seen = {"first": lambda batch: batch.mean((2, 3)), "second": lambda batch: -1e-6 * batch.mean((2, 3))}
+    expected = {name: str(compared(None, model=model)) for name, model in seen.items()}
+    assert len(set(expected.values())) == 2
+    for name in ("first", "second", "first"):
+        assert str(compared(tmp_path, model=seen[name])) == expected[name]
+        for path in tmp_path.glob("*-answers*"):
+            path.unlink()
 
 
 def test_a_repeated_run_is_the_same_to_the_bit(tmp_path):

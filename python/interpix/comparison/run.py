@@ -40,7 +40,7 @@ from interpix.models import as_classifier
 from interpix.models.protocol.classifier import ModelInput
 from interpix.options import python_number
 from interpix.progress import ProgressCounter
-from interpix.question import Explainer, explain_with
+from interpix.question import Explainer, ask_whole, explain_with
 from interpix.results.attribution import Attribution
 from interpix.results.scores import ImageScore
 
@@ -151,9 +151,13 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     failed: dict[str, str] = {}
     propagated = sum(not isinstance(one, Propagated) for one in explainers.values()) if propagate else 0
     try:
-        with ProgressCounter(
-            "compare", "maps", enabled=progress, total=len(named) * (len(explainers) + propagated)
-        ) as counter:
+        maps = len(explainers) + propagated
+        with ProgressCounter("compare", "maps", enabled=progress, total=len(named) * maps) as counter:
+
+            def add(entry: Entry) -> None:
+                entries.append(entry)
+                counter.add(1)
+
             for index, (name, image) in enumerate(named.items()):
                 try:
                     loaded = read_image(image)
@@ -161,6 +165,7 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
                     failed[name] = str(error)
                     if len(failed) == len(named):
                         raise
+                    counter.add(maps)
                     continue
                 sample = Sample.of(
                     classifier,
@@ -172,11 +177,7 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
                 )
                 depends = None if folder is None else _what_maps_depend_on(store, origin, loaded, sample)
 
-                def add(entry: Entry) -> None:
-                    entries.append(entry)
-                    counter.add(1)
-
-                runner.run(_Photo(name, sample, depends), add, keep=index < keep_maps)
+                runner.run(_Photo(name, sample, depends), add, keep=index - len(failed) < keep_maps)
     except BaseException as error:
         error.comparison = Comparison(tuple(entries), scorers, provenance, failed)  # type: ignore[attr-defined]
         raise
@@ -190,7 +191,7 @@ def _what_maps_depend_on(store: Store, origin: Mapping[str, Any], loaded: Loaded
     is whose they are of those that the folder knows.
     """
     gaps = np.random.default_rng(0).random((_PROBES, 1, *sample.size)) < _GAPS
-    answers = np.asarray(sample.classifier.logits(np.where(gaps, np.float32(0), sample.tensor)), np.float64)
+    answers = ask_whole(sample.classifier, np.where(gaps, np.float32(0), sample.tensor))
     known = fingerprint(sample.tensor, loaded.raw, sample.target, origin, library_versions())
     return fingerprint(known, store.same_answers(known, np.concatenate([sample.logits[None], answers])))
 

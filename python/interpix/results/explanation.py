@@ -138,6 +138,11 @@ class Explanation(Result):
         fine = values is None or (values.shape == (players,) and bool(np.isfinite(values).all()))
         check_field("values", fine, "a number for each patch, or None")
 
+    def _greatest_class(self) -> int:
+        ends = [one.predicted for one in (self.full, self.empty, self.minimal_score) if one is not None]
+        numbers: list[int] = [one for one in (*ends, *self.predicted.tolist()) if is_count(one)]
+        return max(super()._greatest_class(), *numbers)
+
     def _has_minimal_group(self) -> bool:
         group, score = self.minimal_group, self.minimal_score
         if group is None or score is None:

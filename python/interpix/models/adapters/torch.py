@@ -150,7 +150,7 @@ class TorchClassifier(TorchModule, Normalized):
             logits = self.forward(picture.to(self.device, self.dtype))
         if any(logits is one for one in ends):
             message = (
-                f"model `{self.name}`: it ends in a Sigmoid, and its answers are taken for the logits of a softmax; pass "
+                f"model `{self.name}`: it ends in a Sigmoid, and its answers are taken for logits of a softmax; pass "
                 "it without that part, as model[:-1], for example"
             )
             warnings.warn(message, stacklevel=2)
