@@ -1,6 +1,7 @@
 """Files: nothing is changed in silence, nothing foreign is lost, and none costs more than it holds."""
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
@@ -93,17 +94,19 @@ BAD_FIELDS = {
     "empty": [[1.0, -0.5, 0]],
     "evaluations": [-1, 1.5, None],
     "seconds": [-1.0, "1", float("inf")],
-    "removed_before": [[7], [0, 0], [-1], ["1"]],
+    "removed_before": [[7], [0, 0], [-1], ["1"], [0]],
+    "recipe": [1],
     "provenance": [[], 3],
 }
 BAD_ARRAYS = {
-    "ranking": [[0, 0, 1], [0, 1, 7], [[0, 1, 2]]],
+    "ranking": [[0, 0, 1], [0, 1, 7], [[0, 1, 2]], np.uint8([0, 1, 2]), [0.0, 1.0, 2.0]],
     "rewards": [[0.0, 1.0], [0.0, np.nan, 1.0, 2.0]],
     "probabilities": [[0.0, 0.5, 1.5, 0.2]],
-    "predicted": [[0, 0, 0, -1], [0, 0]],
+    "predicted": [[0, 0, 0, -1], [0, 0], [0, 0, 0, 3]],
     "gaps": [[0.0, np.nan, 1.0], [1.0]],
     "regions": [[[0, 1], [2, 3]], [[0, 1, 3], [0, 1, 3]], np.zeros((0, 0), np.int64)],
-    "image": [np.zeros((2, 3), np.uint8), np.zeros((2, 3, 3))],
+    "image": [np.zeros((2, 3), np.uint8), np.zeros((2, 3, 3)), np.zeros((0, 0, 3), np.uint8)],
+    "values": [[0.0, 1.0], [0.0, np.inf, 1.0], [0, 1, 2]],
 }
 
 
@@ -130,6 +133,37 @@ def test_every_array_is_checked(name, value, tmp_path):
     write_arrays(path, arrays, metadata)
     with pytest.raises(ix.ArgumentError, match=r"`path`: expected a result of interpix, got .*result\.safetensors"):
         ix.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target": -1}, "`target`: expected the index of a class"),
+        ({"target": np.int64(1)}, "`target`"),
+        ({"provenance": {"method": np.float32(1)}}, "`result`: expected numbers, text .* got .*float32"),
+        ({"provenance": {"method": {1, 2}}}, "`result`"),
+        ({"class_names": ("red",), "target": 1}, "`class_names`: expected a name for each class"),
+        ({"image": np.zeros((0, 0, 3), np.uint8), "map": np.zeros((0, 0))}, "`image`"),
+    ],
+)
+def test_what_could_not_be_loaded_is_not_saved(change, message, tmp_path):
+    """R9: a result that a user made up is lost when it is saved, and told of when it is loaded."""
+    path = tmp_path / "result.safetensors"
+    found = ix.MoXI(MODEL, regions="1x3").explain(np.zeros((3, 2, 3), np.float32)).attribution()
+    with pytest.raises(ix.InterpixError, match=message):
+        dataclasses.replace(found, **change).save(path)
+    assert not path.exists()
+
+
+def test_arrays_of_no_result_are_refused(tmp_path):
+    """R9: what nobody asks for is no part of a result."""
+    path = tmp_path / "result.safetensors"
+    ix.MoXI(MODEL, regions="1x3").explain(np.zeros((3, 2, 3), np.float32)).save(path)
+    arrays, metadata = read_arrays(path)
+    for name in ("1.map", "map", "0.recipe"):
+        write_arrays(path, arrays | {name: np.zeros(3)}, metadata)
+        with pytest.raises(ix.ArgumentError, match="expected"):
+            ix.load(path)
 
 
 def raw_file(path, header, data=b""):
@@ -166,6 +200,30 @@ def test_hostile_headers_are_refused(header, tmp_path):
     raw_file(path, header, b"1234")
     with pytest.raises(ix.ArgumentError, match="a result of interpix"):
         load_all(path)
+
+
+def test_of_something_else_only_the_beginning_is_read(tmp_path):
+    """R10: a large file of another kind was read whole before it was refused."""
+    path = tmp_path / "disk.img"
+    for start in (bytes(8), b"\xff" * 8, (16).to_bytes(8, "little")):
+        with path.open("wb") as file:
+            file.write(start)
+            file.truncate(10**12)
+        tracemalloc.start()
+        with pytest.raises(ix.ArgumentError, match="a result of interpix"):
+            ix.load(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 10_000_000
+
+
+@pytest.mark.parametrize("name", ["loop", "a\0b", "n" * 300, "c" * 300 + "/d"])
+def test_paths_that_are_none_are_one_clean_error(result, name, tmp_path):
+    """R9, R23: links to themselves, and names that no file system takes."""
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for verb in (result.save, ix.load):
+        with pytest.raises(ix.ArgumentError, match="`path`: expected"):
+            verb(f"{tmp_path}/{name}")
 
 
 def test_a_file_costs_no_more_than_it_holds(tmp_path):
@@ -241,7 +299,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(result, tmp_path, monkeypa
     assert done == ["sync", "rename", "sync"]
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path):
+def test_what_a_killed_process_left_is_removed(tmp_path, monkeypatch):
     """R5: only ours, and only of processes that are gone."""
     code = (
         "import os, sys; from pathlib import Path; from interpix import storage\n"
@@ -251,17 +309,25 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "map.safetensors")], check=False)
     assert killed.returncode == 9
     (left,) = tmp_path.iterdir()
-    mine = tmp_path / left.name.replace(left.name.split(".")[-4], str(os.getpid()))
-    for path in (tmp_path / ".hidden.part", mine):
+    parts = left.name.split(".")
+    mine, living = (tmp_path / ".".join([*parts[:-3], str(one), *parts[-2:]]) for one in (os.getpid(), os.getppid()))
+    for path in (tmp_path / ".hidden.part", living, mine):
         path.write_bytes(b"")
+    monkeypatch.setattr(storage, "_writing", {mine.name})
     remove_leftovers(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {".hidden.part", mine.name}
+    assert {path.name for path in tmp_path.iterdir()} == {".hidden.part", living.name, mine.name}
+    # A container that is started again counts its processes from the beginning.
+    monkeypatch.setattr(storage, "_writing", set())
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".hidden.part", living.name}
 
 
 def test_a_name_as_long_as_names_can_be(tmp_path):
-    path = tmp_path / ("n" * 255)
-    replace_file(path, b"content")
-    assert path.read_bytes() == b"content"
+    """F44: the name while it was written was longer than the file's own."""
+    for letter in ("n", "\N{CJK UNIFIED IDEOGRAPH-6F22}"):
+        path = tmp_path / (letter * (255 // len(letter.encode())))
+        replace_file(path, b"content")
+        assert path.read_bytes() == b"content"
 
 
 # The store of a comparison
@@ -524,3 +590,4 @@ def test_format_is_that_of_the_files_in_the_repository():
         f"{kind}-{version}.safetensors" for kind in ("explanation", "attribution") for version in range(1, FORMAT + 1)
     }
     assert storage.FORMAT == FORMAT
+    assert f"(today 1 to {FORMAT};" in (DATA.parents[1] / "docs" / "how-it-works.md").read_text()
