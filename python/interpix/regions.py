@@ -171,7 +171,8 @@ def _grid_shape(regions: RegionsInput) -> tuple[int, int]:
     if isinstance(regions, str):
         if regions == "auto":
             return DEFAULT_GRID
-        match = re.fullmatch(r"\s*(\d+)(?:\s*x\s*(\d+))?\s*", regions)
+        # Python refuses to read numbers of thousands of digits.
+        match = re.fullmatch(r"\s*(\d{1,99})(?:\s*x\s*(\d{1,99}))?\s*", regions)
         if match is None:
             raise bad_value("regions", _KINDS, repr(regions), 'write for example "7x7"')
         rows = int(match[1])

@@ -11,6 +11,7 @@ import math
 import os
 import re
 import secrets
+import shutil
 import socket
 import stat
 import sys
@@ -29,11 +30,13 @@ __all__ = [
     "bad_file",
     "check_output",
     "is_ours",
+    "make_folder",
     "read_arrays",
     "read_path",
     "remove_leftovers",
     "replace_file",
     "require_arrays",
+    "require_space",
     "write_arrays",
 ]
 
@@ -235,6 +238,36 @@ def replace_file(path: str | os.PathLike[str], content: bytes, *, overwrite: boo
     finally:
         _writing.discard(part.name)
     _sync_folder(target.parent)
+
+
+def make_folder(path: str | os.PathLike[str], name: str = "folder") -> Path:
+    """A folder to write into: made if it is not there, and without what killed processes left in it.
+
+    Raises:
+        ArgumentError: It cannot be made, or not be written to.
+    """
+    folder = read_path(path, name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        got = f"'{folder}' ({error.strerror})"
+        raise bad_value(name, "a folder, or the name of a new one", got, "choose another one") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise bad_value(name, "a folder that can be written to", f"'{folder}'", "choose another one")
+    remove_leftovers(folder)
+    return folder
+
+
+def require_space(folder: Path, needed: int, name: str = "folder") -> None:
+    """Refuses to begin what would fill the disk.
+
+    >>> require_space(Path(), 2**80)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    interpix.errors.ArgumentError: `folder`: expected 1152921504606846976 MiB of free space, got ...
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise bad_value(name, f"{needed >> 20} MiB of free space", f"{free >> 20} MiB", "make room for the results")
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -341,11 +341,10 @@ def scaled(raw):
     return raw.transpose(2, 0, 1) / 255
 
 
-def compared(folder, images=None, *, model=lambda batch: batch.mean((2, 3)), **options):
+def compared(folder, images=None, *, model=lambda batch: batch.mean((2, 3)), method="moxi(regions='2x3')", **options):
     model = ix.CallableClassifier(model, name="means", preprocess=scaled)
     images = {"one": photo(1)} if images is None else images
-    method, metric = "moxi(regions='2x3')", "insertion(steps=3)"
-    return ix.compare(model, images, method, metric, folder=folder, propagate=False, **options)
+    return ix.compare(model, images, method, "insertion(steps=3)", folder=folder, propagate=False, **options)
 
 
 @pytest.mark.parametrize("ending", ["", "-scores", "-answers"])
@@ -422,6 +421,125 @@ def test_answers_that_differ_by_rounding_are_of_one_model(tmp_path):
 
     counts = [run() for _ in range(4)]
     assert counts == [3, 3, 3, 5]
+
+
+def test_a_slightly_other_function_is_another(tmp_path):
+    """R5, F45: what differs by more than rounding was trained a little longer, say, and has other maps."""
+    maps = [
+        compared(tmp_path, model=lambda batch, more=more: batch.mean((2, 3)) * (1 + more)).entries[0].attribution
+        for more in (0.0, 5e-4)
+    ]
+    assert maps[0].provenance["seconds"] != maps[1].provenance["seconds"]
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_who_gave_which_answers_may_be_lost(tmp_path):
+    """R15: the first function to ask again was then given the maps of another one."""
+
+    def looks_at(rows):
+        def model(batch):
+            return np.stack([batch[:, 0, rows].mean((1, 2)), 1e-3 * batch[:, 1].mean((1, 2))], axis=1)
+
+        return model
+
+    def run(half):
+        return compared(tmp_path, model=half, method="moxi(regions='2x3',stop='all')").entries[0].attribution.map
+
+    halves = looks_at(slice(12)), looks_at(slice(12, None))
+    first = [run(half) for half in halves]
+    assert not np.array_equal(*first)
+    (path,) = tmp_path.glob("*-answers*")
+    path.unlink()
+    again = [run(half) for half in reversed(halves)]
+    np.testing.assert_array_equal(again[::-1], first)
+
+
+def test_a_model_that_cannot_be_told_has_no_maps_kept(tmp_path):
+    """R5: all images and models of this kind shared one key."""
+
+    class Own(ix.CallableClassifier):
+        def provenance(self):
+            return super().provenance() | {"seen": object()}
+
+    def run(seed):
+        model = Own(lambda batch: batch.mean((2, 3)), name="own", preprocess=scaled)
+        method, metric = "moxi(regions='2x3')", "insertion(steps=3)"
+        return ix.compare(model, photo(seed), method, metric, folder=tmp_path, propagate=False).entries[0].attribution
+
+    assert not np.array_equal(run(1).image, run(2).image)
+    assert not list(tmp_path.iterdir())
+
+
+BAD_SCORES = {
+    "metric": [None, 3],
+    "value": ["0.5", True, []],
+    "higher_is_better": ["yes", 1],
+    "skipped": [0, ["dark"]],
+    "parts": [{"a": "b"}, 3, None],
+    "options": [None, []],
+    "recipe": [1],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, one) for name, values in BAD_SCORES.items() for one in values])
+def test_every_field_of_scores_is_checked(name, value, tmp_path):
+    """R9, R15: a file that something else wrote, with a checksum of its own."""
+    first = compared(tmp_path)
+    (path,) = tmp_path.glob("*-scores*")
+    arrays, metadata = read_arrays(path)
+    metadata["scores"]["insertion(steps=3)"][name] = value
+    write_arrays(path, arrays, metadata)
+    with pytest.warns(UserWarning, match="is made again"):
+        assert compared(tmp_path).table == first.table
+    metadata["scores"] = {}
+    write_arrays(path, {}, metadata)
+    assert compared(tmp_path).table == first.table
+
+
+def test_a_folder_that_is_none_is_told_before_the_work(tmp_path):
+    """R23: raw errors of the file system."""
+    (tmp_path / "file").write_bytes(b"mine")
+    found = compared(None)
+    for folder in (tmp_path / "file", tmp_path / "file" / "deep"):
+        for verb in (compared, found.report):
+            with pytest.raises(ix.ArgumentError, match="`folder`: expected a folder, or the name of a new one"):
+                verb(folder)
+    with pytest.raises(ix.ArgumentTypeError, match="`folder`"):
+        compared(3)
+    assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_room_for_all_maps_is_there_before_the_work(tmp_path, monkeypatch):
+    """R8: the disk was full after hours; what is there already takes no more."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=50_000))
+    with pytest.raises(ix.ArgumentError, match=r"`folder`: expected .* of free space"):
+        compared(tmp_path)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    compared(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=70_000))
+    compared(tmp_path)
+
+
+def test_the_page_is_written_whatever_becomes_of_the_pictures(tmp_path, monkeypatch):
+    """N5: numbers, then the table, then pictures."""
+
+    def fail(*_args, **_options):
+        raise ix.ModelError("no picture today")
+
+    found = compared(None)
+    monkeypatch.setattr("interpix.plots.plot_methods", fail)
+    with pytest.raises(ix.ModelError):
+        found.report(tmp_path / "out")
+    assert "insertion(steps=3)" in (tmp_path / "out" / "index.html").read_text()
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text())["table"]
+
+
+def test_a_name_of_a_model_need_be_no_text(tmp_path):
+    """R18: the page could not be encoded."""
+    model = ix.CallableClassifier(lambda batch: batch.mean((2, 3)), name="m\udce9", preprocess=scaled)
+    found = ix.compare(model, photo(1), "moxi(regions='2x3')", "insertion(steps=3)", keep_maps=0)
+    assert "attributions of m?" in found.report(tmp_path).read_text()
 
 
 def test_a_repeated_run_is_the_same_to_the_bit(tmp_path):
@@ -526,6 +644,80 @@ def test_numbers_are_written_whatever_becomes_of_the_picture(shell, monkeypatch)
     assert json.loads(Path("out/c.json").read_text())["insertion"]["group"]
 
 
+def failing_after(count):
+    calls = []
+
+    def logits(batch):
+        calls.append(len(batch))
+        if len(calls) > count:
+            raise ix.ModelError("no more today")
+        return batch.sum(axis=(2, 3))
+
+    return ix.CallableClassifier(logits, name="sums", preprocess=scaled), calls
+
+
+def test_one_search_is_written_whatever_becomes_of_the_other(shell, monkeypatch):
+    """N5: the second direction failed, and the first was lost."""
+    model, calls = failing_after(10**9)
+    monkeypatch.setattr(ix, "load_model", lambda _name: model)
+    assert shell("explain", "c.jpg", "-o", "whole", "--quiet", "--direction", "insertion")[0] == 0
+    model, _ = failing_after(len(calls) + 2)
+    assert shell("explain", "c.jpg", "-o", "out", "--quiet")[0] == 2
+    assert [one.direction for one in load_all("out/c.safetensors")] == ["insertion"]
+    assert list(json.loads(Path("out/c.json").read_text())) == ["insertion"]
+
+
+def test_a_comparison_that_fails_leaves_its_report(shell, monkeypatch):
+    """N5: the maps of the first photo were there, and no report of them."""
+    model, calls = failing_after(10**9)
+    monkeypatch.setattr(ix, "load_model", lambda _name: model)
+    options = ["--methods", "moxi(regions='2x3')", "--metrics", "insertion(steps=3)", "-o", "out", "--quiet"]
+    assert shell("compare", "c.jpg", *options)[0] == 0
+    Image.fromarray(photo(5)).save("d.png")
+    model, _ = failing_after(len(calls) + 2)
+    options[-2] = "part"
+    status, out = shell("compare", "c.jpg", "d.png", *options)
+    assert status == 2
+    assert "what was found until then: part" in out.err
+    assert "no more today" in out.err.splitlines()[-1]
+    assert json.loads(Path("part/comparison.json").read_text())["images"][0]["image"] == "c.jpg"
+    assert Path("part/image-1.png").exists()
+
+
+def test_the_photos_folder_gets_no_report(shell):
+    """R7: its pictures were photos of the next run."""
+    Path("photos").mkdir()
+    Image.fromarray(photo(5)).save("photos/d.png")
+    status, out = shell("compare", "photos", "-o", "photos")
+    assert (status, "`--output`: expected another folder than that of the photos" in out.err) == (2, True)
+    assert [path.name for path in Path("photos").iterdir()] == ["d.png"]
+
+
+def test_masks_are_inputs_too(shell):
+    """R7: a report's picture had the name of a mask."""
+    Path("masks").mkdir()
+    Image.fromarray(photo(6)).save("image-1.jpg")
+    Image.fromarray(np.full((24, 30), 255, np.uint8)).save("masks/image-1.png")
+    before = Path("masks/image-1.png").read_bytes()
+    status, out = shell("compare", "image-1.jpg", "--masks", "masks", "-o", "masks", "--overwrite")
+    assert (status, "would be lost" in out.err) == (2, True)
+    assert Path("masks/image-1.png").read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+def test_no_two_names_become_one(shell):
+    """R18: of photos whose names differ in what is no text, all but one were left out in silence."""
+    for index, name in enumerate((b"caf\xe9", b"caf\xe8")):
+        Path("masks").mkdir(exist_ok=True)
+        Image.fromarray(photo(index)).save(os.fsdecode(name + b".png"))
+        Image.fromarray(np.eye(24, 30, dtype=bool)).save(os.fsdecode(b"masks/" + name + b".png"))
+    names = [os.fsdecode(b"caf\xe9.png"), os.fsdecode(b"caf\xe8.png")]
+    options = ["--methods", "moxi(regions='2x3')", "--metrics", "insertion(steps=3)", "--masks", "masks", "--quiet"]
+    assert shell("compare", *names, *options, "-o", "out")[0] == 0
+    rows = json.loads(Path("out/comparison.json").read_text())["images"]
+    assert {row["image"] for row in rows} == {"caf\\udce9.png", "caf\\udce8.png"}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
 def test_a_name_that_is_no_text(shell):
     """R18: all was computed, then the picture failed."""
@@ -564,10 +756,16 @@ def test_dollars_in_names_are_dollars(image):
         (["--target", "9" * 30], "--target"),
         (["--radius", "0"], "--radius"),
         (["--discount", "2"], "--discount"),
+        (["--discount", "nan"], "--discount"),
+        (["--regions", "9" * 5000], "--regions"),
+        (["--regions", "x"], "--regions"),
+        (["--target", "9" * 5000], "--target"),
     ],
 )
-def test_errors_name_flags(shell, arguments, flag):
-    """N24, R23: what was typed, and no argument of the library's."""
+def test_errors_name_flags(shell, monkeypatch, arguments, flag):
+    """N24, R23: what was typed, and no argument of the library's; N5: before the model is loaded, but for classes."""
+    if flag != "--target":
+        monkeypatch.setattr(ix, "load_model", lambda _name: pytest.fail("the model was loaded"))
     status, out = shell("explain", "c.jpg", "-o", "out", "--quiet", *arguments)
     assert status == 2
     assert out.err.startswith(f"interpix: `{flag}`: expected"), out.err

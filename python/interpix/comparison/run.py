@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -145,15 +144,14 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
         "interpix": _core.__version__,
         "numpy": np.__version__,
     }
-    store = Store(None if folder is None else Path(folder))
+    store = Store(folder)
     runner = _Runner(explainers, scorers, store, propagate)
     entries: list[Entry] = []
     failed: dict[str, str] = {}
     propagated = sum(not isinstance(one, Propagated) for one in explainers.values()) if propagate else 0
+    maps = len(named) * (len(explainers) + propagated)
     try:
-        with ProgressCounter(
-            "compare", "maps", enabled=progress, total=len(named) * (len(explainers) + propagated)
-        ) as counter:
+        with ProgressCounter("compare", "maps", enabled=progress, total=maps) as counter:
             for index, (name, image) in enumerate(named.items()):
                 try:
                     loaded = read_image(image)
@@ -170,6 +168,8 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
                     batch_size=batch_size,
                     seed=seed,
                 )
+                if not entries:
+                    store.require_space(maps, sample.size)
                 depends = None if folder is None else _what_maps_depend_on(store, origin, loaded, sample)
 
                 def add(entry: Entry) -> None:
@@ -192,6 +192,8 @@ def _what_maps_depend_on(store: Store, origin: Mapping[str, Any], loaded: Loaded
     gaps = np.random.default_rng(0).random((_PROBES, 1, *sample.size)) < _GAPS
     answers = np.asarray(sample.classifier.logits(np.where(gaps, np.float32(0), sample.tensor)), np.float64)
     known = fingerprint(sample.tensor, loaded.raw, sample.target, origin, library_versions())
+    if known is None:
+        return None
     return fingerprint(known, store.same_answers(known, np.concatenate([sample.logits[None], answers])))
 
 
@@ -234,7 +236,7 @@ class _Runner:
         """One map with its scores."""
         key = photo.key(explainer, photo.sample.annotation, photo.sample.seed, self.metrics)
         scores = self.store.load_scores(key)
-        if scores is None:
+        if scores is None or scores.keys() != self.metrics.keys():
             scores = self._scores(photo, explainer, found)
             self.store.save_scores(key, scores)
         return Entry(photo.name, name, scores, found.provenance["seconds"], found if keep else None)
