@@ -44,6 +44,7 @@ _FLAGS = {
     "min_patches": "--steps",
     "stop": "--steps",
     "name": "--model",
+    "model": "--model",
     "regions": "--regions",
     "target": "--target",
     "radius": "--radius",
@@ -59,6 +60,14 @@ _FLAGS = {
     "attribution": "map",
 }
 """What the command calls the library's arguments."""
+_CURES = {
+    "overwrite=True": "--overwrite",
+    "or pass a torch model instead": "or a model of another library, as torchvision:resnet50",
+    "use RISE, SuperpixelRISE, LIME, Shapley, MoXIMap or MoXIOneShot": "use rise, moxi or moxi_one_shot",
+    "names; pass a dict": "names; name each once",
+    "pass one for each image, or leave it out": "name their folder, or leave it out",
+}
+"""What the command has for the library's cures."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,7 +104,9 @@ def _in_flags(message: str) -> str:
     named = re.match(r"`(\w+)`", message)
     if named and named[1] in _FLAGS:
         message = f"`{_FLAGS[named[1]]}`{message[named.end() :]}"
-    return message.replace("overwrite=True", "--overwrite")
+    for cure, own in _CURES.items():
+        message = message.replace(cure, own)
+    return message
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -318,6 +329,8 @@ def _compare(options: argparse.Namespace) -> int:
 
     require_matplotlib()
     photos = name_images(options.photos[0] if len(options.photos) == 1 else options.photos)
+    if options.masks is not None and not options.masks.is_dir():
+        raise bad_value("masks", "a folder of pictures", f"'{options.masks}'", "check the path")
     masks = None if options.masks is None else find_masks([str(one) for one in photos.values()], options.masks)
     inputs = [*map(Path, photos.values()), *(masks or {}).values()]  # type: ignore[arg-type]
     if options.output.is_dir() and options.output.samefile(inputs[0].parent) and options.photos[0].is_dir():

@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from PIL import Image
 
 import interpix as ix
 from interpix import cli, storage
+from interpix.models.adapters.loading import load_model
 from interpix.results import load_all
 from interpix.storage import FORMAT, read_arrays, remove_leftovers, replace_file, write_arrays
 
@@ -682,6 +684,78 @@ def test_a_comparison_that_fails_leaves_its_report(shell, monkeypatch):
     assert "no more today" in out.err.splitlines()[-1]
     assert json.loads(Path("part/comparison.json").read_text())["images"][0]["image"] == "c.jpg"
     assert Path("part/image-1.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-m", "resnet50"], "`--model`: expected one of efficientnet_lite0, got 'resnet50'.*as torchvision:resnet50"),
+        (["--masks", "nowhere"], "`--masks`: expected a folder of pictures, got 'nowhere'; check the path"),
+        (["--metrics", "roc_auc"], "`--masks`: .*; name their folder, or leave it out"),
+        (["--methods", "rise", "gradient"], "`--model`: expected a torch module.*; without one, use rise, moxi or"),
+        (["c.jpg"], "`--photos`|`photos`: expected each image once.*name each once"),
+    ],
+)
+def test_cures_are_the_commands(shell, monkeypatch, arguments, message):
+    """N24: the library's cures, as to pass a dict, are none in a shell."""
+    if "-m" in arguments:
+        monkeypatch.setattr(ix, "load_model", load_model)
+    status, out = shell("compare", "c.jpg", *arguments)
+    assert (status, bool(re.match(f"interpix: ({message})", out.err))) == (2, True), out.err
+
+
+NEEDS_TORCH = {name for name, one in ix.methods.METHODS.items() if one.needs_torch}
+
+
+@pytest.mark.parametrize("name", ["gradient", "xrai", "grad_cam", "attention_rollout", "blur_ig"])
+def test_a_model_that_a_method_cannot_explain_is_told_first(name):
+    """N5: the methods before it had done their work."""
+    asked = []
+
+    def logits(batch):
+        asked.append(len(batch))
+        return batch.mean((2, 3))
+
+    model = ix.CallableClassifier(logits, preprocess=scaled)
+    for method in (name, ix.propagated(ix.methods.METHODS[name]())):
+        with pytest.raises(ix.ArgumentError, match="`model`: expected a torch module"):
+            ix.compare(model, photo(1), ["rise(count=9)", method], "insertion(steps=3)")
+    for metric in ("adversarial", "model_randomization"):
+        with pytest.raises(ix.ArgumentError, match="`model`: expected a torch module"):
+            ix.compare(model, photo(1), "rise(count=9)", metric)
+    assert not asked
+
+
+def test_who_needs_torch_says_so():
+    """N5: each method alone refuses a function exactly if it says that it needs a torch module."""
+    model, calls = failing_after(100)
+    question = ix.methods.Question.of(model, np.zeros((3, 14, 14), np.float32))
+    calls += [0] * 100
+    refused = set()
+    for name, method in ix.methods.METHODS.items():
+        with pytest.raises((ix.ArgumentError, ix.ModelError), match=r"a torch module|no more today") as caught:
+            method().explain_question(question)
+        refused |= {name} if isinstance(caught.value, ix.ArgumentError) else set()
+    assert refused == NEEDS_TORCH
+
+
+@pytest.mark.parametrize(
+    ("module", "methods", "metrics", "extra"),
+    [
+        ("sklearn", "lime(regions='2x3')", "insertion", "lime"),
+        ("skimage.segmentation", "lime", "insertion", "segment"),
+        ("skimage.segmentation", "superpixel_rise", "insertion", "segment"),
+        ("imagecorruptions", "rise", "corruption", "corruptions"),
+    ],
+)
+def test_what_is_not_installed_is_told_first(monkeypatch, module, methods, metrics, extra):
+    """N5: hours of other methods came first."""
+    for name in [one for one in sys.modules if one == module or one.startswith(f"{module}.")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, module, None)
+    model = ix.CallableClassifier(lambda batch: pytest.fail("the model was asked"), preprocess=scaled)
+    with pytest.raises(ix.MissingDependencyError, match=rf"interpix\[{extra}\]"):
+        ix.compare(model, photo(1), methods, metrics)
 
 
 def test_the_photos_folder_gets_no_report(shell):

@@ -39,7 +39,7 @@ from interpix.models import as_classifier
 from interpix.models.protocol.classifier import ModelInput
 from interpix.options import python_number
 from interpix.progress import ProgressCounter
-from interpix.question import Explainer, explain_with
+from interpix.question import Explainer, check_model, explain_with
 from interpix.results.attribution import Attribution
 from interpix.results.scores import ImageScore
 
@@ -134,6 +134,8 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     if doubled:
         got = f"{doubled[0]} and IProp({doubled[0]}), which is scored with it"
         raise bad_value("methods", "each name once", got, "pass a dict with names of your own, or propagate=False")
+    for one in (*explainers.values(), *scorers.values()):
+        check_model(one, classifier)
     origin = classifier.provenance()
     provenance = {
         **origin,
