@@ -1,6 +1,7 @@
 """The command `interpix`: the library's main jobs from a shell."""
 
 import argparse
+import contextlib
 import importlib.metadata
 import io
 import json
@@ -352,8 +353,9 @@ def _compare(options: argparse.Namespace) -> int:
         # What was found until then is there whatever becomes of the rest.
         found = getattr(error, "comparison", None)
         if found is not None and found.entries:
-            page = found.report(options.output, overwrite=options.overwrite)
-            sys.stderr.write(f"interpix: what was found until then: {page}\n")
+            with contextlib.suppress(InterpixError, OSError):  # a full disk, say, which ended the rest
+                page = found.report(options.output, overwrite=options.overwrite)
+                sys.stderr.write(f"interpix: what was found until then: {page}\n")
         raise
     page = comparison.report(options.output, overwrite=options.overwrite)
     print(comparison)

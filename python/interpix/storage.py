@@ -48,7 +48,8 @@ _NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 _LENGTH_BYTES = 8
 _MOST_HEADER_BYTES = 100_000_000
 """The limit of the safetensors libraries."""
-_MOST_AXES = 8
+_MOST_VALUES, _MOST_ARRAYS, _MOST_AXES = 4_000_000, 100_000, 8
+"""Of JSON, and of arrays: read, they take some twenty times the bytes that they have in the file."""
 _KEY, _CHECKSUM = "interpix", "sha256"
 _MARK = re.compile(rb'<meta name="generator" content="interpix|Software\0interpix')
 _MARK_BYTES = 4096
@@ -89,6 +90,8 @@ def write_arrays(
     encoded = json.dumps(header, separators=(",", ":")).encode()
     # The format wants the data aligned to 8 bytes; JSON may end in spaces.
     encoded += b" " * (-len(encoded) % _LENGTH_BYTES)
+    if not _can_be_read(encoded, len(arrays)):
+        raise bad_value("results", "as many as one file may hold", f"{len(arrays)} arrays", "write several files")
     content = b"".join([len(encoded).to_bytes(_LENGTH_BYTES, "little"), encoded, *chunks])
     replace_file(path, content, overwrite=overwrite)
 
@@ -118,8 +121,11 @@ def _read(file: BinaryIO, path: str | os.PathLike[str]) -> tuple[dict[str, npt.N
     length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
     if not 0 < length <= min(size - _LENGTH_BYTES, _MOST_HEADER_BYTES):
         raise bad_file(path)
+    start = file.read(length)
     try:
-        header = json.loads(file.read(length), object_pairs_hook=_without_doubles)
+        if not _can_be_read(start, start.count(b'"data_offsets"')):
+            raise bad_file(path)
+        header = json.loads(start, object_pairs_hook=_without_doubles)
         about = header.pop("__metadata__")
         text, checksum = about[_KEY], about.get(_CHECKSUM)
         metadata = json.loads(text, object_pairs_hook=_without_doubles)
@@ -138,6 +144,11 @@ def _read(file: BinaryIO, path: str | os.PathLike[str]) -> tuple[dict[str, npt.N
     if checksum != _checksum(text, arrays) and not (first and checksum is None):
         raise bad_file(path, lack=", whose content is not what was written")
     return arrays, metadata
+
+
+def _can_be_read(header: bytes, arrays: int) -> bool:
+    values = sum(map(header.count, (b",", b"[", b"{")))
+    return len(header) <= _MOST_HEADER_BYTES and values <= _MOST_VALUES and arrays <= _MOST_ARRAYS
 
 
 def _check_version(metadata: Mapping[str, Any]) -> None:

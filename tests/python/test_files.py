@@ -20,7 +20,7 @@ from PIL import Image
 import interpix as ix
 from interpix import cli, storage
 from interpix.models.adapters.loading import load_model
-from interpix.results import load_all
+from interpix.results import load_all, save_all
 from interpix.storage import FORMAT, read_arrays, remove_leftovers, replace_file, write_arrays
 
 DATA = Path(__file__).parents[1] / "data"
@@ -202,6 +202,35 @@ def test_hostile_headers_are_refused(header, tmp_path):
     raw_file(path, header, b"1234")
     with pytest.raises(ix.ArgumentError, match="a result of interpix"):
         load_all(path)
+
+
+@pytest.mark.parametrize("bomb", [b"[],", b"{},", b'{"":[', b"1,"])
+def test_json_costs_no_more_than_results_do(bomb, tmp_path):
+    """R10: read, JSON takes some twenty times its bytes."""
+    path = tmp_path / "result.safetensors"
+    raw_file(path, b'{"a":[' + 5_000_000 * bomb + b"[]]}")
+    size = path.stat().st_size
+    tracemalloc.start()
+    with pytest.raises(ix.ArgumentError, match="a result of interpix"):
+        load_all(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.1 * size
+
+
+def test_more_results_than_can_be_read_are_not_written(result, tmp_path, monkeypatch):
+    """R10: the limits of reading hold for writing."""
+    path = tmp_path / "results.safetensors"
+    for name, limit in (("_MOST_ARRAYS", 20), ("_MOST_VALUES", 400), ("_MOST_HEADER_BYTES", 4000)):
+        save_all(path, 20 * [result])
+        with monkeypatch.context() as patch:
+            patch.setattr(storage, name, limit)
+            with pytest.raises(ix.ArgumentError, match="a result of interpix"):
+                load_all(path)
+            with pytest.raises(ix.ArgumentError, match="`results`: expected as many as one file may hold"):
+                save_all(path, 20 * [result], overwrite=True)
+            save_all(path, [result], overwrite=True)
+            load_all(path)
 
 
 def test_of_something_else_only_the_beginning_is_read(tmp_path):
