@@ -101,6 +101,8 @@ def require_module(name: str, message: str) -> Any:
     interpix.errors.MissingDependencyError: this needs nosuchmodule: pip install "nosuchmodule"
     """
     try:
+        # A part that was loaded before does not tell of the whole.
+        importlib.import_module(name.partition(".")[0])
         return importlib.import_module(name)
     except ImportError as error:
         raise MissingDependencyError(message) from error
