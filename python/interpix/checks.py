@@ -1,6 +1,9 @@
 """Checks of options that several parts of interpix share, made before any work is done."""
 
-from interpix.errors import bad_type, bad_value
+import importlib
+from typing import Any
+
+from interpix.errors import MissingDependencyError, bad_type, bad_value
 
 __all__ = [
     "MOST_SAMPLES",
@@ -11,6 +14,7 @@ __all__ = [
     "check_number",
     "check_positive",
     "check_seed",
+    "require_module",
 ]
 
 MOST_STEPS = 100_000
@@ -89,3 +93,18 @@ def check_grid(name: str, value: object, *, greatest: int | None = None) -> None
         raise bad_value(name, "rows and columns", repr(value), "use (7, 7), for example")
     for side in value:
         check_positive(name, side, greatest=greatest)
+
+
+def require_module(name: str, message: str) -> Any:
+    """An optional module; where it is not installed, `message` says how to install it.
+
+    >>> require_module("nosuchmodule", 'this needs nosuchmodule: pip install "nosuchmodule"')
+    Traceback (most recent call last):
+    interpix.errors.MissingDependencyError: this needs nosuchmodule: pip install "nosuchmodule"
+    """
+    try:
+        # A part that was loaded before does not tell of the whole.
+        importlib.import_module(name.partition(".")[0])
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingDependencyError(message) from error

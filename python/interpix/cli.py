@@ -1,13 +1,13 @@
 """The command `interpix`: the library's main jobs from a shell."""
 
 import argparse
+import contextlib
 import importlib.metadata
 import io
 import json
 import os
 import platform
 import re
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ from interpix.images import read_image
 from interpix.masks import find_masks
 from interpix.results.base import save_all
 from interpix.results.explanation import Explanation
-from interpix.storage import check_output, remove_leftovers, replace_file
+from interpix.storage import check_output, make_folder, replace_file, require_space
 from interpix.terms import Direction
 
 __all__ = ["build_parser", "main"]
@@ -40,10 +40,12 @@ _USAGE_ERROR = 2
 _INTERRUPTED = 130
 _LEAST_SPACE = 20 << 20
 """Bytes: less room than this on the disk is not enough for any results."""
+_MOST_DIGITS = 100
 _FLAGS = {
     "min_patches": "--steps",
     "stop": "--steps",
     "name": "--model",
+    "model": "--model",
     "regions": "--regions",
     "target": "--target",
     "radius": "--radius",
@@ -59,6 +61,14 @@ _FLAGS = {
     "attribution": "map",
 }
 """What the command calls the library's arguments."""
+_CURES = {
+    "overwrite=True": "--overwrite",
+    "or pass a torch model instead": "or a model of another library, as torchvision:resnet50",
+    "use RISE, SuperpixelRISE, LIME, Shapley, MoXIMap or MoXIOneShot": "use rise, moxi or moxi_one_shot",
+    "names; pass a dict": "names; name each once",
+    "pass one for each image, or leave it out": "name their folder, or leave it out",
+}
+"""What the command has for the library's cures."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever reads has read enough, as `head` has; Python would complain once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (InterpixError, OSError, MemoryError) as error:
-        sys.stderr.write(f"interpix: {_in_flags(' '.join(str(error).split()) or 'out of memory')}\n")
+        message = str(error) or "out of memory"
+        sys.stderr.write(f"interpix: {_in_flags(' '.join(message.split()))}\n")
         return _USAGE_ERROR
     except KeyboardInterrupt:
         sys.stderr.write("interpix: interrupted\n")
@@ -94,7 +105,9 @@ def _in_flags(message: str) -> str:
     named = re.match(r"`(\w+)`", message)
     if named and named[1] in _FLAGS:
         message = f"`{_FLAGS[named[1]]}`{message[named.end() :]}"
-    return message.replace("overwrite=True", "--overwrite")
+    for cure, own in _CURES.items():
+        message = message.replace(cure, own)
+    return message
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -205,9 +218,14 @@ def _explain(options: argparse.Namespace) -> None:
     require_matplotlib()
     import interpix  # heavy parts load when they are used
     from interpix.plots import plot_overview
+    from interpix.propagation import check_discount, check_radius
+    from interpix.regions import check_regions
 
     check_positive("min_patches", options.steps)
-    image = read_image(options.photo).raw
+    check_regions(options.regions)
+    check_radius(options.radius)
+    check_discount(options.discount)
+    image = _read_photo(options.photo)
     stem = options.output / Path(options.photo).stem
     files = [Path(f"{stem}.{ending}") for ending in ("json", "safetensors", "png")]
     _check_outputs(files, [Path(options.photo)], options)
@@ -215,14 +233,27 @@ def _explain(options: argparse.Namespace) -> None:
     directions: tuple[Direction, ...] = ("insertion", "deletion")
     if options.direction != "both":
         directions = (options.direction,)
-    results = [_search(moxi, image, direction, options) for direction in directions]
-    _write_numbers(stem, results)
+    results: list[Explanation] = []
+    try:
+        for direction in directions:
+            results.append(_search(moxi, image, direction, options))  # noqa: PERF401 - kept after an error, too
+    finally:
+        # What one search found is there whatever becomes of the other.
+        if results:
+            _write_numbers(stem, results)
     _print_results(results)
     propagated = results[0].propagate(radius=options.radius, discount=options.discount)
     figure = plot_overview(*results, propagated=propagated)
     picture = png_bytes(figure, dpi=100, bbox_inches="tight", pad_inches=0.25)
     replace_file(f"{stem}.png", picture)
     print(f"picture: {stem}.png  numbers: {stem}.json  arrays: {stem}.safetensors")
+
+
+def _read_photo(photo: str) -> Any:
+    if Path(photo).is_dir():
+        cure = "call it for each of the photos, or compare methods over all of them with `interpix compare`"
+        raise bad_value("image", "one photo", f"the folder '{photo}'", cure)
+    return read_image(photo).raw
 
 
 def _check_outputs(files: Sequence[Path], inputs: Sequence[Path], options: argparse.Namespace) -> None:
@@ -235,23 +266,16 @@ def _check_outputs(files: Sequence[Path], inputs: Sequence[Path], options: argpa
     for file in files:
         if file.exists() and (file.stat().st_dev, file.stat().st_ino) in taken:
             raise bad_value("folder", "another folder or name than the photo's", f"'{file}'", "the photo would be lost")
-    folder = files[0].parent
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise bad_value("folder", "a folder that can be written to", f"'{folder}'", "choose another one")
-    free = shutil.disk_usage(folder).free
-    if free < _LEAST_SPACE:
-        raise bad_value(
-            "folder", f"{_LEAST_SPACE >> 20} MiB of free space", f"{free >> 20} MiB", "make room for results"
-        )
-    remove_leftovers(folder)
+    require_space(make_folder(files[0].parent), _LEAST_SPACE)
     for file in files:
         check_output(file, overwrite=options.overwrite, name="folder")
 
 
 def _search(moxi: Any, image: Any, direction: Direction, options: argparse.Namespace) -> Explanation:
     """The first `--steps` patches, and where the answer has not flipped by then, those up to the flip."""
-    target = int(options.target) if (options.target or "").isdecimal() else options.target
+    # Python refuses to read numbers of thousands of digits.
+    is_index = (options.target or "").isdecimal() and len(options.target) < _MOST_DIGITS
+    target = int(options.target) if is_index else options.target
     progress = not options.quiet
     result: Explanation = moxi.explain(image, target, direction=direction, min_patches=options.steps, progress=progress)
     return result
@@ -279,7 +303,7 @@ def _propagate(options: argparse.Namespace) -> None:
     from interpix.propagation import propagate  # heavy parts load when they are used
 
     _check_outputs([options.output], [Path(options.photo), options.map], options)
-    image = read_image(options.photo).raw
+    image = _read_photo(options.photo)
     values = propagate(_read_map(options.map), image, radius=options.radius, discount=options.discount)
     buffer = io.BytesIO()
     np.save(buffer, np.asarray(values), allow_pickle=False)
@@ -306,19 +330,33 @@ def _compare(options: argparse.Namespace) -> int:
 
     require_matplotlib()
     photos = name_images(options.photos[0] if len(options.photos) == 1 else options.photos)
-    inputs = [Path(one) for one in photos.values() if isinstance(one, str | os.PathLike)]
+    if options.masks is not None and not options.masks.is_dir():
+        raise bad_value("masks", "a folder of pictures", f"'{options.masks}'", "check the path")
+    masks = None if options.masks is None else find_masks([str(one) for one in photos.values()], options.masks)
+    inputs = [*map(Path, photos.values()), *(masks or {}).values()]  # type: ignore[arg-type]
+    if options.output.is_dir() and options.output.samefile(inputs[0].parent) and options.photos[0].is_dir():
+        cure = "its pictures would be taken for photos the next time"
+        raise bad_value("folder", "another folder than that of the photos", f"'{options.output}'", cure)
     _check_outputs(report_files(options.output, len(photos)), inputs, options)
-    masks = None if options.masks is None else find_masks(photos, options.masks)
-    comparison = interpix.compare(
-        interpix.load_model(options.model),
-        photos,
-        options.methods,
-        options.metrics,
-        masks,
-        folder=options.output / "maps",
-        seed=options.seed,
-        progress=not options.quiet,
-    )
+    try:
+        comparison = interpix.compare(
+            interpix.load_model(options.model),
+            photos,
+            options.methods,
+            options.metrics,
+            None if masks is None else dict(zip(photos, masks.values(), strict=True)),
+            folder=options.output / "maps",
+            seed=options.seed,
+            progress=not options.quiet,
+        )
+    except Exception as error:
+        # What was found until then is there whatever becomes of the rest.
+        found = getattr(error, "comparison", None)
+        if found is not None and found.entries:
+            with contextlib.suppress(InterpixError, OSError):  # a full disk, say, which ended the rest
+                page = found.report(options.output, overwrite=options.overwrite)
+                sys.stderr.write(f"interpix: what was found until then: {page}\n")
+        raise
     page = comparison.report(options.output, overwrite=options.overwrite)
     print(comparison)
     print(f"report: {page}  numbers: {options.output / 'comparison.json'}")

@@ -22,7 +22,7 @@ from interpix.outputs import Score, predict, score_logits
 from interpix.results.attribution import Attribution
 from interpix.terms import Reward, Target
 
-__all__ = ["Explainer", "Question", "ask", "ask_whole", "explain_with"]
+__all__ = ["Explainer", "Question", "ask", "ask_whole", "check_model", "explain_with"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +136,13 @@ class Explainer(Protocol):
     def explain(self, model: ModelInput, image: ImageInput, target: Target = None) -> Attribution:
         """How much each pixel of an image matters to a class."""
         ...
+
+
+def check_model(one: object, classifier: Classifier) -> None:
+    """Refuses, before any work, a model that a method or a metric of interpix cannot do with, and what is missing."""
+    own = getattr(one, "check_model", None)
+    if own is not None:
+        own(classifier)
 
 
 def explain_with(explainer: Explainer, question: Question) -> Attribution:

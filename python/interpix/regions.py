@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import AnyArray, IntArray, describe, is_array, to_numpy
-from interpix.checks import check_positive
-from interpix.errors import MissingDependencyError, bad_type, bad_value
+from interpix.checks import check_positive, require_module
+from interpix.errors import bad_type, bad_value
 from interpix.options import python_number
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "label_regions",
     "read_regions",
     "regions_name",
+    "require_segmentation",
 ]
 
 DEFAULT_GRID = (7, 7)
@@ -70,11 +71,7 @@ class Superpixels:
 
     def label(self, image: npt.NDArray[np.uint8]) -> IntArray:
         """Label map (H, W), labels 0 ... n-1, of an image (H, W, 3); warns of far fewer than asked for."""
-        try:
-            from skimage.segmentation import slic  # optional
-        except ImportError as error:
-            message = 'superpixels need scikit-image: pip install "interpix[segment]"'
-            raise MissingDependencyError(message) from error
+        slic = require_segmentation().slic
         labels = _compact(slic(image, n_segments=self.count, compactness=self.compactness, start_label=0))
         found = int(labels.max()) + 1
         if _FEW * found < self.count:
@@ -106,6 +103,15 @@ def grid_regions(size: tuple[int, int], rows: int, columns: int) -> IntArray:
     row = np.arange(height) * rows // height
     column = np.arange(width) * columns // width
     return (row[:, None] * columns + column[None, :]).astype(np.int64)
+
+
+def require_segmentation() -> Any:
+    """Scikit-image's segmentation, which makes superpixels.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    return require_module("skimage.segmentation", 'superpixels need scikit-image: pip install "interpix[segment]"')
 
 
 def read_regions(regions: RegionsInput, token_grid: tuple[int, int] | None = None) -> Regions:
@@ -171,7 +177,8 @@ def _grid_shape(regions: RegionsInput) -> tuple[int, int]:
     if isinstance(regions, str):
         if regions == "auto":
             return DEFAULT_GRID
-        match = re.fullmatch(r"\s*(\d+)(?:\s*x\s*(\d+))?\s*", regions)
+        # Python refuses to read numbers of thousands of digits.
+        match = re.fullmatch(r"\s*(\d{1,99})(?:\s*x\s*(\d{1,99}))?\s*", regions)
         if match is None:
             raise bad_value("regions", _KINDS, repr(regions), 'write for example "7x7"')
         rows = int(match[1])

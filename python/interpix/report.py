@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interpix.drawing import png_bytes
-from interpix.storage import check_output, remove_leftovers, replace_file
+from interpix.storage import check_output, make_folder, replace_file
 
 if TYPE_CHECKING:
     from interpix.comparison.result import Comparison
@@ -33,10 +33,9 @@ def report_files(folder: Path, images: int) -> list[Path]:
 def write_report(comparison: "Comparison", folder: Path, *, overwrite: bool = False) -> Path:
     """Writes the page, one picture for each image whose maps were kept, and all numbers; the page's path.
 
-    Numbers come first: they are there whatever becomes of the pictures.
+    Numbers come first, and a page of them: they are there whatever becomes of the pictures.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
+    make_folder(folder)
     for path in report_files(folder, len(comparison.images)):
         check_output(path, overwrite=overwrite, name="folder")
     origin = {"provenance": {"interpix": comparison.provenance.get("interpix")}}
@@ -46,15 +45,21 @@ def write_report(comparison: "Comparison", folder: Path, *, overwrite: bool = Fa
     ):
         text = json.dumps(numbers, indent=1, allow_nan=False) + "\n"
         replace_file(folder / f"{name}.json", text.encode(), overwrite=overwrite)
-    sections = []
+    page = folder / "index.html"
+
+    def write_page(sections: list[str]) -> None:
+        # The name of a model may hold what is no text.
+        replace_file(page, _page(comparison, sections).encode(errors="replace"), overwrite=overwrite)
+
+    sections: list[str] = []
+    write_page(sections)
     for index, name in enumerate(comparison.images, start=1):
         if any(entry.attribution is None for entry in comparison.entries if entry.image == name):
             continue
         file = _picture_name(index)
         replace_file(folder / file, png_bytes(comparison.plot(name), dpi=80), overwrite=overwrite)
         sections.append(f'<h2>{html.escape(name)}</h2><img src="{file}" alt="Maps and scores of {html.escape(name)}">')
-    page = folder / "index.html"
-    replace_file(page, _page(comparison, sections).encode(), overwrite=overwrite)
+    write_page(sections)
     return page
 
 

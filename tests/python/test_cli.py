@@ -14,7 +14,8 @@ from interpix.results import load_all
 
 
 @pytest.fixture
-def photo(image, tmp_path):
+def photo(image, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # results go into a folder there, if nothing else is said
     path = tmp_path / "photo.png"
     Image.fromarray((image.transpose(1, 2, 0) * 60).astype(np.uint8)).save(path)
     return path

@@ -15,6 +15,7 @@ from interpix.errors import MissingDependencyError, bad_value
 from interpix.metrics.base import AnyMetric
 from interpix.results.attribution import Attribution
 from interpix.results.scores import ImageScore, Summary, arrow, goodness
+from interpix.storage import read_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -250,7 +251,7 @@ class Comparison:
         """
         from interpix.report import write_report  # matplotlib only when asked for
 
-        return write_report(self, Path(folder), overwrite=overwrite)
+        return write_report(self, read_path(folder, "folder"), overwrite=overwrite)
 
     def timed(self) -> dict[str, dict[str, float]]:
         """The seconds that each map took, by image and method."""
@@ -265,7 +266,7 @@ def _html_cell(text: str) -> str:
 
 
 def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+    return float(value) if np.isfinite(value) else None
 
 
 def _summary(summary: Summary) -> dict[str, Any]:

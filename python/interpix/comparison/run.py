@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,7 @@ from interpix.models import as_classifier
 from interpix.models.protocol.classifier import ModelInput
 from interpix.options import python_number
 from interpix.progress import ProgressCounter
-from interpix.question import Explainer, ask_whole, explain_with
+from interpix.question import Explainer, ask_whole, check_model, explain_with
 from interpix.results.attribution import Attribution
 from interpix.results.scores import ImageScore
 
@@ -135,6 +134,8 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     if doubled:
         got = f"{doubled[0]} and IProp({doubled[0]}), which is scored with it"
         raise bad_value("methods", "each name once", got, "pass a dict with names of your own, or propagate=False")
+    for one in (*explainers.values(), *scorers.values()):
+        check_model(one, classifier)
     origin = classifier.provenance()
     provenance = {
         **origin,
@@ -145,14 +146,15 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
         "interpix": _core.__version__,
         "numpy": np.__version__,
     }
-    store = Store(None if folder is None else Path(folder))
+    store = Store(folder)
     runner = _Runner(explainers, scorers, store, propagate)
     entries: list[Entry] = []
     failed: dict[str, str] = {}
     propagated = sum(not isinstance(one, Propagated) for one in explainers.values()) if propagate else 0
+    each = len(explainers) + propagated
+    maps = len(named) * each
     try:
-        maps = len(explainers) + propagated
-        with ProgressCounter("compare", "maps", enabled=progress, total=len(named) * maps) as counter:
+        with ProgressCounter("compare", "maps", enabled=progress, total=maps) as counter:
 
             def add(entry: Entry) -> None:
                 entries.append(entry)
@@ -165,7 +167,7 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
                     failed[name] = str(error)
                     if len(failed) == len(named):
                         raise
-                    counter.add(maps)
+                    counter.add(each)
                     continue
                 sample = Sample.of(
                     classifier,
@@ -175,6 +177,8 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
                     batch_size=batch_size,
                     seed=seed,
                 )
+                if not entries:
+                    store.require_space(maps, sample.size)
                 depends = None if folder is None else _what_maps_depend_on(store, origin, loaded, sample)
 
                 runner.run(_Photo(name, sample, depends), add, keep=index - len(failed) < keep_maps)
@@ -193,6 +197,8 @@ def _what_maps_depend_on(store: Store, origin: Mapping[str, Any], loaded: Loaded
     gaps = np.random.default_rng(0).random((_PROBES, 1, *sample.size)) < _GAPS
     answers = ask_whole(sample.classifier, np.where(gaps, np.float32(0), sample.tensor))
     known = fingerprint(sample.tensor, loaded.raw, sample.target, origin, library_versions())
+    if known is None:
+        return None
     return fingerprint(known, store.same_answers(known, np.concatenate([sample.logits[None], answers])))
 
 
@@ -235,7 +241,7 @@ class _Runner:
         """One map with its scores."""
         key = photo.key(explainer, photo.sample.annotation, photo.sample.seed, self.metrics)
         scores = self.store.load_scores(key)
-        if scores is None:
+        if scores is None or scores.keys() != self.metrics.keys():
             scores = self._scores(photo, explainer, found)
             self.store.save_scores(key, scores)
         return Entry(photo.name, name, scores, found.provenance["seconds"], found if keep else None)

@@ -132,7 +132,10 @@ def name_images(images: ImagesInput) -> dict[str, ImageInput]:
     if not named:
         raise bad_value("images", "at least one image", "none", "pass images")
     # A file's name need be no text; in pictures and pages it must be.
-    named = {os.fsencode(name).decode(errors="backslashreplace"): image for name, image in named.items()}
+    texts = [name.encode(errors="backslashreplace").decode() for name in named]
+    if len(set(texts)) < len(texts):
+        raise bad_value("images", "names that differ as text, too", ", ".join(texts), "pass a dict")
+    named = dict(zip(texts, named.values(), strict=True))
     for image in named.values():
         # Hours later, a wrong name would cost more.
         if isinstance(image, str | os.PathLike) and not Path(image).is_file():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,17 +13,24 @@ import numpy.typing as npt
 
 from interpix.arrays import is_array, to_numpy
 from interpix.errors import InterpixError, bad_value
-from interpix.models.protocol.agreement import difference
 from interpix.options import as_json
 from interpix.results.attribution import Attribution
-from interpix.results.base import is_number
+from interpix.results.base import check_field, is_number
 from interpix.results.files import load
 from interpix.results.scores import Curve, ImageScore
-from interpix.storage import FORMAT, read_arrays, remove_leftovers, write_arrays
+from interpix.storage import FORMAT, make_folder, read_arrays, require_space, write_arrays
 
 __all__ = ["Store", "fingerprint"]
 
 _Kept = TypeVar("_Kept")
+
+_ROUNDING = 1e-5
+"""By how much answers of one model may differ, in shares of the greatest: a few last places of single precision.
+
+By more they may be those of another function, whose maps would be wrong; to compute them again only takes time.
+"""
+_BYTES_PER_PIXEL, _BYTES_PER_SCORES = 7, 1 << 16
+"""A map in single precision and the picture; curves, options and names of classes."""
 
 
 class Store:
@@ -31,15 +39,18 @@ class Store:
     A file that is damaged is made again, with a warning.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: str | os.PathLike[str] | None) -> None:
         """Keeps nothing if there is no folder."""
-        self._folder = folder
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(folder)
+        self._folder = None if folder is None else make_folder(folder)
 
-    def same_answers(self, key: str | None, answers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Answers that were kept under this key and are the same but for rounding; else these, which are kept now.
+    def require_space(self, maps: int, size: tuple[int, int]) -> None:
+        """Refuses to begin with so many maps of a size if there is no room for those that are not there yet."""
+        if self._folder is not None:
+            there = sum(path.stat().st_size for path in self._folder.glob("*.safetensors"))
+            require_space(self._folder, maps * (_BYTES_PER_PIXEL * size[0] * size[1] + _BYTES_PER_SCORES) - there)
+
+    def same_answers(self, key: str, answers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The answers that the model gave when it was first seen under this key: these, where it never was.
 
         Answers of one model may differ by rounding from run to run, as on a GPU; by more they are another's.
         """
@@ -47,7 +58,7 @@ class Store:
             return answers
         known = self._read(path, _read_answers) or []
         for one in known:
-            if one.shape == answers.shape and difference(one, answers) is None:
+            if one.shape == answers.shape and np.abs(one - answers).max() <= _ROUNDING * np.abs(one).max():
                 return one
         arrays = {str(index): one for index, one in enumerate([*known, answers])}
         write_arrays(path, arrays, {"format": FORMAT, "answers": len(arrays)}, overwrite=True)
@@ -167,6 +178,16 @@ def _score_as_json(name: str, score: ImageScore, arrays: dict[str, npt.NDArray[A
 def _read_score(name: str, written: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> ImageScore:
     curve = arrays.get(f"{name}/curve")
     value = written.pop("value")
+    check_field("metric", isinstance(written["metric"], str), "a name")
+    check_field("value", value is None or type(value) in {int, float}, "a number, or None")
+    check_field(
+        "higher_is_better",
+        written["higher_is_better"] is None or type(written["higher_is_better"]) is bool,
+        "how to read it",
+    )
+    check_field("skipped", isinstance(written["skipped"], str | None), "a reason, or None")
+    check_field("parts", all(type(one) in {int, float} for one in written["parts"].values()), "numbers by name")
+    check_field("options", isinstance(written["options"], dict), "options by name")
     return ImageScore(
         value=float("nan") if value is None else value,
         curve=None if curve is None else Curve(*curve),

@@ -20,6 +20,8 @@ _LIBRARIES = (
     "torchvision",
     "timm",
     "transformers",
+    "onnxruntime",
+    "imagecorruptions-imaug",
 )
 _CODECS = ("webp", "jpg", "libjpeg_turbo")
 

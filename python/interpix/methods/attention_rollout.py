@@ -31,9 +31,10 @@ class AttentionRollout(MapMethod):
 
     name = "attention_rollout"
     presets: ClassVar = {"moxi": {}}
+    needs_torch = True
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:
-        classifier = torch_classifier(question, self.name)
+        classifier = torch_classifier(question.classifier, self.name)
         from interpix.methods.activation_maps import attention_rollout  # torch only when it is used
 
         return attention_rollout(classifier, question.tensor)

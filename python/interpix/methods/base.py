@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from interpix.checks import check_choice
+from interpix.checks import check_choice, require_module
 from interpix.errors import bad_value
 from interpix.images import ImageInput
 from interpix.models.adapters.adapt import is_torch
 from interpix.options import fields_as_json
 from interpix.question import Question
+from interpix.regions import Superpixels, require_segmentation
 from interpix.results.attribution import Attribution
 from interpix.terms import Target
 
 if TYPE_CHECKING:
     from interpix.models.adapters.torch import TorchClassifier
 
-from interpix.models.protocol.classifier import ModelInput
+from interpix.models.protocol.classifier import Classifier, ModelInput
 
 __all__ = [
     "Facts",
@@ -57,6 +58,10 @@ class Method(abc.ABC):
 
     name: ClassVar[str]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    needs_torch: ClassVar[bool] = False
+    """Whether it needs what goes on inside of a torch module."""
+    needs_modules: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """What it imports, each with the message where that is not installed."""
 
     @classmethod
     def preset(cls, name: str) -> Self:
@@ -87,6 +92,20 @@ class Method(abc.ABC):
     def explain_question(self, question: Question) -> Attribution:
         """The same for an image that is prepared already."""
 
+    def check_model(self, classifier: Classifier) -> None:
+        """Refuses, before any work, a model that the method cannot explain, and what is not installed.
+
+        Raises:
+            ArgumentError: The method needs a torch module, and this is none.
+            MissingDependencyError: The message says what to install.
+        """
+        if self.needs_torch:
+            torch_classifier(classifier, self.name)
+        for module, message in self.needs_modules:
+            require_module(module, message)
+        if isinstance(getattr(self, "regions", None), Superpixels):
+            require_segmentation()
+
     def options(self) -> dict[str, Any]:
         """The options as plain JSON values."""
         return fields_as_json(self)
@@ -106,13 +125,12 @@ class MapMethod(Method):
         """The map, and what else a result should remember."""
 
 
-def torch_classifier(question: Question, method: str) -> "TorchClassifier":
-    """The torch module of a question.
+def torch_classifier(classifier: Classifier, method: str) -> "TorchClassifier":
+    """The classifier itself, if it is a torch module.
 
     Raises:
         ArgumentError: It is none; the message names the methods that do without.
     """
-    classifier = question.classifier
     if is_torch(classifier):
         return classifier
     need = f"a torch module, as {method} needs what goes on inside of it"

@@ -34,6 +34,7 @@ class _CAM(MapMethod):
     layout: Layout | None = None
     grid: tuple[int, int] | None = None
 
+    needs_torch = True
     _weights: ClassVar[Literal["mean", "plus_plus"]]
 
     def __post_init__(self) -> None:

@@ -37,6 +37,7 @@ class Gradient(MapMethod):
     output: Output = "logit"
 
     name = "gradient"
+    needs_torch = True
     presets: ClassVar = {"iprop": {}}
 
     def __post_init__(self) -> None:
@@ -77,6 +78,7 @@ class IntegratedGradients(MapMethod):
     batch_size: int | None = None
 
     name = "integrated_gradients"
+    needs_torch = True
     presets: ClassVar = {"iprop": {"steps": 200, "baseline": "black"}}
 
     def __post_init__(self) -> None:
@@ -102,7 +104,7 @@ def differentiable(question: Question, method: str, output: Output, batch_size: 
     Raises:
         ArgumentError: The model is not a torch module.
     """
-    classifier = torch_classifier(question, method)
+    classifier = torch_classifier(question.classifier, method)
     from interpix.methods.differentiable import Differentiable  # torch only when it is used
 
     return Differentiable(classifier, question.target, output, batch_size)

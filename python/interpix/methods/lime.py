@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import BoolArray
-from interpix.checks import check_number
-from interpix.errors import MissingDependencyError
+from interpix.checks import check_number, require_module
 from interpix.methods.random_superpixels import RandomSuperpixels
 
 __all__ = ["LIME"]
 
 _MOST_ITERATIONS = 1000
+_REGRESSION = "sklearn.linear_model", 'LIME needs scikit-learn: pip install "interpix[lime]"'
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class LIME(RandomSuperpixels):
     regularization: float = 1.0
 
     name = "lime"
+    needs_modules = (_REGRESSION,)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,14 +44,10 @@ class LIME(RandomSuperpixels):
         check_number("regularization", self.regularization, 0, sys.float_info.max, need, cure, above=True)
 
     def _values(self, on: BoolArray, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        try:
-            from sklearn.linear_model import LogisticRegression  # optional
-        except ImportError as error:
-            message = 'LIME needs scikit-learn: pip install "interpix[lime]"'
-            raise MissingDependencyError(message) from error
+        linear_model = require_module(*_REGRESSION)
         examples = np.concatenate([on, on]).astype(np.float64)
         labels = np.repeat([1, 0], len(on))
         weights = np.concatenate([probabilities, 1 - probabilities])
-        model = LogisticRegression(C=1 / self.regularization, max_iter=_MOST_ITERATIONS)
+        model = linear_model.LogisticRegression(C=1 / self.regularization, max_iter=_MOST_ITERATIONS)
         values: npt.NDArray[np.float64] = model.fit(examples, labels, sample_weight=weights).coef_[0]
         return values

@@ -60,6 +60,7 @@ class GuidedIG(MapMethod):
     output: Output = "logit"
 
     name = "guided_ig"
+    needs_torch = True
     presets: ClassVar = {"iprop": {"steps": 200, "fraction": 0.25, "corridor": 0.02, "baseline": "black"}}
 
     def __post_init__(self) -> None:
@@ -140,6 +141,7 @@ class BlurIG(MapMethod):
     batch_size: int | None = None
 
     name = "blur_ig"
+    needs_torch = True
     presets: ClassVar = {"iprop": {"steps": 200, "sigma": 50.0}}
 
     def __post_init__(self) -> None:

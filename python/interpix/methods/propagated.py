@@ -15,7 +15,7 @@ from interpix.methods.base import Method
 from interpix.models.adapters.adapt import is_torch
 from interpix.models.protocol.classifier import Classifier, ModelInput
 from interpix.propagation import check_discount, check_radius
-from interpix.question import Explainer, Question, explain_with
+from interpix.question import Explainer, Question, check_model, explain_with
 from interpix.results.attribution import Attribution
 from interpix.terms import Target
 
@@ -87,6 +87,10 @@ class Propagated:
     def has_own_model(self) -> bool:
         """Whether the method asks another model than the one that `explain` is given: Captum's objects do."""
         return bool(getattr(self.method, "has_own_model", False))
+
+    def check_model(self, classifier: Classifier) -> None:
+        """See `Method.check_model`."""
+        check_model(self.method, classifier)
 
     def explain(self, model: ModelInput, image: ImageInput, target: Target = None) -> Attribution:
         """See `Method.explain`."""

@@ -5,14 +5,16 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from interpix.checks import MOST_STEPS, check_choice, check_positive
-from interpix.errors import MissingDependencyError, bad_value
+from interpix.checks import MOST_STEPS, check_choice, check_positive, require_module
+from interpix.errors import bad_value
 from interpix.methods.base import Facts, Map, MapMethod, Output, check_output
 from interpix.methods.gradients import differentiable
 from interpix.options import plain_options
 from interpix.question import Question
 
 __all__ = ["XRAI"]
+
+_SALIENCY = "saliency.core", 'XRAI needs saliency: pip install "interpix[xrai]"'
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class XRAI(MapMethod):
     batch_size: int | None = None
 
     name = "xrai"
+    needs_torch = True
+    needs_modules = (_SALIENCY,)
     presets: ClassVar = {"iprop": {}}
 
     def __post_init__(self) -> None:
@@ -54,10 +58,7 @@ class XRAI(MapMethod):
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:
         model = differentiable(question, self.name, self.output, self.batch_size)
-        try:
-            from saliency import core  # optional
-        except ImportError as error:
-            raise MissingDependencyError('XRAI needs saliency: pip install "interpix[xrai]"') from error
+        core = require_module(*_SALIENCY)
         image, picture = question.tensor, question.image.astype(np.float64)
         if image.min() == image.max() or picture.min() == picture.max():
             raise bad_value("image", "more than one color", "one", "use another method: XRAI has nothing to segment")

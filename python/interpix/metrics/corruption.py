@@ -6,18 +6,19 @@ corruptions and perturbations*, ICLR 2019, by the package `imagecorruptions-imau
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import describe
-from interpix.checks import check_integer
-from interpix.errors import MissingDependencyError, bad_value
+from interpix.checks import check_integer, require_module
+from interpix.errors import bad_value
 from interpix.metrics.accuracy import PatchTrace, RankingInput, trace_patches
 from interpix.metrics.sample import Sample
 from interpix.regions import RegionsInput
 
-__all__ = ["CORRUPTIONS", "check_corruption", "corrupt", "trace_corruptions"]
+__all__ = ["CORRUPTIONS", "check_corruption", "corrupt", "require_corruptions", "trace_corruptions"]
 
 CORRUPTIONS = (
     "gaussian_noise",
@@ -70,12 +71,7 @@ def corrupt(
     if min(pixels.shape[:2]) < _LEAST_SIDE:
         cure = "take a model with a larger input"
         raise bad_value("pixels", f"at least {_LEAST_SIDE} rows and columns", describe(pixels), cure)
-    try:
-        import imagecorruptions  # optional, and slow to import
-    except ImportError as error:
-        raise MissingDependencyError(
-            'corruptions need imagecorruptions: pip install "interpix[corruptions]"'
-        ) from error
+    imagecorruptions = require_corruptions()
     own_seed = {"seed": seed} if corruption in _SEEDED else {}
     state = np.random.get_state()  # noqa: NPY002 - what the package draws from
     try:
@@ -84,6 +80,15 @@ def corrupt(
     finally:
         np.random.set_state(state)  # noqa: NPY002
     return np.asarray(answer, np.uint8)
+
+
+def require_corruptions() -> Any:
+    """The package that makes corruptions, which is slow to import.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    return require_module("imagecorruptions", 'corruptions need imagecorruptions: pip install "interpix[corruptions]"')
 
 
 def trace_corruptions(

@@ -7,7 +7,7 @@ patch by patch. MoXI's paper draws these curves of every method it compares with
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -17,14 +17,18 @@ from interpix.errors import bad_value
 from interpix.metrics.accuracy import PatchTrace, rank_patches, sample_regions, trace_patches
 from interpix.metrics.adversarial import check_attack, trace_adversarial
 from interpix.metrics.base import read_attribution
-from interpix.metrics.corruption import CORRUPTIONS, check_corruption, trace_corruptions
+from interpix.metrics.corruption import CORRUPTIONS, check_corruption, require_corruptions, trace_corruptions
 from interpix.metrics.sample import Sample
 from interpix.models.adapters.adapt import is_torch
+from interpix.models.protocol.classifier import Classifier
 from interpix.options import plain_options
 from interpix.regions import RegionsInput, check_regions
 from interpix.results.attribution import MapInput
 from interpix.results.scores import Curve, ImageScore, Summary, summarize
 from interpix.terms import Direction
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["AccuracyDeletion", "AccuracyInsertion", "AdversarialAccuracy", "CorruptionAccuracy"]
 
@@ -162,6 +166,10 @@ class CorruptionAccuracy(_PatchCurve):
         for corruption in self.corruptions:
             check_corruption(corruption, self.severity)
 
+    def check_model(self, classifier: Classifier) -> None:  # noqa: ARG002 - any will do
+        """Refuses, before any work, to do without what is not installed."""
+        require_corruptions()
+
     def _traces(self, sample: Sample, ranking: IntArray, labels: IntArray) -> list[PatchTrace]:
         corruptions, severity = self.corruptions, self.severity
         return trace_corruptions(sample, ranking, regions=labels, corruptions=corruptions, severity=severity)
@@ -198,14 +206,14 @@ class AdversarialAccuracy(_PatchCurve):
         super().__post_init__()
         check_attack(self.radius, self.step_size, self.steps)
 
+    def check_model(self, classifier: Classifier) -> None:
+        """Refuses, before any work, what cannot be attacked."""
+        _attacked(classifier)
+
     def _traces(self, sample: Sample, ranking: IntArray, labels: IntArray) -> list[PatchTrace]:
-        classifier = sample.classifier
-        if not is_torch(classifier):
-            cure = "leave the adversarial metric out"
-            raise bad_value("model", "a torch module, which can be attacked", f"`{classifier.name}`", cure)
         trace = trace_adversarial(
             sample,
-            classifier.module,
+            _attacked(sample.classifier),
             ranking,
             regions=labels,
             radius=self.radius,
@@ -213,3 +221,10 @@ class AdversarialAccuracy(_PatchCurve):
             steps=self.steps,
         )
         return [trace]
+
+
+def _attacked(classifier: Classifier) -> "torch.nn.Module":
+    if not is_torch(classifier):
+        cure = "leave the adversarial metric out"
+        raise bad_value("model", "a torch module, which can be attacked", f"`{classifier.name}`", cure)
+    return classifier.module

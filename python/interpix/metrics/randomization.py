@@ -17,12 +17,15 @@ from interpix.errors import bad_type, bad_value
 from interpix.metrics.base import mid_ranks, read_attribution
 from interpix.metrics.sample import Sample
 from interpix.models.adapters.adapt import is_torch
+from interpix.models.protocol.classifier import Classifier
 from interpix.options import python_number
 from interpix.question import Explainer, explain_with
 from interpix.results.scores import ImageScore, Summary, summarize
 
 if TYPE_CHECKING:
     import torch
+
+    from interpix.models.adapters.torch import TorchClassifier
 
 
 from interpix.arrays import AnyArray
@@ -148,6 +151,10 @@ class ModelRandomization:
     def __post_init__(self) -> None:
         object.__setattr__(self, "seeds", _read_seeds(self.seeds))
 
+    def check_model(self, classifier: Classifier) -> None:
+        """Refuses, before any work, what cannot be re-initialized."""
+        _randomized(classifier)
+
     def score_method(self, sample: Sample, method: Explainer, attribution: MapInput) -> ImageScore:
         """The correlation of a map (H, W) with those that the method makes of re-initialized modules.
 
@@ -156,10 +163,7 @@ class ModelRandomization:
             method: Whose map.
             attribution: The map of the trained model.
         """
-        classifier = sample.classifier
-        if not is_torch(classifier):
-            cure = "leave model_randomization out"
-            raise bad_value("model", "a torch module, which can be re-initialized", f"`{classifier.name}`", cure)
+        classifier = _randomized(sample.classifier)
         if getattr(method, "has_own_model", False):
             reason = "the method's object has a model of its own"
             return ImageScore(self.name, float("nan"), self.higher_is_better, skipped=reason)
@@ -188,3 +192,10 @@ def _reset_of(part: "torch.nn.Module") -> Callable[[], None] | None:
         if callable(reset):
             return reset  # type: ignore[no-any-return]
     return None
+
+
+def _randomized(classifier: Classifier) -> "TorchClassifier":
+    if is_torch(classifier):
+        return classifier
+    cure = "leave model_randomization out"
+    raise bad_value("model", "a torch module, which can be re-initialized", f"`{classifier.name}`", cure)

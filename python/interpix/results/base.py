@@ -92,7 +92,7 @@ class Result(abc.ABC):
         save_all(path, [self], overwrite=overwrite)
 
     def check(self) -> None:
-        """Refuses fields that no method would have filled so: of a file that something else wrote, or changed.
+        """Refuses fields that no method would have filled so: whoever saved them could not load them.
 
         Raises:
             ArgumentError: It names the field.
@@ -100,13 +100,13 @@ class Result(abc.ABC):
         for name in ("target", "prediction"):
             check_field(name, is_count(getattr(self, name)), "the index of a class")
         names = self.class_names
-        known = names is None or (all(isinstance(one, str) for one in names) and self._greatest_class() < len(names))
+        known = names is None or (
+            all(isinstance(one, str) for one in names) and max(self.target, self.prediction) < len(names)
+        )
         check_field("class_names", known, "a name for each class")
         image = self.image
-        check_field("image", image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3, "uint8 (H, W, 3)")
-
-    def _greatest_class(self) -> int:
-        return max(self.target, self.prediction)
+        fine = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size > 0
+        check_field("image", fine, "uint8 (H, W, 3) with pixels")
 
     @abc.abstractmethod
     def plot(self, *, ax: "Axes | None" = None) -> "Axes":
@@ -127,9 +127,9 @@ class Result(abc.ABC):
 
 
 def check_field(name: str, fine: object, need: str) -> None:
-    """Refuses a field of a file that is not `fine`."""
+    """Refuses a field that is not `fine`."""
     if not fine:
-        raise bad_value(name, need, "something else", "the file was changed, or something else wrote it")
+        raise bad_value(name, need, "something else", "no method of interpix fills it so")
 
 
 def is_count(value: object, least: int = 0) -> bool:
@@ -164,6 +164,8 @@ def save_all(path: str | os.PathLike[str], results: Sequence[Result], *, overwri
     >>> [result.kind for result in load_all(path)]
     ['explanation', 'attribution']
     """
+    for one in results:
+        one.check()
     arrays = {f"{index}.{name}": array for index, one in enumerate(results) for name, array in one.arrays().items()}
     about = {"format": FORMAT, "results": [{"kind": one.kind, **one.scalars()} for one in results]}
     write_arrays(path, arrays, about, overwrite=overwrite)

@@ -112,8 +112,11 @@ class Explanation(Result):
         check_field("regions", _is_label_map(self.regions, self.image.shape[:2]), "a label for each pixel, 0 ... n-1")
         found, players = len(self.ranking), self.players
         patches = range(players)
-        check_field("ranking", _are_distinct(self.ranking.tolist(), patches), "patches, each once")
-        check_field("removed_before", _are_distinct(self.removed_before, patches), "patches, each once")
+        check_field("ranking", self.ranking.dtype == np.int64 and self.ranking.ndim == 1, "patches")
+        removed = self.removed_before
+        check_field("removed_before", _are_distinct(removed, patches), "patches, each once")
+        # None is found that was gone from the start.
+        check_field("ranking", _are_distinct([*removed, *self.ranking.tolist()], patches), "patches, each once")
         for name, length in (("rewards", found + 1), ("probabilities", found + 1), ("gaps", found)):
             array = getattr(self, name)
             check_field(name, array.dtype == np.float64 and array.shape == (length,), f"{length} numbers")
@@ -123,7 +126,9 @@ class Explanation(Result):
         check_field("gaps", not np.isnan(self.gaps).any(), "numbers")
         predicted = self.predicted
         check_field("predicted", predicted.dtype == np.int64 and predicted.shape == (found + 1,), "classes")
-        check_field("predicted", (predicted >= 0).all(), "classes")
+        names = self.class_names
+        fine = bool((predicted >= 0).all()) and (names is None or bool((predicted < len(names)).all()))
+        check_field("predicted", fine, "classes")
         stopped = self.stopped_at
         check_field("stopped_at", stopped is None or (is_count(stopped) and stopped <= found), "a number of patches")
         check_field("direction", self.direction in get_args(Direction), "a direction")
@@ -135,13 +140,10 @@ class Explanation(Result):
             check_field(name, fine and is_count(score.predicted), "reward, probability and class")
         check_field("minimal_group", self._has_minimal_group(), "some of the patches up to the flip, with a score")
         values = self.values
-        fine = values is None or (values.shape == (players,) and bool(np.isfinite(values).all()))
+        fine = values is None or (
+            values.dtype == np.float64 and values.shape == (players,) and bool(np.isfinite(values).all())
+        )
         check_field("values", fine, "a number for each patch, or None")
-
-    def _greatest_class(self) -> int:
-        ends = [one.predicted for one in (self.full, self.empty, self.minimal_score) if one is not None]
-        numbers: list[int] = [one for one in (*ends, *self.predicted.tolist()) if is_count(one)]
-        return max(super()._greatest_class(), *numbers)
 
     def _has_minimal_group(self) -> bool:
         group, score = self.minimal_group, self.minimal_score

@@ -69,6 +69,8 @@ def _read(
     if "attribution_format" in metadata:
         arrays = {f"0.{name}": array for name, array in arrays.items()}
     require_arrays(arrays, needed, path)
+    if any(int(name.partition(".")[0]) >= len(saved) for name in arrays):
+        raise bad_file(path, "arrays of its results", " with others")
     return [_restored(scalars, arrays, f"{index}.") for index, scalars in enumerate(saved)]
 
 
