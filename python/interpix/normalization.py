@@ -33,6 +33,8 @@ _TOLERANCE = 0.25
 _HALF_LEVEL = 0.5
 _SHARE = 0.8
 """Of the pixels that show the photo: the rest are mixed with a border by interpolation."""
+_OVERSHOT, _OVERSHOOT = 0.05, 64
+"""The share of values that resampling may take beyond black and white, and by how many levels."""
 _NEARLY_ALL = 0.995
 """Where fewer pixels are as they should be, preprocessing may be random in a part, as where it erases one."""
 _RESAMPLED = 4.0
@@ -129,7 +131,9 @@ class Normalization:
         levels = np.moveaxis(tensor, 0, -1) * np.array(self.scale) + np.array(self.mean)
         least, greatest = float(levels.min()), float(levels.max())
         slack = _HALF_LEVEL + _tolerance(tensor, np.array(self.scale)).max()
-        if least < -slack or greatest > _WHITE + slack:
+        # Bicubic resampling goes a little beyond black and white, where edges are.
+        beyond = float(((levels < -slack) | (levels > _WHITE + slack)).mean())
+        if beyond > _OVERSHOT or least < -_OVERSHOOT or greatest > _WHITE + _OVERSHOOT:
             got = f"{describe(tensor)} of levels {least:.4g} ... {greatest:.4g}"
             cure = "pass the raw image, or preprocess it as the model does"
             raise bad_value("image", "a picture of levels 0 ... 255 after normalization is undone", got, cure)

@@ -50,10 +50,19 @@ class _Watch:
     part: nn.Module | None = None
     tokens_after: bool = False
 
-    def see(self, part: nn.Module, _: Any, output: Any) -> None:
-        """Keeps the last map; if one layer alone is watched, its output of whatever shape."""
+    def see(self, part: nn.Module, _: Any, output: Any) -> Any:
+        """Keeps the last map; if one layer alone is watched, its output of whatever shape.
+
+        What comes after a named layer gets a copy, as it may write to it in place.
+        """
         alone = len(self.names) == 1
-        output = output[0] if alone and isinstance(output, tuple) else output
+        whole, output = output, output[0] if alone and isinstance(output, tuple) else output
+        self._keep(part, output, alone=alone)
+        if not alone or not isinstance(output, Tensor):
+            return None
+        return (output.clone(), *whole[1:]) if isinstance(whole, tuple) else output.clone()
+
+    def _keep(self, part: nn.Module, output: Any, *, alone: bool) -> None:
         if not isinstance(output, Tensor) or (output is self.found and any(part.children())):
             return
         if alone or (output.ndim == 4 and min(output[0, 0].numel(), output[0, :, :, 0].numel()) > 1):

@@ -128,7 +128,7 @@ def as_explainer(method: MethodInput) -> Explainer:
     """What `propagated` takes, as an object with a name and `explain`."""
     if isinstance(method, Method | Propagated):
         return method
-    if callable(getattr(method, "attribute", None)):
+    if callable(getattr(method, "attribute", None)) and not isinstance(method, type):
         return _Foreign(partial(_ask_captum, method), type(method).__name__, has_own_model=True)
     if isinstance(method, Explainer) and not isinstance(method, type):
         return method

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from interpix.errors import MissingDependencyError, ModelError, bad_type, bad_value
+from interpix.errors import InterpixError, MissingDependencyError, ModelError, bad_type, bad_value
 from interpix.models.protocol.classifier import Classifier
 
 if TYPE_CHECKING:
@@ -62,12 +62,12 @@ def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None)
     library, extra, load = _LOADERS[source]
     try:
         return load(rest)
-    except MissingDependencyError:
+    except InterpixError:
         raise
     except ImportError as error:
         message = f'{name} needs {library}: pip install "interpix[{extra}]"'
         raise MissingDependencyError(message) from error
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"{name} could not be loaded: {error}") from error
 
 

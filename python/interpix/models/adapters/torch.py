@@ -165,7 +165,7 @@ class TorchClassifier(TorchModule, Normalized):
             return TorchPictureScorer(self, images, regions, fill)
         differ = disagreement(
             self,
-            self.tensor(images[:1]),
+            self.tensor(_shown_to_both(images, fill)),
             windows.whole_logits,
             "the layers that were traced",
             "whole pictures are asked about instead of windows",
@@ -234,6 +234,13 @@ class TorchClassifier(TorchModule, Normalized):
         sums = [_sum(_values(one)) for one in tensors if one.device.type == "cpu"]
         # As text, as NaN is not equal to itself.
         return repr(self.module), versions, str(sums)
+
+
+def _shown_to_both(images: npt.NDArray[np.float32], fill: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What a search may ask about (4, 3, H, W): the first image and the last, nothing, and half of each."""
+    half = images[0].copy()
+    half[:, :, ::2] = fill[0][:, :, ::2]
+    return np.stack([images[0], images[-1], fill[0], half])
 
 
 def _refuse_text_first(module: nn.Module) -> None:

@@ -35,6 +35,16 @@ def difference(
     distance = float(np.nan_to_num(np.abs(first - second), nan=sys.float_info.max).max())
     share = max(_SHARE, _ROUNDINGS * (spacing(first) if step is None else step))
     # Who answers NaN itself hears of that when the answer is read.
-    if not np.isfinite(first).all() or distance <= max(share * float(np.abs(first).max()), _ROUNDING_OF_ZERO):
+    if not np.isfinite(first).all():
         return None
+    size = float(np.abs(first).max())
+    if distance <= max(share * size, _ROUNDING_OF_ZERO):
+        # A constant in all logits, or a class that is ruled out by a large one, would hide what differs.
+        odds = float(np.abs(_softmax(first) - _softmax(second)).max())
+        return distance if odds > max(_SHARE, (share - _SHARE) * size) else None
     return distance
+
+
+def _softmax(logits: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))

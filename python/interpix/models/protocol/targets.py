@@ -15,7 +15,7 @@ _MAX_NEAR_NAMES = 5
 
 def read_class_names(names: object) -> list[str]:
     """`names` as a list, if each is a word."""
-    words = None if isinstance(names, str | dict) or not isinstance(names, Iterable) else list(names)
+    words = None if isinstance(names, str | dict | set | frozenset) or not isinstance(names, Iterable) else list(names)
     if words is None or not all(isinstance(word, str) for word in words):
         raise bad_type("class_names", "a list of names, one for each class", names, "for example ['cat', 'dog']")
     return words

@@ -82,9 +82,19 @@ class TokenScorer:
             with self._net.errors_named("images with all of their patches"):
                 return self._model.logits(self._state, image, patches, from_layer=from_layer)
 
-        self._differs = disagreement(
-            self._net, self._state.images[:1], all_patches, "the blocks as they were read", "the module itself is run"
-        )
+        first, what, instead = self._state.images[:1], "the blocks as they were read", "the module itself is run"
+        self._differs = disagreement(self._net, first, all_patches, what, instead)
+        if self._differs is None and not from_layer:
+            # What is computed before tokens are dropped must not mix them.
+            some = patches[:, ::2]
+
+            def with_some(_: Tensor) -> Tensor:
+                return self._model.logits(self._state, image, some)
+
+            def module_with_some(_: Tensor) -> Tensor:
+                return self._model.reference_logits(first, image, some)
+
+            self._differs = disagreement(self._net, first, with_some, what, instead, own=module_with_some)
         self._state.as_it_is = self._differs is not None
         self._compared = True
 

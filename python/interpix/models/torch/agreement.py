@@ -15,9 +15,14 @@ _SINGLE = torch.float32.itemsize
 
 
 def disagreement(
-    net: TorchModule, picture: Tensor, shortcut: Callable[[Tensor], Tensor], what: str, instead: str
+    net: TorchModule,
+    pictures: Tensor,
+    shortcut: Callable[[Tensor], Tensor],
+    what: str,
+    instead: str,
+    own: Callable[[Tensor], Tensor] | None = None,
 ) -> float | None:
-    """By how much a shortcut's answer to one picture (1, 3, H, W) is not the module's; a warning where it is not.
+    """By how much a shortcut's answers to pictures (B, 3, H, W) are not the module's; a warning where they are not.
 
     >>> import torch
     >>> net = TorchModule(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()), name="mean color")
@@ -25,18 +30,19 @@ def disagreement(
 
     Args:
         net: The module.
-        picture: On the module's device, in its number type.
+        pictures: On the module's device, in its number type.
         shortcut: From pictures to logits.
         what: Names the shortcut, for the warning.
         instead: What is done where it does not agree, for the warning.
+        own: How the module itself is asked; None: about whole pictures.
     """
     with net.evaluating():
-        theirs, own = (in_double(ask(picture)).cpu().numpy() for ask in (shortcut, net.forward))
-    found = difference(own, theirs, torch.finfo(net.dtype).eps if net.dtype.itemsize < _SINGLE else 0.0)
+        theirs, ours = (in_double(ask(pictures)).cpu().numpy() for ask in (shortcut, own or net.forward))
+    found = difference(ours, theirs, torch.finfo(net.dtype).eps if net.dtype.itemsize < _SINGLE else 0.0)
     if found is not None:
         warnings.warn(
             f"model `{net.name}`: {what} answer otherwise than the module, by up to {found:.2g} where its logits are "
-            f"up to {abs(own).max():.2g}; {instead}, which takes longer",
+            f"up to {abs(ours).max():.2g}; {instead}, which takes longer",
             stacklevel=2,
         )
     return found
