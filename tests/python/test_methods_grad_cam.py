@@ -403,3 +403,13 @@ def test_a_quantized_model_has_no_gradient(image):
         ix.ModelError, match="carry no gradient; it may detach its input, or be quantized; use a method"
     ):
         Gradient().explain(quantized, image, 1)
+
+
+@pytest.mark.parametrize("method", [GradCAM, GradCAMPlusPlus])
+def test_a_layer_is_read_before_another_writes_to_it(method, image):
+    """F1's sister: the activation after it works in place."""
+    model, other = Tiny(), Tiny()
+    other.act = nn.ReLU()
+    found, expected = (method(layer="conv").explain(one, image, 1).map for one in (model, other))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert found.max() > 0

@@ -220,3 +220,56 @@ def test_a_layer_is_known_by_its_full_name():
     found = ix.MoXI(module, regions="3x3", absence="zero").explain(picture(), 0, stop="all")
     np.testing.assert_array_equal(found.ranking, expected.ranking)
     np.testing.assert_allclose(found.probabilities, expected.probabilities, rtol=1e-4)
+
+
+class Rectifying(nn.Module):
+    """Rectifies real pictures only, which shows where something is below zero."""
+
+    def __init__(self, more=0.0):
+        super().__init__()
+        self.inner, self.more = convolutions(), more
+
+    def forward(self, x):
+        if isinstance(x, torch.Tensor):
+            x = torch.relu(x)
+        return self.inner(x) + self.more
+
+
+@pytest.mark.parametrize("more", [0.0, 1e4])
+def test_a_branch_that_the_first_picture_hides_is_found(more):
+    """F3: in the picture of nothing, in another image of the call, or beneath a large constant."""
+    image = picture() - picture().min()
+    with pytest.warns(UserWarning, match="the layers that were traced answer otherwise"):
+        ix.MoXI(Rectifying(more), regions="2x3", absence=-3.0).explain(image, 0, stop=1)
+    with pytest.warns(UserWarning, match="the layers that were traced answer otherwise"):
+        ix.MoXI(Rectifying(more), regions="2x3").explain([image, image - 3], 0, stop=1)
+
+
+def test_chance_beneath_a_class_that_is_ruled_out_is_found():
+    """F7: the tolerance was a share of its logit."""
+
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = convolutions()
+
+        def forward(self, x):
+            logits = self.inner(torch.nn.functional.dropout(x, 0.5, training=True)) / 30
+            return torch.cat([logits, logits.new_full((len(x), 1), -1e4)], dim=1)
+
+    with pytest.warns(UserWarning, match="depends on chance"):
+        ix.metrics.Sample.of(Masked().eval(), picture(), 0)
+
+
+def test_a_norm_that_mixes_tokens_is_found():
+    """F3: with all patches there is no difference."""
+
+    class Mixing(nn.LayerNorm):
+        def forward(self, x):
+            return super().forward(x - x.mean(1, keepdim=True))
+
+    model = vit()
+    model.blocks[0].norm1 = Mixing(model.embed_dim)
+    with pytest.warns(UserWarning, match="the blocks as they were read answer otherwise"):
+        found = ix.MoXI(model).explain(picture(), 0, stop=1)
+    assert found.provenance["scored_as"] == "pictures without tokens"

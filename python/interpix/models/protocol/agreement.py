@@ -14,6 +14,10 @@ _SHARE = 1e-3
 """How far logits may differ, in shares of the greatest: far above rounding, far below another answer."""
 _ROUNDINGS = 16
 """The same for half precision, in units of its last place."""
+_UNLIKELY = -50.0
+"""The logarithm of a probability below which nobody cares for it."""
+_ROUNDED_AWAY = 16 * float(np.finfo(np.float32).eps)
+"""What single precision loses of the rest beside the greatest logit."""
 _ROUNDING_OF_ZERO = 1e-7
 """What is left of logits that cancel out."""
 
@@ -38,13 +42,15 @@ def difference(
     if not np.isfinite(first).all():
         return None
     size = float(np.abs(first).max())
-    if distance <= max(share * size, _ROUNDING_OF_ZERO):
-        # A constant in all logits, or a class that is ruled out by a large one, would hide what differs.
-        odds = float(np.abs(_softmax(first) - _softmax(second)).max())
-        return distance if odds > max(_SHARE, (share - _SHARE) * size) else None
-    return distance
+    if distance > max(share * size, _ROUNDING_OF_ZERO):
+        return distance
+    # A constant in all logits, or one that rules a class out, would hide what differs: it is none of log-probabilities.
+    ours, theirs = _log_probabilities(first), _log_probabilities(second)
+    likely = ours > _UNLIKELY
+    limit = max(_SHARE * max(float(np.abs(ours[likely]).max()), 1.0), (share - _SHARE) * size, _ROUNDED_AWAY * size)
+    return distance if float(np.abs(ours - theirs)[likely].max()) > limit else None
 
 
-def _softmax(logits: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
-    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+def _log_probabilities(logits: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
