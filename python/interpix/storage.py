@@ -140,7 +140,7 @@ def _read(file: BinaryIO, path: str | os.PathLike[str]) -> tuple[dict[str, npt.N
     if not isinstance(metadata, dict):
         raise bad_file(path)
     # The first two formats had no checksum.
-    first = "attribution_format" in metadata or metadata.get("format") in {1, 2}
+    first = "attribution_format" in metadata or metadata.get("format") in (1, 2)
     if checksum != _checksum(text, arrays) and not (first and checksum is None):
         raise bad_file(path, lack=", whose content is not what was written")
     return arrays, metadata
