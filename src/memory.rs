@@ -83,7 +83,7 @@ mod system {
 
 #[cfg(not(target_os = "linux"))]
 mod system {
-    /// Other systems refuse what they do not have when it is reserved.
+    /// What other systems have is not asked; some refuse what they do not have when it is reserved, macOS does not.
     pub(super) fn available() -> Option<usize> {
         None
     }

@@ -43,8 +43,10 @@ def check_positive(name: str, value: object, *, optional: bool = False, greatest
     """
     if optional and value is None:
         return
-    check_integer(name, value, 1, None, "a positive integer", "or leave it out")
-    check_integer(name, value, 1, greatest, f"a positive integer up to {greatest}", "or leave it out")
+    need = "a positive integer"
+    if greatest is not None and isinstance(value, int) and value > greatest:
+        need += f" up to {greatest}"
+    check_integer(name, value, 1, greatest, need, "or leave it out")
 
 
 def check_integer(name: str, value: object, least: int, greatest: int | None, need: str, cure: str) -> None:

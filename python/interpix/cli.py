@@ -33,13 +33,13 @@ _DEFAULT_MODEL = "efficientnet_lite0"
 _DEFAULT_STEPS = 12
 _DEFAULT_METHODS = ("rise(count=500)", "moxi_one_shot", "moxi")
 _DEFAULT_METRICS = ("insertion", "deletion", "dir")
-_EXTRAS = ("matplotlib", "tqdm", "torch", "timm", "torchvision", "transformers", "scikit-image", "scipy")
+_EXTRAS = ("matplotlib", "tqdm", "onnxruntime", "torch", "timm", "torchvision", "transformers", "scikit-image", "scipy")
 _PARTLY = 1
 """Some photos could not be read."""
 _USAGE_ERROR = 2
 _INTERRUPTED = 130
 _LEAST_SPACE = 20 << 20
-"""Bytes that the results of one photo may take."""
+"""Bytes: less room than this on the disk is not enough for any results."""
 _MOST_DIGITS = 100
 _FLAGS = {
     "min_patches": "--steps",
@@ -262,8 +262,9 @@ def _check_outputs(files: Sequence[Path], inputs: Sequence[Path], options: argpa
     Raises:
         ArgumentError: A file is an input, or interpix did not write it, or its folder cannot be written to.
     """
+    taken = {(found.st_dev, found.st_ino) for found in (one.stat() for one in inputs if one.exists())}
     for file in files:
-        if any(file.exists() and file.samefile(one) for one in inputs if one.exists()):
+        if file.exists() and (file.stat().st_dev, file.stat().st_ino) in taken:
             raise bad_value("folder", "another folder or name than the photo's", f"'{file}'", "the photo would be lost")
     require_space(make_folder(files[0].parent), _LEAST_SPACE)
     for file in files:
@@ -319,8 +320,7 @@ def _read_map(path: Path) -> FloatArray:
         raise bad_value("map", "an .npy file of numbers", f"'{path}'", "write it with numpy.save") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
         raise bad_value("map", "an .npy file of numbers", f"'{path}'", "write it with numpy.save")
-    with np.errstate(over="ignore"):  # infinity is told of
-        return array.astype(np.float32)
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -198,6 +198,8 @@ def read_picture(picture: PictureInput, name: str = "image") -> npt.NDArray[np.u
         raise ArgumentError(f"{error} ('{path}')") from error.__cause__
     except OSError as error:
         raise _unreadable(name, f"'{path}'", error) from error
+    except MemoryError:
+        raise
     except Exception as error:  # a reader of Pillow's raises what it likes where a file is damaged
         raise _unreadable(name, f"'{path}'", error) from error
 
@@ -214,6 +216,8 @@ def _from_pil(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
         # Cameras store "this side up" as a tag; the model must see the photo as people do.
         upright = ImageOps.exif_transpose(image)
         return np.array(upright.convert("RGB"), dtype=np.uint8)
+    except MemoryError:
+        raise
     except Exception as error:  # it may be read only now, and its reader raises what it likes
         raise _unreadable(name, "the picture", error) from error
 
@@ -243,8 +247,10 @@ def _preprocessed(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
                 "`lambda batch: model(torch.from_numpy(batch[:, :1]))`"
             )
         raise bad_value("image", "a preprocessed float image (3, H, W)", describe(array), cure)
-    if not np.isfinite(array).all():
-        count = int((~np.isfinite(array)).sum())
+    with np.errstate(over="ignore"):
+        tensor = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(tensor).all():
+        count = int((~np.isfinite(tensor)).sum())
         cure = "check the preprocessing"
         raise bad_value("image", "finite numbers", f"{count} NaN or infinite ones", cure)
-    return np.ascontiguousarray(array, dtype=np.float32)
+    return tensor

@@ -1,13 +1,14 @@
 """Where an object is in an image: a bool mask, boxes, or a picture that is bright inside of it.
 
 A mask (H, W) is True inside of the object. Where a picture has a palette of colors whose first is black, as in PASCAL
-VOC, its indices count: 0 is outside, and so is 255, the border that is nobody's.
+VOC, its indices count: 0 is outside, and so is 255, the border that belongs to no class.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +46,7 @@ def boxes_mask(boxes: BoxesInput, size: tuple[int, int], name: str = "annotation
         size: Height and width of the image.
         name: The argument, for the error message.
     """
-    rows = np.atleast_2d(to_numpy(boxes, name) if is_array(boxes) else np.asarray(boxes))
+    rows = np.atleast_2d(_as_array(boxes, name))
     height, width = size
     if rows.ndim != 2 or rows.shape[1] != 4:
         cure = "give left, top, right and bottom of each; of a mask, pass mask > 0"
@@ -75,7 +76,7 @@ def read_mask(mask: MaskInput, size: tuple[int, int], name: str = "annotation") 
     if isinstance(mask, str | os.PathLike | Image.Image):
         inside: npt.NDArray[np.bool_] = _bright(mask, name)
     else:
-        array = to_numpy(mask, name) if is_array(mask) else np.asarray(mask)
+        array = _as_array(mask, name)
         if array.dtype == np.bool_:
             inside = array
         elif array.shape == size:
@@ -93,6 +94,16 @@ def read_mask(mask: MaskInput, size: tuple[int, int], name: str = "annotation") 
     return read_only(inside)
 
 
+def _as_array(value: object, name: str) -> npt.NDArray[Any]:
+    if is_array(value):
+        return to_numpy(value, name)
+    try:
+        return np.asarray(value)
+    except ValueError:  # of lists of different lengths
+        cure = "give left, top, right and bottom of each box"
+        raise bad_value(name, "boxes (n, 4), or a bool array", "lists of different lengths", cure) from None
+
+
 def find_masks(photos: Iterable[str], folder: Path) -> dict[str, Path]:
     """The one file in `folder` for each photo that has its name, but for the ending.
 
@@ -104,16 +115,19 @@ def find_masks(photos: Iterable[str], folder: Path) -> dict[str, Path]:
     Raises:
         ArgumentError: There is none, or more than one; or two photos differ in their ending only.
     """
-    masks = {photo: _file_named(Path(photo).stem, folder) for photo in photos}
-    shared = [photo for photo, mask in masks.items() if list(masks.values()).count(mask) > 1]
+    files: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        files.setdefault(path.stem, []).append(path)
+    masks = {photo: _only_one(files.get(Path(photo).stem, []), Path(photo).stem, folder) for photo in photos}
+    uses = Counter(masks.values())
+    shared = [photo for photo, mask in masks.items() if uses[mask] > 1]
     if shared:
         expected = "photos of different names, as masks are found by name"
         raise bad_value("masks", expected, ", ".join(shared), "rename them")
     return masks
 
 
-def _file_named(stem: str, folder: Path) -> Path:
-    found = sorted(path for path in folder.iterdir() if path.stem == stem)
+def _only_one(found: list[Path], stem: str, folder: Path) -> Path:
     if len(found) != 1:
         got = ", ".join(path.name for path in found) or "none"
         raise bad_value("masks", f"one picture named {stem}.* in '{folder}'", got, "name the mask as its photo")
@@ -135,7 +149,7 @@ def _bright(picture: PictureInput, name: str) -> BoolArray:
     if 0 < gray.max() < MIDDLE_GRAY:
         raise bad_value(name, expected, f"{shown} with levels up to {gray.max()}", "scale it")
     if _are_labels(levels := np.unique(gray)):
-        got = f"{shown} of labels, as it seems: {', '.join(map(str, levels))}"
+        got = f"{shown} of levels that look like labels: {', '.join(map(str, levels))}"
         raise bad_value(name, expected, got, "pass a bool array, for example (array != 0) & (array != 255)")
     return np.asarray(gray >= MIDDLE_GRAY)
 

@@ -203,9 +203,9 @@ def check_preprocessing(
         return True
     again = (np.asarray(classifier.preprocess(one)) for one in (image, _WHITE - image))
     if not all(np.array_equal(*pair, equal_nan=True) for pair in zip(again, (tensor, negative), strict=True)):
-        need = f"preprocessing of model `{classifier.name}` that makes the same of the same image"
+        need = f"preprocessing of model `{classifier.name}` that is deterministic"
         cure = "pass the transform for evaluation, without random steps, or preprocessed images"
-        raise bad_value("preprocess", need, "another tensor at the second time", cure)
+        raise bad_value("preprocess", need, "a different tensor for the same image the second time", cure)
     return white >= _SHARE
 
 

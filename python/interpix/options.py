@@ -21,7 +21,7 @@ def python_number(value: Any) -> Any:
     (3, 0.5, 'all')
     """
     single = isinstance(value, np.generic) or (is_array(value) and value.ndim == 0)
-    return to_numpy(np.asarray(value) if isinstance(value, np.generic) else value).item() if single else value
+    return value.item() if single else value
 
 
 def plain_options(options: "DataclassInstance") -> None:

@@ -363,7 +363,7 @@ def _solve_options(discount: Any, tolerance: Any, solver: Any, max_iterations: A
         raise bad_type("tolerance", "a number in 0 ... 1", tolerance, "leave it out for a good choice")
     if not 0 < tolerance < 1:
         raise bad_value("tolerance", "0 < tolerance < 1", tolerance, "leave it out for a good choice")
-    check_positive("max_iterations", max_iterations, greatest=None)
+    check_positive("max_iterations", max_iterations)
     options = {
         "discounts": np.array([check_discount(one) for one in several], np.float64),
         "tolerance": float(tolerance),
@@ -376,7 +376,7 @@ def _solve_options(discount: Any, tolerance: Any, solver: Any, max_iterations: A
 
 def _graph(pixels: NDArray[Any], radius: int | None) -> PixelGraph:
     """The graph of a picture that `rgb_pixels` gave, for the function that users call."""
-    return PixelGraph(pixels, _default_radius(pixels.shape, _MEMORY_BUDGET, stacklevel=5) if radius is None else radius)
+    return PixelGraph(pixels, _default_radius(pixels.shape, _MEMORY_BUDGET, stacklevel=4) if radius is None else radius)
 
 
 def _default_radius(shape: tuple[int, ...], memory_budget: int, stacklevel: int = 3) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix import _core
-from interpix.errors import ModelError, bad_type, bad_value, renamed
+from interpix.errors import bad_type, bad_value, renamed
 from interpix.images import ImageInput, LoadedImage, read_image
 from interpix.models import Classifier, as_classifier
 from interpix.models.protocol.agreement import difference
@@ -22,7 +22,7 @@ from interpix.outputs import Score, predict, score_logits
 from interpix.results.attribution import Attribution
 from interpix.terms import Reward, Target
 
-__all__ = ["Explainer", "Question", "ask", "check_model", "explain_with"]
+__all__ = ["Explainer", "Question", "ask", "ask_whole", "check_model", "explain_with"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +104,10 @@ class Question:
 
     def asked_of(self, classifier: Classifier) -> "Question":
         """The same image and class for another model with the same preprocessing and classes."""
-        logits = _ask_whole(classifier, self.tensor[None])[0]
-        return dataclasses.replace(self, classifier=classifier, logits=logits)
+        logits = ask_whole(classifier, self.tensor[None])[0]
+        # What was noticed of the other model's answers is not this one's.
+        facts = {name: fact for name, fact in self.facts.items() if name == "colors"}
+        return dataclasses.replace(self, classifier=classifier, logits=logits, facts=facts)
 
     def attribution(self, values: npt.NDArray[Any], method: str, facts: dict[str, Any]) -> Attribution:
         """The result whose map is `values` (H, W), with the method's name and what else is to be remembered."""
@@ -165,8 +167,8 @@ def ask(classifier: Classifier, images: Sequence[LoadedImage], targets: Sequence
     if len(sizes) > 1:
         raise bad_value("image", "images of one size in a call", sizes, "resize them, or call once for each")
     shown = [_picture(classifier, image, tensor) for image, tensor in zip(images, tensors, strict=True)]
-    _check_colors(classifier, images[0], tensors[0], true_colors=shown[0][1])
-    logits = _ask_whole(classifier, np.stack(tensors))
+    colors = _check_colors(classifier, images, tensors, [true for _, true in shown])
+    logits = ask_whole(classifier, np.stack(tensors))
     noticed = _ask_again(classifier, tensors[0], logits[0])
     return [
         Question(
@@ -176,10 +178,10 @@ def ask(classifier: Classifier, images: Sequence[LoadedImage], targets: Sequence
             picture,
             answer,
             _read_target(classifier, target, answer),
-            facts=noticed | ({} if true_colors else {"colors": "stretched"}),
+            facts=noticed | facts,
         )
-        for image, tensor, (picture, true_colors), answer, target in zip(
-            images, tensors, shown, logits, targets, strict=True
+        for image, tensor, (picture, _), facts, answer, target in zip(
+            images, tensors, shown, colors, logits, targets, strict=True
         )
     ]
 
@@ -211,25 +213,36 @@ def _picture(
 
 
 def _check_colors(
-    classifier: Classifier, image: LoadedImage, tensor: npt.NDArray[np.float32], *, true_colors: bool
-) -> None:
+    classifier: Classifier,
+    images: Sequence[LoadedImage],
+    tensors: Sequence[npt.NDArray[np.float32]],
+    true_colors: Sequence[bool],
+) -> list[dict[str, Any]]:
     """The rule for shortcuts: a normalization that was recovered is compared with what preprocessing makes of a photo.
 
+    Returns:
+        What a result of each image shall remember of its colors.
+
     Raises:
-        ArgumentError: It makes another tensor of the same photo each time.
+        ArgumentError: Preprocessing makes another tensor of the same photo each time.
     """
-    if image.raw is None or has_own_display(classifier):
-        return
-    if not (check_preprocessing(classifier, image.raw, tensor) and true_colors):
+    facts = [{} if true else {"colors": "stretched"} for true in true_colors]
+    raw = next((index for index, image in enumerate(images) if image.raw is not None), None)
+    if raw is None or has_own_display(classifier):
+        return facts
+    photo = images[raw].raw
+    confirmed = photo is None or check_preprocessing(classifier, photo, tensors[raw])
+    if not (confirmed and true_colors[raw]):
         message = (
             f"model `{classifier.name}`: its preprocessing does not end in (pixel - mean) / scale for each channel, so "
             "the picture is shown, and pixels are taken for similar, in colors that may not be the photo's; pass a "
             "preprocessing that does, or preprocessed images"
         )
         warnings.warn(message, stacklevel=2)
+    return facts if confirmed else [{"colors": "not confirmed"} | one for one in facts]
 
 
-def _ask_whole(classifier: Classifier, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def ask_whole(classifier: Classifier, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Logits (K, classes) of whole images (K, 3, H, W)."""
     size = classifier.batch_size
     # Copies: a model may write to its batch, and these images are still needed.
@@ -245,8 +258,10 @@ def _ask_again(
     pair = np.stack([picture, 0.5 * picture[:, :, ::-1]])[: classifier.batch_size]
     try:
         again = _answer_to_first(classifier, pair)
-    except ModelError:
-        # It may take one picture at a time, as some methods do. A search does not, and hears of it.
+    except Exception:
+        # It may take one picture at a time, as some methods do; a search does not, and hears of it.
+        if not _refuses(classifier, pair):
+            raise
         pair = pair[:1]
         again = _answer_to_first(classifier, pair)
     differ = difference(answer, again)
@@ -259,11 +274,20 @@ def _ask_again(
         else ("what else is in the batch", "let it use statistics of its own, or wrap it so that pictures go singly")
     )
     message = (
-        f"model `{classifier.name}`: its answer to one picture depends on {cause}, its logits by {differ:.2g} of "
-        f"{abs(answer).max():.2g}; what explains it does, too; {cure}"
+        f"model `{classifier.name}`: its answer to one picture depends on {cause}, its logits by up to {differ:.2g} "
+        f"(the largest is {abs(answer).max():.2g}), and so does any explanation; {cure}"
     )
     warnings.warn(message, stacklevel=2)
     return {"answers_depend_on": "chance" if by_chance else "batch", "answers_differ_by": differ}
+
+
+def _refuses(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> bool:
+    """Whether the model raises for these pictures each time, and not by an accident."""
+    try:
+        _answer_to_first(classifier, pictures)
+    except Exception:  # noqa: BLE001 - what a user's function raises is its own affair
+        return True
+    return False
 
 
 def _answer_to_first(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

@@ -72,7 +72,8 @@ def _page(comparison: "Comparison", sections: list[str]) -> str:
     model = html.escape(str(origin.get("model")))
     title = f"{len(comparison.methods)} attributions of {model}, {len(comparison.images)} images"
     missing = len(comparison.images) - len(sections)
-    note = f"<p><small>{missing} more images are in the table only.</small></p>" if missing else ""
+    images = "1 more image is" if missing == 1 else f"{missing} more images are"
+    note = f"<p><small>{images} in the table only.</small></p>" if missing else ""
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="generator" content="interpix">'
         f"<title>{title}</title><style>{_STYLE}</style>"

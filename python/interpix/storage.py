@@ -130,6 +130,8 @@ def _read(file: BinaryIO, path: str | os.PathLike[str]) -> tuple[dict[str, npt.N
         text, checksum = about[_KEY], about.get(_CHECKSUM)
         metadata = json.loads(text, object_pairs_hook=_without_doubles)
         _check_version(metadata)
+        # The first two formats had no checksum.
+        has_none = "attribution_format" in metadata or metadata.get("format") in (1, 2)
         places = _places(header, size - _LENGTH_BYTES - length)
         data = memoryview(file.read())
         arrays = {name: np.frombuffer(data[part], dtype).reshape(shape) for name, (part, dtype, shape) in places}
@@ -137,11 +139,7 @@ def _read(file: BinaryIO, path: str | os.PathLike[str]) -> tuple[dict[str, npt.N
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise bad_file(path) from error
-    if not isinstance(metadata, dict):
-        raise bad_file(path)
-    # The first two formats had no checksum.
-    first = "attribution_format" in metadata or metadata.get("format") in (1, 2)
-    if checksum != _checksum(text, arrays) and not (first and checksum is None):
+    if checksum != _checksum(text, arrays) and not (has_none and checksum is None):
         raise bad_file(path, lack=", whose content is not what was written")
     return arrays, metadata
 
@@ -217,12 +215,14 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False, name:
         raise bad_value(name, "a regular file, or a new one", f"'{os.fspath(path)}'", "choose another name")
     if not overwrite and not is_ours(target):
         cure = "choose another name, or allow it with overwrite=True"
-        raise bad_value(name, "a new file, or one that interpix wrote", f"'{os.fspath(path)}'", cure)
+        # Of a bare array nobody can tell.
+        need = "a new file" if target.suffix == ".npy" else "a new file, or one that interpix wrote"
+        raise bad_value(name, need, f"'{os.fspath(path)}'", cure)
     return target
 
 
 def replace_file(path: str | os.PathLike[str], content: bytes, *, overwrite: bool = True) -> None:
-    """Writes beside the file and renames, so that nobody ever reads half of one, even after the power has failed.
+    """Writes beside the file and renames, so that nobody ever reads half of one.
 
     Args:
         path: Of a new file or one that may be replaced; a symbolic link is followed.
@@ -232,7 +232,7 @@ def replace_file(path: str | os.PathLike[str], content: bytes, *, overwrite: boo
     target = check_output(path, overwrite=overwrite)
     # Whoever finds it later can tell whether somebody is still writing it. The file's own name may be as long as names
     # can be.
-    part = target.with_name(f".interpix.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.{_PART}")
+    part = target.with_name(f".interpix.{_here()}.{os.getpid()}.{secrets.token_hex(4)}.{_PART}")
     _writing.add(part.name)
     try:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -283,11 +283,19 @@ def require_space(folder: Path, needed: int, name: str = "folder") -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Removes what processes of this machine were writing into a folder when they were killed."""
-    pattern = re.compile(rf"\.interpix\.{re.escape(socket.gethostname())}\.(\d+)\.[0-9a-f]{{8}}\.{_PART}")
+    pattern = re.compile(rf"\.interpix\.{re.escape(_here())}\.(\d+)\.[0-9a-f]{{8}}\.{_PART}")
     for path in folder.glob(f".interpix.*.{_PART}"):
         match = pattern.fullmatch(path.name)
         if match and path.name not in _writing and not _runs(int(match[1])):
             path.unlink(missing_ok=True)
+
+
+def _here() -> str:
+    """Where numbers of processes mean the same: this machine, and on Linux this container of it."""
+    try:
+        return f"{socket.gethostname()}-{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return socket.gethostname()
 
 
 def _runs(process: int) -> bool:

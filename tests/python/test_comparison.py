@@ -259,7 +259,7 @@ def test_report(model, photos, tmp_path):
     text = page.read_text()
     assert "<b>" not in text.split("<h2>")[1].split("</h2>")[0]
     assert "2 attributions of means, 2 images" in text
-    assert "1 more images are in the table only" in text
+    assert "1 more image is in the table only" in text
     result.plot("<b>").savefig(tmp_path / "expected.png", dpi=80)
     with Image.open(tmp_path / "report" / "image-1.png") as written, Image.open(tmp_path / "expected.png") as drawn:
         np.testing.assert_array_equal(np.asarray(written), np.asarray(drawn))

@@ -190,6 +190,8 @@ ENTRY = {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}
         ABOUT | {"a": ENTRY | {"dtype": "F7"}},
         ABOUT | {"a": ENTRY | {"data_offsets": "ab"}},
         ABOUT | {"a": None},
+        {"__metadata__": {"interpix": json.dumps({"format": [1]})}},
+        {"__metadata__": {"interpix": "[]"}},
         {"a": ENTRY},
         b"[" * 100_000,
         b'{"a": 1, "a": 2}',
@@ -452,6 +454,17 @@ def test_answers_that_differ_by_rounding_are_of_one_model(tmp_path):
 
     counts = [run() for _ in range(4)]
     assert counts == [3, 3, 3, 5]
+
+
+def test_another_model_never_gets_maps_of_one_whose_answers_were_lost(tmp_path):
+    """R5: the file of answers is deleted, or made by two at once."""
+    seen = {"first": lambda batch: batch.mean((2, 3)), "second": lambda batch: -1e-6 * batch.mean((2, 3))}
+    expected = {name: str(compared(None, model=model)) for name, model in seen.items()}
+    assert len(set(expected.values())) == 2
+    for name in ("first", "second", "first"):
+        assert str(compared(tmp_path, model=seen[name])) == expected[name]
+        for path in tmp_path.glob("*-answers*"):
+            path.unlink()
 
 
 def test_a_slightly_other_function_is_another(tmp_path):

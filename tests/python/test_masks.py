@@ -176,7 +176,7 @@ def test_a_palette_of_grays_is_a_picture(tmp_path):
     [
         (
             np.where(MASK, 12, 0) + np.eye(4, 6, dtype=int) * 255 * ~MASK,
-            "of labels, as it seems: 0, 12, 255; pass a bool array",
+            "of levels that look like labels: 0, 12, 255; pass a bool array",
         ),
         (np.where(MASK[..., None], [200, 0, 0], [0, 0, 90]), "in colors; pass a bool array"),
         (np.where(MASK, 3, 1), "with levels up to 3"),

@@ -178,7 +178,9 @@ def test_a_model_that_takes_one_picture_at_a_time_is_asked_so():
 
     def single(batch):
         if len(batch) > 1:
-            raise ix.ModelError("one at a time")
+            raise ValueError("one at a time")
         return batch.sum(axis=(2, 3))
+
+    assert methods.RISE(count=3, batch_size=1, baseline="zero").explain(single, image).map.shape == (4, 6)
 
     assert "answers_depend_on" not in Question.of(single, image).facts

@@ -585,7 +585,7 @@ def test_blocks_that_answer_otherwise_than_was_read_are_given_up(monkeypatch):
     assert found.probabilities[1] == pytest.approx(float(logits.softmax(1)[0, 0]), rel=1e-5)
     with (
         pytest.warns(UserWarning, match="answer otherwise than the module"),
-        pytest.raises(ModelError, match="would not call this model's hooks or replaced functions"),
+        pytest.raises(ModelError, match="would not answer as this model does with its hooks or replaced"),
     ):
         ix.MoXI(module, absence=ix.MaskAttention(1)).explain(image, 0, stop=2)
 
@@ -612,3 +612,8 @@ def test_a_model_of_any_size_has_the_tokens_of_the_size_it_gets(size):
     assert moxi.attribute(image, target=1).shape == image.shape
     with pytest.raises(ValueError, match="multiples of the patch, 8 x 8"):
         moxi.explain(image[:, :-1], 1)
+
+
+def test_an_empty_sequential_is_no_transformer():
+    assert find_token_model(torch.nn.Sequential()) is None
+    assert find_token_model(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Sequential())) is None

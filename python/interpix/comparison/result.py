@@ -255,10 +255,10 @@ class Comparison:
 
     def timed(self) -> dict[str, dict[str, float]]:
         """The seconds that each map took, by image and method."""
-        return {
-            image: {entry.method: round(entry.seconds, 4) for entry in self.entries if entry.image == image}
-            for image in self.images
-        }
+        found: dict[str, dict[str, float]] = {}
+        for entry in self.entries:
+            found.setdefault(entry.image, {})[entry.method] = round(entry.seconds, 4)
+        return found
 
 
 def _html_cell(text: str) -> str:

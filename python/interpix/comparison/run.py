@@ -39,7 +39,7 @@ from interpix.models import as_classifier
 from interpix.models.protocol.classifier import ModelInput
 from interpix.options import python_number
 from interpix.progress import ProgressCounter
-from interpix.question import Explainer, check_model, explain_with
+from interpix.question import Explainer, ask_whole, check_model, explain_with
 from interpix.results.attribution import Attribution
 from interpix.results.scores import ImageScore
 
@@ -151,9 +151,15 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     entries: list[Entry] = []
     failed: dict[str, str] = {}
     propagated = sum(not isinstance(one, Propagated) for one in explainers.values()) if propagate else 0
-    maps = len(named) * (len(explainers) + propagated)
+    each = len(explainers) + propagated
+    maps = len(named) * each
     try:
         with ProgressCounter("compare", "maps", enabled=progress, total=maps) as counter:
+
+            def add(entry: Entry) -> None:
+                entries.append(entry)
+                counter.add(1)
+
             for index, (name, image) in enumerate(named.items()):
                 try:
                     loaded = read_image(image)
@@ -161,6 +167,7 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
                     failed[name] = str(error)
                     if len(failed) == len(named):
                         raise
+                    counter.add(each)
                     continue
                 sample = Sample.of(
                     classifier,
@@ -174,11 +181,7 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
                     store.require_space(maps, sample.size)
                 depends = None if folder is None else _what_maps_depend_on(store, origin, loaded, sample)
 
-                def add(entry: Entry) -> None:
-                    entries.append(entry)
-                    counter.add(1)
-
-                runner.run(_Photo(name, sample, depends), add, keep=index < keep_maps)
+                runner.run(_Photo(name, sample, depends), add, keep=index - len(failed) < keep_maps)
     except BaseException as error:
         error.comparison = Comparison(tuple(entries), scorers, provenance, failed)  # type: ignore[attr-defined]
         raise
@@ -192,7 +195,7 @@ def _what_maps_depend_on(store: Store, origin: Mapping[str, Any], loaded: Loaded
     is whose they are of those that the folder knows.
     """
     gaps = np.random.default_rng(0).random((_PROBES, 1, *sample.size)) < _GAPS
-    answers = np.asarray(sample.classifier.logits(np.where(gaps, np.float32(0), sample.tensor)), np.float64)
+    answers = ask_whole(sample.classifier, np.where(gaps, np.float32(0), sample.tensor))
     known = fingerprint(sample.tensor, loaded.raw, sample.target, origin, library_versions())
     if known is None:
         return None

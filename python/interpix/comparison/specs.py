@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 
-from interpix.arrays import BoolArray, is_array, to_numpy
+from interpix.arrays import BoolArray, describe, is_array, to_numpy
 from interpix.errors import ArgumentError, InterpixError, bad_type, bad_value
 from interpix.images import ImageInput, LoadedImage, image_size
 from interpix.masks import MaskInput, read_mask
@@ -169,7 +169,12 @@ def read_targets(targets: Mapping[str, Any], classifier: Classifier) -> dict[str
     """
     read = {}
     for image, target in targets.items():
-        one = to_numpy(target, "targets").item() if is_array(target) else target
+        one = target
+        if is_array(target):
+            values = to_numpy(target, "targets")
+            if values.size != 1:
+                raise bad_value("targets", "one class for each image", describe(values), "pass a list of them")
+            one = values.item()
         if isinstance(one, str):
             names = classifier.class_names
             resolve_target(one, names, len(names or ()))

@@ -52,7 +52,7 @@ class Store:
     def same_answers(self, key: str, answers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The answers that the model gave when it was first seen under this key: these, where it never was.
 
-        Answers of one model may differ by rounding, as on a GPU; by more they are another's, which is added.
+        Answers of one model may differ by rounding from run to run, as on a GPU; by more they are another's.
         """
         if (path := self._path(key, "-answers")) is None:
             return answers

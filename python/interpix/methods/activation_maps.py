@@ -15,7 +15,7 @@ from interpix.methods.base import Facts, Layout, Map
 from interpix.methods.differentiable import Differentiable
 from interpix.models.tokens.families import read_anatomy
 from interpix.models.tokens.vit import Anatomy, Block, advance, level
-from interpix.models.torch.module import TorchModule, hooked, unwrap
+from interpix.models.torch.module import TorchModule, hooked, in_double, unwrap
 
 __all__ = ["attention_rollout", "class_activation_map"]
 
@@ -94,7 +94,7 @@ def class_activation_map(
     tokens = watch.found.ndim == 3
     grid = _token_grid(watch, anatomy, grid, size) if tokens else None
     layout = None if tokens else layout or _find_layout(watch, size)
-    maps, gradients = (_as_map(one[0].detach().double(), layout, grid) for one in (watch.found, gradient))
+    maps, gradients = (_as_map(in_double(one[0].detach()), layout, grid) for one in (watch.found, gradient))
     total = (_channel_weights(maps, gradients, weights)[:, None, None] * maps).sum(0).clamp(min=0)
     return _enlarge(total, size), {"layer": watch.layer, "layout": layout, "grid": grid and list(grid)}
 
@@ -107,7 +107,7 @@ def attention_rollout(net: TorchModule, image: npt.NDArray[np.float32]) -> tuple
         raise bad_value("model", "a Vision Transformer that interpix knows", f"`{net.name}`", cure)
     with net.evaluating():
         tokens = anatomy.embed(net.tensor(image[None]))
-        rollout = torch.eye(tokens.shape[1], dtype=torch.float64, device=tokens.device)
+        rollout = in_double(torch.eye(tokens.shape[1], device=tokens.device))
         for block in anatomy.blocks:
             entry = level(block, tokens)
             rollout = 0.5 * _attention(block, entry[0], entry[1]) @ rollout + 0.5 * rollout
@@ -125,7 +125,7 @@ def _attention(block: Block, tokens: Tensor, qkv: Tensor) -> Tensor:
         query = block.q_norm(query.to(tokens.dtype))
     if block.k_norm is not None:
         key = block.k_norm(key.to(tokens.dtype))
-    query, key = query.double(), key.double()
+    query, key = in_double(query), in_double(key)
     similar = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
     mean: Tensor = similar.softmax(-1).mean((0, 1))
     return mean

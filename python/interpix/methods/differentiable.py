@@ -7,7 +7,7 @@ from torch import Tensor
 
 from interpix.errors import ModelError
 from interpix.methods.base import Output
-from interpix.models.torch.module import TorchModule, unwrap
+from interpix.models.torch.module import TorchModule, in_double, unwrap
 
 __all__ = ["Differentiable"]
 
@@ -50,7 +50,7 @@ class Differentiable:
             (gradient,) = self.differentiate(scores, leaf)
         if not gradient.isfinite().all():
             raise ModelError(f"model `{self.net.name}`: its gradients hold NaN or infinity; check its weights")
-        return scores.detach().double(), gradient.double()
+        return in_double(scores.detach()), in_double(gradient)
 
     def differentiate(self, scores: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The gradients of each score with respect to its own row of `inputs`."""
@@ -72,8 +72,9 @@ class Differentiable:
     ) -> npt.NDArray[np.float64]:
         """The integral of the gradient along the straight way between two pictures (3, H, W), by midpoints."""
         first, last = self.net.tensor(start), self.net.tensor(end)
-        total = torch.zeros(first.shape, dtype=torch.float64, device=first.device)
-        midpoints = (torch.arange(steps, dtype=torch.float64, device=first.device) + 0.5) / steps
-        for share in midpoints.to(first.dtype).split(self.batch_size):
+        way = in_double(last - first)
+        total = torch.zeros_like(way)
+        midpoints = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
+        for share in midpoints.to(first.dtype).to(first.device).split(self.batch_size):
             total += self.gradients(first + share[:, None, None, None] * (last - first))[1].sum(0)
-        return np.asarray(((last - first).double() * total / steps).cpu())
+        return np.asarray((way * total / steps).cpu())

@@ -38,17 +38,19 @@ def annotation_as_seen(classifier: Classifier, annotation: npt.NDArray[np.bool_]
         ArgumentError: Preprocessing does not say where the object goes: all levels become the same, or it is another
             place each time.
     """
-    photo = np.repeat(np.asarray(annotation, bool)[:, :, None], 3, axis=2)
+    mask = np.repeat(np.asarray(annotation, bool)[:, :, None], 3, axis=2)
     if has_own_display(classifier):
-        return np.asarray(classifier.display(np.where(photo, np.uint8(255), np.uint8(0)))[:, :, 0] >= MIDDLE_GRAY)
+        return np.asarray(classifier.display(np.where(mask, np.uint8(255), np.uint8(0)))[:, :, 0] >= MIDDLE_GRAY)
     for outside, inside in _LEVELS:
-        bounds = [preprocess_color(classifier, np.full(photo.shape, level, np.uint8)) for level in (outside, inside)]
+        bounds = [preprocess_color(classifier, np.full(mask.shape, level, np.uint8)) for level in (outside, inside)]
+        if bounds[0].shape != bounds[1].shape:
+            raise _unclear(classifier, f"tensors of sizes {bounds[0].shape[1:]} and {bounds[1].shape[1:]}")
         if (bounds[0] != bounds[1]).any():
             break
     else:
         raise _unclear(classifier, "the same tensor for black and for white")
     levels = np.array([outside, inside], np.uint8)
-    seen, negative = (_likeness(classifier, levels[one.astype(int)], bounds) for one in (photo, ~photo))
+    seen, negative = (_likeness(classifier, np.where(one, levels[1], levels[0]), bounds) for one in (mask, ~mask))
     shown = (bounds[0] != bounds[1]).any(axis=0)
     same = (seen * negative > 0) & (np.minimum(np.abs(seen), np.abs(negative)) > _EDGE)
     if same[shown].mean() > _MOVED:

@@ -78,6 +78,7 @@ class OnnxClassifier(CallableClassifier):
         self.session = _open(model)
         path = getattr(self.session, "_model_path", None)
         self._path = Path(path).resolve() if path else None
+        self._hashed: tuple[tuple[int, int], str] | None = None
         self._input, self.layout = _read_input(self.session)
         self._output = _read_output(self.session)
         fixed, *_ = shape = self._input.shape
@@ -126,8 +127,12 @@ class OnnxClassifier(CallableClassifier):
     def _file_hash(self) -> str | None:
         if self._path is None:
             return None
-        with self._path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        found = self._path.stat()
+        state = (found.st_mtime_ns, found.st_size)
+        if self._hashed is None or self._hashed[0] != state:
+            with self._path.open("rb") as file:
+                self._hashed = state, hashlib.file_digest(file, "sha256").hexdigest()
+        return self._hashed[1]
 
     def _run(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         """Logits of any number of pictures (B, 3, H, W)."""

@@ -1,6 +1,8 @@
 """Any PyTorch image classifier: timm, torchvision, Hugging Face, or a plain module that returns logits."""
 
 import hashlib
+import inspect
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +23,7 @@ from interpix.models.tokens.families import find_inside
 from interpix.models.tokens.model import TokenModel, find_token_model
 from interpix.models.tokens.scorer import TokenScorer
 from interpix.models.torch.agreement import disagreement
-from interpix.models.torch.module import TorchModule, is_hooked, unwrap
+from interpix.models.torch.module import TorchModule, hooked, is_hooked, unwrap
 from interpix.models.torch.pictures import TorchPictureScorer
 from interpix.models.windows.model import WindowModel, find_window_model
 from interpix.models.windows.scorer import WindowScorer
@@ -76,6 +78,7 @@ class TorchClassifier(TorchModule, Normalized):
         if preprocess is None and found is not module:
             preprocess = module.image_processor
         self._inner = unwrap(found)
+        _refuse_text_first(self._inner)
         super().__init__(found, name=name or describe_source(self._inner))
         names = find_class_names(self._inner, preprocess) if class_names is None else class_names
         self.class_names: list[str] | None = None if names is None else read_class_names(names)
@@ -88,6 +91,7 @@ class TorchClassifier(TorchModule, Normalized):
         self._windows: dict[tuple[int, int], WindowModel | None] = {}
         self._windows_of: Any = None
         self._hashed: tuple[Any, str] | None = None
+        self._end_is_known = False
 
     def __repr__(self) -> str:
         """One line for people."""
@@ -129,9 +133,27 @@ class TorchClassifier(TorchModule, Normalized):
     def tensor_logits(self, batch: Tensor) -> npt.NDArray[np.float64]:
         """The same for pictures (B, 3, H', W') on any device; fewer go at once where memory runs out."""
         logits = super().tensor_logits(batch)
+        if not self._end_is_known and len(batch):
+            self._end_is_known = True
+            self._tell_of_a_sigmoid(batch[:1])
         if not self._names_are_given and self.class_names and len(self.class_names) != logits.shape[1]:
             self.class_names = None  # the pretrained model's, whose last layer was replaced
         return logits
+
+    def _tell_of_a_sigmoid(self, picture: Tensor) -> None:
+        """A warning where the module's last part is a Sigmoid, whose answers are no logits."""
+        squashed = [part for part in self.module.modules() if isinstance(part, nn.Sigmoid)]
+        if not squashed or isinstance(self.module, torch.jit.ScriptModule):
+            return
+        ends: list[Tensor] = []
+        with self.evaluating(), hooked(squashed, lambda _part, _inputs, output: ends.append(output)):
+            logits = self.forward(picture.to(self.device, self.dtype))
+        if any(logits is one for one in ends):
+            message = (
+                f"model `{self.name}`: it ends in a Sigmoid, and its answers are taken for logits of a softmax; pass "
+                "it without that part, as model[:-1], for example"
+            )
+            warnings.warn(message, stacklevel=2)
 
     def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
         """See `Classifier.scorer`: tokens are dropped or masked where the module has them, pixels filled anywhere."""
@@ -212,6 +234,21 @@ class TorchClassifier(TorchModule, Normalized):
         sums = [_sum(_values(one)) for one in tensors if one.device.type == "cpu"]
         # As text, as NaN is not equal to itself.
         return repr(self.module), versions, str(sums)
+
+
+def _refuse_text_first(module: nn.Module) -> None:
+    """Refuses a module whose forward takes text before pictures, as CLIP's does, by the name of its argument."""
+    try:
+        first = next(iter(inspect.signature(module.forward).parameters), None)
+    except (TypeError, ValueError):  # TorchScript has none
+        return
+    if first == "input_ids":
+        name = type(module).__name__
+        cure = (
+            "pass a function of pictures alone: `lambda batch: model(pixel_values=torch.from_numpy(batch), "
+            "**text).logits_per_image`, with the prompts' tokens as `text`"
+        )
+        raise bad_value("model", "a module that takes pictures first", f"{name}, which also needs text", cure)
 
 
 def _values(tensor: Tensor) -> Tensor:

@@ -298,8 +298,9 @@ def _dino(module: Any, prefix: int) -> Anatomy:
 
 def _behind_others(module: Any) -> Anatomy:
     """A Sequential that ends in a known model, behind parts that keep the size of pictures: a normalization, say."""
+    _require(len(module) > 1)
     *first, last = module
-    anatomy = read_anatomy(last) if first else None
+    anatomy = read_anatomy(last)
     if anatomy is None:
         raise _UnknownError
     embed = anatomy.embed

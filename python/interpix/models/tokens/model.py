@@ -91,6 +91,7 @@ class TokenModel:
     Attributes:
         grid: Rows and columns of patches of an image of the size that the model is made for.
         image_size: That size, height and width.
+        patch_size: Height and width of a patch, pixels.
         any_size: It takes images of other sizes too, and has more or fewer patches of them.
         prefix: Number of class, distillation and register tokens.
         depth: Number of blocks.
@@ -106,6 +107,7 @@ class TokenModel:
         self.image_size = anatomy.image_size
         self.grid = _grid(anatomy, *anatomy.image_size)
         self.prefix = anatomy.prefix
+        self.patch_size = anatomy.patch_size
         self.any_size = anatomy.any_size
         self.depth = len(anatomy.blocks)
         self.pools_patches = anatomy.read is None
@@ -117,7 +119,7 @@ class TokenModel:
         Raises:
             ArgumentError: It takes no such image.
         """
-        return _grid(self._read(), *size)
+        return _grid(self, *size)
 
     def state_of(self, images: torch.Tensor) -> TokenState:
         """Takes images (K, 3, H, W), which are embedded once for all coalitions.
@@ -222,12 +224,12 @@ class TokenModel:
         return max(1, budget // max(1, tokens))
 
 
-def _grid(anatomy: Anatomy, height: int, width: int) -> tuple[int, int]:
+def _grid(of: "Anatomy | TokenModel", height: int, width: int) -> tuple[int, int]:
     """Rows and columns of patches of an image of `height` x `width` pixels."""
-    rows, columns = anatomy.patch_size
-    wanted = anatomy.image_size
-    if (height, width) != wanted and not (anatomy.any_size and height % rows == 0 and width % columns == 0):
-        need = f"multiples of the patch, {rows} x {columns}" if anatomy.any_size else f"{wanted[0]} x {wanted[1]}"
+    rows, columns = of.patch_size
+    wanted = of.image_size
+    if (height, width) != wanted and not (of.any_size and height % rows == 0 and width % columns == 0):
+        need = f"multiples of the patch, {rows} x {columns}" if of.any_size else f"{wanted[0]} x {wanted[1]}"
         raise bad_value("images", f"{need} pixels", f"{height} x {width}", "preprocess them as the model wants it")
     return height // rows, width // columns
 
@@ -267,7 +269,7 @@ def _gather_input(rows: torch.Tensor, _: torch.nn.Module, inputs: tuple[torch.Te
 def _refuse_own_pass(state: TokenState) -> None:
     if state.as_it_is:
         message = (
-            "absence from a later block on needs a forward pass of our own, which would not call this model's hooks or "
-            "replaced functions; remove them, or drop tokens before the first block"
+            "absence from a later block on needs a forward pass of our own, which would not answer as this model does "
+            "with its hooks or replaced functions; remove them, or drop tokens before the first block"
         )
         raise ModelError(message)

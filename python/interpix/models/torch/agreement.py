@@ -3,12 +3,15 @@
 import warnings
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from interpix.models.protocol.agreement import difference
-from interpix.models.torch.module import TorchModule
+from interpix.models.torch.module import TorchModule, in_double
 
 __all__ = ["disagreement"]
+
+_SINGLE = torch.float32.itemsize
 
 
 def disagreement(
@@ -28,8 +31,8 @@ def disagreement(
         instead: What is done where it does not agree, for the warning.
     """
     with net.evaluating():
-        theirs, own = (ask(picture).double().cpu().numpy() for ask in (shortcut, net.forward))
-    found = difference(own, theirs)
+        theirs, own = (in_double(ask(picture)).cpu().numpy() for ask in (shortcut, net.forward))
+    found = difference(own, theirs, torch.finfo(net.dtype).eps if net.dtype.itemsize < _SINGLE else 0.0)
     if found is not None:
         warnings.warn(
             f"model `{net.name}`: {what} answer otherwise than the module, by up to {found:.2g} where its logits are "

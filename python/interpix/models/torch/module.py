@@ -20,7 +20,7 @@ from interpix.models.protocol.classifier import check_logits
 from interpix.models.torch.memory import Chunks
 from interpix.models.torch.modes import evaluating
 
-__all__ = ["TorchModule", "hook_count", "hooked", "is_hooked", "unwrap"]
+__all__ = ["TorchModule", "hook_count", "hooked", "in_double", "is_hooked", "unwrap"]
 
 _CPU_BATCH, _GPU_BATCH = 64, 1024
 # Where it is not measured what fits: most models of 224 x 224 pixels do.
@@ -169,6 +169,11 @@ def hook_count(module: nn.Module) -> int:
         for hook in (*list(part._forward_pre_hooks.values()), *list(part._forward_hooks.values()))  # noqa: SLF001
         if not isinstance(hook, _ThreadHook) and getattr(hook, "__module__", None) != _WATCHING
     )
+
+
+def in_double(values: Tensor) -> Tensor:
+    """Values in double precision: on their device, or, as Apple's has none, on the CPU."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
 
 
 def unwrap(module: nn.Module) -> nn.Module:
