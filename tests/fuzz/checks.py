@@ -15,6 +15,9 @@ from PIL import Image
 import interpix as ix
 from interpix import _core
 from interpix.images import read_image
+from interpix.plots import group_title
+from interpix.results import load_all
+from interpix.storage import read_arrays, write_arrays
 
 EXTREMES = np.array([[0, 0, 255], [0, 255, 0], [255, 0, 0], [255, 255, 0], [0, 0, 0], [255, 255, 255]], np.uint8)
 EXPONENTS = {np.float16: (-7, 4), np.float32: (-40, 38), np.float64: (-300, 300)}
@@ -177,6 +180,68 @@ def files(seed):
             assert same(found, result)
 
 
+STRANGE = [None, True, -1, 0, 3, 10**30, 1.5, float("nan"), float("inf"), "", "x", [], [1], [[]], {}, {"a": 1}, ["red"]]
+
+
+def change(rng, value, where=()):
+    """Another value in a random place of a tree of JSON; sometimes nothing, or something more."""
+    inner = list(value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ())
+    if not inner or (where and rng.random() < 0.4):
+        return STRANGE[rng.integers(len(STRANGE))]
+    key, one = inner[rng.integers(len(inner))]
+    copied = dict(value) if isinstance(value, dict) else list(value)
+    kind = rng.random()
+    if isinstance(copied, dict) and kind < 0.1:
+        del copied[key]
+    elif isinstance(copied, dict) and kind < 0.2:
+        copied["new"] = 1
+    else:
+        copied[key] = change(rng, one, (*where, key))
+    return copied
+
+
+def change_array(rng, array):
+    whole = np.nan_to_num(array, posinf=9)
+    kinds = [
+        array.astype(np.float64),
+        whole.astype(np.int64) + rng.integers(-2, 3),
+        array[:-1],
+        array[None],
+        array.astype(np.float32) * np.nan,
+        np.zeros(0),
+        np.int64(3),
+    ]
+    return np.asarray(kinds[rng.integers(len(kinds))])
+
+
+def fields(seed):
+    """What something else wrote, with a checksum of its own, is refused, or is a result like any other."""
+    rng = np.random.default_rng(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "result.safetensors"
+        draw_result(rng).save(path)
+        arrays, metadata = read_arrays(path)
+        for _ in range(20):
+            changed, about = dict(arrays), metadata
+            for _ in range(int(rng.integers(1, 3))):
+                name = str(rng.choice(list(arrays)))
+                if rng.random() < 0.7:
+                    about = change(rng, about)
+                else:
+                    changed[name] = change_array(rng, arrays[name])
+            write_arrays(path, changed, about, overwrite=True)
+            try:
+                results = load_all(path)
+            except ix.ArgumentError:
+                continue
+            for found in results:
+                found.save(path, overwrite=True)
+                assert same(ix.load(path), found)
+                repr(found)
+                if isinstance(found, ix.Explanation):
+                    found.summary(), found.attribution(), found.mask(), group_title(found)
+
+
 def pictures(seed):
     """A damaged picture is read, or refused."""
     rng = np.random.default_rng(seed)
@@ -273,4 +338,4 @@ def wait_for(child):
     raise AssertionError("the child waits forever")
 
 
-CHECKS = {one.__name__: one for one in (propagation, search, files, pictures, threads, forks)}
+CHECKS = {one.__name__: one for one in (propagation, search, files, fields, pictures, threads, forks)}

@@ -12,7 +12,7 @@ _spec = importlib.util.spec_from_file_location("checks", Path(__file__).parents[
 checks = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(checks)
 
-SEEDS = {"propagation": 30, "search": 60, "files": 5, "pictures": 5, "threads": 1, "forks": 1}
+SEEDS = {"propagation": 30, "search": 60, "files": 5, "fields": 10, "pictures": 5, "threads": 1, "forks": 1}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot fork here")
