@@ -210,8 +210,10 @@ def _from_pil(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
     if image.mode == "F" or image.mode.startswith("I"):  # Pillow would clip them at 255
         cure = "scale it to 0 ... 255 first: which of its values is white is not known"
         raise bad_value(name, "8 bits for each channel", f"a picture of mode {image.mode!r}", cure)
-    if image.mode in {"La", "PA"}:  # Pillow has no way from these to RGB but this
-        image = image.convert("LA" if image.mode == "La" else "RGBA")
+    if image.mode == "La":  # Pillow has no way from these to RGB but this
+        image = image.convert("LA")
+    elif image.mode == "PA" or isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")
     try:
         # Cameras store "this side up" as a tag; the model must see the photo as people do.
         upright = ImageOps.exif_transpose(image)

@@ -4,6 +4,7 @@ A mask (H, W) is True inside of the object. Where a picture has a palette of col
 VOC, its indices count: 0 is outside, and so is 255, the border that belongs to no class.
 """
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image, ImageOps
 
 from interpix.arrays import AnyArray, BoolArray, describe, is_array, read_only, to_numpy
@@ -30,8 +32,12 @@ MIDDLE_GRAY = 128
 _BORDER = 255
 _COLORED = 48
 """By how much red, green and blue may differ in a gray picture that JPEG has stored."""
-_MOST_LABELS = 16
-"""A smooth edge has more levels, on both sides of the middle."""
+_MOST_LABELS = 64
+"""A soft mask has more levels."""
+_FEW_LABELS = 16
+"""A smooth edge, or one that JPEG has stored, has more levels, on both sides of the middle."""
+_RINGING = 16
+"""How far JPEG leaves black and white."""
 
 
 def boxes_mask(boxes: BoxesInput, size: tuple[int, int], name: str = "annotation") -> BoolArray:
@@ -136,43 +142,59 @@ def _only_one(found: list[Path], stem: str, folder: Path) -> Path:
 
 def _bright(picture: PictureInput, name: str) -> BoolArray:
     """Where a picture is bright; of a label image with a palette, where there is a label."""
-    labels = _palette_labels(picture)
-    if labels is not None:
-        return np.asarray((labels != 0) & (labels != _BORDER))
     pixels = read_picture(picture, name)
+    with contextlib.nullcontext(picture) if isinstance(picture, Image.Image) else Image.open(picture) as opened:
+        labels, transparent = _palette_labels(opened), _is_partly_transparent(opened)
     shown = "a picture" if isinstance(picture, Image.Image) else f"'{os.fspath(picture)}'"
     expected = "pictures that are bright (128 ... 255) inside of the object"
+    if transparent:
+        cure = "pass a bool array; where it is opaque, np.asarray(picture.convert('RGBA'))[..., 3] >= 128"
+        raise bad_value(name, expected, f"{shown} that is transparent in places", cure)
+    if labels is not None:
+        return np.asarray((labels != 0) & (labels != _BORDER))
     if np.ptp(pixels.astype(np.int16), axis=2).max() > _COLORED:
         cure = "pass a bool array, for example (array == color).all(axis=2)"
         raise bad_value(name, expected, f"{shown} in colors", cure)
     gray = np.asarray(Image.fromarray(pixels).convert("L"))
     if 0 < gray.max() < MIDDLE_GRAY:
         raise bad_value(name, expected, f"{shown} with levels up to {gray.max()}", "scale it")
-    if _are_labels(levels := np.unique(gray)):
-        got = f"{shown} of levels that look like labels: {', '.join(map(str, levels))}"
+    if _are_labels(gray):
+        levels = np.unique(gray).tolist()
+        some = ", ".join(map(str, levels[:_FEW_LABELS])) + (", ..." if len(levels) > _FEW_LABELS else "")
+        got = f"{shown} of levels that look like labels: {some}"
         raise bad_value(name, expected, got, "pass a bool array, for example (array != 0) & (array != 255)")
     return np.asarray(gray >= MIDDLE_GRAY)
 
 
-def _are_labels(levels: npt.NDArray[np.uint8]) -> bool:
-    """Whether a gray picture of these levels has labels beside the border's, and no edges that are smooth.
+def _are_labels(gray: npt.NDArray[np.uint8]) -> bool:
+    """Whether a gray picture (H, W) has levels between its darkest and its brightest that fill areas, as labels do.
 
-    >>> _are_labels(np.array([0, 12, 255])), _are_labels(np.array([0, 64, 191, 255])), _are_labels(np.array([0, 255]))
-    (True, False, False)
+    An edge that is smooth, or that JPEG has stored, has such levels in passing only.
+
+    >>> _are_labels(np.uint8([[0, 12, 255]] * 2)), _are_labels(np.uint8([[0, 64, 191, 255]]))
+    (True, False)
     """
+    levels = np.unique(gray)
     dark = ((levels > 0) & (levels < MIDDLE_GRAY)).any()
     light = ((levels >= MIDDLE_GRAY) & (levels < _BORDER)).any()
-    return bool(dark and not light and len(levels) <= _MOST_LABELS)
+    if len(levels) > _MOST_LABELS:
+        return False
+    if dark and not light and len(levels) <= _FEW_LABELS:
+        return True
+    ringing = 0 if len(levels) <= _FEW_LABELS else _RINGING
+    between = (gray > levels[0] + ringing) & (gray < levels[-1] - ringing)
+    blocks = sliding_window_view(np.pad(gray, 1, mode="reflect"), (2, 2))
+    even = np.asarray(blocks.max(axis=(2, 3)) == blocks.min(axis=(2, 3)))
+    filled = even[1:, 1:] | even[1:, :-1] | even[:-1, 1:] | even[:-1, :-1]
+    return bool((between & filled).sum() * 2 > between.sum())
 
 
-def _palette_labels(picture: PictureInput) -> npt.NDArray[np.uint8] | None:
+def _is_partly_transparent(picture: Image.Image) -> bool:
+    return picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema() != (255, 255)
+
+
+def _palette_labels(picture: Image.Image) -> npt.NDArray[np.uint8] | None:
     """The indices of a picture whose palette has colors, upright, as of PASCAL VOC; None of all others."""
-    if not isinstance(picture, Image.Image):
-        try:
-            with Image.open(os.fspath(picture)) as opened:
-                return _palette_labels(opened)
-        except Exception:  # noqa: BLE001 - who reads it as a picture says so
-            return None
     if picture.mode != "P":
         return None
     colors = np.array(picture.getpalette() or [0, 0, 0]).reshape(-1, 3)

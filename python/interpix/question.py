@@ -254,20 +254,19 @@ def _ask_again(
     classifier: Classifier, picture: npt.NDArray[np.float32], answer: npt.NDArray[np.float64]
 ) -> dict[str, Any]:
     """Whether a picture gets the same answer in another batch; if not, a warning, and what a result shall remember."""
-    # Another picture with other statistics, for models that answer by those of the batch.
-    pair = np.stack([picture, 0.5 * picture[:, :, ::-1]])[: classifier.batch_size]
+    batch = np.stack([picture, *_others(picture)])[: classifier.batch_size]
     try:
-        again = _answer_to_first(classifier, pair)
+        again = _answer_to_first(classifier, batch)
     except Exception:
         # It may take one picture at a time, as some methods do; a search does not, and hears of it.
-        if not _refuses(classifier, pair):
+        if not _refuses(classifier, batch):
             raise
-        pair = pair[:1]
-        again = _answer_to_first(classifier, pair)
+        batch = batch[:1]
+        again = _answer_to_first(classifier, batch)
     differ = difference(answer, again)
     if differ is None:
         return {}
-    by_chance = difference(again, _answer_to_first(classifier, pair)) is not None
+    by_chance = difference(again, _answer_to_first(classifier, batch)) is not None
     cause, cure = (
         ("chance", "turn off what is random in it, such as dropout by a function")
         if by_chance
@@ -279,6 +278,13 @@ def _ask_again(
     )
     warnings.warn(message, stacklevel=2)
     return {"answers_depend_on": "chance" if by_chance else "batch", "answers_differ_by": differ}
+
+
+def _others(picture: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+    """Two more for a batch with a picture (C, H, W), of other statistics, for models that answer by those of it all."""
+    ramp = np.linspace(0, 1, picture.shape[2], dtype=np.float32)
+    darker = 0.5 * picture[:, :, ::-1]
+    return [darker, darker + ramp if np.ptp(picture) == 0 else picture * ramp]
 
 
 def _refuses(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> bool:

@@ -110,10 +110,8 @@ def test_a_run_goes_on_where_it_was(photos, tmp_path):
         return ix.compare(model, photos, [PATCHES, RISE], metrics, [mask, mask], folder=tmp_path, **options)
 
     first = run()
-    looks, scores = (
-        7,
-        4 * (6 + 15),
-    )  # a look at an image, one more beside another, and at four like it; insertion and SIC
+    # A look at an image, one more beside two others, and at four like it; insertion and SIC.
+    looks, scores = 8, 4 * (6 + 15)
     assert sum(calls) == len(photos) * (looks + (1 + 6 + 5 + 4 + 3 + 2) + 40 + scores)
     again = run()
     assert sum(calls) == len(photos) * looks

@@ -178,6 +178,9 @@ def test_a_palette_of_grays_is_a_picture(tmp_path):
             np.where(MASK, 12, 0) + np.eye(4, 6, dtype=int) * 255 * ~MASK,
             "of levels that look like labels: 0, 12, 255; pass a bool array",
         ),
+        (np.repeat([[0, 12], [150, 255]], 3, axis=1).repeat(2, axis=0), "like labels: 0, 12, 150, 255;"),
+        (np.repeat([[0, 3], [3, 150]], 3, axis=1).repeat(2, axis=0), "like labels: 0, 3, 150;"),
+        (np.repeat([[0, 0], [150, 255]], 3, axis=1).repeat(2, axis=0), "like labels: 0, 150, 255;"),
         (np.where(MASK[..., None], [200, 0, 0], [0, 0, 90]), "in colors; pass a bool array"),
         (np.where(MASK, 3, 1), "with levels up to 3"),
     ],
@@ -187,6 +190,50 @@ def test_other_label_images_are_refused(tmp_path, levels, message):
     Image.fromarray(levels.astype(np.uint8)).save(tmp_path / "mask.png")
     with pytest.raises(ArgumentError, match=message):
         read_mask(tmp_path / "mask.png", SIZE)
+
+
+def test_labels_of_many_grays_are_refused():
+    """F11: a class for each cell, as a palette of grays shows it, with a level each."""
+    cells = (np.arange(20, dtype=np.uint8) * 12).reshape(4, 5).repeat(4, axis=0).repeat(4, axis=1)
+    picture = Image.fromarray(cells // 12, mode="P")
+    picture.putpalette(np.arange(0, 240, 12, dtype=np.uint8).repeat(3).tobytes())
+    for labels in (Image.fromarray(cells), picture):
+        with pytest.raises(ArgumentError, match=r"like labels: 0, 12, 24, .*, 180, ...; pass a bool array"):
+            read_mask(labels, (16, 20))
+
+
+@pytest.mark.parametrize("kind", ["smooth", "jpeg", "soft", "not quite black"])
+def test_edges_are_no_labels(tmp_path, kind):
+    """F11: levels in passing, of a picture that is black and white."""
+    inside = boxes_mask([(4, 2, 20, 12)], (24, 30))
+    small = Image.fromarray(np.where(inside, 255, 0).astype(np.uint8))
+    path = tmp_path / ("mask.jpg" if kind == "jpeg" else "mask.png")
+    if kind == "jpeg":
+        small.resize((120, 96), Image.Resampling.BICUBIC).save(path, quality=70)
+    elif kind == "smooth":
+        small.resize((70, 52), Image.Resampling.BICUBIC).save(path)
+    elif kind == "soft":
+        Image.fromarray(np.add.outer(np.arange(24) * 4, np.arange(30) * 5).astype(np.uint8)).save(path)
+    else:
+        Image.fromarray(np.where(inside, 253, 2).astype(np.uint8)).save(path)
+    with Image.open(path) as opened:
+        expected = np.asarray(opened.convert("L")) >= 128
+    np.testing.assert_array_equal(read_mask(path, expected.shape), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_is_not_dropped(tmp_path, mode):
+    """F11: a cut-out is white or a photo where it is opaque, and of any color where nobody sees it."""
+    shown = Image.new("RGBA", SIZE[::-1], "white")
+    shown.putalpha(Image.fromarray(np.where(MASK, 255, 0).astype(np.uint8)))
+    shown.convert(mode).save(tmp_path / "mask.png")
+    with pytest.raises(ArgumentError, match="transparent in places; pass a bool array; where it is opaque") as error:
+        read_mask(tmp_path / "mask.png", SIZE)
+    assert "mask.png" in str(error.value)
+    with Image.open(tmp_path / "mask.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture.convert("RGBA"))[..., 3] >= 128, MASK)
+    opaque = Image.fromarray(np.where(MASK, 255, 0).astype(np.uint8)).convert("RGBA")
+    np.testing.assert_array_equal(read_mask(opaque, SIZE), MASK)
 
 
 def identity(raw):

@@ -81,7 +81,7 @@ def test_batches_are_bounded(image):
         return batch.sum(axis=(2, 3))
 
     Insertion(baseline="zero", steps=24).score(Sample.of(model, image, batch_size=10), RAMP)
-    assert sizes == [1, 2, 10, 10, 5]  # the whole image, the same beside another, and the curve
+    assert sizes == [1, 3, 10, 10, 5]  # the whole image, the same beside two others, and the curve
 
 
 def test_black_is_black_before_normalization():

@@ -383,7 +383,7 @@ def test_evaluations_are_what_the_model_was_asked(image, direction, options):
         assert result.evaluations == 2 * 6 + 3
     else:
         result = moxi.shapley(image, direction=direction, rounds=3, **options)
-    assert result.evaluations == sum(asked) - 2  # which ask the same once more, beside another picture
+    assert result.evaluations == sum(asked) - 3  # which ask the same once more, beside two others
 
 
 def test_one_shot_cannot_see_that_two_patches_say_the_same():
@@ -448,6 +448,24 @@ def test_probabilities_of_which_one_is_exactly_zero_are_recognized():
         MoXI(shares, regions="2x3", absence="zero").explain(np.ones((3, 4, 6), np.float32), 0, stop="all")
 
 
+@pytest.mark.parametrize("kind", ["bfloat16", "percent", "one-hot"])
+def test_probabilities_of_other_kinds_are_recognized(image, kind):
+    """F8: rounded to eight bits, in percent, or decided."""
+
+    def model(batch):
+        logits = np.concatenate([sum_of_pixels(batch), np.arange(6.0)[None].repeat(len(batch), 0)], axis=1)
+        proba = np.exp(logits - logits.max(axis=1, keepdims=True))
+        proba /= proba.sum(axis=1, keepdims=True)
+        if kind == "percent":
+            return 100 * proba
+        if kind == "one-hot":
+            return np.eye(logits.shape[1])[(10 * np.abs(batch).sum(axis=(1, 2, 3))).astype(int) % 7]
+        return torch.from_numpy(proba).bfloat16()
+
+    with pytest.warns(UserWarning, match="its logits look like probabilities"):
+        MoXI(model, regions=REGIONS).explain(image, stop=1)
+
+
 def standardizing(batch):
     """Nothing is left of a flat picture to divide by."""
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -500,7 +518,7 @@ def test_patches_beyond_the_flip_are_ranked_on_the_way(image, direction):
     for least in range(7):
         asked.clear()
         found = moxi.explain(image, direction=direction, min_patches=least)
-        assert sum(asked) == found.evaluations + 2
+        assert sum(asked) == found.evaluations + 3
         assert (found.stopped_at, found.group) == (flip.stopped_at, flip.group)
         assert found.ranking.tolist() == whole.ranking[: max(least, flip.stopped_at)].tolist()
     with pytest.raises(ArgumentError, match='`min_players`: expected 0 unless `stop` is "flip"'):
@@ -529,7 +547,7 @@ def test_the_command_asks_nothing_twice(tmp_path, monkeypatch):
         cli.main(["explain", str(tmp_path / "photo.png"), "--steps", "1", "--quiet", "-o", str(tmp_path / "out")]) == 0
     )
     found = json.loads((tmp_path / "out" / "photo.json").read_text())
-    assert sum(asked) == sum(one["evaluations"] for one in found.values()) + 2 * 2
+    assert sum(asked) == sum(one["evaluations"] for one in found.values()) + 2 * 3
 
 
 def test_captums_tuples_of_one_are_taken(image):

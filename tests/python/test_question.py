@@ -92,7 +92,7 @@ def test_an_explainer_of_the_users_own_gets_model_image_and_class():
 def test_questions_share_batches_and_answer_as_one_alone():
     model, photos = Counting(), [make_photo(seed) for seed in range(3)]
     together = ask(model, read_images(photos)[0], [None, 1, 0])
-    assert [len(batch) for batch in model.asked] == [3, 2]  # all, and the first of them beside another picture
+    assert [len(batch) for batch in model.asked] == [3, 3]  # all, and the first of them beside two others
     for photo, question, target in zip(photos, together, [None, 1, 0], strict=True):
         alone = Question.of(model, photo, target)
         np.testing.assert_array_equal(question.logits, alone.logits)
@@ -137,7 +137,19 @@ def by_the_whole_batch(batch):
     return batch.sum(axis=(2, 3)) * (batch.max() - batch.mean())
 
 
-@pytest.mark.parametrize("model", [by_batch_statistics, with_rank_in_batch, by_the_whole_batch])
+def from_three_on(batch):
+    sums = batch.sum(axis=(2, 3))
+    return sums - sums.mean(axis=0) if len(batch) > 2 else sums
+
+
+def test_answers_to_a_flat_picture_that_depend_on_the_batch_are_told():
+    """F7: its mirror image has the same statistics."""
+    for flat in (0, 0.5, 1):
+        with pytest.warns(UserWarning, match="depends on what else is in the batch"):
+            Question.of(by_batch_statistics, np.full((3, 4, 6), flat, np.float32))
+
+
+@pytest.mark.parametrize("model", [by_batch_statistics, with_rank_in_batch, by_the_whole_batch, from_three_on])
 def test_answers_that_depend_on_the_batch_are_told(model):
     """F7: the batch."""
     image = np.random.default_rng(0).random((3, 4, 6), np.float32)

@@ -154,8 +154,8 @@ def test_a_failure_on_the_way_keeps_what_was_found():
     whole = ix.MoXI(Answering(lambda x: x.sum(dim=(2, 3))), regions="2x3").explain(picture(), stop="all")
     with pytest.raises(ix.ModelError, match="tired") as caught:
         ix.MoXI(Answering(tired), regions="2x3", batch_size=6).explain(picture(), stop="all")
-    # The whole image, twice, the empty one, six candidates, and five; it failed at the four.
-    assert calls == [1, 2, 1, 6, 5, 4]
+    # The whole image, twice and beside two others once, the empty one, six candidates, and five; it failed at the four.
+    assert calls == [1, 3, 1, 6, 5, 4]
     (partial,) = caught.value.explanations
     assert partial.ranking.tolist() == whole.ranking[:2].tolist()
 

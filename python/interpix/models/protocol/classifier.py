@@ -26,7 +26,8 @@ __all__ = [
     "token_grid_at",
 ]
 
-_PROBABILITY_ERROR = 1e-3  # a sum of probabilities in half precision is 1 to this
+_PROBABILITY_ERROR = 5e-3
+"""A sum of probabilities is 1 to this where bfloat16 has rounded them, each by up to 1/512 of it."""
 
 
 @dataclass(frozen=True)
@@ -230,10 +231,14 @@ def coalitions_named(name: str, masks: BoolArray) -> Iterator[None]:
 
 
 def _look_like_probabilities(rows: npt.NDArray[np.float64]) -> bool:
-    """Whether rows (c, classes) sum to 1 and hold nothing negative; rows of one 1 alone could be counts.
+    """Whether rows (c, classes) hold nothing negative and sum to 1, or to 100; a single 1 alone could be a count.
 
-    >>> [_look_like_probabilities(np.array([row])) for row in ([0.25, 0.75, 0.0], [0.0, 1.0, 0.0], [0.5, 0.75, -0.25])]
-    [True, False, False]
+    >>> [_look_like_probabilities(np.array([row])) for row in ([0.25, 0.75, 0.0], [40, 60], [0, 1], [0.5, 0.75, -0.25])]
+    [True, True, False, False]
+    >>> _look_like_probabilities(np.array([[0.0, 1.0], [1.0, 0.0]]))
+    True
     """
-    sums = np.abs(rows.sum(axis=1) - 1) < _PROBABILITY_ERROR
-    return bool((rows >= 0).all() and sums.all() and ((rows > 0) & (rows < 1)).any())
+    sums = rows.sum(axis=1)
+    whole = any((np.abs(sums - total) < _PROBABILITY_ERROR * total).all() for total in (1, 100))
+    certain = np.count_nonzero(rows, axis=1).max(initial=0) == 1
+    return bool(whole and (rows >= 0).all() and not (certain and (rows == rows[0]).all()))
