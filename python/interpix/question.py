@@ -283,8 +283,8 @@ def _ask_again(
 def _others(picture: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
     """Two more for a batch with a picture (C, H, W), of other statistics, for models that answer by those of it all."""
     ramp = np.linspace(0, 1, picture.shape[2], dtype=np.float32)
-    darker = 0.5 * picture[:, :, ::-1]
-    return [darker, darker + ramp if np.ptp(picture) == 0 else picture * ramp]
+    # Neither is brighter anywhere, so that none of their means is the picture's own.
+    return [0.5 * picture[:, :, ::-1], ramp * picture if picture.any() else ramp + picture]
 
 
 def _refuses(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> bool:

@@ -4,6 +4,7 @@ import signal
 
 import numpy as np
 import pytest
+import torch
 
 from conftest import HEIGHT, WIDTH, sum_of_pixels
 from interpix import CallableClassifier, Fill, MoXI, load, methods
