@@ -284,6 +284,41 @@ def test_a_norm_over_the_last_axis_need_not_be_over_channels(image):
     np.testing.assert_allclose(found.map, by_autograd(model, model.norm, image, 1, first), rtol=1e-4, atol=1e-7)
 
 
+class Uneven(nn.Module):
+    """Rows by 4 and columns by 8, then an activation, and the same map with channels last."""
+
+    def __init__(self, channels):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.act = nn.Conv2d(3, channels, (4, 8), stride=(4, 8)), nn.ReLU()
+        self.turned, self.head = nn.Identity(), nn.Linear(channels, 4)
+
+    def forward(self, x):
+        return self.head(self.turned(self.act(self.conv(x)).permute(0, 2, 3, 1)).square().mean((1, 2)))
+
+
+@pytest.mark.parametrize("channels", [10, 16, 24])
+def test_strides_that_differ_do_not_turn_the_map(channels):
+    """F1: 16 rows and 8 columns of a square image; with 16 channels the wrong ones would have its proportions."""
+    model, image = Uneven(channels).eval(), np.random.default_rng(0).normal(size=(3, 64, 64)).astype(np.float32)
+    found = GradCAM(layer="act").explain(model, image, 1)
+    np.testing.assert_allclose(found.map, by_autograd(model, model.act, image, 1, first), rtol=1e-4, atol=1e-7)
+    with pytest.raises(ix.ArgumentError, match="could be either"):
+        GradCAM(layer="turned").explain(model, image, 1)
+    found = GradCAM(layer="turned", layout="channels_last").explain(model, image, 1)
+    np.testing.assert_allclose(found.map, by_autograd(model, model.turned, image, 1, last), rtol=1e-4, atol=1e-7)
+
+
+def test_attention_between_tokens_is_no_map():
+    """F1: heads of tokens by tokens."""
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=4, img_size=(64, 96), depth=2)
+    for block in model.blocks:
+        block.attn.fused_attn = False
+    image = np.random.default_rng(0).normal(size=(3, 64, 96)).astype(np.float32)
+    with pytest.raises(ix.ArgumentError, match=r"`layer`: expected a layer that gives a map.*\(1, 3, 25, 25\)"):
+        GradCAM(layer="blocks.1.attn.attn_drop").explain(model, image, 1)
+
+
 def test_a_layout_that_could_be_either_is_asked_for():
     """F1: as many channels as rows and columns."""
     model, image = Widths(12, 12).eval(), np.random.default_rng(0).normal(size=(3, 12, 12)).astype(np.float32)
@@ -351,6 +386,15 @@ def test_a_compiled_model_gives_its_maps(image):
     np.testing.assert_array_equal(GradCAM().explain(compiled, image, 1).map, GradCAM().explain(model, image, 1).map)
 
 
+class Applied(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
 class Rescaled(nn.Module):
     """A transformer in a module of the user's own."""
 
@@ -367,6 +411,10 @@ class Rescaled(nn.Module):
     [
         Rescaled,
         lambda model: nn.Sequential(nn.Upsample((16, 24)), model),
+        lambda model: nn.Sequential(Applied(lambda x: x.flip(-1)), model),
+        lambda model: nn.Sequential(Applied(lambda x: x.roll(4, -2)), model),
+        lambda model: nn.Sequential(nn.AvgPool2d(3, 1, 1), model),
+        lambda model: nn.Sequential(Applied(lambda x: x * 0), model),
         lambda model: nn.Sequential(model, nn.ReLU()),
     ],
 )

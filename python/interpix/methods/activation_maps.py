@@ -1,7 +1,7 @@
 """The inner maps of torch modules: found by hooks that are gone after the call, or by the module's own equations."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -42,6 +42,9 @@ class _Watch:
         found: Its output.
         part: The layer itself.
         tokens_after: A later layer gave tokens (B, T, D), so the map is not what the head reads.
+        shapes: Those of maps of which it is known where their channels are: the last axis is, where a matrix made it.
+        token_counts: The numbers of tokens that matrices have seen.
+        uneven: Some layer reduces rows and columns by different factors.
     """
 
     names: dict[nn.Module, str]
@@ -49,6 +52,11 @@ class _Watch:
     found: Tensor | None = None
     part: nn.Module | None = None
     tokens_after: bool = False
+    shapes: dict[Layout, set[tuple[int, ...]]] = field(
+        default_factory=lambda: {"channels_first": set(), "channels_last": set()}
+    )
+    token_counts: set[int] = field(default_factory=set)
+    uneven: bool = False
 
     def see(self, part: nn.Module, _: Any, output: Any) -> Any:
         """Keeps the last map; if one layer alone is watched, its output of whatever shape.
@@ -61,6 +69,15 @@ class _Watch:
         if not alone or not isinstance(output, Tensor):
             return None
         return (output.clone(), *whole[1:]) if isinstance(whole, tuple) else output.clone()
+
+    def see_shape(self, part: nn.Module, _: Any, output: Any) -> None:
+        """Learns from a layer whose channels are where its definition says."""
+        if isinstance(output, Tensor) and output.ndim == 3:
+            self.token_counts.add(output.shape[1])
+        stride = getattr(part, "stride", None)
+        self.uneven |= isinstance(stride, tuple) and len(set(stride)) > 1
+        if isinstance(output, Tensor) and output.ndim == 4:
+            self.shapes["channels_last" if isinstance(part, nn.Linear) else "channels_first"].add(tuple(output.shape))
 
     def _keep(self, part: nn.Module, output: Any, *, alone: bool) -> None:
         if not isinstance(output, Tensor) or (output is self.found and any(part.children())):
@@ -95,7 +112,8 @@ def class_activation_map(
         first_norm = anatomy.blocks[-1].norm1
         names = {part: name for part, name in names.items() if part is first_norm}
     watch = _Watch(names)
-    with model.net.recording(), hooked(watch.names, watch.see):
+    telling = [part for part in module.modules() if isinstance(part, (*_CHANNELS_FIRST, nn.Linear))]
+    with model.net.recording(), hooked(telling, watch.see_shape), hooked(watch.names, watch.see):
         score = model.scores(model.net.tensor(image[None]).requires_grad_().clone())
         if watch.found is None or watch.tokens_after:
             raise _no_map(model.net, layer)
@@ -164,16 +182,21 @@ def _token_grid(
 
 
 def _find_layout(watch: _Watch, size: tuple[int, int]) -> Layout:
-    """Where a map (1, a, b, c) has its channels, by the proportions that it shares with the image of `size`."""
+    """Where a map (1, a, b, c) has its channels, by others of its shape, or by the proportions of the image."""
     shape = _shape(watch)
-    if len(shape) != 4:
+    between_tokens = shape[2:3] == shape[3:4] and shape[-1] in watch.token_counts
+    if len(shape) != 4 or shape[0] != 1 or (between_tokens and shape not in watch.shapes["channels_first"]):
         cure = "name a layer whose output is (B, C, h, w), or (B, tokens, D)"
         raise bad_value("layer", "a layer that gives a map", f"`{watch.layer}`, which gives {shape}", cure)
     if isinstance(watch.part, _CHANNELS_FIRST):
         return "channels_first"
+    # Maps of one shape lie alike, unless turning the axes leaves it.
+    told: list[Layout] = [layout for layout, shapes in watch.shapes.items() if shape in shapes]
+    if len(told) == 1 and len(set(shape[1:])) > 1:
+        return told[0]
     sizes: dict[Layout, tuple[int, int]] = {"channels_first": shape[2:], "channels_last": shape[1:3]}
-    for fits in (_is_reduced, _is_rounded, _is_smaller):
-        possible = [layout for layout, (rows, columns) in sizes.items() if fits((rows, columns), size)]
+    for fits in (_is_smaller,) if watch.uneven else (_is_reduced, _is_rounded, _is_smaller):
+        possible = [layout for layout, map_size in sizes.items() if fits(map_size, size)]
         if len(possible) == 1:
             return possible[0]
         if possible:

@@ -297,7 +297,7 @@ def _dino(module: Any, prefix: int) -> Anatomy:
 
 
 def _behind_others(module: Any) -> Anatomy:
-    """A Sequential that ends in a known model, behind parts that keep the size of pictures: a normalization, say."""
+    """A Sequential that ends in a known model, behind parts that leave patches where they are: a normalization."""
     _require(len(module) > 1)
     *first, last = module
     anatomy = read_anatomy(last)
@@ -310,16 +310,30 @@ def _behind_others(module: Any) -> Anatomy:
             images = part(images)
         return images
 
-    (height, width), (rows, columns) = anatomy.image_size, anatomy.patch_size
     like = next(last.parameters())
     with evaluating(module), torch.no_grad():
-        for size in ((height, width), (height + rows, width + columns)):
-            shape = (1, 3, *size)
-            try:
-                _require(through(torch.zeros(shape, device=like.device, dtype=like.dtype)).shape == shape)
-            except Exception as error:
-                raise _UnknownError from error
+        try:
+            _require(_keeps_patches(through, anatomy, like))
+        except Exception as error:
+            raise _UnknownError from error
     return replace(anatomy, embed=lambda images: embed(through(images)))
+
+
+def _keeps_patches(through: Callable[[torch.Tensor], torch.Tensor], anatomy: Anatomy, like: torch.Tensor) -> bool:
+    """Whether what a function makes of pictures, of whatever size, has each patch from the same patch alone."""
+    (height, width), (rows, columns) = anatomy.image_size, anatomy.patch_size
+    for size in ((height, width), (height + rows, width + columns)):
+        before = torch.linspace(0, 1, 3 * size[0] * size[1], device=like.device, dtype=like.dtype).view(1, 3, *size)
+        plain = through(before.clone())
+        if plain.shape != before.shape:
+            return False
+        for row, column in ((0, 0), (size[0] - rows, 0), (rows, columns)):
+            inside = torch.zeros(size, dtype=torch.bool, device=like.device)
+            inside[row : row + rows, column : column + columns] = True
+            changed = through(torch.where(inside, 1 - before, before)) != plain
+            if changed[..., ~inside].any() or not changed.any():
+                return False
+    return True
 
 
 _HF = "transformers.models"
