@@ -73,6 +73,9 @@ _CURES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; errors of the input are one line on stderr and exit code 2."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever called
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the process ends
     for stream in (sys.stdout, sys.stderr):
         # Arrows and names that a terminal's encoding does not have become question marks.
         if isinstance(stream, io.TextIOWrapper):

@@ -8,6 +8,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -186,6 +187,8 @@ def read_picture(picture: PictureInput, name: str = "image") -> npt.NDArray[np.u
     if isinstance(picture, Image.Image):
         return _from_pil(picture, name)
     path = os.fspath(picture)
+    if Path(path).exists() and not Path(path).is_file():  # to open a pipe waits for whoever writes to it
+        raise bad_value(name, "a file", f"'{path}', which is none", "name a picture in it, or save what it gives")
     try:
         with Image.open(path) as opened:
             return _from_pil(opened, name)

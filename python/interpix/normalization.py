@@ -92,25 +92,35 @@ class Normalization:
     order: tuple[int, int, int] = (0, 1, 2)
 
     @classmethod
-    def of(cls, classifier: Preprocessor) -> "Normalization":
+    def of(cls, classifier: Preprocessor, size: tuple[int, int] | None = None) -> "Normalization":
         """The normalization of a classifier: what it remembers, or what is recovered from it.
+
+        Args:
+            classifier: Knows how it preprocesses.
+            size: Height and width of photos that it takes, if it may not take any.
 
         Raises:
             ArgumentError: Preprocessing is not affine in each channel, so it cannot be recovered.
         """
-        return classifier.normalization if isinstance(classifier, Normalized) else cls.recover(classifier)
+        if isinstance(classifier, Normalized):
+            return classifier.find_normalization(size)
+        return cls.recover(classifier, size)
 
     @classmethod
-    def recover(cls, classifier: Preprocessor) -> "Normalization":
+    def recover(cls, classifier: Preprocessor, size: tuple[int, int] | None = None) -> "Normalization":
         """What must end the preprocessing, from what the classifier makes of images of one color.
 
         Pixels that are the same whatever the color are a border, and tell nothing.
 
+        Args:
+            classifier: Knows how it preprocesses.
+            size: Height and width of photos that it takes, if it may not take any.
+
         Raises:
             ArgumentError: Preprocessing is not affine in each channel, so it cannot be recovered.
         """
-        for size in (classifier.input_size, *_SIZES):
-            found = None if size is None else _recover_at(classifier, size)
+        for tried in (classifier.input_size, *_SIZES, size):
+            found = None if tried is None else _recover_at(classifier, tried)
             if found is not None:
                 return found
         expected = "a model whose preprocessing ends in (pixel - mean) / scale for each channel"
@@ -146,13 +156,20 @@ class Normalized:
     """What classifiers derive from: the normalization is recovered once, when it is first asked for."""
 
     _recovered: Normalization | str | None = None  # or why there is none
+    _tried: tuple[tuple[int, int] | None, ...] = ()
 
     @property
     def normalization(self: Any) -> Normalization:
         """The end of its preprocessing; asking for it fails where that cannot be recovered."""
-        if self._recovered is None:
+        found: Normalization = self.find_normalization()
+        return found
+
+    def find_normalization(self: Any, size: tuple[int, int] | None = None) -> Normalization:
+        """The same; where it could not be recovered yet, photos of another `size` may tell."""
+        if self._recovered is None or (isinstance(self._recovered, str) and size not in self._tried):
+            self._tried = (*self._tried, size)
             try:
-                self._recovered = Normalization.recover(self)
+                self._recovered = Normalization.recover(self, size)
             except ArgumentError as error:
                 self._recovered = str(error)
         if isinstance(self._recovered, str):
@@ -175,13 +192,20 @@ def has_own_display(classifier: Preprocessor) -> bool:
     return getattr(type(classifier), "display", None) is not Normalized.display
 
 
-def picture_of(classifier: Preprocessor, tensor: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.uint8], bool]:
+def picture_of(
+    classifier: Preprocessor, tensor: npt.NDArray[np.float32], size: tuple[int, int] | None = None
+) -> tuple[npt.NDArray[np.uint8], bool]:
     """The picture uint8 (H, W, 3) that a model's input (3, H, W) shows, and whether its colors are true.
 
     Else they are stretched from the least to the greatest value.
+
+    Args:
+        classifier: Knows how it preprocesses.
+        tensor: The input.
+        size: Height and width of the photo that it was, which preprocessing takes; it may take no other.
     """
     try:
-        return Normalization.of(classifier).restore(tensor), True
+        return Normalization.of(classifier, size).restore(tensor), True
     except ArgumentError:
         return to_display(tensor), False
 

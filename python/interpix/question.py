@@ -189,7 +189,7 @@ def ask(classifier: Classifier, images: Sequence[LoadedImage], targets: Sequence
 def _model_input(classifier: Classifier, image: LoadedImage) -> npt.NDArray[np.float32]:
     """What the model takes (3, H, W): a raw image preprocessed, or a preprocessed one; if its size is right."""
     if image.raw is not None:
-        name, tensor = "preprocess", np.asarray(classifier.preprocess(image.raw))
+        name, tensor = "preprocess", _preprocess(classifier, image.raw)
         cure = "make the preprocessing resize and crop to it"
     else:
         name, tensor = "image", np.asarray(image.pixels, np.float32)
@@ -203,13 +203,21 @@ def _model_input(classifier: Classifier, image: LoadedImage) -> npt.NDArray[np.f
     return tensor
 
 
+def _preprocess(classifier: Classifier, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    try:
+        return np.asarray(classifier.preprocess(image))
+    except StopIteration as error:  # which Python takes for the end of a loop
+        got = f"StopIteration for a photo {image.shape}"
+        raise bad_value("preprocess", "a function that gives a tensor", got, "see what it iterates over") from error
+
+
 def _picture(
     classifier: Classifier, image: LoadedImage, tensor: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.uint8], bool]:
     """What people see of an image whose `tensor` the model takes: uint8 (H, W, 3); and whether its colors are true."""
     if image.raw is not None and has_own_display(classifier):
         return np.asarray(classifier.display(image.raw, tensor)), True
-    return picture_of(classifier, tensor)
+    return picture_of(classifier, tensor, None if image.raw is None else image.raw.shape[:2])
 
 
 def _check_colors(

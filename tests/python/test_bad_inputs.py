@@ -45,6 +45,7 @@ def sample():
     return metrics.Sample.of(sums, IMAGE, 1, annotation=[(0, 0, 3, 3)])
 
 
+TOO_MANY = 2**64
 WHOLE = {"fraction": 1.5, "text": "3", "none": None, "bool": True, "list": [], "nan": NAN, "inf": INF, "minus": -1}
 REAL = {"text": "3", "none": None, "bool": True, "list": [], "nan": NAN, "minus": -1.0, "complex": 1j}
 SEED = WHOLE | {"too great": 2**64}
@@ -68,6 +69,7 @@ def given(values):
 
 
 without = given(WHOLE)
+batch_size = without | {"too many": TOO_MANY}
 
 # A class of options, and for each field what it must not be.
 OPTIONS = {
@@ -75,7 +77,7 @@ OPTIONS = {
         "count": WHOLE | {"zero": 0, "huge": HUGE},
         "keep": REAL | {"zero": 0.0, "one": 1.0},
         "seed": SEED,
-        "batch_size": without,
+        "batch_size": batch_size,
         "baseline": FILL,
         "grid": {"one": 7, "three": (1, 2, 3), "zero": (0, 3), "huge": (10**6, 3)},
     },
@@ -91,9 +93,9 @@ OPTIONS = {
         "keep": REAL,
         "seed": SEED,
         "regularization": REAL | {"zero": 0.0, "inf": INF},
-        "batch_size": without,
+        "batch_size": batch_size,
     },
-    methods.XRAI: {"steps": WHOLE | {"huge": HUGE}, "algorithm": WORD, "output": WORD, "batch_size": without},
+    methods.XRAI: {"steps": WHOLE | {"huge": HUGE}, "algorithm": WORD, "output": WORD, "batch_size": batch_size},
     methods.BlurIG: {"steps": WHOLE | {"huge": HUGE}, "sigma": REAL | {"zero": 0.0, "huge": 1e9}, "output": WORD},
     methods.GuidedIG: {
         "steps": WHOLE | {"huge": HUGE},
@@ -105,7 +107,7 @@ OPTIONS = {
         "steps": WHOLE | {"huge": HUGE},
         "baseline": FILL,
         "output": WORD,
-        "batch_size": without,
+        "batch_size": batch_size,
     },
     methods.GradCAM: {
         "layer": {"number": 3, "list": []},
@@ -121,7 +123,7 @@ OPTIONS = {
         "reward": WORD,
         "direction": WORD,
         "stop": {"zero": 0, "minus": -1, "text": "never", "half": 1.5, "none": None},
-        "batch_size": without,
+        "batch_size": batch_size,
     },
     methods.MoXIOneShot: {"direction": WORD, "reward": WORD},
     methods.Shapley: {"sampler": WORD, "rounds": WHOLE | {"huge": HUGE}, "seed": SEED},
@@ -149,8 +151,8 @@ OPTIONS = {
     metrics.PointingGame: {"tolerance": REAL | {"inf": INF}},
     metrics.AccuracyDeletion: {"regions": REGIONS, "replacement": FILL},
     metrics.AdversarialAccuracy: {
-        "radius": REAL,
-        "step_size": REAL,
+        "radius": REAL | {"huge": HUGE},
+        "step_size": REAL | {"huge": HUGE, "too many": TOO_MANY},
         "steps": WHOLE | {"huge": HUGE},
         "regions": REGIONS,
     },

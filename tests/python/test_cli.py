@@ -183,6 +183,18 @@ def test_a_reader_that_has_read_enough_is_no_error():
         assert (process.stderr.read(), process.wait()) == (b"", 0)
 
 
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_closed_stream_is_no_error(closed):
+    """As a service or `>&-` closes it; `python -m interpix` is the command, too."""
+    inherited = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {closed: None}
+    number = 1 if closed == "stdout" else 2
+    command = [sys.executable, "-m", "interpix", "explain", "nothing.jpg"]
+    done = subprocess.run(command, preexec_fn=lambda: os.close(number), check=False, **inherited)
+    assert done.returncode == 2
+    if closed == "stdout":
+        assert done.stderr.startswith(b"interpix: `photo`: expected a file that exists")
+
+
 @pytest.mark.usefixtures("model")
 def test_a_target_that_is_not_the_answer_is_said_with_its_probability(photo, tmp_path, capsys):
     """R36: it read "red (p = of green: 0.27)"."""

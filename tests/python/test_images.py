@@ -1,3 +1,4 @@
+import os
 import re
 import warnings
 
@@ -305,3 +306,11 @@ def test_tensors_without_plain_numbers_are_refused():
             ArgumentError, match=f"`attribution`: expected a dense tensor of numbers, got a tensor that is {kind}"
         ):
             interpix.propagate(tensor, np.zeros((4, 6, 3), np.uint8))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes have names here")
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", tmp_path):
+        with pytest.raises(ArgumentError, match=r"`image`: expected a file, got .* which is none"):
+            read_image(path)

@@ -124,6 +124,30 @@ def test_the_normalization_of_a_model_is_recovered_once():
     assert Normalization.of(model) is samples[0].normalization
 
 
+@pytest.mark.parametrize("takes", ["squares", "one size"])
+def test_colors_are_recovered_from_the_only_photos_that_preprocessing_takes(takes):
+    """F13: pictures of one color in the photo's own size."""
+
+    def prepare(raw):
+        assert raw.shape[0] == raw.shape[1] if takes == "squares" else raw.shape == (22, 30, 3)
+        return (raw.transpose(2, 0, 1).astype(np.float32) - 100) / 50
+
+    photo = make_photo(0)[:22, : 22 if takes == "squares" else 30]
+    model = ix.CallableClassifier(lambda batch: batch.sum(axis=(2, 3)), preprocess=prepare)
+    question = Question.of(model, photo)
+    np.testing.assert_array_equal(question.image, photo)
+    assert "colors" not in question.facts
+    assert question.normalization.mean == pytest.approx((100,) * 3)
+
+
+def test_preprocessing_that_runs_out_is_told():
+    def prepare(_):
+        raise StopIteration
+
+    with pytest.raises(ix.ArgumentError, match=r"`preprocess`: expected a function .* StopIteration for a photo"):
+        ix.MoXI(ix.CallableClassifier(by_batch_statistics, preprocess=prepare), regions="2x3").explain(make_photo(0))
+
+
 def by_batch_statistics(batch):
     sums = batch.sum(axis=(2, 3))
     return (sums - sums.mean(axis=0)) / (sums.std(axis=0) + 1)

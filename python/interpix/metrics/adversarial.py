@@ -5,7 +5,6 @@ the gradient divided by its L2 norm.
 """
 
 import dataclasses
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,13 +26,15 @@ __all__ = ["l2_pgd", "trace_adversarial"]
 _WHITE = 255
 # Keeps a gradient of zero from dividing by it.
 _LEAST_NORM = 1e-10
+_GREATEST_LENGTH = 1e6
+"""From black to white is 1 for each pixel, so this reaches any picture of any picture."""
 
 
 def check_attack(radius: object, step_size: object, steps: object) -> None:
     """Refuses options of `l2_pgd` that are no lengths, or no number of steps."""
-    need = "a number of at least 0"
-    check_number("radius", radius, 0, sys.float_info.max, need, "the papers use 1.0")
-    check_number("step_size", step_size, 0, sys.float_info.max, need, "the papers use 0.2")
+    need = f"a number in 0 ... {_GREATEST_LENGTH:g}"
+    check_number("radius", radius, 0, _GREATEST_LENGTH, need, "the papers use 1.0")
+    check_number("step_size", step_size, 0, _GREATEST_LENGTH, need, "the papers use 0.2")
     check_integer("steps", steps, 0, MOST_STEPS, f"an integer of at least 0, up to {MOST_STEPS}", "the papers use 10")
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from interpix import _core
 from interpix.absence import AbsenceInput, Fill, read_absence
 from interpix.arrays import AnyArray, ArrayT, BoolArray, from_numpy, to_numpy
-from interpix.checks import MOST_SAMPLES, check_choice, check_number, check_positive, check_seed
+from interpix.checks import MOST_SAMPLES, check_choice, check_flag, check_number, check_positive, check_seed
 from interpix.errors import bad_value, renamed
 from interpix.images import ImageInput, read_images
 from interpix.models import as_classifier
@@ -190,6 +190,7 @@ class MoXI:
         _check_search(direction, stop, min_confidence)
         if min_patches != 0:
             check_positive("min_patches", min_patches)
+        check_flag("minimal", minimal)
         if minimal and stop != "flip":
             raise bad_value("minimal", 'False unless `stop` is "flip"', minimal, 'pass stop="flip", or leave it out')
         options = {"method": "MoXI", "stop": stop, "min_confidence": min_confidence, "min_patches": min_patches}
