@@ -8,7 +8,6 @@ import numpy as np
 from interpix.errors import MissingDependencyError, bad_type, bad_value
 
 __all__ = [
-    "MOST_AT_ONCE",
     "MOST_SAMPLES",
     "MOST_STEPS",
     "check_choice",
@@ -25,8 +24,6 @@ MOST_STEPS = 100_000
 """Of a path or a curve: far more than anybody needs; one more zero is a slip."""
 MOST_SAMPLES = 10_000_000
 """Of random masks, likewise."""
-MOST_AT_ONCE = 2**31 - 1
-"""Of anything that is counted: libraries below count no further."""
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -40,7 +37,7 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise bad_value(name, " or ".join(f'"{one}"' for one in choices), repr(value), "pick one")
 
 
-def check_positive(name: str, value: object, *, optional: bool = False, greatest: int = MOST_AT_ONCE) -> None:
+def check_positive(name: str, value: object, *, optional: bool = False, greatest: int | None = None) -> None:
     """Refuses anything but a positive integer up to `greatest`; None passes if the option is `optional`.
 
     >>> check_positive("steps", 0)
@@ -50,7 +47,7 @@ def check_positive(name: str, value: object, *, optional: bool = False, greatest
     if optional and value is None:
         return
     need = "a positive integer"
-    if isinstance(value, int) and value > greatest:
+    if greatest is not None and isinstance(value, int) and value > greatest:
         need += f" up to {greatest}"
     check_integer(name, value, 1, greatest, need, "or leave it out")
 
@@ -99,7 +96,7 @@ def check_flag(name: str, value: object) -> None:
         raise bad_type(name, "True or False", value, f"{value!r} counts as {str(bool(value)).lower()} elsewhere")
 
 
-def check_grid(name: str, value: object, *, greatest: int = MOST_AT_ONCE) -> None:
+def check_grid(name: str, value: object, *, greatest: int | None = None) -> None:
     """Refuses anything but a tuple of two positive integers up to `greatest`: rows and columns.
 
     >>> check_grid("grid", (7, 0))

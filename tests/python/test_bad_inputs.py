@@ -69,7 +69,6 @@ def given(values):
 
 
 without = given(WHOLE)
-batch_size = without | {"too many": TOO_MANY}
 
 # A class of options, and for each field what it must not be.
 OPTIONS = {
@@ -77,7 +76,7 @@ OPTIONS = {
         "count": WHOLE | {"zero": 0, "huge": HUGE},
         "keep": REAL | {"zero": 0.0, "one": 1.0},
         "seed": SEED,
-        "batch_size": batch_size,
+        "batch_size": without,
         "baseline": FILL,
         "grid": {"one": 7, "three": (1, 2, 3), "zero": (0, 3), "huge": (10**6, 3)},
     },
@@ -93,9 +92,9 @@ OPTIONS = {
         "keep": REAL,
         "seed": SEED,
         "regularization": REAL | {"zero": 0.0, "inf": INF},
-        "batch_size": batch_size,
+        "batch_size": without,
     },
-    methods.XRAI: {"steps": WHOLE | {"huge": HUGE}, "algorithm": WORD, "output": WORD, "batch_size": batch_size},
+    methods.XRAI: {"steps": WHOLE | {"huge": HUGE}, "algorithm": WORD, "output": WORD, "batch_size": without},
     methods.BlurIG: {"steps": WHOLE | {"huge": HUGE}, "sigma": REAL | {"zero": 0.0, "huge": 1e9}, "output": WORD},
     methods.GuidedIG: {
         "steps": WHOLE | {"huge": HUGE},
@@ -107,7 +106,7 @@ OPTIONS = {
         "steps": WHOLE | {"huge": HUGE},
         "baseline": FILL,
         "output": WORD,
-        "batch_size": batch_size,
+        "batch_size": without,
     },
     methods.GradCAM: {
         "layer": {"number": 3, "list": []},
@@ -123,7 +122,7 @@ OPTIONS = {
         "reward": WORD,
         "direction": WORD,
         "stop": {"zero": 0, "minus": -1, "text": "never", "half": 1.5, "none": None},
-        "batch_size": batch_size,
+        "batch_size": without,
     },
     methods.MoXIOneShot: {"direction": WORD, "reward": WORD},
     methods.Shapley: {"sampler": WORD, "rounds": WHOLE | {"huge": HUGE}, "seed": SEED},

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import re
 import signal
@@ -191,6 +192,10 @@ def test_numbers_of_any_size_are_taken_or_refused(image, classifier):
         with pytest.raises(ArgumentError, match=f"`{name}`: expected"):
             methods.Shapley(**options)
     assert MoXI(classifier, regions=REGIONS).shapley(image, rounds=2, seed=2**64 - 1).values is not None
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(image.size, 3))
+    for method in (methods.IntegratedGradients(steps=2, baseline="zero"), methods.RISE(count=4, baseline="zero")):
+        many = dataclasses.replace(method, batch_size=2**64)
+        np.testing.assert_array_equal(many.explain(module, image).map, method.explain(module, image).map)
 
 
 def test_numbers_of_numpy_are_numbers(image, classifier, tmp_path):

@@ -1,5 +1,7 @@
 """A torch classifier's score of one class, and its gradients; the module is left as it was."""
 
+import sys
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -27,7 +29,8 @@ class Differentiable:
         # Hooks see this thread only, and a compiled module none of them: what is inside of such wrappers is the same.
         inner = unwrap(net.module)
         self.net = net if inner is net.module else TorchModule(inner, name=net.name)
-        self.batch_size = batch_size or (_CPU_BATCH if net.device.type == "cpu" else _GPU_BATCH)
+        usual = _CPU_BATCH if net.device.type == "cpu" else _GPU_BATCH
+        self.batch_size = min(batch_size or usual, sys.maxsize)  # torch counts no further
         self._target = target
         self._output = output
 
