@@ -20,11 +20,15 @@ fn worth(player: usize) -> f64 {
 
 fn scores(batch: &Batch) -> Vec<Score> {
     let reward = |flip: &Option<usize>| flip.map_or(0.0, worth);
-    batch.flip().iter().map(|flip| Score { reward: reward(flip), probability: 0.0, predicted: 0 }).collect()
+    batch
+        .flip()
+        .iter()
+        .map(|flip| Score { reward: reward(flip), answer: 0.0, predicted: None, holds: false })
+        .collect()
 }
 
 fn search(visit: impl Fn(&Batch)) -> Vec<Outcome> {
-    let tasks = vec![Task::new(PLAYERS, 1); IMAGES];
+    let tasks = vec![Task::new(PLAYERS); IMAGES];
     let options = SearchOptions {
         direction: Direction::Insertion,
         stop: Stop::All,

@@ -28,13 +28,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let game = MaskedImages { images: images.view(), regions: regions.view(), fill: fill.view() };
 
     let everything = Array2::from_elem((1, GRID * GRID), true);
-    let target = game.score(&*model, (&[0], &[0]), everything.view(), &|| false)?[0].predicted;
+    let target =
+        game.score(&*model, (&[0], &[0]), everything.view(), &|| false)?[0].predicted.unwrap_or_default();
     let options = SearchOptions {
         direction: Direction::Insertion,
         stop: Stop::Flip { min_confidence: 0.0, min_players: 0 },
         ..SearchOptions::default()
     };
-    let mut search = Search::new(vec![Task::new(GRID * GRID, target)], options)?;
+    let mut search = Search::new(vec![Task::new(GRID * GRID)], options)?;
     let outcomes = search.run(|batch| {
         let targets = vec![target; batch.owner().len()];
         game.score(&*model, (batch.owner(), &targets), batch.masks().view(), &|| false)
@@ -42,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let (outcome, name) = (&outcomes[0], model.class_names()[target]);
     let mut out = std::io::stdout();
-    writeln!(out, "{photo}: {name}, p = {:.2}", outcome.full.probability)?;
+    writeln!(out, "{photo}: {name}, p = {:.2}", outcome.full.answer)?;
     match outcome.stopped_at {
         Some(steps) => writeln!(out, "these patches are enough: {:?}", &outcome.ranking[..steps])?,
         None => writeln!(out, "no group of patches gives this class")?,

@@ -20,7 +20,7 @@ from interpix.errors import (
 )
 
 if TYPE_CHECKING:
-    from interpix import methods, metrics
+    from interpix import methods, metrics, outputs
     from interpix.absence import DropTokens, Fill, MaskAttention
     from interpix.comparison import Comparison, compare
     from interpix.methods.propagated import propagated
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from interpix.models.adapters.onnx import OnnxClassifier
     from interpix.models.adapters.torch import TorchClassifier
     from interpix.propagation import PixelGraph, Propagation, propagate
+    from interpix.question import embed
     from interpix.regions import Superpixels
     from interpix.results.attribution import Attribution
     from interpix.results.explanation import Explanation
@@ -57,11 +58,13 @@ __all__ = [
     "TorchClassifier",
     "__version__",
     "compare",
+    "embed",
     "load",
     "load_attribution",
     "load_model",
     "methods",
     "metrics",
+    "outputs",
     "propagate",
     "propagated",
 ]
@@ -81,6 +84,7 @@ _HOMES = {
     "Superpixels": "interpix.regions",
     "TorchClassifier": "interpix.models.adapters.torch",
     "compare": "interpix.comparison",
+    "embed": "interpix.question",
     "load": "interpix.results.files",
     "load_attribution": "interpix.results.files",
     "load_model": "interpix.models.adapters.loading",
@@ -88,7 +92,7 @@ _HOMES = {
     "propagated": "interpix.methods.propagated",
 }
 
-_MODULES = ("methods", "metrics")
+_MODULES = ("methods", "metrics", "outputs")
 
 # Threads do not survive a fork: without this, a child (a DataLoader worker, say) would wait for them forever.
 if hasattr(os, "register_at_fork"):

@@ -46,15 +46,15 @@ class Search:
 
     Args:
         players: Number of players of each image.
-        targets: Class index that is explained, for each image.
         direction: ``"insertion"`` (argmax of the reward, from nothing) or ``"deletion"`` (argmin, from everything).
-        stop: ``"flip"`` ends an image when its target becomes (insertion) or ceases to be (deletion) the predicted
-            class, ``"all"`` after all players, an integer after so many steps.
-        min_confidence: With ``stop="flip"`` and insertion, the least probability of the target, in [0, 1].
+        stop: ``"flip"`` ends an image when its answer holds (insertion) or no longer does (deletion), ``"all"`` after
+            all players, an integer after so many steps.
+        min_confidence: With ``stop="flip"`` and insertion, the least answer, a probability in [0, 1].
         min_players: With ``stop="flip"``, find at least so many players, whenever the flip was.
         batch_size: Most coalitions in a batch.
         in_flight: Most images searched at the same time.
-        full: For each image the (reward, probability, predicted class) of all players together, where it is known.
+        full: For each image what was told of all players together, where it is known: (reward, answer, predicted class
+            or -1, whether it holds).
         empty: Likewise of no player at all.
 
     Raises:
@@ -64,7 +64,6 @@ class Search:
     def __new__(
         cls,
         players: Sequence[int],
-        targets: Sequence[int],
         *,
         direction: Literal["insertion", "deletion"],
         stop: Literal["all", "flip"] | int,
@@ -72,19 +71,26 @@ class Search:
         min_players: int = 0,
         batch_size: int = 64,
         in_flight: int = 64,
-        full: Sequence[tuple[float, float, int] | None] | None = None,
-        empty: Sequence[tuple[float, float, int] | None] | None = None,
+        full: Sequence[tuple[float, float, int, bool] | None] | None = None,
+        empty: Sequence[tuple[float, float, int, bool] | None] | None = None,
     ) -> Search: ...
     def ask(self) -> Batch | None:
         """Return the next coalitions to evaluate, or ``None`` at the end; before ``tell`` the same ones again."""
 
-    def tell(self, reward: NDArray[np.float64], probability: NDArray[np.float64], predicted: NDArray[np.int64]) -> None:
+    def tell(
+        self,
+        reward: NDArray[np.float64],
+        answer: NDArray[np.float64],
+        predicted: NDArray[np.int64],
+        holds: NDArray[np.bool],
+    ) -> None:
         """Take the scores of the batch asked last, row by row; on an error the batch stays open.
 
         Args:
             reward: (c,) finite.
-            probability: (c,) the target's, finite.
-            predicted: (c,) the class of the greatest logit.
+            answer: (c,) what the model says of the target, finite: a classifier's probability.
+            predicted: (c,) the class of the greatest logit; -1 without classes.
+            holds: (c,) whether the model still says what is explained.
         """
 
     def outcomes(self) -> list[Outcome]:
@@ -158,20 +164,24 @@ class Outcome:
         """(k + 1,) after 0, 1, ... flips."""
 
     @property
-    def probability(self) -> NDArray[np.float64]:
-        """(k + 1,) of the target, after 0, 1, ... flips."""
+    def answer(self) -> NDArray[np.float64]:
+        """(k + 1,) what the model says of the target, after 0, 1, ... flips."""
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """(k + 1,) the predicted class, after 0, 1, ... flips."""
+        """(k + 1,) the predicted class or -1, after 0, 1, ... flips."""
 
     @property
-    def full(self) -> tuple[float, float, int]:
-        """Reward, probability and predicted class of all players together."""
+    def holds(self) -> NDArray[np.bool]:
+        """(k + 1,) whether the answer holds, after 0, 1, ... flips."""
 
     @property
-    def empty(self) -> tuple[float, float, int]:
-        """Reward, probability and predicted class of no player at all."""
+    def full(self) -> tuple[float, float, int, bool]:
+        """Reward, answer, predicted class, and whether it holds, of all players together."""
+
+    @property
+    def empty(self) -> tuple[float, float, int, bool]:
+        """The same of no player at all."""
 
     @property
     def stopped_at(self) -> int | None:

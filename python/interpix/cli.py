@@ -293,11 +293,9 @@ def _write_numbers(stem: Path, results: list[Explanation]) -> None:
 
 
 def _print_results(results: list[Explanation]) -> None:
-    from interpix.plots import group_title  # heavy parts load when they are used
+    from interpix.plots import group_title, photo_title  # heavy parts load when they are used
 
-    first = results[0]
-    asked = "" if first.target == first.prediction else f" of {first.name_of(first.target)}"
-    print(f"{first.name_of(first.prediction)} (p{asked} = {first.full.probability:.2f})")
+    print(photo_title(results[0]))
     for result in results:
         print(group_title(result))
 

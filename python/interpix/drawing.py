@@ -38,7 +38,6 @@ __all__ = [
     "show",
     "show_middle",
     "wrap",
-    "write_probability",
     "write_score",
 ]
 
@@ -48,7 +47,6 @@ _REMOVED_GRAY = 225
 _MAX_TITLE = 46
 _MAX_NAME, _MAX_LABEL = 34, 30
 # What would be rounded to 0 or 1.
-_LEAST, _MOST = 0.005, 0.995
 
 
 def new_axes(ax: "Axes | None" = None) -> "Axes":
@@ -180,11 +178,15 @@ def draw_ring(ax: "Axes", x: float, y: float, *, color: str, label: str) -> None
     ax.plot(x, y, "o", label=label, ms=12, mfc="none", mec=color, mew=2, ls="none")
 
 
-def finish_curves(ax: "Axes", *, level: float, level_label: str, greatest: float, x: str, y: str) -> None:
+def finish_curves(
+    ax: "Axes", *, level: float, level_label: str, greatest: float, x: str, y: str, least: float = 0.0
+) -> None:
     """What is around curves: a dashed line at a `level`, the axes' names `x` and `y`, grid and legend."""
     ax.axhline(level, color="0.6", lw=1, ls="--", label=level_label)
     ax.set(xlabel=x, ylabel=y)
-    ax.set_ylim(-0.02, 1.08 * max(level, greatest) + 0.02)
+    top = max(level, greatest, 0.0)
+    if least >= 0:
+        ax.set_ylim(-0.02 * max(top, 1.0), 1.08 * top + 0.02)
     ax.margins(x=0.03)
     ax.locator_params(axis="x", integer=True)
     ax.grid(alpha=0.25)
@@ -241,17 +243,6 @@ def wrap(text: str) -> str:
             lines.append("")
         lines[-1] += word + " "
     return "\n".join(line.strip() for line in lines)
-
-
-def write_probability(probability: float) -> str:
-    """.41 as statisticians write it, but never 1.00 or .00 for what is only near.
-
-    >>> write_probability(0.412), write_probability(0.999), write_probability(0.0001), write_probability(1.0)
-    ('.41', '> .99', '< .01', '1')
-    """
-    if probability > _MOST:
-        return "> .99" if probability < 1 else "1"
-    return f"{probability:.2f}".removeprefix("0") if probability >= _LEAST else "< .01"
 
 
 def write_score(value: float) -> str:

@@ -23,9 +23,9 @@ from interpix.drawing import (
     shorten,
     show,
     show_middle,
-    write_probability,
 )
 from interpix.errors import bad_type, bad_value
+from interpix.outputs.base import describe
 from interpix.results.attribution import MapInput, map_values
 from interpix.results.explanation import Explanation
 from interpix.results.scores import arrow
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "group_title",
+    "photo_title",
     "plot_comparison",
     "plot_curves",
     "plot_group",
@@ -76,14 +77,32 @@ def plot_photo(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
     """
     ax = new_axes(ax)
     show(ax, result.image)
-    probability = result.full.probability
-    answer = f"{result.name_of(result.prediction)!r}"
-    if result.prediction == result.target:
-        draw_title(ax, f"The model sees this and answers {answer} (p = {write_probability(probability)})")
-    else:
-        asked = f"asked about {result.name_of(result.target)!r} (p = {write_probability(probability)})"
-        draw_title(ax, f"The model answers {answer}; {asked}")
+    draw_title(ax, photo_title(result))
     return ax
+
+
+def photo_title(result: Explanation) -> str:
+    """What the model says of the whole image, in plain words.
+
+    >>> import numpy as np
+    >>> import interpix as ix
+    >>> moxi = ix.MoXI(lambda batch: batch.mean(axis=(1, 2, 3))[:, None], output=ix.outputs.Sigmoid(), regions="1x2")
+    >>> photo_title(moxi.explain(np.ones((3, 2, 4), np.float32)))
+    "The model sees this and says 'class 0' on its own (p = .73)"
+    """
+    said = describe(result.output, result.full.answer)
+    target = result.name_of(result.target)
+    if not result.output["exclusive"]:
+        verb = "says" if result.full.holds else "does not say"
+        return f"The model sees this and {verb} {_claim(result)} ({said})"
+    if result.prediction == result.target:
+        return f"The model sees this and answers {target!r} ({said})"
+    return f"The model answers {result.name_of(result.prediction)!r}; asked about {target!r} ({said})"
+
+
+def _claim(result: Explanation) -> str:
+    """What is explained: "the answer 'dog'"."""
+    return str(result.output.get("claim", f"the answer {result.name_of(result.target)!r}"))
 
 
 def plot_group(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
@@ -132,19 +151,21 @@ def group_title(result: Explanation) -> str:
 
 
 def _sufficient(result: Explanation) -> str:
-    target, score, count, players = repr(result.name_of(result.target)), result.group_score, *_counts(result)
+    claim, score, count, players = _claim(result), result.group_score, *_counts(result)
     if score is None:
-        return f"No group of up to {len(result.ranking)} patches was found that makes it {target}"
+        return f"No group of up to {len(result.ranking)} patches was found that is enough for {claim}"
     if count == 0:
-        return f"An empty image is {target} already: no patch is needed"
+        return f"An empty image is enough for {claim} already: no patch is needed"
     these = "This 1 of" if count == 1 else f"These {count} of"
     verb = "is" if count == 1 else "are"
-    enough = f"{these} {players} patches {verb} enough for the answer {target}"
-    return f"{enough} (p = {write_probability(score.probability)}){_minimal(result)}"
+    enough = f"{these} {players} patches {verb} enough for {claim}"
+    return f"{enough} ({describe(result.output, score.answer)}){_minimal(result)}"
 
 
 def _needed(result: Explanation) -> str:
     target, score, count, players = repr(result.name_of(result.target)), result.group_score, *_counts(result)
+    if not result.output["exclusive"]:
+        return _needed_alone(result)
     if score is None:
         return f"The answer stays {target} without the {len(result.ranking)} patches that were tried"
     instead = repr(result.name_of(score.predicted))
@@ -152,6 +173,18 @@ def _needed(result: Explanation) -> str:
         return f"The answer is {instead}, not {target}, with all patches already"
     these = "this 1 of" if count == 1 else f"these {count} of"
     return f"Without {these} {players} patches the answer is no longer {target} but {instead}{_minimal(result)}"
+
+
+def _needed_alone(result: Explanation) -> str:
+    """The same where no other answer takes the place of what is explained."""
+    claim, score, count, players = _claim(result), result.group_score, *_counts(result)
+    if score is None:
+        return f"The model still says {claim} without the {len(result.ranking)} patches that were tried"
+    said = describe(result.output, score.answer)
+    if count == 0:
+        return f"The model does not say {claim} with all patches ({said})"
+    these = "this 1 of" if count == 1 else f"these {count} of"
+    return f"Without {these} {players} patches the model no longer says {claim} ({said}){_minimal(result)}"
 
 
 def _counts(result: Explanation) -> tuple[int, int]:
@@ -173,7 +206,7 @@ def _contrasted(result: Explanation) -> str:
 
 
 def plot_curves(*results: Explanation, ax: "Axes | None" = None) -> "Axes":
-    """The target's probability against the number of patches added or removed; a ring marks the flip.
+    """The target's probability, or other answer, against the number of patches added or removed; a ring marks the flip.
 
     >>> import numpy as np
     >>> from matplotlib.figure import Figure
@@ -189,25 +222,28 @@ def plot_curves(*results: Explanation, ax: "Axes | None" = None) -> "Axes":
     ax = new_axes(ax)
     for result in results:
         color = _COLORS[result.direction]
-        draw_curve(ax, result.probabilities, color=color, label=f"best patches {_verb(result)} one by one")
+        draw_curve(ax, result.answers, color=color, label=f"best patches {_verb(result)} one by one")
         stop = result.stopped_at
         if stop is None:
             continue
-        becomes = "becomes" if result.direction == "insertion" else "is no longer"
+        becomes, says = ("becomes", "says") if result.direction == "insertion" else ("is no longer", "no longer says")
         patches = "1 patch" if stop == 1 else f"{stop} patches"
         label = f"after {patches} the answer {becomes} {result.name_of(result.target)!r}"
-        draw_ring(ax, stop, float(result.probabilities[stop]), color=color, label=label)
+        if not result.output["exclusive"]:
+            label = f"after {patches} the model {says} {_claim(result)}"
+        draw_ring(ax, stop, float(result.answers[stop]), color=color, label=label)
     first = results[0]
-    full = first.full.probability
+    full, quantity = first.full.answer, first.output["quantity"]
     finish_curves(
         ax,
         level=full,
-        level_label=f"whole image (p = {write_probability(full)})",
-        greatest=max(float(result.probabilities.max()) for result in results),
+        level_label=f"whole image ({describe(first.output, full)})",
+        least=min(float(result.answers.min()) for result in results),
+        greatest=max(float(result.answers.max()) for result in results),
         x="number of patches added or removed",
-        y=f"probability of {first.name_of(first.target)!r}",
+        y=f"{quantity} of {first.name_of(first.target)!r}",
     )
-    ax.set_title("How the probability changes, patch by patch")
+    ax.set_title(f"How the {quantity} changes, patch by patch")
     return ax
 
 

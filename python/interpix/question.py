@@ -12,17 +12,19 @@ import numpy.typing as npt
 
 from interpix import _core
 from interpix.errors import bad_type, bad_value, renamed
-from interpix.images import ImageInput, LoadedImage, read_image
+from interpix.images import ImageInput, LoadedImage, read_image, read_images
 from interpix.models import Classifier, as_classifier
 from interpix.models.protocol.agreement import difference
-from interpix.models.protocol.classifier import ModelInput, token_grid_at
-from interpix.models.protocol.targets import read_target
+from interpix.models.protocol.classifier import ModelInput, output_of, token_grid_at
 from interpix.normalization import Normalization, check_preprocessing, has_own_display, picture_of
-from interpix.outputs import Score, predict, score_logits
+from interpix.outputs.base import Output
+from interpix.outputs.numbers import Value
+from interpix.outputs.reading import OutputInput, output_for
+from interpix.outputs.readout import Score, Scores
 from interpix.results.attribution import Attribution
 from interpix.terms import Reward, Target
 
-__all__ = ["Explainer", "Question", "ask", "ask_whole", "check_model", "explain_with"]
+__all__ = ["Explainer", "Question", "ask", "ask_whole", "check_model", "embed", "explain_with"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +44,9 @@ class Question:
         source: The image as it was given: raw, or the model's input.
         tensor: The image as the model's input, float32 (3, H, W).
         image: The picture that the model sees, uint8 (H, W, 3).
-        logits: What the model answers to the whole image, float64 (classes,).
-        target: The class to explain.
+        logits: What the model answers to the whole image, float64 (classes,), or another row of numbers.
+        target: The class to explain, or what else the output has for targets.
+        output: What the numbers mean.
         facts: What was noticed meanwhile and a result shall remember, as plain JSON values.
     """
 
@@ -53,16 +56,20 @@ class Question:
     image: npt.NDArray[np.uint8]
     logits: npt.NDArray[np.float64]
     target: int
+    output: Output
     facts: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
 
     @classmethod
-    def of(cls, model: ModelInput, image: ImageInput, target: Target = None) -> "Question":
+    def of(
+        cls, model: ModelInput, image: ImageInput, target: Target = None, *, output: OutputInput = "auto"
+    ) -> "Question":
         """Prepares one image and asks the model about it.
 
         Args:
             model: Anything that `interpix.MoXI` takes; it is not changed.
             image: A raw image, or a preprocessed float tensor (3, H, W).
             target: The class to explain, by index or name; None: the prediction.
+            output: What the model's answers mean, see `interpix.outputs`.
 
         Raises:
             ArgumentError: The image or the target cannot be read, or the model wants another size.
@@ -71,7 +78,7 @@ class Question:
         if isinstance(image, list | tuple):
             cure = "call it once for each, or use interpix.compare, which takes many"
             raise bad_type("image", "one image", image, cure)
-        return ask(as_classifier(model), [read_image(image)], [target])[0]
+        return ask(as_classifier(model, output), [read_image(image)], [target])[0]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -80,13 +87,30 @@ class Question:
 
     @cached_property
     def prediction(self) -> int:
-        """The class that the model gives to the whole image."""
-        return int(predict(self.logits[None])[0])
+        """The class that the model gives to the whole image; the target, where the output knows no classes."""
+        return self.output.prediction(self.logits) if self.output.among_classes else self.target
 
     @cached_property
+    def class_names(self) -> tuple[str, ...] | None:
+        """A name for each target."""
+        names = self.output.names(self.classifier.class_names, self.logits)
+        return None if names is None else tuple(names)
+
+    @cached_property
+    def answer(self) -> float:
+        """What the output says of the target on the whole image: its probability, of a classifier."""
+        return self.score("log_odds").answer
+
+    @property
     def probability(self) -> float:
-        """The target's softmax probability on the whole image."""
-        return self.score("probability").probability
+        """The target's probability on the whole image.
+
+        Raises:
+            ArgumentError: The output has none.
+        """
+        if not self.output.is_probability:
+            raise bad_value("output", "one with probabilities", self.output.name, "see `answer`")
+        return self.answer
 
     @cached_property
     def normalization(self) -> Normalization:
@@ -100,24 +124,27 @@ class Question:
 
     def score(self, reward: Reward) -> Score:
         """What the model says to the whole image."""
-        return score_logits(self.logits[None], self.target, reward).rows()[0]
+        return self.output.score_whole(self.logits, self.target, reward)
+
+    def scores(self, rows: npt.NDArray[Any], reward: Reward = "log_odds") -> Scores:
+        """What the model's rows (c, D) for other pictures say of the target."""
+        return self.output.score_rows(np.asarray(rows, np.float64), self.target, self.logits, reward)
 
     def asked_of(self, classifier: Classifier) -> "Question":
         """The same image and class for another model with the same preprocessing and classes."""
         logits = ask_whole(classifier, self.tensor[None])[0]
         # What was noticed of the other model's answers is not this one's.
-        facts = {name: fact for name, fact in self.facts.items() if name == "colors"}
+        facts = {name: fact for name, fact in self.facts.items() if name in ("colors", "output")}
         return dataclasses.replace(self, classifier=classifier, logits=logits, facts=facts)
 
     def attribution(self, values: npt.NDArray[Any], method: str, facts: dict[str, Any]) -> Attribution:
         """The result whose map is `values` (H, W), with the method's name and what else is to be remembered."""
-        names = self.classifier.class_names
         versions = {"interpix": _core.__version__, "numpy": np.__version__}
         return Attribution(
             map=values,
             target=self.target,
             prediction=self.prediction,
-            class_names=None if names is None else tuple(names),
+            class_names=self.class_names,
             image=self.image,
             method=method,
             provenance={"method": method, **facts, **versions, **self.facts, **self.classifier.provenance()},
@@ -170,20 +197,48 @@ def ask(classifier: Classifier, images: Sequence[LoadedImage], targets: Sequence
     colors = _check_colors(classifier, images, tensors, [true for _, true in shown])
     logits = ask_whole(classifier, np.stack(tensors))
     noticed = _ask_again(classifier, tensors[0], logits[0])
-    return [
-        Question(
-            classifier,
-            image,
-            tensor,
-            picture,
-            answer,
-            _read_target(classifier, target, answer),
-            facts=noticed | facts,
-        )
-        for image, tensor, (picture, _), facts, answer, target in zip(
-            images, tensors, shown, colors, logits, targets, strict=True
-        )
-    ]
+    output = output_for(output_of(classifier), logits.shape[1])
+    questions = []
+    for image, tensor, (picture, _), facts, answer, target in zip(
+        images, tensors, shown, colors, logits, targets, strict=True
+    ):
+        names = output.names(classifier.class_names, answer)
+        aim = output.read_target(target, answer, names)
+        question = Question(classifier, image, tensor, picture, answer, aim, output)
+        known = noticed | facts | {"output": _output_facts(question, guessed=output_of(classifier) is None)}
+        questions.append(dataclasses.replace(question, facts=known))
+    return questions
+
+
+def _output_facts(question: Question, *, guessed: bool) -> dict[str, Any]:
+    """What a result remembers of the output, with what it claims of this image."""
+    names, target = question.class_names, question.target
+    named = f"class {target}" if names is None else names[target]
+    facts = question.output.facts() | {"claim": question.output.claim(repr(named), question.answer)}
+    return facts | {"chosen": "by the number of logits"} if guessed else facts
+
+
+def embed(model: ModelInput, images: ImageInput | Sequence[ImageInput]) -> npt.NDArray[np.float64]:
+    """The model's own numbers for whole images (K, D), each preprocessed as a search would.
+
+    They are what `interpix.outputs.Similarity` compares with:
+
+    >>> import interpix as ix
+    >>> means = lambda batch: batch.mean(axis=(2, 3))
+    >>> red, mixed = np.zeros((3, 2, 4), np.float32), np.zeros((3, 2, 4), np.float32)
+    >>> red[0], mixed[0, :, :2], mixed[1, :, 2:] = 1, 1, 1
+    >>> near_red = ix.outputs.Similarity(embed(means, red), threshold=0.9)
+    >>> ix.MoXI(means, regions="1x2", output=near_red).explain(mixed, direction="insertion").group
+    (0,)
+
+    Args:
+        model: Anything that `interpix.MoXI` takes.
+        images: One image, or a list or batch of them.
+    """
+    # What the numbers mean does not matter here, and so neither which of them is greatest, nor how many there are.
+    classifier = as_classifier(model, Value(tolerance=0.0))
+    loaded, _ = read_images(images)
+    return ask_whole(classifier, np.stack([_model_input(classifier, image) for image in loaded]))
 
 
 def _model_input(classifier: Classifier, image: LoadedImage) -> npt.NDArray[np.float32]:
@@ -306,7 +361,3 @@ def _refuses(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> bool:
 
 def _answer_to_first(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     return np.asarray(classifier.logits(pictures.copy())[0], np.float64)
-
-
-def _read_target(classifier: Classifier, target: Target, logits: npt.NDArray[np.float64]) -> int:
-    return read_target(target, int(predict(logits[None])[0]), classifier.class_names, len(logits))

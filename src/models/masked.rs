@@ -190,7 +190,12 @@ fn score(model: &str, logits: ArrayView1<'_, f32>, target: usize) -> Result<Scor
     let reward = log_odds(logits, target);
     let best = |best: usize, (class, &logit): (usize, &f32)| if logit > logits[best] { class } else { best };
     let predicted = logits.iter().enumerate().fold(0, best);
-    Ok(Score { reward, probability: 1.0 / (1.0 + (-reward).exp()), predicted })
+    Ok(Score {
+        reward,
+        answer: 1.0 / (1.0 + (-reward).exp()),
+        predicted: Some(predicted),
+        holds: predicted == target,
+    })
 }
 
 /// The log-odds of class `target`: `z_y - log sum_{k != y} exp(z_k)`, without overflow.

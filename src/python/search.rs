@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::search;
 use crate::search::{Direction, RunError, Score, SearchOptions, Stop, Task};
 
-/// A score as Python sees it: reward, probability, predicted class.
-type Triple = (f64, f64, usize);
+/// A score as Python sees it: reward, answer, predicted class or -1, whether it holds.
+type Row = (f64, f64, i64, bool);
 
 // Not frozen: a state machine is its state.
 #[pyclass(module = "interpix._core")]
@@ -19,27 +19,24 @@ pub(super) struct Search {
 #[pymethods]
 impl Search {
     #[new]
-    #[pyo3(signature = (players, targets, *, direction, stop, min_confidence = 0.0, min_players = 0, batch_size = 64, in_flight = 64,
+    #[pyo3(signature = (players, *, direction, stop, min_confidence = 0.0, min_players = 0, batch_size = 64, in_flight = 64,
                         full = None, empty = None))]
     // The constructor is the keyword form of `Task` and `SearchOptions`.
     #[allow(clippy::too_many_arguments)]
     fn new(
         players: Vec<usize>,
-        targets: Vec<usize>,
         direction: &str,
         stop: &Bound<'_, PyAny>,
         min_confidence: f64,
         min_players: usize,
         batch_size: usize,
         in_flight: usize,
-        full: Option<Vec<Option<Triple>>>,
-        empty: Option<Vec<Option<Triple>>>,
+        full: Option<Vec<Option<Row>>>,
+        empty: Option<Vec<Option<Row>>>,
     ) -> Result<Self> {
         let (full, empty) = (ends("full", full, players.len())?, ends("empty", empty, players.len())?);
-        check_length("targets", targets.len(), players.len())?;
-        let tasks = players.into_iter().zip(targets).zip(full.into_iter().zip(empty));
-        let tasks =
-            tasks.map(|((players, target), (full, empty))| Task { players, target, full, empty }).collect();
+        let tasks = players.into_iter().zip(full.into_iter().zip(empty));
+        let tasks = tasks.map(|(players, (full, empty))| Task { players, full, empty }).collect();
         let (direction, stop) = (parse_direction(direction)?, parse_stop(stop, min_confidence, min_players)?);
         let options = SearchOptions { direction, stop, batch_size, in_flight };
         Ok(Self { inner: search::Search::new(tasks, options)? })
@@ -53,18 +50,19 @@ impl Search {
     fn tell(
         &mut self,
         reward: PyReadonlyArray1<'_, f64>,
-        probability: PyReadonlyArray1<'_, f64>,
+        answer: PyReadonlyArray1<'_, f64>,
         predicted: PyReadonlyArray1<'_, i64>,
+        holds: PyReadonlyArray1<'_, bool>,
     ) -> Result<()> {
-        let (reward, probability, predicted) =
-            (reward.as_array(), probability.as_array(), predicted.as_array());
-        check_length("probability", probability.len(), reward.len())?;
+        let (reward, answer, predicted, holds) =
+            (reward.as_array(), answer.as_array(), predicted.as_array(), holds.as_array());
+        check_length("answer", answer.len(), reward.len())?;
         check_length("predicted", predicted.len(), reward.len())?;
-        let rows = reward.iter().zip(probability).zip(predicted);
-        let score = |((&reward, &probability), &predicted)| {
-            Ok(Score { reward, probability, predicted: class(predicted)? })
-        };
-        self.inner.tell(&rows.map(score).collect::<Result<Vec<Score>>>()?)
+        check_length("holds", holds.len(), reward.len())?;
+        let rows = reward.iter().zip(answer).zip(predicted).zip(holds);
+        let scores =
+            rows.map(|(((&reward, &answer), &predicted), &holds)| score((reward, answer, predicted, holds)));
+        self.inner.tell(&scores.collect::<Vec<Score>>())
     }
 
     fn outcomes(&self) -> Vec<Outcome> {
@@ -156,23 +154,28 @@ impl Outcome {
     }
 
     #[getter]
-    fn probability<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
-        PyArray1::from_iter(py, self.inner.scores.iter().map(|score| score.probability))
+    fn answer<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+        PyArray1::from_iter(py, self.inner.scores.iter().map(|score| score.answer))
     }
 
     #[getter]
     fn predicted<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
-        PyArray1::from_iter(py, self.inner.scores.iter().map(|score| score.predicted as i64))
+        PyArray1::from_iter(py, self.inner.scores.iter().map(|score| class(score.predicted)))
     }
 
     #[getter]
-    fn full(&self) -> Triple {
-        triple(self.inner.full)
+    fn holds<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<bool>> {
+        PyArray1::from_iter(py, self.inner.scores.iter().map(|score| score.holds))
     }
 
     #[getter]
-    fn empty(&self) -> Triple {
-        triple(self.inner.empty)
+    fn full(&self) -> Row {
+        row(self.inner.full)
+    }
+
+    #[getter]
+    fn empty(&self) -> Row {
+        row(self.inner.empty)
     }
 
     #[getter]
@@ -233,10 +236,9 @@ fn parse_stop(stop: &Bound<'_, PyAny>, min_confidence: f64, min_players: usize) 
     Ok(stop)
 }
 
-fn ends(name: &'static str, ends: Option<Vec<Option<Triple>>>, images: usize) -> Result<Vec<Option<Score>>> {
+fn ends(name: &'static str, ends: Option<Vec<Option<Row>>>, images: usize) -> Result<Vec<Option<Score>>> {
     let Some(ends) = ends else { return Ok(vec![None; images]) };
     check_length(name, ends.len(), images)?;
-    let score = |(reward, probability, predicted)| Score { reward, probability, predicted };
     Ok(ends.into_iter().map(|end| end.map(score)).collect())
 }
 
@@ -247,12 +249,15 @@ fn check_length(name: &'static str, got: usize, expected: usize) -> Result<()> {
     Err(Error::argument(name, format!("{expected} entries"), got, "give all lists the same length"))
 }
 
-fn class(predicted: i64) -> Result<usize> {
-    let cure = "pass the index of the greatest logit";
-    usize::try_from(predicted)
-        .map_err(|_| Error::argument("predicted", "class indices from 0 on", predicted, cure))
+fn score((reward, answer, predicted, holds): Row) -> Score {
+    Score { reward, answer, predicted: usize::try_from(predicted).ok(), holds }
 }
 
-fn triple(score: Score) -> Triple {
-    (score.reward, score.probability, score.predicted)
+fn row(score: Score) -> Row {
+    (score.reward, score.answer, class(score.predicted), score.holds)
+}
+
+/// -1: none.
+fn class(predicted: Option<usize>) -> i64 {
+    predicted.map_or(-1, |class| class as i64)
 }

@@ -20,7 +20,7 @@ pub struct SearchOptions {
     pub in_flight: usize,
 }
 
-/// Insertion until the target is predicted, 64 coalitions a batch, 64 images in flight.
+/// Insertion until the answer holds, 64 coalitions a batch, 64 images in flight.
 impl Default for SearchOptions {
     fn default() -> Self {
         let stop = Stop::Flip { min_confidence: 0.0, min_players: 0 };
@@ -41,7 +41,7 @@ impl SearchOptions {
                     "min_confidence",
                     "a probability from 0 to 1",
                     min_confidence,
-                    "leave it out to stop as soon as the target is predicted",
+                    "leave it out to stop as soon as the answer holds",
                 ))
             }
             _ => Ok(()),
@@ -71,12 +71,12 @@ impl<E> From<Error> for RunError<E> {
 /// ```
 /// use interpix::search::{Score, Search, SearchOptions, Stop, Task};
 ///
-/// // The reward is the sum of the present players' indices; the class is 1 from a sum of 4 on.
-/// let mut search = Search::new(vec![Task::new(4, 1)], SearchOptions::default())?;
+/// // The reward is the sum of the present players' indices; they suffice from a sum of 4 on.
+/// let mut search = Search::new(vec![Task::new(4)], SearchOptions::default())?;
 /// while let Some(batch) = search.ask() {
 ///     let sums = batch.coalitions().map(|coalition| coalition.members().sum::<usize>());
 ///     let scores: Vec<Score> = sums
-///         .map(|sum| Score { reward: sum as f64, probability: sum as f64 / 6.0, predicted: usize::from(sum >= 4) })
+///         .map(|sum| Score { reward: sum as f64, answer: sum as f64 / 6.0, predicted: None, holds: sum >= 4 })
 ///         .collect();
 ///     search.tell(&scores)?;
 /// }
@@ -125,7 +125,7 @@ impl Search {
     /// stays open.
     ///
     /// # Errors
-    /// No batch is open, the number of scores is not its length, or a reward or probability is not finite.
+    /// No batch is open, the number of scores is not its length, or a reward or answer is not finite.
     pub fn tell(&mut self, scores: &[Score]) -> Result<()> {
         let Some(batch) = self.open.as_ref() else {
             let cure = "call `ask` first, and tell each batch once";
@@ -237,5 +237,5 @@ fn check_scores(batch: &Batch, scores: &[Score]) -> Result<()> {
     let got = format!("{} for image {}, coalition {}", scores[row], batch.owner()[row], batch.coalition(row));
     let cure = "check that the model's outputs are finite on this masked image (a float16 model may overflow: use \
                 float32)";
-    Err(Error::argument("scores", "finite rewards and probabilities", got, cure))
+    Err(Error::argument("scores", "finite rewards and answers", got, cure))
 }

@@ -18,9 +18,9 @@ pub enum Direction {
 pub enum Stop {
     /// After all players.
     All,
-    /// At the first step where the target is the predicted class (insertion) or no longer is (deletion).
+    /// At the first step where the model says what is explained (insertion) or no longer does (deletion).
     Flip {
-        /// Insertion only: the least probability of the target, in `[0, 1]`; 0 asks for nothing (Appendix E).
+        /// Insertion only: the least answer, a probability in `[0, 1]`; 0 asks for nothing (Appendix E).
         min_confidence: f64,
         /// Find at least so many players, whenever the flip was.
         min_players: usize,
@@ -34,10 +34,12 @@ pub enum Stop {
 pub struct Score {
     /// The number that the search compares, for instance the target's log-odds; finite.
     pub reward: f64,
-    /// The target's probability, in `[0, 1]`.
-    pub probability: f64,
-    /// The class of the greatest logit.
-    pub predicted: usize,
+    /// What the model says of the target, for people: a classifier's probability, a regression's number; finite.
+    pub answer: f64,
+    /// The class of the greatest logit, where the model has classes.
+    pub predicted: Option<usize>,
+    /// Whether the model still says what is explained: of a softmax, that the target is the predicted class.
+    pub holds: bool,
 }
 
 /// One image's search.
@@ -45,8 +47,6 @@ pub struct Score {
 pub struct Task {
     /// Number of players, at least 1.
     pub players: usize,
-    /// The class that is explained.
-    pub target: usize,
     /// The score of all players together, where it is known already.
     pub full: Option<Score>,
     /// The score of no player at all, where it is known already.
@@ -55,8 +55,8 @@ pub struct Task {
 
 impl Task {
     /// A task of which nothing is known yet.
-    pub fn new(players: usize, target: usize) -> Self {
-        Self { players, target, full: None, empty: None }
+    pub fn new(players: usize) -> Self {
+        Self { players, full: None, empty: None }
     }
 
     pub(super) fn check(&self, image: usize) -> Result<()> {
@@ -80,13 +80,13 @@ impl Task {
 
 impl Score {
     pub(super) fn is_finite(&self) -> bool {
-        self.reward.is_finite() && self.probability.is_finite()
+        self.reward.is_finite() && self.answer.is_finite()
     }
 }
 
 impl std::fmt::Display for Score {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "reward {} and probability {}", self.reward, self.probability)
+        write!(formatter, "reward {} and answer {}", self.reward, self.answer)
     }
 }
 
@@ -118,7 +118,6 @@ pub struct Outcome {
 pub(super) struct Greedy {
     direction: Direction,
     stop: Stop,
-    target: usize,
     /// The present players after the flips so far.
     current: Coalition,
     /// Score of the set that the last flip leads to.
@@ -155,7 +154,6 @@ impl Greedy {
         let mut greedy = Self {
             direction,
             stop,
-            target: task.target,
             current,
             last,
             round: Round::Start,
@@ -331,8 +329,8 @@ impl Greedy {
             Stop::All | Stop::Steps(_) => 0.0,
         };
         match self.direction {
-            Direction::Insertion => score.predicted == self.target && score.probability >= min_confidence,
-            Direction::Deletion => score.predicted != self.target,
+            Direction::Insertion => score.holds && (min_confidence == 0.0 || score.answer >= min_confidence),
+            Direction::Deletion => !score.holds,
         }
     }
 }

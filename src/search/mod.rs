@@ -27,11 +27,11 @@
 //!     _ => 0.0,
 //! };
 //! let options = SearchOptions { direction: Direction::Deletion, stop: Stop::All, ..SearchOptions::default() };
-//! let mut search = Search::new(vec![Task::new(3, 7)], options)?;
+//! let mut search = Search::new(vec![Task::new(3)], options)?;
 //! let outcomes = search.run(|batch| {
 //!     let score = |row: &Vec<bool>| {
 //!         let reward = reward(row);
-//!         Score { reward, probability: reward / 4.0, predicted: if reward > 2.0 { 7 } else { 0 } }
+//!         Score { reward, answer: reward / 4.0, predicted: None, holds: reward > 2.0 }
 //!     };
 //!     let rows: Vec<Vec<bool>> = batch.masks().rows().into_iter().map(|row| row.to_vec()).collect();
 //!     Ok::<_, std::convert::Infallible>(rows.iter().map(score).collect())

@@ -156,7 +156,7 @@ proptest! {
 
     #[test]
     fn greedy_insertion_takes_all_new_values_first_on_set_sum(values in prop::collection::vec(1..=5_u32, 1..=8)) {
-        let mut search = Search::new(vec![Task::new(values.len(), 0)], all()).unwrap();
+        let mut search = Search::new(vec![Task::new(values.len())], all()).unwrap();
         let outcomes = search.run(|batch| Ok::<_, Infallible>(batch.coalitions().map(|set| score(&values, &set)).collect()));
         let found: Vec<u32> = outcomes.unwrap()[0].ranking.iter().map(|&player| values[player]).collect();
         let distinct: HashSet<u32> = values.iter().copied().collect();
@@ -175,7 +175,7 @@ fn set_sum(values: &[u32], set: &Coalition) -> f64 {
 }
 
 fn score(values: &[u32], set: &Coalition) -> Score {
-    Score { reward: set_sum(values, set), probability: 0.0, predicted: 0 }
+    Score { reward: set_sum(values, set), answer: 0.0, predicted: None, holds: false }
 }
 
 fn sample(

@@ -82,8 +82,8 @@ fn absent_regions_show_the_fill() {
     // 6 pixels of 3 channels: all 1; all -1; 4 of 1 and 2 of -1; 4 of 2 and 2 of -1. The last is seen from class 0.
     let rewards: Vec<f64> = scores.iter().map(|score| score.reward).collect();
     assert_eq!(rewards, [18.0, -18.0, 6.0, -18.0]);
-    assert_eq!(scores.iter().map(|score| score.predicted).collect::<Vec<_>>(), [1, 0, 1, 1]);
-    assert!((scores[2].probability - 1.0 / (1.0 + (-6.0_f64).exp())).abs() < 1e-15);
+    assert_eq!(scores.iter().map(|score| score.predicted).collect::<Vec<_>>(), [1, 0, 1, 1].map(Some));
+    assert!((scores[2].answer - 1.0 / (1.0 + (-6.0_f64).exp())).abs() < 1e-15);
 }
 
 #[test]

@@ -12,7 +12,6 @@ use interpix::search::{
 };
 use proptest::prelude::*;
 
-const TARGET: usize = 1;
 
 /// A game as a table over all coalitions; bit `i` of the index is player `i`.
 #[derive(Debug, Clone)]
@@ -27,13 +26,14 @@ impl Table {
     }
 }
 
-/// Small whole rewards, so that ties are common; the predicted class is independent of them.
+/// Small whole rewards, so that ties are common; whether it holds is independent of them.
 fn table() -> impl Strategy<Value = Table> {
     (1..=8_usize).prop_flat_map(|players| {
-        let score = (-3..=3_i32, 0..=4_u8, 0..=2_usize).prop_map(|(reward, quarter, predicted)| Score {
+        let score = (-3..=3_i32, 0..=4_u8, any::<bool>()).prop_map(|(reward, quarter, holds)| Score {
             reward: f64::from(reward),
-            probability: f64::from(quarter) / 4.0,
-            predicted,
+            answer: f64::from(quarter) / 4.0,
+            predicted: None,
+            holds,
         });
         prop::collection::vec(score, 1 << players).prop_map(move |scores| Table { players, scores })
     })
@@ -65,11 +65,9 @@ fn brute_force(image: usize, game: &Table, direction: Direction, stop: Stop) -> 
         }
     };
     let holds = |score: &Score| match (direction, stop) {
-        (Direction::Deletion, _) => score.predicted != TARGET,
-        (_, Stop::Flip { min_confidence, .. }) => {
-            score.predicted == TARGET && score.probability >= min_confidence
-        }
-        _ => score.predicted == TARGET,
+        (Direction::Deletion, _) => !score.holds,
+        (_, Stop::Flip { min_confidence, .. }) => score.holds && score.answer >= min_confidence,
+        _ => score.holds,
     };
     let (mut ranking, mut gaps, mut scores) = (vec![], vec![], vec![reached(&[])]);
     while ranking.len() < n {
@@ -147,7 +145,7 @@ fn check(batch: &Batch, options: &SearchOptions) {
 }
 
 fn tasks(games: &[Table]) -> Vec<Task> {
-    games.iter().map(|game| Task::new(game.players, TARGET)).collect()
+    games.iter().map(|game| Task::new(game.players)).collect()
 }
 
 proptest! {
@@ -173,7 +171,7 @@ proptest! {
         stop in stop(),
         (knows_full, knows_empty) in any::<(bool, bool)>(),
     ) {
-        let mut task = Task::new(game.players, TARGET);
+        let mut task = Task::new(game.players);
         task.full = knows_full.then(|| game.score(&Coalition::full(game.players)));
         task.empty = knows_empty.then(|| game.score(&Coalition::empty(game.players)));
         let options = SearchOptions { direction, stop, ..SearchOptions::default() };
@@ -184,12 +182,13 @@ proptest! {
     }
 }
 
-/// Players 0 to 3; the reward is the number of present players, the class flips at three.
+/// Players 0 to 3; the reward is the number of present players, three of them suffice.
 fn counting() -> Table {
     let score = |code: u32| Score {
         reward: f64::from(code.count_ones()),
-        probability: f64::from(code.count_ones()) / 4.0,
-        predicted: if code.count_ones() >= 3 { TARGET } else { 0 },
+        answer: f64::from(code.count_ones()) / 4.0,
+        predicted: None,
+        holds: code.count_ones() >= 3,
     };
     Table { players: 4, scores: (0..16).map(score).collect() }
 }
@@ -225,9 +224,9 @@ fn equal_images_stay_in_lockstep_across_batch_boundaries() {
 }
 
 #[test]
-fn a_target_that_is_predicted_from_the_start_ends_at_step_zero() {
+fn an_answer_that_holds_from_the_start_ends_at_step_zero() {
     let mut game = counting();
-    game.scores[0].predicted = TARGET;
+    game.scores[0].holds = true;
     let flip = Stop::Flip { min_confidence: 0.0, min_players: 0 };
     let outcome =
         &run(std::slice::from_ref(&game), tasks(&[game.clone()]), options(Direction::Insertion, flip)).0[0];
@@ -278,7 +277,7 @@ fn unusable_scores_are_refused_and_change_nothing() {
     let early = search.tell(&[]).unwrap_err();
     assert!(message(&early).contains("call `ask` first"), "{early}");
     let batch = search.ask().unwrap();
-    let good = Score { reward: 0.0, probability: 0.5, predicted: 0 };
+    let good = Score { reward: 0.0, answer: 0.5, predicted: None, holds: false };
     let short = search.tell(&[good]).unwrap_err();
     assert!(
         message(&short).contains("expected 2 of them, one for each coalition of the batch, got 1"),
@@ -286,7 +285,7 @@ fn unusable_scores_are_refused_and_change_nothing() {
     );
     for reward in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let error = search.tell(&[good, Score { reward, ..good }]).unwrap_err();
-        let expected = format!("got reward {reward} and probability 0.5 for image 1, coalition [0, 1, 2, 3]");
+        let expected = format!("got reward {reward} and answer 0.5 for image 1, coalition [0, 1, 2, 3]");
         assert!(message(&error).contains(&expected), "{error}");
         assert!(message(&error).contains("use float32"), "{error}");
     }
@@ -296,7 +295,7 @@ fn unusable_scores_are_refused_and_change_nothing() {
 
 #[test]
 fn bad_options_and_tasks_are_refused() {
-    let one = || vec![Task::new(1, 0)];
+    let one = || vec![Task::new(1)];
     let new = |tasks, options| message(&Search::new(tasks, options).unwrap_err());
     let default = SearchOptions::default();
     assert!(
@@ -313,11 +312,9 @@ fn bad_options_and_tasks_are_refused() {
                 .starts_with("`min_confidence`: expected a probability")
         );
     }
-    assert!(new(vec![Task::new(2, 0), Task::new(0, 0)], default).contains("got 0 for image 1"));
-    let full = Some(Score { reward: f64::NAN, probability: 0.0, predicted: 0 });
-    assert!(
-        new(vec![Task { full, ..Task::new(1, 0) }], default).starts_with("`full`: expected finite numbers")
-    );
+    assert!(new(vec![Task::new(2), Task::new(0)], default).contains("got 0 for image 1"));
+    let full = Some(Score { reward: f64::NAN, answer: 0.0, predicted: None, holds: false });
+    assert!(new(vec![Task { full, ..Task::new(1) }], default).starts_with("`full`: expected finite numbers"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import interpix as ix
-from interpix.outputs import log_odds
+from interpix.outputs.readout import log_odds
 
 # Five patches in a row; the evidence of each for the classes cat, dog and bird.
 EVIDENCE = np.array([[4.0, 0, 0], [3, 0, 1], [0, 3, 0], [0, 2.5, 0], [0.5, 0.5, 0.4]])

@@ -170,7 +170,7 @@ def test_batch_size_changes_nothing_and_seeds_repeat(model, photo, attribution):
     ]
     for other in traces[1:3]:
         np.testing.assert_array_equal(traces[0].sizes, other.sizes)
-        np.testing.assert_array_equal(traces[0].probabilities, other.probabilities)
+        np.testing.assert_array_equal(traces[0].answers, other.answers)
     assert (traces[0].sizes != traces[3].sizes).any()
 
 

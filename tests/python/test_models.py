@@ -20,7 +20,7 @@ from interpix.models.adapters import weights
 from interpix.models.adapters.native import describe_models
 from interpix.models.protocol.classifier import Classifier, Coalitions
 from interpix.models.protocol.pictures import compose
-from interpix.outputs import read_logits
+from interpix.outputs.readout import read_logits
 
 DATA = Path(__file__).parents[1] / "data"
 PHOTOS = Path(__file__).parents[2] / "examples"

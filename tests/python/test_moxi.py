@@ -10,7 +10,7 @@ import torch
 from conftest import HEIGHT, WIDTH, sum_of_pixels
 from interpix import CallableClassifier, Fill, MoXI, load, methods
 from interpix.errors import ArgumentError, ArgumentTypeError, ModelError
-from interpix.outputs import log_odds
+from interpix.outputs.readout import log_odds
 
 REGIONS = "2x3"
 BLUE = Fill(np.array([0.0, 0.0, 1.0]))
@@ -37,7 +37,7 @@ def test_deletion_by_hand(image, classifier):
     assert result.predicted.tolist() == [0, 0, 1]
     # Log-odds of red: 24, 12, 4 against green 10 and blue 0.
     np.testing.assert_allclose(result.rewards, np.array([24, 12, 4]) - np.logaddexp(10, 0), rtol=1e-6)
-    assert result.full.probability == pytest.approx(1 / (1 + np.exp(-14) + np.exp(-24)))
+    assert result.full.answer == pytest.approx(1 / (1 + np.exp(-14) + np.exp(-24)))
     # The image, the empty image, and 6 + 5 coalitions.
     assert result.evaluations == 13
 
@@ -230,8 +230,8 @@ def test_bad_models_and_options():
     [
         (lambda batch: np.full((len(batch), 3), np.nan), "NaN or infinity"),
         (lambda batch: np.zeros((len(batch) + 1, 3)), r"logits \(1, classes\).*got shape \(2, 3\)"),
-        (lambda batch: np.zeros(len(batch)), r"got shape \(1,\); make the logit z of a yes/no model two: \[0, z\]"),
-        (lambda batch: np.zeros((len(batch), 1)), r"at least 2 classes.*: \[0, z\]"),
+        (lambda batch: np.zeros(len(batch)), r"got shape \(1,\); return \(B, 1\) for one logit each, or say"),
+        (lambda batch: np.zeros((len(batch), 0)), r"logits \(1, classes\).*got shape \(1, 0\)"),
         (lambda batch: "cat", "got str"),
     ],
 )

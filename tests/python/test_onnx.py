@@ -71,7 +71,7 @@ def test_it_says_what_the_runtime_says(tmp_path, shape, kind):
         np.testing.assert_array_equal(found.ranking, expected.ranking)
         np.testing.assert_allclose(found.rewards, expected.rewards, atol=1e-5)
     assert found.provenance["model_kind"] == "onnx"
-    assert found.provenance["output"] == "logits"
+    assert found.provenance["output_name"] == "logits"
     assert re.fullmatch("[0-9a-f]{64}", found.provenance["weights_sha256"])
 
 

@@ -77,7 +77,7 @@ def test_it_is_pruning_in_plain_words(data):
         assert found.group == found.minimal_group == expected
         mask = sum(1 << patch for patch in expected)
         assert found.group_score.reward == table[mask if insertion else 2**players - 1 ^ mask][target]
-        assert plain.group_score.probability == plain.probabilities[plain.stopped_at]
+        assert plain.group_score.answer == plain.probabilities[plain.stopped_at]
 
 
 def redundant(batch):

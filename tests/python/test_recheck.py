@@ -96,7 +96,7 @@ class Table:
         self.calls += 1
         self.asked[mixed].extend(rows.tolist())
         rewards = (self.mixed if mixed else self.exact)[rows]
-        return rewards.copy(), rewards / 10, np.full(len(rows), int(mixed))
+        return rewards.copy(), rewards / 10, np.full(len(rows), int(mixed)), rewards > 0
 
 
 def several(seed, counts, noise):
@@ -113,13 +113,14 @@ def test_every_image_of_a_step_gets_an_exact_best(seed, counts, noise, direction
     for step in range(3):
         owner, exact, mixed = several(seed % 2**31 + step, counts, noise)
         table = Table(exact, mixed)
-        reward, probability, predicted = first.score(owner, direction, table)
+        reward, probability, predicted, holds = first.score(owner, direction, table)
         for image in range(len(counts)):
             rows = np.flatnonzero(owner == image)
             winner = rows[best(reward[rows], direction)]
             assert reward[winner] == exact[winner]
             assert probability[winner] == exact[winner] / 10
             assert predicted[winner] == 0
+            assert holds[winner] == (exact[winner] > 0)
         for asked in table.asked.values():
             assert len(asked) == len(set(asked))
 
@@ -142,7 +143,7 @@ def test_mixed_stops_where_rewards_are_nearer_than_its_error():
     for seed in range(5):
         owner, exact, mixed = several(seed, [90, 90], 100.0)
         table = Table(exact, mixed)
-        reward, _, predicted = first.score(owner, "deletion", table)
+        reward, _, predicted, _ = first.score(owner, "deletion", table)
         assert np.array_equal(reward, exact)
         assert not predicted.any()
         assert len(table.asked[True]) <= 24

@@ -1,6 +1,6 @@
 """The compiled search and games, as Python sees them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,14 @@ def rewards(masks: Bools) -> Floats:
     return 4.0 * (masks[:, 0] & masks[:, 2]) + 1.0 * masks[:, 1]
 
 
-def answer(masks: Bools) -> tuple[Floats, Floats, NDArray[np.int64]]:
+def answer(masks: Bools) -> tuple[Floats, Floats, NDArray[np.int64], Bools]:
     reward = rewards(masks)
-    return reward, reward / 5, np.where(reward >= 4, TARGET, 0)
+    return reward, reward / 5, np.where(reward >= 4, TARGET, 0), reward >= 4
 
 
 def new_search(images: int = 1, **options: Any) -> _core.Search:
     options = {"direction": "insertion", "stop": "all"} | options
-    return _core.Search([3] * images, [TARGET] * images, **options)
+    return _core.Search([3] * images, **options)
 
 
 def run(search: _core.Search) -> list[_core.Outcome]:
@@ -45,11 +45,12 @@ def test_deletion_finds_the_pair() -> None:
     assert search.evaluations == outcome.evaluations == 2 + 3 + 2
     np.testing.assert_array_equal(outcome.ranking, [0, 1, 2])
     np.testing.assert_array_equal(outcome.reward, [5, 1, 0, 0])
-    np.testing.assert_array_equal(outcome.probability, [1, 0.2, 0, 0])
+    np.testing.assert_array_equal(outcome.answer, [1, 0.2, 0, 0])
     np.testing.assert_array_equal(outcome.predicted, [TARGET, 0, 0, 0])
+    np.testing.assert_array_equal(outcome.holds, [True, False, False, False])
     np.testing.assert_array_equal(outcome.gaps, [0, 1, np.inf])
-    assert outcome.full == (5.0, 1.0, TARGET)
-    assert outcome.empty == (0.0, 0.0, 0)
+    assert outcome.full == (5.0, 1.0, TARGET, True)
+    assert outcome.empty == (0.0, 0.0, 0, False)
     assert outcome.stopped_at == 1
 
 
@@ -95,7 +96,7 @@ def test_batches_are_arrays() -> None:
 
 
 def test_known_ends_are_not_asked() -> None:
-    search = new_search(2, full=[(5.0, 1.0, TARGET), None], empty=[(0.0, 0.0, 0)] * 2)
+    search = new_search(2, full=[(5.0, 1.0, TARGET, True), None], empty=[(0.0, 0.0, 0, False)] * 2)
     first, second = run(search)
     assert (first.evaluations, second.evaluations) == (5, 6)
     np.testing.assert_array_equal(first.ranking, second.ranking)
@@ -122,19 +123,19 @@ def test_a_loop_keeps_the_users_exception_and_can_go_on() -> None:
 
 
 def test_messages_name_image_and_coalition() -> None:
-    search = new_search(full=[(5.0, 1.0, TARGET)], empty=[(0.0, 0.0, 0)])
+    search = new_search(full=[(5.0, 1.0, TARGET, True)], empty=[(0.0, 0.0, 0, False)])
     batch = search.ask()
     assert batch is not None
-    reward, probability, predicted = answer(batch.masks())
+    reward, probability, predicted, holds = answer(batch.masks())
     reward[1] = np.nan
     with pytest.raises(ArgumentError, match=r"got reward NaN .* for image 0, coalition \[1\]; .*float32"):
-        search.tell(reward, probability, predicted)
-    with pytest.raises(ArgumentError, match="`probability`: expected 3 entries, got 2"):
-        search.tell(reward, probability[:2], predicted)
-    with pytest.raises(ArgumentError, match="`predicted`: expected class indices from 0 on, got -1"):
-        search.tell(reward, probability, predicted - 1)
+        search.tell(reward, probability, predicted, holds)
+    with pytest.raises(ArgumentError, match="`answer`: expected 3 entries, got 2"):
+        search.tell(reward, probability[:2], predicted, holds)
+    with pytest.raises(ArgumentError, match="`holds`: expected 3 entries, got 1"):
+        search.tell(reward, probability, predicted, holds[:1])
     with pytest.raises(ArgumentError, match="`scores`: expected 3 of them"):
-        search.tell(reward[:2], probability[:2], predicted[:2])
+        search.tell(reward[:2], probability[:2], predicted[:2], holds[:2])
 
 
 @pytest.mark.parametrize(
@@ -159,11 +160,5 @@ def test_bad_arguments(options: dict[str, Any], message: str) -> None:
 
 def test_sequences_may_be_arrays() -> None:
     players: Any = np.array([3, 3], np.int32)
-    search = _core.Search(players, np.array([TARGET] * 2), direction="insertion", stop=np.int64(1))  # type: ignore[arg-type]
+    search = _core.Search(players, direction="insertion", stop=np.int64(1))  # type: ignore[arg-type]
     assert [len(outcome.ranking) for outcome in run(search)] == [1, 1]
-
-
-def test_lengths_must_agree() -> None:
-    players: Sequence[int] = [3, 3]
-    with pytest.raises(ArgumentError, match="`targets`: expected 2 entries, got 1"):
-        _core.Search(players, [0], direction="insertion", stop="all")

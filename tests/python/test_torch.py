@@ -11,7 +11,7 @@ from interpix.models.protocol.classifier import Coalitions
 from interpix.models.protocol.pictures import compose
 from interpix.models.torch.memory import memory_of
 from interpix.models.windows.scorer import WindowScorer
-from interpix.outputs import read_logits
+from interpix.outputs.readout import read_logits
 from torch_models import HEIGHT, WIDTH, convolutions, picture, vit
 
 timm = pytest.importorskip("timm")

@@ -38,6 +38,7 @@ from interpix.metrics.shared_scores import score_map
 from interpix.models import as_classifier
 from interpix.models.protocol.classifier import ModelInput
 from interpix.options import python_number
+from interpix.outputs.reading import OutputInput
 from interpix.progress import ProgressCounter
 from interpix.question import Explainer, ask_whole, check_model, explain_with
 from interpix.results.attribution import Attribution
@@ -81,6 +82,7 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     keep_maps: int = 20,
     batch_size: int = 32,
     seed: int = 0,
+    output: OutputInput = "auto",
     progress: bool = False,
 ) -> Comparison:
     """Compares attribution methods by metrics over images, each method with and without IProp.
@@ -113,6 +115,7 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
         keep_maps: Of how many images the result holds the maps, too, for pictures.
         batch_size: The greatest number of pictures in one call of the model by a metric.
         seed: Of the metrics' random choices.
+        output: What the model's answers mean, see `interpix.outputs`.
         progress: Show the number of maps on stderr.
 
     A photo that cannot be read costs its own row: `Comparison.failed` says why.
@@ -126,7 +129,7 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     check_positive("batch_size", batch_size)
     check_seed("seed", seed)
     check_integer("keep_maps", keep_maps, 0, None, "a number of images", "20 is the default, 0 keeps none")
-    classifier = as_classifier(model)
+    classifier = as_classifier(model, output)
     explainers, scorers, named = read_methods(methods), read_metrics(metrics), name_images(images)
     annotations = read_masks(one_each("masks", masks, named), scorers, named)
     goals = read_targets(one_each("targets", targets, named), classifier)
@@ -196,7 +199,8 @@ def _what_maps_depend_on(store: Store, origin: Mapping[str, Any], loaded: Loaded
     """
     gaps = np.random.default_rng(0).random((_PROBES, 1, *sample.size)) < _GAPS
     answers = ask_whole(sample.classifier, np.where(gaps, np.float32(0), sample.tensor))
-    known = fingerprint(sample.tensor, loaded.raw, sample.target, origin, library_versions())
+    meaning = sample.output.facts()
+    known = fingerprint(sample.tensor, loaded.raw, sample.target, meaning, origin, library_versions())
     if known is None:
         return None
     return fingerprint(known, store.same_answers(known, np.concatenate([sample.logits[None], answers])))

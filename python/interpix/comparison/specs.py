@@ -22,9 +22,9 @@ from interpix.metrics.annotation import annotation_as_seen
 from interpix.metrics.base import AnyMetric, MethodMetric, Metric
 from interpix.metrics.randomization import ModelRandomization
 from interpix.models.protocol.classifier import Classifier
-from interpix.models.protocol.targets import resolve_target
 from interpix.options import fields_as_json
 from interpix.question import Explainer
+from interpix.targets import resolve_target
 from interpix.terms import Target, TargetInput
 
 __all__ = [

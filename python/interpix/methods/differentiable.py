@@ -10,6 +10,7 @@ from torch import Tensor
 from interpix.errors import ModelError
 from interpix.methods.base import Output
 from interpix.models.torch.module import TorchModule, in_double, unwrap
+from interpix.question import Question
 
 __all__ = ["Differentiable"]
 
@@ -24,21 +25,21 @@ class Differentiable:
         batch_size: How many pictures are differentiated at once.
     """
 
-    def __init__(self, net: TorchModule, target: int, output: Output, batch_size: int | None) -> None:
+    def __init__(self, net: TorchModule, question: Question, output: Output, batch_size: int | None) -> None:
         """Nothing is run yet."""
         # Hooks see this thread only, and a compiled module none of them: what is inside of such wrappers is the same.
         inner = unwrap(net.module)
-        self.net = net if inner is net.module else TorchModule(inner, name=net.name)
+        self.net = net if inner is net.module else TorchModule(inner, name=net.name, output=net.output)
         usual = _CPU_BATCH if net.device.type == "cpu" else _GPU_BATCH
         self.batch_size = min(batch_size or usual, sys.maxsize)  # torch counts no further
-        self._target = target
-        self._output = output
+        self._question = question
+        self._probability = output == "probability"
 
     def scores(self, pictures: Tensor) -> Tensor:
         """The target's score (B,) of pictures (B, 3, H, W); for use within `recording`."""
-        logits = self.net.forward(pictures).float()
-        values = logits if self._output == "logit" else logits.softmax(dim=1)
-        return values[:, self._target]
+        rows, question = self.net.forward(pictures).float(), self._question
+        found: Tensor = question.output.differentiable(rows, question.target, probability=self._probability)
+        return found
 
     def gradients(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (B,), and gradients (B, 3, H, W) in double precision, of pictures (B, 3, H, W).

@@ -107,4 +107,4 @@ def differentiable(question: Question, method: str, output: Output, batch_size: 
     classifier = torch_classifier(question.classifier, method)
     from interpix.methods.differentiable import Differentiable  # torch only when it is used
 
-    return Differentiable(classifier, question.target, output, batch_size)
+    return Differentiable(classifier, question, output, batch_size)

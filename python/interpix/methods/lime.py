@@ -9,6 +9,7 @@ import numpy.typing as npt
 from interpix.arrays import BoolArray
 from interpix.checks import check_number, require_module
 from interpix.methods.random_superpixels import RandomSuperpixels
+from interpix.outputs.base import Output
 
 __all__ = ["LIME"]
 
@@ -20,7 +21,8 @@ _REGRESSION = "sklearn.linear_model", 'LIME needs scikit-learn: pip install "int
 class LIME(RandomSuperpixels):
     """LIME: the weights of a logistic regression of the probability on which superpixels are on (Ribeiro et al. 2016).
 
-    A set with probability p is a positive example of weight p and a negative one of weight 1 - p.
+    A set with probability p is a positive example of weight p and a negative one of weight 1 - p. Of an answer that is
+    no probability, as a regression's, the weights of a linear regression are taken.
 
     >>> model = lambda batch: batch.sum(axis=(2, 3))
     >>> image = np.zeros((3, 4, 6), np.float32)
@@ -43,11 +45,15 @@ class LIME(RandomSuperpixels):
         need, cure = "a positive number", "1 is scikit-learn's default"
         check_number("regularization", self.regularization, 0, sys.float_info.max, need, cure, above=True)
 
-    def _values(self, on: BoolArray, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _values(self, on: BoolArray, answers: npt.NDArray[np.float64], output: Output) -> npt.NDArray[np.float64]:
         linear_model = require_module(*_REGRESSION)
+        values: npt.NDArray[np.float64]
+        if not output.is_probability:
+            values = linear_model.Ridge(alpha=self.regularization).fit(on.astype(np.float64), answers).coef_
+            return values
         examples = np.concatenate([on, on]).astype(np.float64)
         labels = np.repeat([1, 0], len(on))
-        weights = np.concatenate([probabilities, 1 - probabilities])
+        weights = np.concatenate([answers, 1 - answers])
         model = linear_model.LogisticRegression(C=1 / self.regularization, max_iter=_MOST_ITERATIONS)
-        values: npt.NDArray[np.float64] = model.fit(examples, labels, sample_weight=weights).coef_[0]
+        values = model.fit(examples, labels, sample_weight=weights).coef_[0]
         return values

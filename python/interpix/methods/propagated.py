@@ -144,7 +144,7 @@ def _ask_captum(method: Any, _: Any, question: Question) -> Any:
         return method.attribute(question.tensor[None].copy(), target=question.target)
     from interpix.methods.differentiable import Differentiable  # torch only when it is used
 
-    model = Differentiable(question.classifier, question.target, "logit", None)
+    model = Differentiable(question.classifier, question, "logit", None)
     with model.net.recording():
         # Captum warns about inputs that do not ask for a gradient.
         return method.attribute(model.net.tensor(question.tensor[None]).requires_grad_(), target=question.target)

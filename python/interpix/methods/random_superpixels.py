@@ -12,9 +12,9 @@ from interpix.arrays import BoolArray
 from interpix.checks import MOST_SAMPLES, check_number, check_positive, check_seed
 from interpix.errors import bad_value
 from interpix.methods.base import Facts, Map, MapMethod
-from interpix.models.protocol.classifier import Coalitions, token_grid_at
+from interpix.models.protocol.classifier import Coalitions, Scorer, token_grid_at
 from interpix.options import plain_options
-from interpix.outputs import scores_of
+from interpix.outputs.base import Output
 from interpix.question import Question
 from interpix.regions import RegionsInput, Superpixels, check_regions, label_regions, read_regions, regions_name
 
@@ -64,22 +64,22 @@ class RandomSuperpixels(MapMethod):
         on = np.random.default_rng(self.seed).random((self.count, players)) < self.keep
         scorer = question.classifier.scorer(question.tensor[None], labels[None], fill)
         size = self.batch_size or question.classifier.batch_size
-        parts = [
-            scores_of(scorer.score(_coalitions(on[start : start + size], question.target)), "probability").probability
-            for start in range(0, self.count, size)
-        ]
-        values = self._values(on, np.concatenate(parts))
+        parts = [_answers(question, scorer, on[start : start + size]) for start in range(0, self.count, size)]
+        values = self._values(on, np.concatenate(parts), question.output)
         facts = {"regions": regions_name(regions), "superpixels": players, "baseline": fill.name}
         return values[labels], facts
 
     @abstractmethod
-    def _values(self, on: BoolArray, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """A value for each superpixel (n,) from sets (count, n) and the probabilities that they get."""
+    def _values(self, on: BoolArray, answers: npt.NDArray[np.float64], output: Output) -> npt.NDArray[np.float64]:
+        """A value for each superpixel (n,) from sets (count, n) and what the model says to them."""
 
 
-def _coalitions(on: BoolArray, target: int) -> Coalitions:
-    count = len(on)
-    return Coalitions.of_masks(np.zeros(count, np.int64), on, np.full((count, 1), target))
+def _answers(question: Question, scorer: Scorer, on: BoolArray) -> npt.NDArray[np.float64]:
+    """What the model says to sets (c, n)."""
+    output, owner = question.output, np.zeros(len(on), np.int64)
+    columns = np.tile(np.array(output.columns(question.target, len(question.logits)), np.int64), (len(on), 1))
+    readout = scorer.score(Coalitions.of_masks(owner, on, columns, relative=output.relative))
+    return output.scores(readout, owner, [question.target], [question.logits], "log_odds").answer
 
 
 def check_keep(keep: float) -> None:

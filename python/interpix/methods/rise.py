@@ -14,7 +14,7 @@ from interpix.methods.base import Facts, Map, MapMethod
 from interpix.methods.random_superpixels import RandomSuperpixels, check_keep
 from interpix.models.adapters.adapt import is_torch
 from interpix.options import plain_options
-from interpix.outputs import score_logits
+from interpix.outputs.base import Output
 from interpix.question import Question
 
 __all__ = ["RISE", "Masks", "SuperpixelRISE"]
@@ -69,8 +69,8 @@ class RISE(MapMethod):
         fill = read_fill(self.baseline, "baseline")
         masks = Masks.draw(question.size, self.grid, self.count, self.keep, self.seed)
         empty = fill.make(question.tensor, question.classifier)
-        probabilities = _ask(question, empty, masks, self.batch_size or question.classifier.batch_size)
-        values = masks.weighted_sum(probabilities) / (self.count * self.keep)
+        answers = _ask(question, empty, masks, self.batch_size or question.classifier.batch_size)
+        values = masks.weighted_sum(answers) / (self.count * self.keep)
         return values, {"grid": list(self.grid), "baseline": fill.name}
 
 
@@ -88,8 +88,8 @@ class SuperpixelRISE(RandomSuperpixels):
 
     name = "superpixel_rise"
 
-    def _values(self, on: BoolArray, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        values: npt.NDArray[np.float64] = probabilities @ on / (self.count * self.keep)
+    def _values(self, on: BoolArray, answers: npt.NDArray[np.float64], output: Output) -> npt.NDArray[np.float64]:  # noqa: ARG002 - see above
+        values: npt.NDArray[np.float64] = answers @ on / (self.count * self.keep)
         return values
 
 
@@ -143,7 +143,7 @@ def _interpolations(length: int, cells: int) -> npt.NDArray[np.float32]:
 
 
 def _ask(question: Question, empty: npt.NDArray[np.float32], masks: Masks, batch_size: int) -> npt.NDArray[np.float64]:
-    """The target's probability behind each mask (count,)."""
+    """The target's probability, or what else the output says, behind each mask (count,)."""
     place, logits_of = _device(question)
     image, black, rows, columns = (place(one) for one in (question.tensor, empty, masks.rows, masks.columns))
     answers = []
@@ -155,7 +155,7 @@ def _ask(question: Question, empty: npt.NDArray[np.float32], masks: Masks, batch
         pictures = (image - black) * mask[:, None]
         pictures += black
         logits = logits_of(pictures)
-        answers.append(score_logits(logits, question.target, "probability").probability)
+        answers.append(question.scores(logits).answer)
     return np.concatenate(answers)
 
 

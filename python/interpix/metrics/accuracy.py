@@ -46,9 +46,10 @@ class PatchTrace:
     array([ True,  True, False, False])
 
     Attributes:
-        predicted: The most probable class after 0 ... n patches (n + 1,).
-        label: The right class.
-        prediction: The class that the model gives to the clean image.
+        predicted: The most probable class after 0 ... n patches (n + 1,); where the output is none of classes that
+            exclude each other, 1 where the answer still holds, and 0 where not.
+        label: The right class, or 1.
+        prediction: The class that the model gives to the clean image, or 1 if its answer holds there.
         options: Every choice that was made.
     """
 
@@ -102,9 +103,12 @@ def trace_patches(
     fill = read_fill(replacement)
     ends = sample.tensor, fill.make(sample.tensor, sample.classifier)
     start, end = ends if direction == "deletion" else ends[::-1]
-    _, predicted = ranked_scores(sample, start, end, step[labels], players)
+    scores = ranked_scores(sample, start, end, step[labels], players)
     options = {"direction": direction, "replacement": fill.name, "patches": players}
-    return PatchTrace(predicted, sample.target, sample.prediction, options)
+    if sample.output.exclusive:
+        return PatchTrace(scores.predicted, sample.target, sample.prediction, options)
+    holds = int(sample.score("log_odds").holds)
+    return PatchTrace(scores.holds.astype(np.int64), 1, holds, options)
 
 
 def sample_regions(sample: Sample, regions: RegionsInput) -> IntArray:
@@ -146,6 +150,10 @@ def trace_explanation(explanation: Explanation, label: int | None = None) -> Pat
         "replacement": explanation.provenance.get("absence"),
         "patches": explanation.players,
     }
+    if not explanation.output["exclusive"]:
+        if label is not None:
+            raise bad_value("label", "None, as the output is none of classes", label, "leave it out")
+        return PatchTrace(explanation.holds.astype(np.int64), 1, int(explanation.full.holds), options)
     right = explanation.target if label is None else label
     return PatchTrace(explanation.predicted, right, explanation.prediction, options)
 

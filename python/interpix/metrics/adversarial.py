@@ -120,13 +120,32 @@ def trace_adversarial(
     array([0, 1, 1])
     """
     normalization = sample.normalization
-    attacked = l2_pgd(
-        module, normalization, sample.pixels, sample.target, radius=radius, step_size=step_size, steps=steps
-    )
+    aim, label = (module, sample.target) if sample.output.exclusive else (_yes_or_no(module, sample), 1)
+    attacked = l2_pgd(aim, normalization, sample.pixels, label, radius=radius, step_size=step_size, steps=steps)
     replacement = normalization.apply(attacked * _WHITE)
     trace = trace_patches(sample, ranking, regions=regions, replacement=replacement)
     attack = {"replacement": "l2_pgd", "radius": radius, "step_size": step_size, "steps": steps}
     return dataclasses.replace(trace, options={**trace.options, **attack})
+
+
+def _yes_or_no(module: "torch.nn.Module", sample: Sample) -> "torch.nn.Module":
+    """Two logits, 0 and what the sample's output says of its target, where no other class takes the target's place."""
+    import torch  # optional
+
+    from interpix.models.torch.module import TorchModule  # torch only when it is used
+
+    class YesOrNo(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+            self._net = TorchModule(module, name=sample.classifier.name, output=sample.output)
+
+        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+            rows = self._net.forward(pictures)
+            yes = sample.output.differentiable(rows, sample.target, probability=False)
+            return torch.stack([torch.zeros_like(yes), yes], dim=1)
+
+    return YesOrNo()
 
 
 def _random_point(like: "torch.Tensor", radius: float, seed: int) -> "torch.Tensor":

@@ -95,21 +95,23 @@ class InformationTrace:
 
     Attributes:
         sizes: Bytes of each picture (t + 2,).
-        probabilities: Softmax probability of the target (t + 2,).
-        predicted: The most probable class (t + 2,).
+        answers: Probability of the target (t + 2,), or what else the output says.
+        holds: Whether the target is still the answer (t + 2,).
         target: The class.
+        output: What the answers are, by name.
         seed: Of the seed mask.
         thresholds: Fractions of the most important pixels (t,).
         fraction: Of random pixels that every picture shows.
     """
 
     sizes: IntArray
-    probabilities: npt.NDArray[np.float64]
-    predicted: IntArray
+    answers: npt.NDArray[np.float64]
+    holds: BoolArray
     target: int
     seed: int
     thresholds: tuple[float, ...]
     fraction: float
+    output: str = "softmax"
 
 
 def trace_information(
@@ -150,8 +152,9 @@ def trace_information(
         pool.shutdown(wait=False, cancel_futures=True)
     size = sample.batch_size
     batches = (pictures[first : first + size] for first in range(0, len(pictures), size))
-    probabilities, predicted = sample.scores(sample.normalization.apply(np.stack(batch)) for batch in batches)
-    return InformationTrace(np.array(sizes), probabilities, predicted, sample.target, sample.seed, steps, fraction)
+    scores = sample.scores_of(sample.normalization.apply(np.stack(batch)) for batch in batches)
+    told = sample.target, sample.seed, steps, fraction, sample.output.name
+    return InformationTrace(np.array(sizes), scores.answer, scores.holds, *told)
 
 
 def _read_thresholds(thresholds: object) -> tuple[float, ...]:
@@ -275,12 +278,12 @@ def _interpolated(points: npt.NDArray[np.float64]) -> Curve:
 
 @dataclass(frozen=True)
 class AccuracyInformation(_InformationCurve):
-    """AIC: whether the target is the most probable class, mean over images; higher is better.
+    """AIC: whether the target is still the answer, mean over images; higher is better.
 
     From what was measured: two pictures between the blurred one and the original, the second of them right.
 
-    >>> sizes, answers = np.array([100, 120, 160, 200]), np.array([1, 1, 0, 0])
-    >>> trace = InformationTrace(sizes, np.array([0.1, 0.2, 0.6, 0.9]), answers, 0, 0, (0.1, 0.5), 0.01)
+    >>> sizes, holds = np.array([100, 120, 160, 200]), np.array([False, False, True, True])
+    >>> trace = InformationTrace(sizes, np.array([0.1, 0.2, 0.6, 0.9]), holds, 0, 0, (0.1, 0.5), 0.01)
     >>> score = AccuracyInformation().from_trace(trace)
     >>> score.points
     array([[0.2, 0. ],
@@ -291,17 +294,17 @@ class AccuracyInformation(_InformationCurve):
     _average: ClassVar[Average] = "mean"
 
     def _answers(self, trace: InformationTrace) -> npt.NDArray[np.float64]:
-        return np.asarray(trace.predicted == trace.target, np.float64)
+        return np.asarray(trace.holds, np.float64)
 
 
 @dataclass(frozen=True)
 class SoftmaxInformation(_InformationCurve):
-    """SIC: the target's softmax probability, median over images; higher is better.
+    """SIC: the target's probability, median over images; higher is better.
 
     As in `AccuracyInformation`, with probabilities in 0.1 ... 0.9 instead of answers:
 
-    >>> sizes, answers = np.array([100, 120, 160, 200]), np.array([1, 1, 0, 0])
-    >>> trace = InformationTrace(sizes, np.array([0.1, 0.3, 0.7, 0.9]), answers, 0, 0, (0.1, 0.5), 0.01)
+    >>> sizes, holds = np.array([100, 120, 160, 200]), np.array([False, False, True, True])
+    >>> trace = InformationTrace(sizes, np.array([0.1, 0.3, 0.7, 0.9]), holds, 0, 0, (0.1, 0.5), 0.01)
     >>> SoftmaxInformation().from_trace(trace).points.round(6)
     array([[0.2 , 0.25],
            [0.6 , 0.75]])
@@ -311,4 +314,7 @@ class SoftmaxInformation(_InformationCurve):
     _average: ClassVar[Average] = "median"
 
     def _answers(self, trace: InformationTrace) -> npt.NDArray[np.float64]:
-        return trace.probabilities
+        if (trace.answers < 0).any() or (trace.answers > 1).any():
+            cure = "use AccuracyInformation (aic), which asks whether the answer holds"
+            raise bad_value("metric", f"one that needs no probability, as the output is {trace.output}", "sic", cure)
+        return trace.answers

@@ -74,8 +74,8 @@ class _RankedCurve:
         start, end = (empty, sample.tensor) if self.higher_is_better else (sample.tensor, empty)
         few = min(steps, values.size)  # more steps than pixels are steps of nothing
         counts = np.unique(np.arange(few + 1) * values.size // few)
-        probabilities, _ = ranked_scores(sample, start, end, _step_of_pixel(values, counts), len(counts) - 1)
-        curve = Curve(counts / values.size, probabilities)
+        scores = ranked_scores(sample, start, end, _step_of_pixel(values, counts), len(counts) - 1)
+        curve = Curve(counts / values.size, scores.answer)
         named = baseline if isinstance(baseline, str) else read_fill(baseline, "baseline").name
         options = {**fields_as_json(self), "baseline": named, "steps": steps, "target": sample.target}
         return ImageScore(self.name, curve.auc, self.higher_is_better, curve, options=options)

@@ -14,7 +14,8 @@ from interpix.images import ImageInput
 from interpix.masks import read_mask
 from interpix.models.protocol.classifier import ModelInput
 from interpix.options import python_number
-from interpix.outputs import score_logits
+from interpix.outputs.reading import OutputInput
+from interpix.outputs.readout import Scores
 from interpix.question import Question
 from interpix.terms import Target
 
@@ -50,6 +51,7 @@ class Sample(Question):
         annotation: Any = None,
         batch_size: int = 32,
         seed: int = 0,
+        output: OutputInput = "auto",
     ) -> "Sample":
         """Preprocesses the image and asks the model about it.
 
@@ -61,28 +63,24 @@ class Sample(Question):
                 boxes (left, top, right, bottom) in pixels, right and bottom exclusive.
             batch_size: The greatest number of pictures in one call of the model.
             seed: Of the random choices of all metrics of this image.
+            output: What the model's answers mean, see `interpix.outputs`.
         """
         batch_size, seed = python_number(batch_size), python_number(seed)
         check_positive("batch_size", batch_size)
         check_seed("seed", seed)
-        question = Question.of(model, image, target)
+        question = Question.of(model, image, target, output=output)
         inside = None if annotation is None else read_mask(annotation, question.size)
         asked = {field.name: getattr(question, field.name) for field in dataclasses.fields(Question)}
         return cls(**asked, annotation=inside, batch_size=batch_size, seed=seed)
 
-    def scores(self, pictures: Iterator[npt.NDArray[np.float32]]) -> tuple[npt.NDArray[np.float64], IntArray]:
-        """Probability of the target and predicted class of batches of pictures (b, 3, H, W)."""
-        probabilities, predicted = [], []
-        for batch in pictures:
-            scores = score_logits(self.classifier.logits(batch), self.target, "probability")
-            probabilities.append(scores.probability)
-            predicted.append(scores.predicted)
-        return np.concatenate(probabilities), np.concatenate(predicted)
+    def scores_of(self, pictures: Iterator[npt.NDArray[np.float32]]) -> Scores:
+        """What the model says to batches of pictures (b, 3, H, W)."""
+        return Scores.joined(self.scores(self.classifier.logits(batch)) for batch in pictures)
 
 
 def ranked_scores(
     sample: Sample, start: npt.NDArray[np.float32], end: npt.NDArray[np.float32], step: IntArray, steps: int
-) -> tuple[npt.NDArray[np.float64], IntArray]:
+) -> Scores:
     """Scores of the `steps` + 1 pictures on the way from `start` to `end`: the one loop over ranked pixels.
 
     Args:
@@ -91,9 +89,6 @@ def ranked_scores(
         end: What takes its place (3, H, W).
         step: The step 1 ... `steps` at which each pixel changes (H, W); later ones never do.
         steps: How many.
-
-    Returns:
-        Probability of the target, and predicted class, after 0 ... `steps` steps.
     """
 
     def pictures() -> Iterator[npt.NDArray[np.float32]]:
@@ -101,4 +96,4 @@ def ranked_scores(
             now = np.arange(first, min(first + sample.batch_size, steps + 1))
             yield np.where(step <= now[:, None, None, None], end, start)
 
-    return sample.scores(pictures())
+    return sample.scores_of(pictures())

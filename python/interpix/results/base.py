@@ -1,7 +1,7 @@
 """What all results share: whose answer they explain, where they came from, and how they are kept.
 
 A file holds one or several results as one safetensors file: array `name` of result `i` is called `i.name`, and the
-rest is JSON in the header, `{"format": 4, "results": [{"kind": "explanation" or "attribution", ...}, ...]}`.
+rest is JSON in the header, `{"format": 5, "results": [{"kind": "explanation" or "attribution", ...}, ...]}`.
 """
 
 import abc
@@ -33,8 +33,8 @@ class Result(abc.ABC):
     """What was found out about one answer of a model to one image.
 
     Attributes:
-        target: The class explained.
-        prediction: The class that the model gives to the whole image.
+        target: The class explained, or what else the model's output has for targets.
+        prediction: The class that the model gives to the whole image; the target, where the output knows no classes.
         class_names: One name for each class, or None.
         image: What the model saw, uint8 (H, W, 3).
         provenance: Versions, model and options.

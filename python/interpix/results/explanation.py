@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from interpix.arrays import IntArray
 from interpix.errors import bad_value
-from interpix.outputs import Score
+from interpix.outputs.readout import Score
 from interpix.results.attribution import Attribution
 from interpix.results.base import Result, check_field, is_count, is_number
 from interpix.terms import Direction
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Explanation", "PlotKind"]
+
+_SOFTMAX = {"name": "softmax", "quantity": "probability", "is_probability": True, "exclusive": True}
+"""What results of earlier versions do not say."""
 
 PlotKind: TypeAlias = Literal["group", "heatmap", "curve"]
 """What `Explanation.plot` draws."""
@@ -42,13 +45,15 @@ class Explanation(Result):
     Attributes:
         ranking: The patches in the order they were found (k,); the most important comes first.
         rewards: After 0, 1, ..., k patches (k + 1,), in the units of the run's reward.
-        probabilities: Softmax probability of the target after 0 ... k patches (k + 1,).
-        predicted: The most probable class after 0 ... k patches (k + 1,).
+        answers: What the model says of the target after 0 ... k patches (k + 1,): of a classifier its probability, of
+            another output what `output` names.
+        predicted: The most probable class after 0 ... k patches (k + 1,); -1 where the output knows no classes.
+        holds: Whether the model still says what is explained after 0 ... k patches (k + 1,).
         gaps: By how much each patch beat the second best one, in units of the reward (k,);
             infinite where there was no other.
         stopped_at: The least number of patches at which the answer is the target (insertion) or no
             longer is (deletion); 0 if it was so from the start, None if it never was.
-        target: The class explained.
+        target: The class explained, or what else the output has for targets.
         prediction: The class that the model gives to the whole image.
         full: The score of the whole image.
         empty: The score with all patches absent.
@@ -68,8 +73,9 @@ class Explanation(Result):
 
     ranking: IntArray
     rewards: npt.NDArray[np.float64]
-    probabilities: npt.NDArray[np.float64]
+    answers: npt.NDArray[np.float64]
     predicted: IntArray
+    holds: npt.NDArray[np.bool_]
     gaps: npt.NDArray[np.float64]
     stopped_at: int | None
     full: Score
@@ -87,8 +93,9 @@ class Explanation(Result):
     array_names: ClassVar[tuple[str, ...]] = (
         "ranking",
         "rewards",
-        "probabilities",
+        "answers",
         "predicted",
+        "holds",
         "gaps",
         "regions",
         "image",
@@ -117,17 +124,21 @@ class Explanation(Result):
         check_field("removed_before", _are_distinct(removed, patches), "patches, each once")
         # None is found that was gone from the start.
         check_field("ranking", _are_distinct([*removed, *self.ranking.tolist()], patches), "patches, each once")
-        for name, length in (("rewards", found + 1), ("probabilities", found + 1), ("gaps", found)):
+        for name, length in (("rewards", found + 1), ("answers", found + 1), ("gaps", found)):
             array = getattr(self, name)
             check_field(name, array.dtype == np.float64 and array.shape == (length,), f"{length} numbers")
         check_field("rewards", np.isfinite(self.rewards).all(), "finite numbers")
-        in_range = (self.probabilities >= 0) & (self.probabilities <= 1)
-        check_field("probabilities", in_range.all(), "numbers in 0 ... 1")
+        check_field("output", _is_output(self.output), "what the model's answers mean")
+        check_field("answers", np.isfinite(self.answers).all(), "finite numbers")
+        if self.output["is_probability"]:
+            in_range = (self.answers >= 0) & (self.answers <= 1)
+            check_field("answers", in_range.all(), "numbers in 0 ... 1")
+        check_field("holds", self.holds.dtype == bool and self.holds.shape == (found + 1,), "whether each holds")
         check_field("gaps", not np.isnan(self.gaps).any(), "numbers")
         predicted = self.predicted
         check_field("predicted", predicted.dtype == np.int64 and predicted.shape == (found + 1,), "classes")
         names = self.class_names
-        fine = bool((predicted >= 0).all()) and (names is None or bool((predicted < len(names)).all()))
+        fine = bool((predicted >= -1).all()) and (names is None or bool((predicted < len(names)).all()))
         check_field("predicted", fine, "classes")
         stopped = self.stopped_at
         check_field("stopped_at", stopped is None or (is_count(stopped) and stopped <= found), "a number of patches")
@@ -135,9 +146,7 @@ class Explanation(Result):
         check_field("evaluations", is_count(self.evaluations), "a number of evaluations")
         check_field("seconds", is_number(self.seconds), "seconds")
         for name in ("full", "empty"):
-            score: Score = getattr(self, name)
-            fine = is_number(score.reward, -math.inf) and is_number(score.probability, 0, 1)
-            check_field(name, fine and is_count(score.predicted), "reward, probability and class")
+            check_field(name, _is_score(getattr(self, name)), "reward, answer, class, and whether it holds")
         check_field("minimal_group", self._has_minimal_group(), "some of the patches up to the flip, with a score")
         values = self.values
         fine = values is None or (
@@ -149,12 +158,28 @@ class Explanation(Result):
         group, score = self.minimal_group, self.minimal_score
         if group is None or score is None:
             return group is None and score is None
-        fine = is_number(score.reward, -math.inf) and is_number(score.probability, 0, 1) and is_count(score.predicted)
         return (
-            fine
+            _is_score(score)
             and _are_distinct(group, range(self.players))
             and set(group) <= set(self.ranking[: self.stopped_at or 0].tolist())
         )
+
+    @property
+    def output(self) -> Mapping[str, Any]:
+        """What the model's answers mean: the `name` of its output, the `quantity` of its answers, its options."""
+        found: Mapping[str, Any] = self.provenance.get("output", _SOFTMAX)
+        return found
+
+    @property
+    def probabilities(self) -> npt.NDArray[np.float64]:
+        """The `answers`, if they are probabilities.
+
+        Raises:
+            ArgumentError: They are not: the output is a number, say.
+        """
+        if not self.output["is_probability"]:
+            raise bad_value("output", "one with probabilities", self.output["name"], "see `answers`")
+        return self.answers
 
     @property
     def players(self) -> int:
@@ -178,7 +203,7 @@ class Explanation(Result):
         at = self.stopped_at
         if at is None or self.minimal_score is not None:
             return self.minimal_score
-        return Score(float(self.rewards[at]), float(self.probabilities[at]), int(self.predicted[at]))
+        return Score(*(column[at].item() for column in (self.rewards, self.answers, self.predicted, self.holds)))
 
     def mask(self) -> npt.NDArray[np.bool_]:
         """The pixels (H, W) of the group, True = in the group."""
@@ -240,10 +265,11 @@ class Explanation(Result):
             "ranking": self.ranking.tolist(),
             "removed_before": list(self.removed_before),
             "rewards": self.rewards.tolist(),
-            "probabilities": self.probabilities.tolist(),
+            "answers": self.answers.tolist(),
             "predicted": self.predicted.tolist(),
-            "full": list(self.full),
-            "empty": list(self.empty),
+            "holds": self.holds.tolist(),
+            "full": self.full._asdict(),
+            "empty": self.empty._asdict(),
             "evaluations": self.evaluations,
             "seconds": self.seconds,
             "provenance": dict(self.provenance),
@@ -255,6 +281,17 @@ class Explanation(Result):
         if self.minimal_group is not None:
             found += ", none can be left out"
         return f"<Explanation {self.direction} of {self.name_of(self.target)!r}: {found}>"
+
+
+def _is_score(score: Score) -> bool:
+    fine = is_number(score.reward, -math.inf) and is_number(score.answer, -math.inf)
+    return fine and is_count(score.predicted, -1) and isinstance(score.holds, bool)
+
+
+def _is_output(output: object) -> bool:
+    return isinstance(output, Mapping) and all(
+        isinstance(output.get(name), type(value)) for name, value in _SOFTMAX.items()
+    )
 
 
 def _is_label_map(regions: npt.NDArray[Any], size: tuple[int, ...]) -> bool:

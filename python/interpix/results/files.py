@@ -13,6 +13,9 @@ from interpix.storage import bad_file, read_arrays, require_arrays
 
 __all__ = ["load", "load_all", "load_attribution"]
 
+_WITH_OUTPUTS = 5
+"""The first format that says what the model's answers mean."""
+
 _KINDS: Mapping[str, type[Explanation] | type[Attribution]] = {one.kind: one for one in (Explanation, Attribution)}
 
 
@@ -68,6 +71,8 @@ def _read(
     needed = (f"{index}.{name}" for index, scalars in enumerate(saved) for name in _KINDS[scalars["kind"]].array_names)
     if "attribution_format" in metadata:
         arrays = {f"0.{name}": array for name, array in arrays.items()}
+    if metadata.get("format", 1) < _WITH_OUTPUTS:
+        arrays = _with_answers(saved, arrays)
     require_arrays(arrays, needed, path)
     if any(int(name.partition(".")[0]) >= len(saved) for name in arrays):
         raise bad_file(path, "arrays of its results", " with others")
@@ -82,6 +87,22 @@ def _saved(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
     if "attribution" in metadata:
         return [{"kind": Attribution.kind, **metadata["attribution"]}]
     return [{"kind": Explanation.kind, **one} for one in metadata["explanations"]]
+
+
+def _with_answers(saved: list[dict[str, Any]], arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """What formats before outputs were known say of a softmax, in today's words."""
+    found = {
+        f"{name.removesuffix('probabilities')}answers" if name.endswith(".probabilities") else name: array
+        for name, array in arrays.items()
+    }
+    for index, one in enumerate(saved):
+        if one["kind"] == Explanation.kind and f"{index}.predicted" in found:
+            target = one["target"]
+            found[f"{index}.holds"] = found[f"{index}.predicted"] == target
+            for name in ("full", "empty", "minimal_score"):
+                if one.get(name) is not None:
+                    one[name] = [*one[name], one[name][2] == target]
+    return found
 
 
 def _restored(

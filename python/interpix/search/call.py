@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from interpix.arrays import BoolArray
 from interpix.errors import InterpixError
-from interpix.outputs import Scores
+from interpix.outputs.readout import Scores
 from interpix.progress import ProgressCounter
 from interpix.results.explanation import Explanation
 from interpix.search.games import Found, Games
@@ -47,7 +47,7 @@ class Call:
         for step, player in enumerate(ranking, start=1):
             steps[step:, player] = True
         curve = self._scores(index, steps if insertion else ~steps, counter)
-        done = (curve.predicted == self.games.targets[index]) == insertion
+        done = curve.holds == insertion
         ends = curve.rows()
         return Found(
             ranking,
@@ -76,12 +76,13 @@ class Call:
         ]
 
     def _result(self, found: Found, provenance: dict[str, Any], removed_before: tuple[int, ...]) -> Explanation:
-        question, names = self.games.questions[found.image], self.games.classifier.class_names
+        question = self.games.questions[found.image]
         return Explanation(
             ranking=found.ranking.astype(np.int64),
             rewards=found.reward,
-            probabilities=found.probability,
+            answers=found.answer,
             predicted=found.predicted.astype(np.int64),
+            holds=found.holds,
             gaps=found.gaps,
             stopped_at=found.stopped_at,
             target=question.target,
@@ -94,7 +95,7 @@ class Call:
             seconds=time.perf_counter() - self.started,
             regions=self.games.regions[found.image],
             image=question.image,
-            class_names=None if names is None else tuple(names),
+            class_names=question.class_names,
             provenance=provenance,
             values=found.values,
             minimal_group=found.pruned,

@@ -11,14 +11,10 @@ import numpy as np
 from interpix import _core
 from interpix.arrays import IntArray
 from interpix.models.protocol.classifier import Coalitions
-from interpix.outputs import from_log_odds
 from interpix.progress import ProgressCounter
 from interpix.search.games import Found, Games
 
 __all__ = ["search_contrast"]
-
-_TARGET, _OTHER = 1, 0
-"""The first phase's two classes: it ends at the flip from the one to the other."""
 
 
 def search_contrast(games: Games, batch_size: int, counter: ProgressCounter) -> tuple[list[int], Found]:
@@ -41,18 +37,20 @@ def _until_predicted(games: Games, batch_size: int, counter: ProgressCounter) ->
     if games.questions[0].prediction == target:
         return [], 0
     answers = {np.ones(players, bool).tobytes(): games.questions[0].prediction}
-    search = _core.Search([players], [_OTHER], direction="deletion", stop="flip", batch_size=batch_size)
+    search = _core.Search([players], direction="deletion", stop="flip", batch_size=batch_size)
+    relative = games.questions[0].output.relative
     while (batch := search.ask()) is not None:
         rival = answers.get(batch.bases[0].tobytes(), games.questions[0].prediction)
         pair = [games.questions[0].prediction if rival == target else rival, target]
-        coalitions = Coalitions(batch.owner, batch.bases, batch.row, batch.flip, np.tile(pair, (len(batch), 1)))
+        flips, pairs = (batch.bases, batch.row, batch.flip), np.tile(pair, (len(batch), 1))
+        coalitions = Coalitions(batch.owner, *flips, pairs, relative)
         readout = games.scorer.score(coalitions)
         answers |= {
             mask.tobytes(): int(answer) for mask, answer in zip(coalitions.masks, readout.predicted, strict=True)
         }
-        probability = from_log_odds(readout.log_odds[:, 1], "probability")
-        answered = np.where(readout.predicted == target, _TARGET, _OTHER)
-        search.tell(readout.log_odds[:, 0] - readout.log_odds[:, 1], probability, answered)
+        lead = readout.log_odds[:, 0] - readout.log_odds[:, 1]
+        # It ends where another class than the target is no longer the answer.
+        search.tell(lead, lead, readout.predicted, readout.predicted != target)
         counter.add(len(batch))
     outcome = search.outcomes()[0]
     return np.asarray(outcome.ranking).tolist(), outcome.evaluations
@@ -62,11 +60,12 @@ def _until_no_longer(games: Games, rest: IntArray, batch_size: int, counter: Pro
     """Deletion for the target among the players `rest`; the others stay absent."""
     if len(rest) == 0:
         return Found.nothing(games.full[0])
-    search = _core.Search([len(rest)], [games.targets[0]], direction="deletion", stop="flip", batch_size=batch_size)
+    search = _core.Search([len(rest)], direction="deletion", stop="flip", batch_size=batch_size)
     while (batch := search.ask()) is not None:
         bases = np.zeros((len(batch.bases), games.players[0]), bool)
         bases[:, rest] = batch.bases
         flip = np.where(batch.flip < 0, -1, rest[batch.flip])
-        search.tell(*games.score_candidates(batch.owner, bases, batch.row, flip, "deletion"))
+        scores = games.score_candidates(batch.owner, bases, batch.row, flip, "deletion")
+        search.tell(*scores._replace(holds=scores.predicted == games.targets[0]))
         counter.add(len(batch))
     return Found.of(search.outcomes()[0], rest)

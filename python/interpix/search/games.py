@@ -11,7 +11,8 @@ from interpix.absence import Absence
 from interpix.arrays import BoolArray, IntArray
 from interpix.errors import bad_value
 from interpix.models.protocol.classifier import Classifier, Coalitions, Scorer
-from interpix.outputs import Score, Scores, scores_of
+from interpix.outputs.base import Output
+from interpix.outputs.readout import Readout, Score, Scores
 from interpix.question import Question
 from interpix.regions import Regions, Superpixels, label_regions
 from interpix.search.recheck import MixedFirst
@@ -55,9 +56,15 @@ class Games:
         return [question.score(self.reward) for question in self.questions]
 
     def score(self, owner: IntArray, masks: BoolArray) -> Scores:
-        """Reward, probability and predicted class of any coalitions (c, n), exactly."""
-        coalitions = Coalitions.of_masks(owner, masks, self._targets(owner))
-        return scores_of(self.scorer.score(coalitions), self.reward)
+        """What the model says to any coalitions (c, n), exactly."""
+        columns = self._columns[owner]
+        coalitions = Coalitions.of_masks(owner, masks, columns, relative=self.output.relative)
+        return self._read(self.scorer.score(coalitions), owner)
+
+    def score_flips(self, owner: IntArray, bases: BoolArray, row: IntArray, flip: IntArray) -> Scores:
+        """The same for coalitions (c,) that are sets `bases` (b, n) with one player flipped in each."""
+        coalitions = Coalitions(owner, bases, row, flip, self._columns[owner], self.output.relative)
+        return self._read(self.scorer.score(coalitions), owner)
 
     def score_candidates(
         self,
@@ -68,18 +75,30 @@ class Games:
         direction: Direction,
     ) -> Scores:
         """The same for the candidates of a step: with mixed precision those that cannot be the best stay inexact."""
-        coalitions = Coalitions(owner, bases, row, flip, self._targets(owner))
+        coalitions = Coalitions(owner, bases, row, flip, self._columns[owner], self.output.relative)
 
         def ask(rows: IntArray | slice, *, mixed: bool) -> Scores:
             precision: Precision = "mixed" if mixed else "exact"
-            return scores_of(self.scorer.score(coalitions[rows], precision), self.reward)
+            return self._read(self.scorer.score(coalitions[rows], precision), owner[rows])
 
         if self.precision == "exact":
             return ask(slice(None), mixed=False)
         return self.mixed_first.score(owner, direction, ask)
 
-    def _targets(self, owner: IntArray) -> IntArray:
-        return np.array(self.targets, np.int64)[owner][:, None]
+    @property
+    def output(self) -> Output:
+        """What the model's answers mean."""
+        return self.questions[0].output
+
+    @cached_property
+    def _columns(self) -> IntArray:
+        """The columns that are read of the model's rows, for each image (K, t)."""
+        read = [self.output.columns(one.target, len(one.logits)) for one in self.questions]
+        return np.array([list(columns) for columns in read], np.int64)
+
+    def _read(self, readout: Readout, owner: IntArray) -> Scores:
+        wholes = [question.logits for question in self.questions]
+        return self.output.scores(readout, owner, self.targets, wholes, self.reward)
 
 
 class ImageGame:
@@ -146,8 +165,9 @@ class Found:
     Attributes:
         ranking: The players in the order found (k,).
         reward: After 0 ... k players (k + 1,).
-        probability: Of the target, after 0 ... k players (k + 1,).
+        answer: Of the target, after 0 ... k players (k + 1,).
         predicted: After 0 ... k players (k + 1,).
+        holds: After 0 ... k players (k + 1,).
         gaps: By how much each player beat the second best (k,).
         stopped_at: The number of players at the flip, if there was one.
         empty: The score with all players absent.
@@ -160,8 +180,9 @@ class Found:
 
     ranking: IntArray
     reward: npt.NDArray[np.float64]
-    probability: npt.NDArray[np.float64]
+    answer: npt.NDArray[np.float64]
     predicted: IntArray
+    holds: BoolArray
     gaps: npt.NDArray[np.float64]
     stopped_at: int | None
     empty: Score
@@ -178,8 +199,9 @@ class Found:
         return cls(
             ranking if players is None else players[ranking],
             np.asarray(outcome.reward),
-            np.asarray(outcome.probability),
+            np.asarray(outcome.answer),
             np.asarray(outcome.predicted),
+            np.asarray(outcome.holds),
             np.asarray(outcome.gaps, np.float64),
             outcome.stopped_at,
             Score(*outcome.empty),
@@ -191,5 +213,5 @@ class Found:
     def nothing(cls, start: Score) -> "Found":
         """No player was there to be found."""
         none = np.empty(0)
-        reward, probability = np.array([start.reward]), np.array([start.probability])
-        return cls(none.astype(np.int64), reward, probability, np.array([start.predicted]), none, None, start, 0)
+        reward, answer, predicted, holds = (np.array([column]) for column in start)
+        return cls(none.astype(np.int64), reward, answer, predicted, holds, none, None, start, 0)

@@ -23,6 +23,7 @@ from interpix.images import ImageInput, read_images
 from interpix.models import as_classifier
 from interpix.models.protocol.classifier import Classifier, ModelInput, token_grid_at
 from interpix.options import python_number
+from interpix.outputs.reading import OutputInput
 from interpix.progress import ProgressCounter
 from interpix.question import Question, ask
 from interpix.regions import RegionsInput, read_regions, regions_name
@@ -82,6 +83,7 @@ class MoXI:
         reward: str = "log_odds",
         precision: Precision = "exact",
         batch_size: int | Literal["auto"] = "auto",
+        output: OutputInput = "auto",
     ) -> None:
         """Checks the options; no model is run yet.
 
@@ -100,8 +102,10 @@ class MoXI:
             batch_size: The greatest number of coalitions handed out at once; `"auto"` is the model's own choice. How
                 many of these go through it at once follows from a CPU's cache or a CUDA device's free memory, measured
                 on the first few; where memory runs out, fewer do, and the result says so.
+            output: What the model's answers mean, see `interpix.outputs`; `"auto"`: what the model itself says, else a
+                softmax of two or more logits, a sigmoid of one. The result says which.
         """
-        self._classifier = as_classifier(model)
+        self._classifier = as_classifier(model, output)
         self._reward = check_reward(reward)
         check_choice("precision", precision, ("exact", "mixed"))
         self._precision: Precision = precision
@@ -168,10 +172,11 @@ class MoXI:
         Args:
             image: One image, or a list or batch of them, which then share every batch of the model; or a `Question`,
                 which holds its target.
-            target: The class to explain, by index or name, or one for each image; None: the prediction.
+            target: The class to explain, by index or name, or one for each image; None: the prediction. An output that
+                has no classes has targets of its own.
             direction: `"insertion"`: which patches suffice? `"deletion"`: which ones are needed?
-            stop: `"flip"`: once the answer is (insertion) or no longer is (deletion) the target; `"all"`:
-                rank all patches; an integer: so many patches.
+            stop: `"flip"`: once the answer is (insertion) or no longer is (deletion) the target, by the model's output;
+                `"all"`: rank all patches; an integer: so many patches.
             min_confidence: With `"flip"` and insertion: the target must reach this probability too.
             min_patches: With `"flip"`: rank at least so many patches, for heat maps; the group stays that of the flip.
             minimal: With `"flip"`: leave out of the group what it does not need, until each of its patches is needed by
@@ -199,7 +204,6 @@ class MoXI:
         games = call.games
         search = _core.Search(
             games.players,
-            games.targets,
             direction=direction,
             stop=stop if isinstance(stop, str) else min(stop, sys.maxsize),
             min_confidence=min_confidence,
@@ -348,6 +352,9 @@ class MoXI:
         call, _ = self._begin(image, target, "deletion", options)
         if len(call.games.questions) > 1:
             raise bad_value("image", "one image", "several", "call contrast once for each")
+        if not call.games.output.among_classes:
+            need, cure = "an output whose classes can be compared", 'use explain(image, target, direction="deletion")'
+            raise bad_value("output", need, call.games.output.name, cure)
         with ProgressCounter("contrast", enabled=progress) as counter:
             removed, found = search_contrast(call.games, call.batch_size, counter)
         return call.results([found], removed_before=tuple(removed))[0]
@@ -459,10 +466,17 @@ class MoXI:
             reward=self._reward,
             precision=self._precision,
         )
+        output = questions[0].output
+        if not output.takes_rewards and self._reward != "log_odds":
+            cure = "leave it out"
+            raise bad_value("reward", f"the own one of the output {output.name}", repr(self._reward), cure)
+        if options.get("min_confidence") and not output.is_probability:
+            cure = "leave it out"
+            raise bad_value("min_confidence", f"0, as {output.name} is no probability", options["min_confidence"], cure)
         described = {
             "regions": regions_name(regions),
             "absence": self._absence.name,
-            "reward": self._reward,
+            "reward": self._reward if output.takes_rewards else output.name,
             "precision": self._precision,
         }
         batch_size = self._given_batch_size or games.scorer.batch_size

@@ -7,8 +7,7 @@ group is left out by itself; of those that the answer does not miss, the one tha
 import numpy as np
 
 from interpix.arrays import BoolArray, IntArray
-from interpix.models.protocol.classifier import Coalitions
-from interpix.outputs import Score, Scores, scores_of
+from interpix.outputs.readout import Score, Scores
 from interpix.progress import ProgressCounter
 from interpix.search.games import Found, Games
 from interpix.terms import Direction
@@ -43,7 +42,7 @@ def prune(
         if one.stopped_at:
             one.pruned = tuple(one.ranking[: one.stopped_at].tolist())
             one.pruned_score = Score(
-                *(column[one.stopped_at].item() for column in (one.reward, one.probability, one.predicted))
+                *(column[one.stopped_at].item() for column in (one.reward, one.answer, one.predicted, one.holds))
             )
             active[index] = one
     first = True
@@ -62,8 +61,8 @@ def prune(
         for (index, patch), score in zip(asked, rows, strict=True):
             one = active[index]
             one.evaluations += 1
-            holds = score.predicted == games.targets[one.image]
-            fine = holds and score.probability >= min_confidence if insertion else not holds
+            sure = not min_confidence or score.answer >= min_confidence
+            fine = score.holds and sure if insertion else not score.holds
             best = going.get(index)
             if fine and (best is None or _is_better(score, patch, best, insertion=insertion)):
                 going[index] = patch, score
@@ -100,10 +99,9 @@ def _without(
         bases[row[index], list(one.pruned or ())] = insertion
     owner: IntArray = np.array([active[index].image for index, _ in asked])
     rows, flip = np.array([row[index] for index, _ in asked]), np.array([patch for _, patch in asked])
-    targets = np.array(games.targets, np.int64)[owner][:, None]
-    coalitions, parts = Coalitions(owner, bases, rows, flip, targets), []
+    parts = []
     for start in range(0, len(asked), batch_size):
-        part = coalitions[start : start + batch_size]
-        parts.append(scores_of(games.scorer.score(part), games.reward))
-        counter.add(len(part))
+        part = slice(start, start + batch_size)
+        parts.append(games.score_flips(owner[part], bases, rows[part], flip[part]))
+        counter.add(len(owner[part]))
     return Scores.joined(parts)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from interpix.arrays import BoolArray, IntArray
 from interpix.errors import bad_value
-from interpix.outputs import Scores
+from interpix.outputs.readout import Scores
 from interpix.terms import Direction
 
 __all__ = ["KAPPA", "Ask", "MixedFirst", "Recheck", "recheck"]
@@ -127,7 +127,7 @@ class Ask(Protocol):
     """Scores the candidates with these indices, in the precision wanted."""
 
     def __call__(self, rows: IntArray, *, mixed: bool) -> Scores:
-        """Reward, probability and predicted class of each."""
+        """What the model says to each."""
         ...
 
 
@@ -179,7 +179,7 @@ class _Step:
     def __init__(self, owner: IntArray, ask: Ask) -> None:
         count = len(owner)
         self.images: dict[int, IntArray] = {int(image): np.flatnonzero(owner == image) for image in np.unique(owner)}
-        self.scores = Scores(np.zeros(count), np.zeros(count), np.zeros(count, np.int64))
+        self.scores = Scores.unknown(count)
         self._mixed = np.full(count, np.nan)
         self._exact = np.zeros(count, bool)
         self._ask = ask

@@ -11,8 +11,9 @@ from interpix.arrays import IntArray, is_array, to_numpy
 from interpix.errors import ModelError, bad_type, bad_value
 from interpix.models.protocol.classifier import Scorer, check_logits
 from interpix.models.protocol.pictures import picture_scorer
-from interpix.models.protocol.targets import read_class_names
 from interpix.normalization import Normalized
+from interpix.outputs.reading import OutputInput, read_output
+from interpix.targets import read_class_names
 
 __all__ = ["CallableClassifier"]
 
@@ -34,6 +35,7 @@ class CallableClassifier(Normalized):
         input_size: Height and width that the function wants, or None if it takes any.
         token_grid: None: pixels can only be filled.
         batch_size: How many pictures the function gets at once by default.
+        output: What its answers mean; None: what follows from their number.
     """
 
     token_grid: tuple[int, int] | None = None
@@ -47,6 +49,7 @@ class CallableClassifier(Normalized):
         class_names: Sequence[str] | None = None,
         preprocess: Callable[[npt.NDArray[np.uint8]], Any] | None = None,
         input_size: tuple[int, int] | None = None,
+        output: OutputInput = "auto",
     ) -> None:
         """Wraps `function`.
 
@@ -57,6 +60,8 @@ class CallableClassifier(Normalized):
             preprocess: From a raw uint8 image (H, W, 3) to float32 (3, H', W'); without it, only
                 preprocessed images are taken.
             input_size: Height and width of a preprocessed image, if only one size will do.
+            output: What the answers mean, see `interpix.outputs`; `"auto"`: a softmax of two or more logits, a sigmoid
+                of one.
         """
         if not callable(function):
             raise bad_type("function", "a function from images to logits", function, "pass a function")
@@ -65,6 +70,7 @@ class CallableClassifier(Normalized):
         self.name: str = name or str(getattr(function, "__name__", type(function).__name__))
         self.class_names = None if class_names is None else read_class_names(class_names)
         self.input_size = input_size
+        self.output = read_output(output)
 
     def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The function's input (3, H', W') for a raw image (H, W, 3)."""
@@ -84,6 +90,8 @@ class CallableClassifier(Normalized):
         except StopIteration as error:
             message = f"model `{self.name}` raised StopIteration for a batch {batch.shape}: {error}"
             raise ModelError(message) from error
+        if self.output is not None and not self.output.takes_rows:
+            answer = self.output.rows(answer, self.name)
         if not is_array(answer):
             message = (
                 f"model `{self.name}`: expected an array of logits, got {type(answer).__name__}; "
@@ -91,7 +99,9 @@ class CallableClassifier(Normalized):
             )
             raise ModelError(message)
         logits = to_numpy(answer, "logits")
-        return check_logits(logits, len(batch), self.name).astype(np.float32)
+        if self.output is not None and self.output.takes_rows:
+            logits = self.output.rows(logits, self.name)
+        return check_logits(logits, len(batch), self.name, self.output).astype(np.float32)
 
     def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
         """See `Classifier.scorer`; absent pixels can only be filled."""

@@ -9,10 +9,12 @@ import numpy.typing as npt
 from interpix import _core
 from interpix.absence import Absence
 from interpix.arrays import BoolArray, IntArray
+from interpix.errors import bad_value
 from interpix.models.adapters import weights
 from interpix.models.protocol.classifier import Scorer
 from interpix.models.protocol.pictures import PictureScorer, make_fill
 from interpix.normalization import Normalized
+from interpix.outputs.base import Output
 
 __all__ = ["NativeClassifier", "describe_models", "load_native"]
 
@@ -31,6 +33,7 @@ class NativeClassifier(Normalized):
     Attributes:
         token_grid: None: pixels can only be filled.
         batch_size: How many pictures go through the model at once by default.
+        output: What its logits mean; None: a softmax.
     """
 
     token_grid: tuple[int, int] | None = None
@@ -41,6 +44,7 @@ class NativeClassifier(Normalized):
         self._model = model
         self._class_names = model.class_names
         self._file = file
+        self.output: Output | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to another process: all but the compiled model."""
@@ -100,16 +104,23 @@ class NativeClassifier(Normalized):
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Logits (B, classes) of preprocessed images (B, 3, H', W')."""
-        return self._model.logits(batch)
+        return self._rows(self._model.logits(batch))
 
     def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
         """See `Classifier.scorer`; absent pixels can only be filled."""
         fill = make_fill(self, images, absence)
 
         def masked_logits(owner: IntArray, masks: BoolArray) -> npt.NDArray[np.float32]:
-            return self._model.masked_logits(images, regions, fill, owner, masks)
+            return self._rows(self._model.masked_logits(images, regions, fill, owner, masks))
 
-        return PictureScorer(masked_logits, self.name, self.batch_size)
+        return PictureScorer(masked_logits, self.name, self.batch_size, self.output)
+
+    def _rows(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        if self.output is None:
+            return logits
+        if not self.output.takes_rows:
+            raise bad_value("output", f"one of logits for model `{self.name}`", self.output.name, "leave it out")
+        return np.asarray(self.output.rows(logits, self.name), np.float32)
 
     def provenance(self) -> dict[str, Any]:
         """See `Classifier.provenance`."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from interpix.errors import MissingDependencyError, ModelError, bad_type, bad_value
 from interpix.models.adapters.callable import CallableClassifier
+from interpix.outputs.reading import OutputInput
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -59,6 +60,7 @@ class OnnxClassifier(CallableClassifier):
         preprocess: Callable[[npt.NDArray[np.uint8]], Any] | None = None,
         class_names: Sequence[str] | None = None,
         name: str | None = None,
+        output: OutputInput = "auto",
     ) -> None:
         """Opens a file, or takes a session as it is; nothing is run yet.
 
@@ -69,6 +71,7 @@ class OnnxClassifier(CallableClassifier):
             class_names: One name for each class; by default those that the file's metadata holds under "names", as
                 some exporters write them.
             name: For people; the file's by default.
+            output: What the answers mean, see `interpix.outputs`.
 
         Raises:
             ArgumentError: There is no such file, or its inputs or outputs are not those of an image classifier.
@@ -91,6 +94,7 @@ class OnnxClassifier(CallableClassifier):
             class_names=_names_in(self.session) if class_names is None else class_names,
             preprocess=preprocess,
             input_size=size,
+            output=output,
         )
         self.batch_size = self._fixed_batch or self.batch_size
 
@@ -118,8 +122,8 @@ class OnnxClassifier(CallableClassifier):
             "model_kind": "onnx",
             "onnxruntime": _runtime().__version__,
             "providers": self.session.get_providers(),
-            "input": self._input.name,
-            "output": self._output,
+            "input_name": self._input.name,
+            "output_name": self._output,
             "layout": self.layout,
             "weights_sha256": self._file_hash(),
         }

@@ -12,8 +12,17 @@ from torch import nn
 
 from interpix.arrays import to_numpy
 from interpix.errors import bad_type, bad_value
+from interpix.outputs.base import Output
+from interpix.outputs.classes import Sigmoid
 
-__all__ = ["Preprocessing", "describe_source", "find_class_names", "find_preprocessing", "read_preprocessing"]
+__all__ = [
+    "Preprocessing",
+    "describe_source",
+    "find_class_names",
+    "find_preprocessing",
+    "output_of_config",
+    "read_preprocessing",
+]
 
 
 class Preprocessing:
@@ -94,6 +103,19 @@ def _ordered_names(labels: Mapping[Any, Any]) -> list[str] | None:
     if set(numbered) != set(indices) or numbered["0"] == "LABEL_0":
         return None
     return [numbered[index] for index in indices]
+
+
+def output_of_config(module: nn.Module) -> Output | None:
+    """What a Hugging Face configuration says that the module was trained for; None if it says nothing.
+
+    Raises:
+        ArgumentError: It is a regression, whose answers need a tolerance.
+    """
+    problem = getattr(getattr(module, "config", None), "problem_type", None)
+    if problem == "regression":
+        cure = "pass output=interpix.outputs.Value(tolerance=...), in units of the model's answer"
+        raise bad_value("output", "a tolerance, as the model's problem_type is regression", '"auto"', cure)
+    return Sigmoid() if problem == "multi_label_classification" else None
 
 
 def describe_source(module: nn.Module) -> str:

@@ -15,10 +15,15 @@ from interpix.absence import Absence, Fill
 from interpix.arrays import IntArray
 from interpix.errors import bad_type, bad_value
 from interpix.models.adapters.recognition import torch_module
-from interpix.models.adapters.sources import describe_source, find_class_names, find_preprocessing, read_preprocessing
+from interpix.models.adapters.sources import (
+    describe_source,
+    find_class_names,
+    find_preprocessing,
+    output_of_config,
+    read_preprocessing,
+)
 from interpix.models.protocol.classifier import Scorer
 from interpix.models.protocol.pictures import make_fill
-from interpix.models.protocol.targets import read_class_names
 from interpix.models.tokens.families import find_inside
 from interpix.models.tokens.model import TokenModel, find_token_model
 from interpix.models.tokens.scorer import TokenScorer
@@ -28,6 +33,9 @@ from interpix.models.torch.pictures import TorchPictureScorer
 from interpix.models.windows.model import WindowModel, find_window_model
 from interpix.models.windows.scorer import WindowScorer
 from interpix.normalization import Normalized
+from interpix.outputs.classes import Probabilities
+from interpix.outputs.reading import OutputInput, read_output
+from interpix.targets import read_class_names
 
 __all__ = ["TorchClassifier"]
 
@@ -57,6 +65,7 @@ class TorchClassifier(TorchModule, Normalized):
         class_names: Sequence[str] | None = None,
         name: str | None = None,
         input_size: tuple[int, int] | None = None,
+        output: OutputInput = "auto",
     ) -> None:
         """Wraps a module; nothing is run yet.
 
@@ -70,6 +79,8 @@ class TorchClassifier(TorchModule, Normalized):
                 that it has other classes.
             name: For people.
             input_size: Height and width of a preprocessed image, if only one size will do.
+            output: What the module's answers mean, see `interpix.outputs`; `"auto"`: what its Hugging Face
+                configuration says, else a softmax of two or more logits, a sigmoid of one.
         """
         found = torch_module(module)
         if found is None:
@@ -79,7 +90,10 @@ class TorchClassifier(TorchModule, Normalized):
             preprocess = module.image_processor
         self._inner = unwrap(found)
         _refuse_text_first(self._inner)
-        super().__init__(found, name=name or describe_source(self._inner))
+        known = read_output(output)
+        if known is None:
+            known = output_of_config(self._inner)
+        super().__init__(found, name=name or describe_source(self._inner), output=known)
         names = find_class_names(self._inner, preprocess) if class_names is None else class_names
         self.class_names: list[str] | None = None if names is None else read_class_names(names)
         self._names_are_given = class_names is not None
@@ -143,15 +157,16 @@ class TorchClassifier(TorchModule, Normalized):
     def _tell_of_a_sigmoid(self, picture: Tensor) -> None:
         """A warning where the module's last part is a Sigmoid, whose answers are no logits."""
         squashed = [part for part in self.module.modules() if isinstance(part, nn.Sigmoid)]
-        if not squashed or isinstance(self.module, torch.jit.ScriptModule):
+        told = isinstance(self.output, Probabilities) or not (self.output is None or self.output.takes_rewards)
+        if told or not squashed or isinstance(self.module, torch.jit.ScriptModule):
             return
         ends: list[Tensor] = []
         with self.evaluating(), hooked(squashed, lambda _part, _inputs, output: ends.append(output)):
             logits = self.forward(picture.to(self.device, self.dtype))
         if any(logits is one for one in ends):
             message = (
-                f"model `{self.name}`: it ends in a Sigmoid, and its answers are taken for logits of a softmax; pass "
-                "it without that part, as model[:-1], for example"
+                f"model `{self.name}`: it ends in a Sigmoid, and its answers are taken for logits; pass it without "
+                "that part, as model[:-1], for example, or say output=interpix.outputs.Probabilities(independent=True)"
             )
             warnings.warn(message, stacklevel=2)
 
@@ -197,6 +212,7 @@ class TorchClassifier(TorchModule, Normalized):
             class_names=self.class_names,
             name=self.name,
             input_size=self.input_size,
+            output="auto" if self.output is None else self.output,
         )
 
     def provenance(self) -> dict[str, Any]:

@@ -4,15 +4,17 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from interpix.absence import Absence
 from interpix.arrays import BoolArray, IntArray
-from interpix.errors import ModelError
-from interpix.outputs import Readout
+from interpix.errors import ModelError, bad_value
+from interpix.outputs.base import Output
+from interpix.outputs.reading import output_for
+from interpix.outputs.readout import Readout
 from interpix.terms import Precision
 
 __all__ = [
@@ -23,11 +25,10 @@ __all__ = [
     "check_finite",
     "check_logits",
     "coalitions_named",
+    "output_of",
     "token_grid_at",
+    "with_output",
 ]
-
-_PROBABILITY_ERROR = 5e-3
-"""A sum of probabilities is 1 to this where bfloat16 has rounded them, each by up to 1/512 of it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Coalitions:
             beyond its own.
         row: The base set of each, (c,).
         flip: The player whose presence differs from the base set; -1: none, (c,).
-        targets: The classes that are read off for each, (c, t).
+        targets: The columns of the model's row that are read off for each, (c, t): classes, of a classifier.
+        relative: Whether their log-odds against all other columns are wanted, too.
     """
 
     owner: IntArray
@@ -50,12 +52,13 @@ class Coalitions:
     row: IntArray
     flip: IntArray
     targets: IntArray
+    relative: bool = True
 
     @classmethod
-    def of_masks(cls, owner: IntArray, masks: BoolArray, targets: IntArray) -> "Coalitions":
+    def of_masks(cls, owner: IntArray, masks: BoolArray, targets: IntArray, *, relative: bool = True) -> "Coalitions":
         """Any coalitions, as presence (c, n)."""
         rows = np.arange(len(owner))
-        return cls(owner, masks, rows, np.full_like(rows, -1), targets)
+        return cls(owner, masks, rows, np.full_like(rows, -1), targets, relative)
 
     @property
     def masks(self) -> BoolArray:
@@ -71,7 +74,8 @@ class Coalitions:
 
     def __getitem__(self, rows: Any) -> "Coalitions":
         """The coalitions that an index array, a mask or a slice picks."""
-        return Coalitions(self.owner[rows], self.bases, self.row[rows], self.flip[rows], self.targets[rows])
+        flips = self.row[rows], self.flip[rows]
+        return Coalitions(self.owner[rows], self.bases, *flips, self.targets[rows], self.relative)
 
 
 class Scorer(Protocol):
@@ -162,20 +166,58 @@ def token_grid_at(classifier: Classifier, size: tuple[int, int]) -> tuple[int, i
     return grid
 
 
+def output_of(classifier: Classifier, columns: int | None = None) -> Output | None:
+    """What the classifier's rows mean, as it was told; or, of rows of so many `columns`, what is made of them."""
+    given: Output | None = getattr(classifier, "output", None)
+    return given if columns is None else output_for(given, columns)
+
+
+ClassifierT = TypeVar("ClassifierT", bound=Classifier)
+
+
+def with_output(classifier: ClassifierT, output: Output | None) -> ClassifierT:
+    """The same classifier, whose rows mean something else; None: as it is.
+
+    Raises:
+        ArgumentError: It is of a class that knows no outputs.
+    """
+    if output is None or output == getattr(classifier, "output", None):
+        return classifier
+    if not hasattr(classifier, "output"):
+        cure = f"give {type(classifier).__name__} an attribute `output`"
+        raise bad_value("output", f'"auto" for model `{classifier.name}`', output, cure)
+    # Not by copy.copy, which leaves behind what does not go to another process.
+    other = object.__new__(type(classifier))
+    other.__dict__.update(classifier.__dict__)
+    other.output = output
+    return other
+
+
 ModelInput: TypeAlias = Classifier | Callable[..., Any]
 """A classifier, or what becomes one: a torch module, a Hugging Face pipeline, a function from pictures to logits."""
 
 
-def check_logits(logits: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[np.float64]:
-    """Logits as float64, if they are one finite row for each of `count` images; warns of probabilities."""
-    if logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2:
-        one_each = logits.shape in {(count,), (count, 1)}
+def check_logits(
+    logits: npt.NDArray[Any], count: int, name: str, output: Output | None = None
+) -> npt.NDArray[np.float64]:
+    """Rows as float64, if they are one finite row for each of `count` images, and what the output can mean.
+
+    One number an image, (count,), is a row where an output was given, and else too easily something else, as the class
+    itself.
+    """
+    if logits.ndim == 1 and len(logits) == count and output is not None:
+        logits = logits[:, None]
+    if logits.ndim != 2 or len(logits) != count or not logits.shape[1]:
+        one_each = logits.shape == (count,)
         cure = (
-            "make the logit z of a yes/no model two: [0, z]" if one_each else "return one row of logits for each image"
+            "return (B, 1) for one logit each, or say what the numbers are: output=interpix.outputs.Sigmoid(), "
+            "Value(tolerance)"
+            if one_each
+            else "return one row of logits for each image"
         )
         message = (
-            f"model `{name}`: expected logits ({count}, classes) with at least 2 classes for a batch of "
-            f"{count}, got shape {logits.shape}; {cure}"
+            f"model `{name}`: expected logits ({count}, classes) for a batch of {count}, "
+            f"got shape {logits.shape}; {cure}"
         )
         raise ModelError(message)
     if logits.dtype.kind not in "biuf":
@@ -183,8 +225,12 @@ def check_logits(logits: npt.NDArray[Any], count: int, name: str) -> npt.NDArray
         raise ModelError(message)
     values = logits.astype(np.float64)
     check_finite(np.asarray(np.isfinite(values).all(axis=1)), name)
-    if count and _look_like_probabilities(values):
-        message = f"model `{name}`: its logits look like probabilities; let it return what goes into the softmax"
+    output_for(output, values.shape[1]).check(values, name)
+    if output is None and values.shape[1] == 1 and values.any() and ((values >= 0) & (values <= 1)).all():
+        message = (
+            f"model `{name}`: its only number is taken for the logit of yes, but could be a probability; say which: "
+            "output=interpix.outputs.Sigmoid() or Probabilities(independent=True)"
+        )
         warnings.warn(message, stacklevel=2)
     return values
 
@@ -228,17 +274,3 @@ def coalitions_named(name: str, masks: BoolArray) -> Iterator[None]:
     except _NotFiniteError as error:
         finite = np.arange(len(masks)) != error.row
         check_finite(finite, name, masks)
-
-
-def _look_like_probabilities(rows: npt.NDArray[np.float64]) -> bool:
-    """Whether rows (c, classes) hold nothing negative and sum to 1, or to 100; a single 1 alone could be a count.
-
-    >>> [_look_like_probabilities(np.array([row])) for row in ([0.25, 0.75, 0.0], [40, 60], [0, 1], [0.5, 0.75, -0.25])]
-    [True, True, False, False]
-    >>> _look_like_probabilities(np.array([[0.0, 1.0], [1.0, 0.0]]))
-    True
-    """
-    sums = rows.sum(axis=1)
-    whole = any((np.abs(sums - total) < _PROBABILITY_ERROR * total).all() for total in (1, 100))
-    certain = np.count_nonzero(rows, axis=1).max(initial=0) == 1
-    return bool(whole and (rows >= 0).all() and not (certain and (rows == rows[0]).all()))

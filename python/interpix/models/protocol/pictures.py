@@ -9,8 +9,9 @@ import numpy.typing as npt
 from interpix.absence import Absence, Fill
 from interpix.arrays import BoolArray, IntArray
 from interpix.errors import bad_value
-from interpix.models.protocol.classifier import Classifier, Coalitions, check_logits, coalitions_named
-from interpix.outputs import Readout, read_logits
+from interpix.models.protocol.classifier import Classifier, Coalitions, check_logits, coalitions_named, output_of
+from interpix.outputs.base import Output
+from interpix.outputs.readout import Readout, read_logits
 from interpix.terms import Precision
 
 __all__ = ["PictureScorer", "compose", "make_fill", "picture_scorer"]
@@ -20,9 +21,14 @@ class PictureScorer:
     """Coalitions scored as pictures in numpy, for models that are functions of numpy arrays."""
 
     def __init__(
-        self, masked_logits: Callable[[IntArray, BoolArray], npt.NDArray[Any]], name: str, batch_size: int
+        self,
+        masked_logits: Callable[[IntArray, BoolArray], npt.NDArray[Any]],
+        name: str,
+        batch_size: int,
+        output: Output | None = None,
     ) -> None:
-        """Takes a function from owner (c,) and masks (c, n) to logits (c, classes)."""
+        """Takes a function from owner (c,) and masks (c, n) to logits (c, classes), and what they mean."""
+        self._output = output
         self._masked_logits = masked_logits
         self._name = name
         self.batch_size = batch_size
@@ -39,8 +45,9 @@ class PictureScorer:
             raise bad_value("precision", f'"exact" for model `{self._name}`', repr(precision), cure)
         masks = coalitions.masks
         with coalitions_named(self._name, masks):
-            logits = check_logits(self._masked_logits(coalitions.owner, masks), len(coalitions), self._name)
-        return read_logits(logits, coalitions.targets)
+            answers = self._masked_logits(coalitions.owner, masks)
+            logits = check_logits(answers, len(coalitions), self._name, self._output)
+        return read_logits(logits, coalitions.targets, relative=coalitions.relative)
 
 
 def picture_scorer(
@@ -52,7 +59,7 @@ def picture_scorer(
     def masked_logits(owner: IntArray, masks: BoolArray) -> npt.NDArray[np.float32]:
         return classifier.logits(compose(images, regions, fill, owner, masks))
 
-    return PictureScorer(masked_logits, classifier.name, classifier.batch_size)
+    return PictureScorer(masked_logits, classifier.name, classifier.batch_size, output_of(classifier))
 
 
 def make_fill(classifier: Classifier, images: npt.NDArray[np.float32], absence: Absence) -> npt.NDArray[np.float32]:

@@ -17,7 +17,7 @@ from interpix.models.torch.memory import Chunks
 from interpix.models.torch.module import TorchModule
 from interpix.models.torch.pictures import on_device
 from interpix.models.torch.readout import read_out, to_readout
-from interpix.outputs import Readout
+from interpix.outputs.readout import Readout
 from interpix.terms import Precision
 
 __all__ = ["TokenScorer"]
@@ -101,7 +101,8 @@ class TokenScorer:
     def _dropped(self, coalitions: Coalitions, from_layer: int, precision: Precision) -> Readout:
         """Coalitions of one number of tokens are a rectangular batch; a step of a search has one."""
         if self._token is None:  # a flip is of several tokens
-            coalitions = Coalitions.of_masks(coalitions.owner, coalitions.masks, coalitions.targets)
+            owner, masks = coalitions.owner, coalitions.masks
+            coalitions = Coalitions.of_masks(owner, masks, coalitions.targets, relative=coalitions.relative)
         present = self._present(coalitions.owner, coalitions.row, coalitions.bases)
         sizes = present.sum(axis=1)
         was_there = coalitions.bases[coalitions.row, coalitions.flip]
@@ -133,7 +134,7 @@ class TokenScorer:
                 logits = self._model.logits(
                     self._state, owner[part], indices, from_layer=from_layer, precision=precision
                 )
-            return read_out(logits, targets[part])
+            return read_out(self._net.rows(logits), targets[part], relative=coalitions.relative)
 
         return self._chunks.run(len(coalitions), work)
 
@@ -147,7 +148,7 @@ class TokenScorer:
                 logits = self._model.masked_logits(
                     self._state, owner[part], masks[part], from_layer, precision=precision
                 )
-            return read_out(logits, targets[part])
+            return read_out(self._net.rows(logits), targets[part], relative=coalitions.relative)
 
         return self._chunks.run(len(coalitions), work)
 

@@ -37,7 +37,8 @@ def disagreement(
         own: How the module itself is asked; None: about whole pictures.
     """
     with net.evaluating():
-        theirs, ours = (in_double(ask(pictures)).cpu().numpy() for ask in (shortcut, own or net.forward))
+        asked = net.rows(shortcut(pictures)), net.forward(pictures) if own is None else net.rows(own(pictures))
+        theirs, ours = (in_double(one).cpu().numpy() for one in asked)
     found = difference(ours, theirs, torch.finfo(net.dtype).eps if net.dtype.itemsize < _SINGLE else 0.0)
     if found is not None:
         warnings.warn(

@@ -19,6 +19,7 @@ from interpix.errors import InterpixError, ModelError
 from interpix.models.protocol.classifier import check_logits
 from interpix.models.torch.memory import Chunks
 from interpix.models.torch.modes import evaluating
+from interpix.outputs.base import Output
 
 __all__ = ["TorchModule", "hook_count", "hooked", "in_double", "is_hooked", "unwrap"]
 
@@ -28,6 +29,9 @@ _GPU_PICTURES = 256
 # A CPU takes up to twice as long for each picture of a batch whose activations leave its cache.
 _CPU_PIXELS = 8 * 224 * 224
 # transformers leaves these hooks in place after it was asked once for hidden states; they only watch.
+_LOGITS = ("logits",)
+_ROWS = ("logits", "image_embeds", "pooler_output")
+"""What transformers calls the answers of its models; embeddings are no logits."""
 _WATCHING = "transformers.utils.output_capturing"
 
 
@@ -41,12 +45,14 @@ class TorchModule:
     Attributes:
         module: The module itself.
         name: For people.
+        output: What its answers mean; None: what follows from their number.
     """
 
-    def __init__(self, module: nn.Module, *, name: str) -> None:
+    def __init__(self, module: nn.Module, *, name: str, output: Output | None = None) -> None:
         """Takes the module; nothing is run yet."""
         self.module = module
         self.name = name
+        self.output = output
 
     @property
     def device(self) -> torch.device:
@@ -78,19 +84,27 @@ class TorchModule:
         chunks = Chunks(self.name, self.pictures_at_once(*batch.shape[2:]))
         with self.evaluating():
             parts = chunks.run(len(batch), lambda part: self.forward(batch[part].to(self.device, self.dtype)).float())
-            return check_logits(torch.cat(parts).cpu().numpy(), len(batch), self.name)
+            return check_logits(torch.cat(parts).cpu().numpy(), len(batch), self.name, self.output)
 
     def forward(self, batch: Tensor) -> Tensor:
-        """The module's logits (B, classes) for a batch on its device, unwrapped and of the right shape."""
+        """The module's rows for a batch on its device, as logits (B, classes), unwrapped and of the right shape."""
         with self.errors_named(f"a batch {tuple(batch.shape)}"):
             answer = self.module(batch)
-        logits = _find_logits(answer)
+        if self.output is not None and not self.output.takes_rows:
+            return self.rows(answer)
+        logits = _find_logits(answer, _LOGITS if self.output is None or self.output.relative else _ROWS)
         if not isinstance(logits, Tensor):
             message = f"model `{self.name}`: expected logits, got {type(answer).__name__}; return a tensor (B, classes)"
             raise ModelError(message)
         if logits.ndim != 2 or len(logits) != len(batch):
-            check_logits(logits.detach().float().cpu().numpy(), len(batch), self.name)
-        return logits
+            check_logits(logits.detach().float().cpu().numpy(), len(batch), self.name, self.output)
+            logits = logits[:, None]
+        return self.rows(logits)
+
+    def rows(self, answer: Any) -> Tensor:
+        """What the module, or what computes in its place, answers, as rows (B, D) that its output can read."""
+        found: Tensor = answer if self.output is None else self.output.rows(answer, self.name)
+        return found
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -187,10 +201,11 @@ def unwrap(module: nn.Module) -> nn.Module:
             return module
 
 
-def _find_logits(answer: Any) -> Any:
-    """Logits from what models answer: a tensor, an object or dict with `logits`, or a tuple that starts with them."""
-    if isinstance(answer, dict) and "logits" in answer:
-        return answer["logits"]
-    if hasattr(answer, "logits"):
-        return answer.logits
+def _find_logits(answer: Any, names: tuple[str, ...]) -> Any:
+    """Logits from what models answer: a tensor, an object or dict with one of `names`, or a tuple that starts so."""
+    for name in names:
+        if isinstance(answer, dict) and name in answer:
+            return answer[name]
+        if hasattr(answer, name):
+            return getattr(answer, name)
     return answer[0] if isinstance(answer, tuple | list) and answer else answer

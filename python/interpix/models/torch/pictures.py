@@ -14,7 +14,7 @@ from interpix.models.protocol.classifier import Coalitions
 from interpix.models.torch.memory import Chunks, memory_of
 from interpix.models.torch.module import TorchModule
 from interpix.models.torch.readout import read_out, to_readout
-from interpix.outputs import Readout
+from interpix.outputs.readout import Readout
 from interpix.terms import Precision
 
 __all__ = ["TorchPictureScorer", "on_device"]
@@ -58,7 +58,7 @@ class TorchPictureScorer:
 
         def work(part: slice) -> Tensor:
             pictures = self._compose(owner[part], _flipped(bases[row[part]], flip[part]))
-            return read_out(self._evaluate(pictures, precision), targets[part])
+            return read_out(self._evaluate(pictures, precision), targets[part], relative=coalitions.relative)
 
         return self._chunks.run(len(coalitions), work)
 

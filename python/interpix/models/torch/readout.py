@@ -1,4 +1,4 @@
-"""What is read off logits on their device: the same as `interpix.outputs.read_logits`, in one transfer a batch."""
+"""What is read off logits on their device, as by `interpix.outputs.readout.read_logits`, in one transfer a batch."""
 
 import numpy as np
 import torch
@@ -6,23 +6,28 @@ from torch import Tensor
 
 from interpix.arrays import IntArray
 from interpix.models.protocol.classifier import Coalitions, check_finite
-from interpix.outputs import Readout
+from interpix.outputs.readout import Readout
 
 __all__ = ["read_out", "to_readout"]
 
 
-def read_out(logits: Tensor, targets: Tensor) -> Tensor:
+def read_out(logits: Tensor, targets: Tensor, *, relative: bool = True) -> Tensor:
     """Log-odds (c, t), logits (c, t), predicted class and whether all is finite, in one tensor (c, 2 t + 2).
+
+    Where nobody asks for log-odds `relative` to all other classes, they are the logits.
 
     One tensor, so that a batch costs one transfer from the device.
     """
     logits = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
     chosen = logits.gather(1, targets)
-    rest = [logits.scatter(1, column[:, None], -torch.inf).logsumexp(dim=1) for column in targets.T]
+    odds = chosen
+    if relative:
+        rest = [logits.scatter(1, column[:, None], -torch.inf).logsumexp(dim=1) for column in targets.T]
+        odds = chosen - torch.stack(rest, dim=1)
     finite = logits.isfinite().all(dim=1, keepdim=True)
     # torch's argmax may take any of equal logits; the lowest class is the rule.
     predicted = (logits == logits.amax(dim=1, keepdim=True)).to(torch.uint8).argmax(dim=1, keepdim=True)
-    columns = [chosen - torch.stack(rest, dim=1), chosen, predicted, finite]
+    columns = [odds, chosen, predicted, finite]
     return torch.cat([column.to(logits.dtype) for column in columns], dim=1)
 
 

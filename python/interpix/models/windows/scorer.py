@@ -13,7 +13,7 @@ from interpix.models.torch.module import TorchModule
 from interpix.models.torch.pictures import TorchPictureScorer, on_device
 from interpix.models.torch.readout import read_out, to_readout
 from interpix.models.windows.model import WindowModel, WindowState
-from interpix.outputs import Readout
+from interpix.outputs.readout import Readout
 from interpix.terms import Precision
 
 __all__ = ["WindowScorer"]
@@ -65,11 +65,12 @@ class WindowScorer(TorchPictureScorer):
     def _candidates(self, state: WindowState, candidates: Coalitions, precision: Precision) -> Tensor:
         with self._net.errors_named("windows of pictures"):
             logits = self._windows.logits(state, candidates.flip, precision=precision)
-        return read_out(logits, on_device(candidates.targets, logits.device))
+        targets = on_device(candidates.targets, logits.device)
+        return read_out(self._net.rows(logits), targets, relative=candidates.relative)
 
     def _evaluate(self, pictures: Tensor, precision: Precision) -> Tensor:
         with self._net.errors_named(f"a batch {tuple(pictures.shape)}"):
-            return self._windows.whole_logits(pictures, precision=precision)
+            return self._net.rows(self._windows.whole_logits(pictures, precision=precision))
 
     def _state(self, candidates: Coalitions) -> WindowState | None:
         """The maps of the candidates' base picture; None where they would not pay."""

@@ -1,4 +1,4 @@
-"""From logits to rewards, stably: never a logarithm of a rounded probability."""
+"""From logits to log-odds, stably, never by a logarithm of a rounded probability; and what is said of a coalition."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from interpix.arrays import IntArray
+from interpix.arrays import BoolArray, IntArray
 from interpix.terms import Reward
 
 __all__ = [
@@ -17,23 +17,26 @@ __all__ = [
     "log_odds",
     "predict",
     "read_logits",
-    "score_logits",
-    "scores_of",
+    "write_probability",
 ]
+
+_LEAST, _MOST = 0.005, 0.995
 
 
 class Score(NamedTuple):
     """What the model says to one coalition.
 
     Attributes:
-        reward: In the units of the run's reward.
-        probability: Softmax probability of the target.
-        predicted: The most probable class.
+        reward: What the search compares.
+        answer: What it says of the target, for people: a probability, a number, a cosine.
+        predicted: The class of the greatest logit; -1 where the output knows no classes.
+        holds: Whether it still says what is explained.
     """
 
     reward: float
-    probability: float
+    answer: float
     predicted: int
+    holds: bool
 
 
 class Scores(NamedTuple):
@@ -41,31 +44,38 @@ class Scores(NamedTuple):
 
     Attributes:
         reward: (c,).
-        probability: (c,).
+        answer: (c,).
         predicted: (c,).
+        holds: (c,).
     """
 
     reward: npt.NDArray[np.float64]
-    probability: npt.NDArray[np.float64]
+    answer: npt.NDArray[np.float64]
     predicted: IntArray
+    holds: BoolArray
 
     @classmethod
     def joined(cls, parts: "Iterable[Scores]") -> "Scores":
         """The scores of several parts, one after the other; there must be a part."""
         return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
+    @classmethod
+    def unknown(cls, count: int) -> "Scores":
+        """Zeros for `count` coalitions, to be written over."""
+        return cls(np.zeros(count), np.zeros(count), np.zeros(count, np.int64), np.zeros(count, bool))
+
     def rows(self) -> list[Score]:
         """The score of each coalition."""
-        return [Score(float(r), float(p), int(c)) for r, p, c in zip(*self, strict=True)]
+        return [Score(float(r), float(a), int(c), bool(h)) for r, a, c, h in zip(*self, strict=True)]
 
 
 class Readout(NamedTuple):
-    """What a model says to c coalitions about t classes each.
+    """What is read of a model's rows for c coalitions: t columns of each.
 
     Attributes:
-        log_odds: log(p / (1 - p)) of each class, (c, t).
-        logits: The raw logit of each class, (c, t).
-        predicted: The class of the greatest logit, the lowest of equal ones, (c,).
+        log_odds: log(p / (1 - p)) of the column's class against all others, (c, t); the logits where nobody asked.
+        logits: The raw numbers, (c, t).
+        predicted: The column of the greatest number of the whole row, the lowest of equal ones, (c,).
     """
 
     log_odds: npt.NDArray[np.float64]
@@ -109,23 +119,19 @@ def predict(logits: npt.NDArray[np.floating[Any]]) -> IntArray:
     return classes
 
 
-def read_logits(logits: npt.NDArray[np.float64], targets: IntArray) -> Readout:
-    """Reads logits (c, classes) for the classes `targets` (c, t)."""
-    odds = np.stack([log_odds(logits, column) for column in targets.T], axis=1)
-    return Readout(odds, np.take_along_axis(logits, targets, axis=1), predict(logits))
+def read_logits(logits: npt.NDArray[np.float64], columns: IntArray, *, relative: bool = True) -> Readout:
+    """Reads some columns (c, t) of logits (c, classes), and where `relative` their log-odds against all others."""
+    chosen = np.take_along_axis(logits, columns, axis=1)
+    odds = np.stack([log_odds(logits, column) for column in columns.T], axis=1) if relative else chosen
+    return Readout(odds, chosen, predict(logits))
 
 
-def scores_of(readout: Readout, reward: Reward) -> Scores:
-    """The scores of the first class that was read."""
-    odds = readout.log_odds[:, 0]
-    earned = readout.logits[:, 0] if reward == "logit" else from_log_odds(odds, reward)
-    return Scores(earned, from_log_odds(odds, "probability"), readout.predicted)
+def write_probability(probability: float) -> str:
+    """.41 as statisticians write it, but never 1.00 or .00 for what is only near.
 
-
-def score_logits(logits: npt.NDArray[np.floating[Any]], target: int, reward: Reward) -> Scores:
-    """The scores of logits (c, classes) for one class.
-
-    >>> score_logits(np.array([[3.0, 1.0], [0.0, 5.0]]), 0, "logit").predicted
-    array([0, 1])
+    >>> write_probability(0.412), write_probability(0.999), write_probability(0.0001), write_probability(1.0)
+    ('.41', '> .99', '< .01', '1')
     """
-    return scores_of(read_logits(np.asarray(logits, np.float64), np.full((len(logits), 1), target)), reward)
+    if probability > _MOST:
+        return "> .99" if probability < 1 else "1"
+    return f"{probability:.2f}".removeprefix("0") if probability >= _LEAST else "< .01"

@@ -1,0 +1,249 @@
+"""Classifiers: one class of many (softmax), or each label on its own (sigmoid)."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.arrays import BoolArray, IntArray
+from interpix.checks import check_flag, check_number
+from interpix.options import plain_options
+from interpix.outputs.base import Numbers, Output, refuse
+from interpix.outputs.readout import Readout, Scores, from_log_odds, log_odds, predict, read_logits
+from interpix.terms import Reward
+
+__all__ = ["Probabilities", "Sigmoid", "Softmax"]
+
+_PROBABILITY_ERROR = 5e-3
+"""A sum of probabilities is 1 to this where bfloat16 has rounded them, each by up to 1/512 of it."""
+_NEAREST = 2.0**-24
+"""Half of float32's spacing below 1: probabilities nearer to 0 or 1 than this are taken for this."""
+_FEW = 4
+"""So many labels are not all between 0 and 1 by chance."""
+
+
+@dataclass(frozen=True)
+class Softmax(Output):
+    """Logits (B, K) of K >= 2 classes, one of which is the answer: the greatest, the lowest of equal ones.
+
+    >>> Softmax().score_whole(np.array([3.0, 3.0]), 0, "log_odds")
+    Score(reward=0.0, answer=0.5, predicted=0, holds=True)
+    """
+
+    name: ClassVar[str] = "softmax"
+    quantity: ClassVar[str] = "probability"
+    is_probability: ClassVar[bool] = True
+    among_classes: ClassVar[bool] = True
+    exclusive: ClassVar[bool] = True
+    relative: ClassVar[bool] = True
+    takes_rewards: ClassVar[bool] = True
+
+    def reward(self, rows: Numbers, target: int, whole: Numbers) -> Numbers:
+        """The log-odds against all other classes."""
+        return log_odds(rows, np.full(len(rows), target))
+
+    def holds(self, rows: Numbers, target: int, whole: Numbers) -> BoolArray:
+        """Whether the target is the class of the greatest logit."""
+        return np.asarray(predict(rows) == target)
+
+    def answer(self, rows: Numbers, target: int, whole: Numbers) -> Numbers:
+        """The target's probability."""
+        return from_log_odds(self.reward(rows, target, whole), "probability")
+
+    def claim(self, named: str, answer: float) -> str:
+        """See `Output.claim`."""
+        return f"the answer {named}"
+
+    def check(self, rows: npt.NDArray[Any], model: str) -> None:
+        """See `Output.check`; warns of what look like probabilities."""
+        if rows.shape[1] < 2:
+            cure = "one logit, of a yes/no model, is output=interpix.outputs.Sigmoid(), a number is Value(tolerance)"
+            raise refuse(model, f"logits ({len(rows)}, classes) with at least 2 classes", f"shape {rows.shape}", cure)
+        if len(rows) and _look_like_probabilities(rows):
+            message = (
+                f"model `{model}`: its logits look like probabilities; let it return what goes into the softmax, or "
+                "say output=interpix.outputs.Probabilities()"
+            )
+            warnings.warn(message, stacklevel=2)
+
+    def columns(self, target: int, count: int) -> Sequence[int]:
+        """See `Output.columns`."""
+        return (target,)
+
+    def scores(
+        self, readout: Readout, owner: IntArray, targets: Sequence[int], wholes: Sequence[Numbers], reward: Reward
+    ) -> Scores:
+        """See `Output.scores`."""
+        odds = readout.log_odds[:, 0]
+        earned = readout.logits[:, 0] if reward == "logit" else from_log_odds(odds, reward)
+        holds = self._hold(readout, np.asarray(targets, np.int64)[owner])
+        return Scores(earned, from_log_odds(odds, "probability"), readout.predicted, holds)
+
+    def _hold(self, readout: Readout, targets: IntArray) -> BoolArray:
+        return np.asarray(readout.predicted == targets)
+
+    def score_rows(self, rows: Numbers, target: int, whole: Numbers, reward: Reward) -> Scores:
+        """See `Output.score_rows`."""
+        readout = read_logits(rows, np.full((len(rows), 1), target), relative=self.relative)
+        return self.scores(readout, np.zeros(len(rows), np.int64), [target], [whole], reward)
+
+    def differentiable(self, rows: Any, target: int, *, probability: bool) -> Any:
+        """See `Output.differentiable`."""
+        return (rows.softmax(dim=1) if probability else rows)[:, target]
+
+
+@dataclass(frozen=True)
+class Sigmoid(Softmax):
+    """Logits (B, K) of K >= 1 labels, each of which is there or not, on its own: multi-label and yes/no models.
+
+    On a logit z it says what `Softmax` says of [0, z]:
+
+    >>> Sigmoid().score_whole(np.array([-1.0, 0.0]), 1, "log_odds")
+    Score(reward=0.0, answer=0.5, predicted=1, holds=True)
+
+    Attributes:
+        threshold: The probability from which a label counts as there, in 0 ... 1, both excluded.
+    """
+
+    threshold: float = 0.5
+
+    name: ClassVar[str] = "sigmoid"
+    exclusive: ClassVar[bool] = False
+    relative: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Refuses options that are out of range."""
+        plain_options(self)
+        check_number("threshold", self.threshold, 0, 1, "a probability between 0 and 1", "0.5 is usual")
+        if self.threshold in (0, 1):
+            check_number("threshold", self.threshold, _NEAREST, 1 - _NEAREST, "a probability between 0 and 1", "0.5")
+
+    def reward(self, rows: Numbers, target: int, whole: Numbers) -> Numbers:
+        """The label's logit, which is its log-odds."""
+        return rows[:, target]
+
+    def holds(self, rows: Numbers, target: int, whole: Numbers) -> BoolArray:
+        """Whether the label's probability reaches the threshold."""
+        return np.asarray(self.reward(rows, target, whole) >= self._least)
+
+    def _hold(self, readout: Readout, targets: IntArray) -> BoolArray:
+        return np.asarray(readout.logits[:, 0] >= self._least)
+
+    @property
+    def _least(self) -> float:
+        """The threshold as a logit."""
+        return math.log(self.threshold) - math.log1p(-self.threshold)
+
+    def claim(self, named: str, answer: float) -> str:
+        """See `Output.claim`."""
+        return f"{named} on its own"
+
+    def check(self, rows: npt.NDArray[Any], model: str) -> None:
+        """See `Output.check`; warns of what look like probabilities."""
+        if rows.shape[1] >= _FEW and ((rows >= 0) & (rows <= 1)).all() and rows.any():
+            message = (
+                f"model `{model}`: its logits are all in 0 ... 1 and look like probabilities; let it return what goes "
+                "into the sigmoid, or say output=interpix.outputs.Probabilities(independent=True)"
+            )
+            warnings.warn(message, stacklevel=2)
+
+    def differentiable(self, rows: Any, target: int, *, probability: bool) -> Any:
+        """See `Output.differentiable`."""
+        chosen = rows[:, target]
+        return chosen.sigmoid() if probability else chosen
+
+
+@dataclass(frozen=True)
+class Probabilities(Softmax):
+    """Probabilities (B, K) where the model returns these: of K classes that exclude each other, or of labels.
+
+    Their logarithms take the place of logits. What is nearer to 0 or to 1 than half of float32's last place, 6e-8, is
+    taken for that: a model that has rounded its probabilities says no more.
+
+    >>> whole = Probabilities().rows(np.array([[0.75, 0.25, 0.0]]), "net")[0]
+    >>> found = Probabilities().score_whole(whole, 0, "probability")
+    >>> round(found.reward, 6), found.holds
+    (0.75, True)
+
+    Attributes:
+        independent: Each label on its own, as of a sigmoid; else the classes' probabilities sum to 1.
+        threshold: With `independent`, the probability from which a label counts as there.
+    """
+
+    independent: bool = False
+    threshold: float = 0.5
+
+    name: ClassVar[str] = "probabilities"
+
+    def __post_init__(self) -> None:
+        """Refuses options that are out of range."""
+        check_flag("independent", self.independent)
+        Sigmoid(self.threshold)
+
+    @property
+    def exclusive(self) -> bool:  # type: ignore[override]
+        """Whether the classes exclude each other."""
+        return not self.independent
+
+    @property
+    def _as_logits(self) -> Softmax:
+        return Sigmoid(self.threshold) if self.independent else Softmax()
+
+    def rows(self, raw: Any, model: str) -> Any:
+        """Logarithms of probabilities, or their log-odds where each is independent."""
+        shape, low, high = tuple(raw.shape), float(raw.min()), float(raw.max())
+        sums = raw.sum(-1)
+        summed = self.independent or bool((abs(sums - 1) < _PROBABILITY_ERROR).all())
+        if len(shape) != 2 or low < -_PROBABILITY_ERROR or high > 1 + _PROBABILITY_ERROR or not summed:
+            expected = "probabilities in 0 ... 1" + ("" if self.independent else " that sum to 1")
+            got = f"shape {shape} with values in {low:.3g} ... {high:.3g}, sums up to {float(sums.max()):.3g}"
+            raise refuse(model, expected, got, "logits are output=interpix.outputs.Softmax() or Sigmoid()")
+        clipped = raw.clip(_NEAREST, 1 - _NEAREST)
+        if isinstance(raw, np.ndarray):
+            return np.log(clipped) - np.log1p(-clipped) if self.independent else np.log(clipped)
+        return clipped.log() - (-clipped).log1p() if self.independent else clipped.log()
+
+    def check(self, rows: npt.NDArray[Any], model: str) -> None:
+        """See `Output.check`: they were checked as probabilities."""
+
+    def reward(self, rows: Numbers, target: int, whole: Numbers) -> Numbers:
+        """The log-odds."""
+        return self._as_logits.reward(rows, target, whole)
+
+    def holds(self, rows: Numbers, target: int, whole: Numbers) -> BoolArray:
+        """As of a softmax, or of a sigmoid where each is independent."""
+        return self._as_logits.holds(rows, target, whole)
+
+    def claim(self, named: str, answer: float) -> str:
+        """See `Output.claim`."""
+        return self._as_logits.claim(named, answer)
+
+    def scores(
+        self, readout: Readout, owner: IntArray, targets: Sequence[int], wholes: Sequence[Numbers], reward: Reward
+    ) -> Scores:
+        """See `Output.scores`."""
+        if self.independent:  # their log-odds are the logits, whatever the other labels say
+            readout = readout._replace(log_odds=readout.logits)
+        return self._as_logits.scores(readout, owner, targets, wholes, reward)
+
+    def differentiable(self, rows: Any, target: int, *, probability: bool) -> Any:
+        """See `Output.differentiable`."""
+        return self._as_logits.differentiable(rows, target, probability=probability)
+
+
+def _look_like_probabilities(rows: npt.NDArray[np.float64]) -> bool:
+    """Whether rows (c, classes) hold nothing negative and sum to 1, or to 100; a single 1 alone could be a count.
+
+    >>> [_look_like_probabilities(np.array([row])) for row in ([0.25, 0.75, 0.0], [40, 60], [0, 1], [0.5, 0.75, -0.25])]
+    [True, True, False, False]
+    >>> _look_like_probabilities(np.array([[0.0, 1.0], [1.0, 0.0]]))
+    True
+    """
+    sums = rows.sum(axis=1)
+    whole = any((np.abs(sums - total) < _PROBABILITY_ERROR * total).all() for total in (1, 100))
+    certain = np.count_nonzero(rows, axis=1).max(initial=0) == 1
+    return bool(whole and (rows >= 0).all() and not (certain and (rows == rows[0]).all()))
