@@ -319,17 +319,20 @@ def _ask_again(
     """Whether a picture gets the same answer in another batch; if not, a warning, and what a result shall remember."""
     batch = np.stack([picture, *_others(picture)])[: classifier.batch_size]
     try:
-        again = _answer_to_first(classifier, batch)
+        answers = _answers(classifier, batch)
     except Exception:
         # It may take one picture at a time, as some methods do; a search does not, and hears of it.
         if not _refuses(classifier, batch):
             raise
         batch = batch[:1]
-        again = _answer_to_first(classifier, batch)
+        answers = _answers(classifier, batch)
+    if output_of(classifier) is None:
+        _tell_of_a_probability(classifier, answers)
+    again = answers[0]
     differ = difference(answer, again)
     if differ is None:
         return {}
-    by_chance = difference(again, _answer_to_first(classifier, batch)) is not None
+    by_chance = difference(again, _answers(classifier, batch)[0]) is not None
     cause, cure = (
         ("chance", "turn off what is random in it, such as dropout by a function")
         if by_chance
@@ -353,11 +356,21 @@ def _others(picture: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
 def _refuses(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> bool:
     """Whether the model raises for these pictures each time, and not by an accident."""
     try:
-        _answer_to_first(classifier, pictures)
+        _answers(classifier, pictures)
     except Exception:  # noqa: BLE001 - what a user's function raises is its own affair
         return True
     return False
 
 
-def _answer_to_first(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    return np.asarray(classifier.logits(pictures.copy())[0], np.float64)
+def _answers(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    return np.asarray(classifier.logits(pictures.copy()), np.float64)
+
+
+def _tell_of_a_probability(classifier: Classifier, answers: npt.NDArray[np.float64]) -> None:
+    """A warning where the only number of a model that does not say what it means could be a probability."""
+    if answers.shape[1] == 1 and answers.any() and ((answers >= 0) & (answers <= 1)).all():
+        message = (
+            f"model `{classifier.name}`: its only number is taken for the logit of yes, but could be a probability; "
+            "say which: output=interpix.outputs.Sigmoid() or Probabilities(independent=True)"
+        )
+        warnings.warn(message, stacklevel=2)

@@ -1,7 +1,6 @@
 """What the search needs of a classifier, and what every classifier shares."""
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -226,12 +225,6 @@ def check_logits(
     values = logits.astype(np.float64)
     check_finite(np.asarray(np.isfinite(values).all(axis=1)), name)
     output_for(output, values.shape[1]).check(values, name)
-    if output is None and values.shape[1] == 1 and values.any() and ((values >= 0) & (values <= 1)).all():
-        message = (
-            f"model `{name}`: its only number is taken for the logit of yes, but could be a probability; say which: "
-            "output=interpix.outputs.Sigmoid() or Probabilities(independent=True)"
-        )
-        warnings.warn(message, stacklevel=2)
     return values
 
 
