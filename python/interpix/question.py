@@ -16,6 +16,7 @@ from interpix.images import ImageInput, LoadedImage, read_image, read_images
 from interpix.models import Classifier, as_classifier
 from interpix.models.protocol.agreement import difference
 from interpix.models.protocol.classifier import ModelInput, output_of, token_grid_at
+from interpix.models.protocol.memo import doubting
 from interpix.normalization import Normalization, check_preprocessing, has_own_display, picture_of
 from interpix.outputs.base import Output
 from interpix.outputs.numbers import Value
@@ -308,8 +309,9 @@ def _check_colors(
 def ask_whole(classifier: Classifier, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Logits (K, classes) of whole images (K, 3, H, W)."""
     size = classifier.batch_size
-    # Copies: a model may write to its batch, and these images are still needed.
-    parts = [classifier.logits(images[start : start + size].copy()) for start in range(0, len(images), size)]
+    with doubting():
+        # Copies: a model may write to its batch, and these images are still needed.
+        parts = [classifier.logits(images[start : start + size].copy()) for start in range(0, len(images), size)]
     return np.concatenate(parts).astype(np.float64)
 
 
@@ -328,11 +330,12 @@ def _ask_again(
         answers = _answers(classifier, batch)
     if output_of(classifier) is None:
         _tell_of_a_probability(classifier, answers)
-    again = answers[0]
+    read = output_for(output_of(classifier), len(answer)).comparable
+    again, answer = read(answers[0]), read(answer)
     differ = difference(answer, again)
     if differ is None:
         return {}
-    by_chance = difference(again, _answers(classifier, batch)[0]) is not None
+    by_chance = difference(again, read(_answers(classifier, batch)[0])) is not None
     cause, cure = (
         ("chance", "turn off what is random in it, such as dropout by a function")
         if by_chance
@@ -363,7 +366,8 @@ def _refuses(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> bool:
 
 
 def _answers(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    return np.asarray(classifier.logits(pictures.copy()), np.float64)
+    with doubting():
+        return np.asarray(classifier.logits(pictures.copy()), np.float64)
 
 
 def _tell_of_a_probability(classifier: Classifier, answers: npt.NDArray[np.float64]) -> None:

@@ -21,7 +21,7 @@ from interpix.metrics import METRICS
 from interpix.metrics.annotation import annotation_as_seen
 from interpix.metrics.base import AnyMetric, MethodMetric, Metric
 from interpix.metrics.randomization import ModelRandomization
-from interpix.models.protocol.classifier import Classifier
+from interpix.models.protocol.classifier import Classifier, output_of
 from interpix.options import fields_as_json
 from interpix.question import Explainer
 from interpix.targets import resolve_target
@@ -175,7 +175,8 @@ def read_targets(targets: Mapping[str, Any], classifier: Classifier) -> dict[str
             if values.size != 1:
                 raise bad_value("targets", "one class for each image", describe(values), "pass a list of them")
             one = values.item()
-        if isinstance(one, str):
+        output = output_of(classifier)
+        if isinstance(one, str) and (output is None or output.takes_rows):
             names = classifier.class_names
             resolve_target(one, names, len(names or ()))
         read[image] = int(one) if isinstance(one, np.integer) else one

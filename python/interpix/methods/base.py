@@ -21,7 +21,7 @@ from interpix.terms import Target
 if TYPE_CHECKING:
     from interpix.models.adapters.torch import TorchClassifier
 
-from interpix.models.protocol.classifier import Classifier, ModelInput
+from interpix.models.protocol.classifier import Classifier, ModelInput, output_of
 
 __all__ = [
     "Facts",
@@ -60,6 +60,8 @@ class Method(abc.ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     needs_torch: ClassVar[bool] = False
     """Whether it needs what goes on inside of a torch module."""
+    needs_gradient: ClassVar[bool] = False
+    """Whether it differentiates what the model's output says."""
     needs_modules: ClassVar[tuple[tuple[str, str], ...]] = ()
     """What it imports, each with the message where that is not installed."""
 
@@ -96,11 +98,14 @@ class Method(abc.ABC):
         """Refuses, before any work, a model that the method cannot explain, and what is not installed.
 
         Raises:
-            ArgumentError: The method needs a torch module, and this is none.
+            ArgumentError: The method needs a torch module, and this is none, or its output has no gradient.
             MissingDependencyError: The message says what to install.
         """
         if self.needs_torch:
             torch_classifier(classifier, self.name)
+        output = output_of(classifier)
+        if self.needs_gradient and output is not None:
+            output.require_gradient()
         for module, message in self.needs_modules:
             require_module(module, message)
         if isinstance(getattr(self, "regions", None), Superpixels):

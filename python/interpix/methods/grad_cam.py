@@ -35,6 +35,7 @@ class _CAM(MapMethod):
     grid: tuple[int, int] | None = None
 
     needs_torch = True
+    needs_gradient = True
     _weights: ClassVar[Literal["mean", "plus_plus"]]
 
     def __post_init__(self) -> None:

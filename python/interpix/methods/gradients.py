@@ -38,6 +38,7 @@ class Gradient(MapMethod):
 
     name = "gradient"
     needs_torch = True
+    needs_gradient = True
     presets: ClassVar = {"iprop": {}}
 
     def __post_init__(self) -> None:
@@ -79,6 +80,7 @@ class IntegratedGradients(MapMethod):
 
     name = "integrated_gradients"
     needs_torch = True
+    needs_gradient = True
     presets: ClassVar = {"iprop": {"steps": 200, "baseline": "black"}}
 
     def __post_init__(self) -> None:
@@ -102,9 +104,10 @@ def differentiable(question: Question, method: str, output: Output, batch_size: 
     """The score of a question with its gradients.
 
     Raises:
-        ArgumentError: The model is not a torch module.
+        ArgumentError: The model is not a torch module, or its output has no gradient.
     """
     classifier = torch_classifier(question.classifier, method)
+    question.output.require_gradient()
     from interpix.methods.differentiable import Differentiable  # torch only when it is used
 
     return Differentiable(classifier, question, output, batch_size)

@@ -61,6 +61,7 @@ class GuidedIG(MapMethod):
 
     name = "guided_ig"
     needs_torch = True
+    needs_gradient = True
     presets: ClassVar = {"iprop": {"steps": 200, "fraction": 0.25, "corridor": 0.02, "baseline": "black"}}
 
     def __post_init__(self) -> None:
@@ -142,6 +143,7 @@ class BlurIG(MapMethod):
 
     name = "blur_ig"
     needs_torch = True
+    needs_gradient = True
     presets: ClassVar = {"iprop": {"steps": 200, "sigma": 50.0}}
 
     def __post_init__(self) -> None:

@@ -46,6 +46,7 @@ class XRAI(MapMethod):
 
     name = "xrai"
     needs_torch = True
+    needs_gradient = True
     needs_modules = (_SALIENCY,)
     presets: ClassVar = {"iprop": {}}
 

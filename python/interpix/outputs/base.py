@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ from interpix.outputs.readout import Readout, Score, Scores, predict, write_prob
 from interpix.targets import read_target
 from interpix.terms import Reward
 
-__all__ = ["Numbers", "Output", "describe", "refuse"]
+__all__ = ["Numbers", "Output", "describe", "digest", "refuse"]
 
 Numbers = npt.NDArray[np.float64]
 
@@ -59,6 +60,9 @@ class Output(abc.ABC):
     takes_rows: ClassVar[bool] = True
     """Whether the model itself answers with rows (B, D), so that what computes rows in its place may be used."""
 
+    shares: ClassVar[bool] = False
+    """Whether a row says of every target what it needs, at a price that is worth remembering it."""
+
     @abc.abstractmethod
     def reward(self, rows: Numbers, target: int, whole: Numbers) -> Numbers:
         """What a search compares, (c,): greater is more of what is explained.
@@ -86,8 +90,13 @@ class Output(abc.ABC):
         """
         return f"{named} ({describe(self.facts(), answer)})"
 
-    def rows(self, raw: Any, model: str) -> Any:
+    def rows(self, raw: Any, model: str, size: tuple[int, int] | None = None) -> Any:
         """The own answer (B, ...) of the model of that name, numpy or torch, as rows (B, D).
+
+        Args:
+            raw: The answer.
+            model: For errors.
+            size: Height and width of the pictures, where they are known.
 
         Raises:
             ModelError: It is nothing that this output can read.
@@ -100,6 +109,10 @@ class Output(abc.ABC):
         Raises:
             ModelError: It says what was expected and what came.
         """
+
+    def comparable(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What of rows (..., D) is the same if the same picture is asked about again; by default all."""
+        return rows
 
     def columns(self, target: int, count: int) -> Sequence[int]:
         """Which of `count` columns `reward` and `holds` need; by default all, in their order."""
@@ -155,11 +168,27 @@ class Output(abc.ABC):
         return self.score_rows(whole[None], target, whole, reward).rows()[0]
 
     def differentiable(self, rows: Any, target: int, *, probability: bool) -> Any:
-        """What gradients are taken of, (B,), from a torch tensor of rows (B, D): the column, or its probability.
+        """What gradients are taken of, (B,), from a torch tensor of rows (B, D): the reward, or the probability.
 
         Raises:
-            ArgumentError: The output has no probability.
+            ArgumentError: The output has none.
         """
+        self.require_gradient()
+        raise NotImplementedError
+
+    def require_gradient(self) -> None:
+        """Refuses an output that has no `differentiable`.
+
+        Raises:
+            ArgumentError: It has none.
+        """
+        if type(self).differentiable is Output.differentiable:
+            need = f"one without gradients, as the output {self.name} has none"
+            cure = "use RISE, SuperpixelRISE, LIME, Shapley, MoXIMap or MoXIOneShot"
+            raise bad_value("method", need, "one with gradients", cure)
+
+    def _column(self, rows: Any, target: int, *, probability: bool) -> Any:
+        """What gradients are taken of where a column is what is explained, and no probability."""
         if probability:
             need = f'"logit", as {self.name} is no probability'
             raise bad_value("output", need, '"probability"', "leave it out")
@@ -171,6 +200,11 @@ class Output(abc.ABC):
         plain = {name: value for name, value in fields.items() if isinstance(value, bool | int | float | str | None)}
         words = {"quantity": self.quantity, "is_probability": self.is_probability, "exclusive": self.exclusive}
         return {"name": self.name, **words, **plain}
+
+
+def digest(array: Any) -> str:
+    """The hash of an array that is too large to be remembered itself."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def refuse(model: str, expected: str, got: object, cure: str) -> ModelError:

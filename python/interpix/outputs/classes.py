@@ -193,7 +193,7 @@ class Probabilities(Softmax):
     def _as_logits(self) -> Softmax:
         return Sigmoid(self.threshold) if self.independent else Softmax()
 
-    def rows(self, raw: Any, model: str) -> Any:
+    def rows(self, raw: Any, model: str, size: tuple[int, int] | None = None) -> Any:
         """Logarithms of probabilities, or their log-odds where each is independent."""
         shape, low, high = tuple(raw.shape), float(raw.min()), float(raw.max())
         sums = raw.sum(-1)

@@ -1,6 +1,5 @@
 """Models that answer with numbers: regressions, and embeddings that are compared."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -11,7 +10,7 @@ from interpix.arrays import AnyArray, BoolArray, to_numpy
 from interpix.checks import check_choice, check_number
 from interpix.errors import bad_value
 from interpix.options import plain_options
-from interpix.outputs.base import Numbers, Output, refuse
+from interpix.outputs.base import Numbers, Output, digest, refuse
 
 __all__ = ["Similarity", "Value"]
 
@@ -66,6 +65,11 @@ class Value(Output):
     def columns(self, target: int, count: int) -> Sequence[int]:
         """See `Output.columns`."""
         return (target,)
+
+    def differentiable(self, rows: Any, target: int, *, probability: bool) -> Any:
+        """See `Output.differentiable`: the number itself, by `direction` with its sign."""
+        column = self._column(rows, target, probability=probability)
+        return -column if self.direction == "below" else column
 
     def prediction(self, whole: Numbers) -> int:
         """The only column; of several none is the model's own answer."""
@@ -130,7 +134,7 @@ class Similarity(Output):
 
     exclusive = among_classes
 
-    def rows(self, raw: Any, model: str) -> Any:
+    def rows(self, raw: Any, model: str, size: tuple[int, int] | None = None) -> Any:
         """Cosines (B, T)."""
         if isinstance(raw, np.ndarray):
             references: Any = self.embedding
@@ -159,6 +163,10 @@ class Similarity(Output):
         """The cosine."""
         return rows[:, target]
 
+    def differentiable(self, rows: Any, target: int, *, probability: bool) -> Any:
+        """See `Output.differentiable`: the cosine."""
+        return self._column(rows, target, probability=probability)
+
     def claim(self, named: str, answer: float) -> str:
         """See `Output.claim`."""
         return f"nearest to {named}" if self.threshold is None else f"a cosine of {self.threshold:.2f} to {named}"
@@ -166,5 +174,4 @@ class Similarity(Output):
     def facts(self) -> dict[str, Any]:
         """See `Output.facts`."""
         references = np.asarray(self.embedding)
-        digest = hashlib.sha256(references.tobytes()).hexdigest()
-        return super().facts() | {"references": len(references), "embedding_sha256": digest}
+        return super().facts() | {"references": len(references), "embedding_sha256": digest(references)}

@@ -5,7 +5,7 @@ from typing import Any
 from interpix.errors import bad_value
 from interpix.terms import Target, TargetInput
 
-__all__ = ["one_for_each", "part_of"]
+__all__ = ["count_of", "one_for_each", "part_of"]
 
 
 def one_for_each(target: TargetInput, count: int) -> list[Target]:
@@ -21,6 +21,16 @@ def one_for_each(target: TargetInput, count: int) -> list[Target]:
         cure = "pass one for all, or one for each image"
         raise bad_value("target", f"{count} targets for {count} images", len(given), cure)
     return list(given)
+
+
+def count_of(target: TargetInput) -> int:
+    """How many targets these are.
+
+    >>> count_of(3), count_of([3, "cat"]), count_of(None)
+    (1, 2, 1)
+    """
+    given: Any = getattr(target, "tolist", lambda: target)()
+    return len(given) if isinstance(given, list | tuple) else 1
 
 
 def part_of(value: Any, index: int, count: int, *, channels: bool = True) -> Any:

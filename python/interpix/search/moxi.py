@@ -28,7 +28,7 @@ from interpix.progress import ProgressCounter
 from interpix.question import Question, ask
 from interpix.regions import RegionsInput, read_regions, regions_name
 from interpix.results.explanation import Explanation
-from interpix.search.arguments import one_for_each, part_of
+from interpix.search.arguments import count_of, one_for_each, part_of
 from interpix.search.call import Call, carrying
 from interpix.search.contrast import search_contrast
 from interpix.search.games import Found, Games, ImageGame, make_games
@@ -172,8 +172,8 @@ class MoXI:
         Args:
             image: One image, or a list or batch of them, which then share every batch of the model; or a `Question`,
                 which holds its target.
-            target: The class to explain, by index or name, or one for each image; None: the prediction. An output that
-                has no classes has targets of its own.
+            target: The class to explain, by index or name, or one for each image; None: the prediction. Several for one
+                image are as many questions about it. An output that has no classes has targets of its own.
             direction: `"insertion"`: which patches suffice? `"deletion"`: which ones are needed?
             stop: `"flip"`: once the answer is (insertion) or no longer is (deletion) the target, by the model's output;
                 `"all"`: rank all patches; an integer: so many patches.
@@ -494,6 +494,8 @@ class MoXI:
                 raise bad_value("image", f"a question to `{self._classifier.name}`", image.classifier.name, cure)
             return [image], False
         loaded, many = read_images(image)
+        if not many and (count := count_of(target)) > 1:  # several questions about one image
+            loaded, many = loaded * count, True
         return ask(self._classifier, loaded, one_for_each(target, len(loaded))), many
 
     def _assign(

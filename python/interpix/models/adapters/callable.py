@@ -10,6 +10,7 @@ from interpix.absence import Absence
 from interpix.arrays import IntArray, is_array, to_numpy
 from interpix.errors import ModelError, bad_type, bad_value
 from interpix.models.protocol.classifier import Scorer, check_logits
+from interpix.models.protocol.memo import Memo
 from interpix.models.protocol.pictures import picture_scorer
 from interpix.normalization import Normalized
 from interpix.outputs.reading import OutputInput, read_output
@@ -36,6 +37,7 @@ class CallableClassifier(Normalized):
         token_grid: None: pixels can only be filled.
         batch_size: How many pictures the function gets at once by default.
         output: What its answers mean; None: what follows from their number.
+        memo: What it answered, where the output shares that.
     """
 
     token_grid: tuple[int, int] | None = None
@@ -71,6 +73,7 @@ class CallableClassifier(Normalized):
         self.class_names = None if class_names is None else read_class_names(class_names)
         self.input_size = input_size
         self.output = read_output(output)
+        self.memo = Memo()
 
     def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The function's input (3, H', W') for a raw image (H, W, 3)."""
@@ -85,13 +88,18 @@ class CallableClassifier(Normalized):
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Logits (B, classes) of preprocessed images (B, 3, H, W)."""
+        if self.output is not None and self.output.shares:
+            return self.memo.rows([one.tobytes() for one in batch], lambda index: self._answer(batch[index]))
+        return self._answer(batch)
+
+    def _answer(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         try:
             answer = self.function(batch)
         except StopIteration as error:
             message = f"model `{self.name}` raised StopIteration for a batch {batch.shape}: {error}"
             raise ModelError(message) from error
         if self.output is not None and not self.output.takes_rows:
-            answer = self.output.rows(answer, self.name)
+            answer = self.output.rows(answer, self.name, (batch.shape[2], batch.shape[3]))
         if not is_array(answer):
             message = (
                 f"model `{self.name}`: expected an array of logits, got {type(answer).__name__}; "

@@ -118,11 +118,16 @@ class TorchClassifier(TorchModule, Normalized):
     @property
     def token_grid(self) -> tuple[int, int] | None:
         """Rows and columns of a Vision Transformer's patch tokens, or None."""
-        return None if self._tokens is None else self._tokens.grid
+        return None if self._tokens is None or not self._reads_rows else self._tokens.grid
 
     def token_grid_at(self, size: tuple[int, int]) -> tuple[int, int] | None:
         """The same for an image of a size (H, W), which may be another than the module is made for."""
-        return None if self._tokens is None else self._tokens.grid_at(size)
+        return None if self._tokens is None or not self._reads_rows else self._tokens.grid_at(size)
+
+    @property
+    def _reads_rows(self) -> bool:
+        """Whether the module's own answer is what is read, so that what computes it otherwise may be used."""
+        return self.output is None or self.output.takes_rows
 
     @property
     def tokens_inside(self) -> str | None:
@@ -162,7 +167,7 @@ class TorchClassifier(TorchModule, Normalized):
             return
         ends: list[Tensor] = []
         with self.evaluating(), hooked(squashed, lambda _part, _inputs, output: ends.append(output)):
-            logits = self.forward(picture.to(self.device, self.dtype))
+            logits = self.answer(picture.to(self.device, self.dtype))
         if any(logits is one for one in ends):
             message = (
                 f"model `{self.name}`: it ends in a Sigmoid, and its answers are taken for logits; pass it without "
@@ -172,10 +177,10 @@ class TorchClassifier(TorchModule, Normalized):
 
     def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
         """See `Classifier.scorer`: tokens are dropped or masked where the module has them, pixels filled anywhere."""
-        if self._tokens is not None and not isinstance(absence, Fill):
+        if self._tokens is not None and not isinstance(absence, Fill) and self._reads_rows:
             return TokenScorer(self, self._tokens, images, regions, absence)
         fill = make_fill(self, images, absence)
-        windows = self._window_model((images.shape[2], images.shape[3]))
+        windows = self._window_model((images.shape[2], images.shape[3])) if self._reads_rows else None
         if windows is None:
             return TorchPictureScorer(self, images, regions, fill)
         differ = disagreement(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from interpix.absence import Absence
 from interpix.arrays import BoolArray, IntArray
 from interpix.errors import ModelError, bad_value
+from interpix.models.protocol.memo import Memo
 from interpix.outputs.base import Output
 from interpix.outputs.reading import output_for
 from interpix.outputs.readout import Readout
@@ -189,6 +190,8 @@ def with_output(classifier: ClassifierT, output: Output | None) -> ClassifierT:
     other = object.__new__(type(classifier))
     other.__dict__.update(classifier.__dict__)
     other.output = output
+    if hasattr(other, "memo"):
+        other.memo = Memo()  # rows of one output are not another's
     return other
 
 

@@ -209,7 +209,7 @@ class TokenModel:
                     answers.append(_prefix_only(anatomy, images[mine]))
                     continue
                 with hooked([first], partial(_gather_input, rows), before=True):
-                    answers.append(self._net.forward(images[mine]))
+                    answers.append(self._net.answer(images[mine]))
         return torch.cat(answers)
 
     def _read(self) -> Anatomy:

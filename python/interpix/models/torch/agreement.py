@@ -37,7 +37,7 @@ def disagreement(
         own: How the module itself is asked; None: about whole pictures.
     """
     with net.evaluating():
-        asked = net.rows(shortcut(pictures)), net.forward(pictures) if own is None else net.rows(own(pictures))
+        asked = net.rows(shortcut(pictures)), net.rows((own or net.answer)(pictures))
         theirs, ours = (in_double(one).cpu().numpy() for one in asked)
     found = difference(ours, theirs, torch.finfo(net.dtype).eps if net.dtype.itemsize < _SINGLE else 0.0)
     if found is not None:

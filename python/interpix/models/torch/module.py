@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from interpix.errors import InterpixError, ModelError
 from interpix.models.protocol.classifier import check_logits
+from interpix.models.protocol.memo import Memo
 from interpix.models.torch.memory import Chunks
 from interpix.models.torch.modes import evaluating
 from interpix.outputs.base import Output
@@ -46,6 +47,7 @@ class TorchModule:
         module: The module itself.
         name: For people.
         output: What its answers mean; None: what follows from their number.
+        memo: What it answered, where the output shares that.
     """
 
     def __init__(self, module: nn.Module, *, name: str, output: Output | None = None) -> None:
@@ -53,6 +55,7 @@ class TorchModule:
         self.module = module
         self.name = name
         self.output = output
+        self.memo = Memo()
 
     @property
     def device(self) -> torch.device:
@@ -88,10 +91,27 @@ class TorchModule:
 
     def forward(self, batch: Tensor) -> Tensor:
         """The module's rows for a batch on its device, as logits (B, classes), unwrapped and of the right shape."""
+        output = self.output
+        if output is None or output.takes_rows:
+            return self.rows(self.answer(batch))
+        if not output.shares or torch.is_grad_enabled() or torch.is_autocast_enabled(batch.device.type):
+            return self._other_rows(batch)
+        pictures = [bytes(one.cpu().contiguous().flatten().view(torch.uint8).numpy()) for one in batch]
+        rows = self.memo.rows(pictures, lambda index: self._other_rows(batch[torch.from_numpy(index)]).cpu().numpy())
+        return torch.from_numpy(rows).to(batch.device)
+
+    def _other_rows(self, batch: Tensor) -> Tensor:
+        """Rows of an output that does not read (B, K) itself."""
+        assert self.output is not None  # noqa: S101 - for the type checker
         with self.errors_named(f"a batch {tuple(batch.shape)}"):
             answer = self.module(batch)
-        if self.output is not None and not self.output.takes_rows:
-            return self.rows(answer)
+        found: Tensor = self.output.rows(answer, self.name, (batch.shape[2], batch.shape[3]))
+        return found
+
+    def answer(self, batch: Tensor) -> Tensor:
+        """The module's own answer (B, K) to a batch on its device: what `rows` reads."""
+        with self.errors_named(f"a batch {tuple(batch.shape)}"):
+            answer = self.module(batch)
         logits = _find_logits(answer, _LOGITS if self.output is None or self.output.relative else _ROWS)
         if not isinstance(logits, Tensor):
             message = f"model `{self.name}`: expected logits, got {type(answer).__name__}; return a tensor (B, classes)"
@@ -99,7 +119,7 @@ class TorchModule:
         if logits.ndim != 2 or len(logits) != len(batch):
             check_logits(logits.detach().float().cpu().numpy(), len(batch), self.name, self.output)
             logits = logits[:, None]
-        return self.rows(logits)
+        return logits
 
     def rows(self, answer: Any) -> Tensor:
         """What the module, or what computes in its place, answers, as rows (B, D) that its output can read."""

@@ -1,0 +1,500 @@
+"""Detectors and segmentation: what is found is known by hand, or computed by a loop in plain PyTorch."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp
+
+import interpix as ix
+from interpix import methods, metrics, outputs, plots
+from interpix.models.protocol.memo import Memo, doubting
+from interpix.outputs.boxes import overlaps
+
+HEIGHT, WIDTH = 24, 36
+NAMES = ["red", "green", "blue"]
+REGIONS = "4x6"
+# A red thing of four patches and a green one of two.
+RED, GREEN = (6, 6, 18, 18), (24, 12, 36, 18)
+
+
+def picture():
+    image = np.zeros((3, HEIGHT, WIDTH), np.float32)
+    for channel, (left, top, right, bottom) in ((0, RED), (1, GREEN)):
+        image[channel, top:bottom, left:right] = 1
+    return image
+
+
+def box_of(channel):
+    """What a person would draw around what is bright: left, top, right, bottom."""
+    rows, columns = np.flatnonzero(channel.any(axis=1)), np.flatnonzero(channel.any(axis=0))
+    return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+
+
+class Finder:
+    """Finds what is bright in each channel; the score grows with how much there is. It counts the pictures."""
+
+    def __init__(self):
+        self.pictures = 0
+
+    def __call__(self, batch):
+        self.pictures += len(batch)
+        return [self.find(np.asarray(one)) for one in batch]
+
+    def find(self, image):
+        found = [(0.2 + 0.75 * one.sum() / 144, label, box_of(one)) for label, one in enumerate(image) if one.any()]
+        return {
+            "scores": np.array([score for score, _, _ in found]),
+            "labels": np.array([label for _, label, _ in found], np.int64),
+            "boxes": np.array([box for _, _, box in found], np.float64).reshape(-1, 4),
+        }
+
+
+def area(box):
+    return max(box[2] - box[0], 0) * max(box[3] - box[1], 0)
+
+
+def iou(one, other):
+    shared = [max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])]
+    return area(shared) / (area(one) + area(other) - area(shared))
+
+
+def by_hand(finder, image, label, box, least=0.5):
+    """Score times IoU of the best detection, and whether one is the same box."""
+    found = finder.find(image)
+    pairs = [
+        (score, iou(one, box))
+        for score, kind, one in zip(found["scores"], found["labels"], found["boxes"], strict=True)
+        if kind == label
+    ]
+    answer = max((score * overlap for score, overlap in pairs), default=0.0)
+    return answer, any(score >= least and overlap >= 0.5 for score, overlap in pairs)
+
+
+def classifier(finder=None, **options):
+    return ix.CallableClassifier(finder or Finder(), class_names=NAMES, output=outputs.Boxes(**options))
+
+
+def kept(image, patches):
+    labels = np.arange(24).reshape(4, 6).repeat(6, axis=0).repeat(6, axis=1)
+    return np.where(np.isin(labels, patches), image, np.float32(0))
+
+
+@pytest.mark.parametrize("direction", ["insertion", "deletion"])
+def test_a_search_finds_the_patches_of_the_box(direction):
+    image, finder = picture(), Finder()
+    found = ix.MoXI(classifier(), regions=REGIONS).explain(image, "red", direction=direction)
+    assert found.name_of(found.target) == "red at (6, 6) - (18, 18)"
+    assert set(found.group) <= {7, 8, 13, 14}
+    present = [] if direction == "insertion" else list(range(24))
+    for step, patch in enumerate([None, *found.ranking.tolist()]):
+        if patch is not None:
+            present = [*present, patch] if direction == "insertion" else [one for one in present if one != patch]
+        answer, holds = by_hand(finder, kept(image, present), 0, RED)
+        assert found.answers[step] == pytest.approx(answer, rel=1e-6)
+        assert found.holds[step] == holds
+        likely = min(max(answer, 1e-6), 1 - 1e-6)
+        assert found.rewards[step] == pytest.approx(np.log(likely / (1 - likely)), rel=1e-5)
+    assert found.holds[-1] == (direction == "insertion")
+    assert found.predicted.tolist() == [-1] * len(found.predicted)
+    title = plots.group_title(found)
+    assert "the box 'red at (6, 6) - (18, 18)'" in title
+    assert "score 0." in title or "score 0 " in title
+
+
+def test_every_step_takes_the_best_patch():
+    image, finder = picture(), Finder()
+    found = ix.MoXI(classifier(), regions=REGIONS).explain(image, 0, stop=6)
+    present = []
+    for patch in found.ranking:
+        rest = [one for one in range(24) if one not in present]
+        tried = [by_hand(finder, kept(image, [*present, one]), 0, RED)[0] for one in rest]
+        assert patch == rest[int(np.argmax(np.maximum(tried, 1e-6)))]
+        present.append(patch)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (None, "red"),
+        (1, "green"),
+        ("green", "green"),
+        (outputs.Box(*GREEN), "green"),
+        (outputs.Box(22, 11, 36, 19), "green"),
+        (outputs.Box(*RED, label="red"), "red"),
+        (outputs.Box(*RED, label=0), "red"),
+    ],
+)
+def test_a_target_is_a_number_a_name_or_a_box(target, expected):
+    found = ix.MoXI(classifier(min_score=0.3), regions=REGIONS).explain(picture(), target, stop=1)
+    assert found.name_of(found.target).startswith(f"{expected} at ")
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (
+            outputs.Box(0, 0, 4, 4),
+            r"`target`: expected a box that overlaps a detection by IoU 0.5, got \(0, 0\) - \(4, 4\)",
+        ),
+        (outputs.Box(*RED, label="green"), r"`target`: .*the model finds red at \(6, 6\) - \(18, 18\); green at"),
+        (2, r"`target`: expected a class in 0 \.\.\. 1, got 2"),
+        ("blue", "`target`"),
+    ],
+)
+def test_a_target_that_is_not_found_is_refused(target, message):
+    with pytest.raises(ix.ArgumentError, match=message):
+        ix.MoXI(classifier(min_score=0.3), regions=REGIONS).explain(picture(), target)
+
+
+def test_a_box_needs_an_inside_and_an_image_a_detection():
+    with pytest.raises(ix.ArgumentError, match="`target`: expected a box with an inside"):
+        outputs.Box(4, 4, 4, 8)
+    with pytest.raises(
+        ix.ArgumentError, match=r"`image`: expected an image in which the model finds something.*0\.00 at best"
+    ):
+        ix.MoXI(classifier(), regions=REGIONS).explain(0 * picture())
+    with pytest.raises(ix.ArgumentError, match="lower min_score"):
+        ix.MoXI(classifier(min_score=0.99), regions=REGIONS).explain(picture())
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            lambda batch: np.zeros((len(batch), 3)),
+            "expected a dict with boxes, scores and labels for each picture, got nd",
+        ),
+        (lambda batch: [{"boxes": np.zeros((1, 4))}] * len(batch), "none of scores, labels"),
+        (
+            lambda batch: [{"boxes": np.zeros((2, 4)), "scores": np.ones(1), "labels": np.ones(1)}] * len(batch),
+            "a score and a label for each box",
+        ),
+        (
+            lambda batch: [{"boxes": np.ones((1, 4)), "scores": np.ones(1) * 3, "labels": np.ones(1)}] * len(batch),
+            r"scores in 0 \.\.\. 1",
+        ),
+    ],
+)
+def test_answers_that_are_no_detections_are_refused(answer, message):
+    with pytest.raises(ix.ModelError, match=message):
+        ix.MoXI(answer, regions=REGIONS, output=outputs.Boxes()).explain(picture())
+
+
+def test_what_needs_gradients_classes_or_a_probability_is_refused():
+    sample = metrics.Sample.of(classifier(), picture())
+    with pytest.raises(ix.ArgumentError, match="expected one with probabilities, got boxes"):
+        _ = sample.probability
+    with pytest.raises(ix.ArgumentError, match="whose classes can be compared, got boxes"):
+        ix.MoXI(classifier(), regions=REGIONS).contrast(picture(), 1)
+    module = TorchFinder()
+    with pytest.raises(
+        ix.ArgumentError, match="`method`: expected one without gradients, as the output boxes has none"
+    ):
+        methods.Gradient().explain(ix.TorchClassifier(module, output=outputs.Boxes()), picture())
+
+
+class TorchFinder(torch.nn.Module):
+    """The same finder, as torchvision's models answer."""
+
+    def __init__(self):
+        super().__init__()
+        self.finder, self.bias = Finder(), torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, batch):
+        return [{name: torch.from_numpy(value) for name, value in one.items()} for one in self.finder(batch.numpy())]
+
+
+@pytest.mark.parametrize("kind", ["function", "module"])
+def test_three_boxes_cost_what_one_costs(kind):
+    """RISE, Shapley values, MoXI(-) and a search's first step ask about the same pictures."""
+    image = picture()
+    image[2, :6, 30:] = 1
+
+    def cost(targets, work):
+        module = TorchFinder()
+        finder = module.finder if kind == "module" else Finder()
+        output = outputs.Boxes(min_score=0.2)
+        model = (
+            ix.TorchClassifier(module, output=output)
+            if kind == "module"
+            else ix.CallableClassifier(finder, output=output)
+        )
+        work(model, targets)
+        return finder.pictures
+
+    def rise(model, targets):
+        for target in targets:
+            methods.RISE(count=30, grid=(2, 3), baseline="zero").explain(model, image, target)
+
+    def shapley(model, targets):
+        ix.MoXI(model, regions="2x3").shapley(image, targets, rounds=5)
+
+    def one_shot(model, targets):
+        ix.MoXI(model, regions=REGIONS).one_shot(image, targets)
+
+    def first_step(model, targets):
+        ix.MoXI(model, regions=REGIONS).explain(image, targets, stop=1)
+
+    def search(model, targets):
+        ix.MoXI(model, regions=REGIONS).explain(image, targets, stop="all")
+
+    # A curve along a ranking of one's own, and the whole image and its check, anew for each call.
+    assert cost([0, 1, 2], rise) <= cost([0], rise) + 2 * 4
+    assert cost([0, 1, 2], first_step) == cost([0], first_step)
+    assert cost([0, 1, 2], one_shot) <= cost([0], one_shot) + 2 * 25
+    assert cost([0, 1, 2], shapley) <= cost([0], shapley) + 2 * 7
+    assert cost([0, 1, 2], search) < sum(cost([one], search) for one in range(3))
+
+    asked = []
+
+    class Remembering(Finder):
+        def __call__(self, batch):
+            asked.extend(one.tobytes() for one in batch)
+            return super().__call__(batch)
+
+    ix.MoXI(classifier(Remembering(), min_score=0.2), regions=REGIONS).explain(image, [0, 1, 2], stop="all")
+    # The whole image is asked again, once a call, to see whether the answer depends on the batch.
+    assert len(asked) - len(set(asked)) <= 1
+
+
+def test_several_targets_of_one_image_are_several_results():
+    found = ix.MoXI(classifier(min_score=0.2), regions=REGIONS).explain(picture(), ["red", "green"])
+    assert [one.name_of(one.target).split()[0] for one in found] == ["red", "green"]
+    alone = [ix.MoXI(classifier(min_score=0.2), regions=REGIONS).explain(picture(), name) for name in ("red", "green")]
+    for one, other in zip(found, alone, strict=True):
+        np.testing.assert_array_equal(one.ranking, other.ranking)
+        np.testing.assert_array_equal(one.rewards, other.rewards)
+
+
+def test_a_model_that_changes_is_asked_again():
+    finder = Finder()
+    model = classifier(finder)
+    moxi = ix.MoXI(model, regions=REGIONS)
+    first = moxi.explain(picture(), "red", stop="all")
+    before = finder.pictures
+    moxi.explain(picture(), "red", stop="all")
+    assert finder.pictures - before <= 5
+    find = finder.find
+    finder.find = lambda image: {**(found := find(image)), "scores": found["scores"] * 0.9}
+    second = moxi.explain(picture(), "red", stop="all")
+    np.testing.assert_allclose(second.answers, first.answers * 0.9, rtol=1e-5)
+
+
+def test_a_memo_holds_the_latest_within_its_bytes(monkeypatch):
+    monkeypatch.setattr("interpix.models.protocol.memo._MOST_BYTES", 3 * 8)
+    memo, asked = Memo(), []
+
+    def ask(index):
+        asked.append(len(index))
+        return np.arange(float(len(index)))[:, None]
+
+    memo.rows([b"a", b"b", b"c", b"d"], ask)
+    memo.rows([b"d", b"c"], ask)
+    memo.rows([b"a"], ask)
+    with doubting():
+        memo.rows([b"d"], ask)
+    assert asked == [4, 1, 1]
+
+
+def test_torchvisions_detector_is_read_as_by_a_loop():
+    pytest.importorskip("torchvision")
+    from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
+
+    torch.manual_seed(0)
+    model = fasterrcnn_mobilenet_v3_large_320_fpn(
+        weights=None, weights_backbone=None, num_classes=5, box_score_thresh=0.0, box_detections_per_img=20
+    ).eval()
+    image = np.random.default_rng(1).random((3, 64, 96)).astype(np.float32)
+    output = outputs.Boxes(min_score=0.0)
+    found = ix.MoXI(model, regions="2x3", output=output).explain(image, 3, direction="deletion", stop="all")
+    with torch.no_grad():
+        whole = model(torch.from_numpy(image[None]))[0]
+        label, box = whole["labels"][3], whole["boxes"][3].numpy()
+        regions = np.arange(6).reshape(2, 3).repeat(32, axis=0).repeat(32, axis=1)
+        gone = []
+        for step, patch in enumerate([None, *found.ranking.tolist()]):
+            gone += [] if patch is None else [patch]
+            shown = np.where(np.isin(regions, gone), np.float32(0), image)
+            now = model(torch.from_numpy(shown[None]))[0]
+            values = [
+                float(score) * iou(one.numpy(), box)
+                for score, kind, one in zip(now["scores"], now["labels"], now["boxes"], strict=True)
+                if kind == label
+            ]
+            assert found.answers[step] == pytest.approx(max(values, default=0.0), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("family", ["Detr", "Yolos", "DeformableDetr"])
+def test_transformers_detectors_are_read_as_their_own_processor_does(family):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    if family == "Yolos":
+        config = transformers.YolosConfig(
+            hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=[64, 96],
+            num_detection_tokens=7, num_labels=4,
+        )  # fmt: skip
+        model, processor = transformers.YolosForObjectDetection(config), transformers.YolosImageProcessor()
+    else:
+        sizes = {
+            "d_model": 32, "encoder_layers": 1, "decoder_layers": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32,
+            "encoder_attention_heads": 2, "decoder_attention_heads": 2, "num_queries": 7, "num_labels": 4,
+        }  # fmt: skip
+        backbone = transformers.ResNetConfig(
+            embedding_size=8,
+            hidden_sizes=[8, 16, 16, 16],
+            depths=[1, 1, 1, 1],
+            out_features=["stage2", "stage3", "stage4"],
+        )
+        config = getattr(transformers, f"{family}Config")(
+            use_timm_backbone=False, backbone_config=backbone, backbone=None, use_pretrained_backbone=False, **sizes
+        )
+        model = getattr(transformers, f"{family}ForObjectDetection")(config)
+        processor = getattr(transformers, f"{family}ImageProcessor")()
+    model.eval()
+    images = np.random.default_rng(1).normal(size=(2, 3, 64, 96)).astype(np.float32)
+    with torch.no_grad():
+        raw = model(pixel_values=torch.from_numpy(images))
+        theirs = processor.post_process_object_detection(raw, threshold=0.0, target_sizes=[(64, 96)] * 2)
+    classifier = ix.TorchClassifier(model, output=outputs.Boxes(min_score=0.0))
+    rows = classifier.logits(images).reshape(2, -1, 6)
+    for mine, own in zip(rows, theirs, strict=True):
+        order = np.argsort(-own["scores"].numpy(), kind="stable")[:7]
+        count = len(order) if family != "DeformableDetr" else 1  # which lists each query with several classes
+        np.testing.assert_allclose(mine[:count, 0], own["scores"].numpy()[order][:count], rtol=1e-4)
+        np.testing.assert_array_equal(mine[:count, 1], own["labels"].numpy()[order][:count])
+        np.testing.assert_allclose(mine[:count, 2:], own["boxes"].numpy()[order][:count], atol=1e-2)
+    found = ix.MoXI(classifier, regions="2x3").explain(images[0], direction="deletion", stop=2)
+    assert found.output["name"] == "boxes"
+
+
+def test_an_unknown_detector_is_refused_with_the_cure():
+    class Unknown(torch.nn.Module):
+        def forward(self, batch):
+            class Answer:
+                logits, pred_boxes = torch.zeros(len(batch), 2, 3), torch.full((len(batch), 2, 4), 0.5)
+
+            return Answer()
+
+    with pytest.raises(ix.ModelError, match=r"a detector whose scores are known, got Answer; say output=.*scores_of"):
+        ix.MoXI(Unknown(), output=outputs.Boxes()).explain(picture())
+    ix.MoXI(Unknown(), regions="2x3", output=outputs.Boxes(scores_of="sigmoid")).explain(picture())
+
+
+def test_overlaps_are_those_of_a_loop():
+    boxes = np.random.default_rng(0).random((40, 4)) * 10
+    boxes[:, 2:] += boxes[:, :2]
+    for box in boxes[:10]:
+        np.testing.assert_allclose(overlaps(boxes, box), [iou(one, box) for one in boxes])
+
+
+# Segmentation -----------------------------------------------------------------------------------------------------
+
+
+class Painter(torch.nn.Module):
+    """Per-pixel logits, each from a small neighborhood."""
+
+    def __init__(self, scale=1, kind="plain"):
+        super().__init__()
+        torch.manual_seed(3)
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 8, 5, padding=2), torch.nn.Tanh(), torch.nn.Conv2d(8, 4, 3, padding=1, stride=scale)
+        )
+        self.kind = kind
+
+    def forward(self, batch):
+        logits = 4 * self.layers(batch)
+        if self.kind == "torchvision":
+            return {"out": logits, "aux": logits * 0}
+        if self.kind == "transformers":
+            return type("SemanticSegmenterOutput", (), {"logits": logits})()
+        return logits
+
+
+MASK = np.zeros((HEIGHT, WIDTH), bool)
+MASK[4:15, 3:20] = True
+SCENE = np.random.default_rng(4).normal(size=(3, HEIGHT, WIDTH)).astype(np.float32)
+
+
+def of_region(module, image, target):
+    """Mean log-odds, share and most frequent class, pixel by pixel."""
+    with torch.no_grad():
+        logits = 4 * module.layers(torch.from_numpy(image[None]))
+        if logits.shape[2:] != image.shape[1:]:
+            logits = torch.nn.functional.interpolate(logits, image.shape[1:], mode="bilinear", align_corners=False)
+    inside = logits[0].numpy().astype(np.float64)[:, MASK]
+    odds = [pixel[target] - logsumexp(np.delete(pixel, target)) for pixel in inside.T]
+    best = inside.argmax(axis=0)
+    return np.mean(odds), (best == target).mean(), np.bincount(best, minlength=4).argmax()
+
+
+@pytest.mark.parametrize("direction", ["insertion", "deletion"])
+@pytest.mark.parametrize(("scale", "kind"), [(1, "plain"), (1, "torchvision"), (2, "transformers")])
+def test_a_segment_is_searched_as_by_hand(scale, kind, direction):
+    module = Painter(scale, kind)
+    found = ix.MoXI(module, regions="2x3", output=outputs.Segments(MASK)).explain(
+        SCENE, direction=direction, stop="all"
+    )
+    assert found.target == of_region(module, SCENE, 0)[2]
+    regions = np.arange(6).reshape(2, 3).repeat(12, axis=0).repeat(12, axis=1)
+    present = np.full(6, direction == "deletion")
+    for step, patch in enumerate([None, *found.ranking.tolist()]):
+        if patch is not None:
+            rest = [one for one in range(6) if one not in found.ranking[: step - 1]]
+            tried = []
+            for one in rest:
+                changed = present ^ (np.arange(6) == one)
+                tried.append(of_region(module, np.where(changed[regions], SCENE, np.float32(0)), found.target)[0])
+            best = np.argmax(tried) if direction == "insertion" else np.argmin(tried)
+            assert patch == rest[best]
+            present[patch] = not present[patch]
+        odds, share, most = of_region(module, np.where(present[regions], SCENE, np.float32(0)), found.target)
+        assert found.rewards[step] == pytest.approx(odds, abs=1e-4)
+        assert found.answers[step] == pytest.approx(share, abs=1e-6)
+        assert found.predicted[step] == most
+        assert found.holds[step] == (most == found.target)
+
+
+def test_gradients_go_through_a_segments_mean_log_odds():
+    module = Painter()
+    model = ix.TorchClassifier(module, output=outputs.Segments(MASK))
+    found = methods.IntegratedGradients(steps=200, baseline="zero").explain(model, SCENE, 1)
+    difference = of_region(module, SCENE, 1)[0] - of_region(module, 0 * SCENE, 1)[0]
+    assert found.map.sum() == pytest.approx(difference, rel=1e-2)
+    # Nothing outside of what the region's pixels see.
+    assert not found.map[20:, 25:].any()
+
+
+def test_a_numpy_segmentation_is_taken():
+    def function(batch):
+        return np.concatenate([batch, -batch[:, :1]], axis=1)
+
+    found = ix.MoXI(function, regions="2x3", output=outputs.Segments(MASK)).explain(SCENE, 2)
+    share = (function(SCENE[None])[0][:, MASK].argmax(axis=0) == 2).mean()
+    assert found.full.answer == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (
+            np.zeros((4, 6), bool),
+            r"`mask`: expected a bool array \(H, W\), True inside, got bool \(4, 6\) without a pixel",
+        ),
+        (np.ones((4, 6)), r"`mask`.*float64"),
+        (np.ones(6, bool), r"`mask`"),
+    ],
+)
+def test_a_mask_of_nothing_is_refused(mask, message):
+    with pytest.raises(ix.ArgumentError, match=message):
+        outputs.Segments(mask)
+
+
+def test_a_mask_of_another_size_and_other_answers_are_refused():
+    with pytest.raises(
+        ix.ArgumentError, match="`mask`: expected the size of the picture that the model sees, 24 x 36, got"
+    ):
+        ix.MoXI(Painter(), output=outputs.Segments(np.ones((4, 6), bool))).explain(SCENE)
+    with pytest.raises(ix.ModelError, match=r"expected logits \(B, classes, h, w\) of at least 2 classes, got shape"):
+        ix.MoXI(lambda batch: batch.sum((2, 3)), output=outputs.Segments(MASK)).explain(SCENE)
+    with pytest.raises(ix.ModelError, match="expected logits for each of 24 x 36 pixels"):
+        ix.MoXI(lambda batch: batch[:, :, ::2], output=outputs.Segments(MASK)).explain(SCENE)
