@@ -1,7 +1,8 @@
 """What may stand for an image, read without ever guessing from its values.
 
-Raw, so the model's own preprocessing is applied: a path, a PIL image, a uint8 array (H, W, 3) or, gray, (H, W).
-Already preprocessed, so nothing is applied: a float array or tensor (3, H, W), or (B, 3, H, W) for B images.
+Raw, so the model's own preprocessing is applied: a path, a PIL image, a uint8 array (H, W, 3) or, gray, (H, W); of
+models that say which bands people see, uint8 (H, W, C) of any number of channels. Already preprocessed, so nothing is
+applied: a float array or tensor (C, H, W), or (B, C, H, W) for B images; C is the model's.
 """
 
 import contextlib
@@ -33,13 +34,17 @@ __all__ = [
 PictureInput: TypeAlias = str | os.PathLike[str] | Image.Image
 """The path of a picture, or a PIL image."""
 ImageInput: TypeAlias = PictureInput | AnyArray
-"""A path, a PIL image, a uint8 array (H, W, 3), or a float array or tensor (3, H, W)."""
+"""A path, a PIL image, a uint8 array (H, W, 3), or a float array or tensor (C, H, W)."""
 
 _ORIENTATION = 0x0112
 _LYING = (5, 6, 7, 8)
 """Orientations of cameras that lie on their side: width and height change places."""
 
-_KINDS = "a path, a PIL image, a uint8 array (H, W, 3) or a float tensor (3, H, W)"
+_KINDS = "a path, a PIL image, a uint8 array (H, W, 3) or a float tensor (C, H, W)"
+_MOST_CHANNELS = 512
+_RGB = 3
+_COLORS = (1, 3, 4)
+"""Numbers of channels that arrays with these last often have."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,8 @@ class LoadedImage:
     (4, 6)
 
     Attributes:
-        raw: uint8 (H, W, 3), sRGB, before any preprocessing.
-        tensor: float32 (3, H, W), already preprocessed for the model.
+        raw: uint8 (H, W, 3), sRGB, before any preprocessing; or (H, W, C) of a camera with other bands.
+        tensor: float32 (C, H, W), already preprocessed for the model.
     """
 
     raw: npt.NDArray[np.uint8] | None
@@ -74,7 +79,7 @@ class LoadedImage:
 
 
 def read_images(image: ImageInput | Sequence[ImageInput]) -> tuple[list[LoadedImage], bool]:
-    """One or many images, and whether many were given (a list, a tuple, or a batch (B, 3, H, W)).
+    """One or many images, and whether many were given (a list, a tuple, or a batch (B, C, H, W)).
 
     >>> images, many = read_images(np.zeros((2, 3, 4, 6), np.float32))
     >>> [image.size for image in images], many
@@ -128,6 +133,9 @@ def rgb_pixels(image: ImageInput) -> npt.NDArray[np.uint8] | npt.NDArray[np.floa
     """
     if not is_array(image) or (array := to_numpy(image, "image")).dtype == np.uint8:
         raw = read_image(image).raw
+        if raw is not None and raw.shape[2] != _RGB:
+            cure = "leave out transparency, or choose three bands"
+            raise bad_value("image", "three channels", describe(raw), cure)
         if raw is not None:
             return raw
     if array.ndim == 4 and len(array) == 1:
@@ -148,13 +156,16 @@ def rgb_pixels(image: ImageInput) -> npt.NDArray[np.uint8] | npt.NDArray[np.floa
 
 
 def to_display(tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """A preprocessed image (3, H, W) as uint8 (H, W, 3): stretched from its least to its greatest value.
+    """A preprocessed image (C, H, W) as uint8 (H, W, 3): stretched from its least to its greatest value.
 
-    The normalization of a preprocessed image is not known, so its colors are shown relative to each other.
+    The normalization of a preprocessed image is not known, so its colors are shown relative to each other. Of another
+    number of channels than three, their mean is shown in gray.
 
     >>> to_display(np.array([-1.0, 0.0, 1.0], np.float32).reshape(3, 1, 1))
     array([[[  0, 128, 255]]], dtype=uint8)
     """
+    if len(tensor) != 3:
+        tensor = np.repeat(tensor.mean(axis=0, keepdims=True), 3, axis=0)
     low, high = float(tensor.min()), float(tensor.max())
     scaled = (tensor - low) / (high - low) if high > low else np.full_like(tensor, 0.5)
     return np.rint(255 * scaled).astype(np.uint8).transpose(1, 2, 0)
@@ -237,21 +248,18 @@ def _unreadable(name: str, what: str, error: Exception) -> ArgumentError:
 def _raw_array(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     if array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1):  # gray, as pictures of mode "L"
         return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
-    if array.ndim != 3 or array.shape[2] != 3:
-        cure = "put the channels last, and leave out transparency"
+    first = array.ndim == 3 and array.shape[0] in _COLORS and array.shape[2] not in _COLORS
+    if array.ndim != 3 or first or array.shape[2] > _MOST_CHANNELS:
+        cure = "put the channels last"
         raise bad_value("image", "a raw uint8 image of shape (H, W, 3) or, gray, (H, W)", describe(array), cure)
     return np.ascontiguousarray(array)
 
 
 def _preprocessed(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    if array.ndim != 3 or array.shape[0] != 3:
-        cure = "a raw image must be uint8 (H, W, 3), a preprocessed one float (3, H, W)"
-        if array.ndim == 3 and array.shape[0] == 1:
-            cure = (
-                "repeat its channel, and pass the function `lambda batch: model(batch[:, :1])`; of a torch model "
-                "`lambda batch: model(torch.from_numpy(batch[:, :1]))`"
-            )
-        raise bad_value("image", "a preprocessed float image (3, H, W)", describe(array), cure)
+    last = array.ndim == 3 and array.shape[2] in _COLORS and array.shape[0] not in _COLORS
+    if array.ndim != 3 or last or array.shape[0] > _MOST_CHANNELS:
+        cure = "a raw image must be uint8 (H, W, 3), a preprocessed one float (C, H, W), channels first"
+        raise bad_value("image", "a preprocessed float image (C, H, W)", describe(array), cure)
     with np.errstate(over="ignore"):
         tensor = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(tensor).all():

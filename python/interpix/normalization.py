@@ -4,8 +4,9 @@ Preprocessing resizes, crops and pads too, so a picture that was cut out already
 applied to it is the last step alone: input = (pixel - mean) / scale for each channel.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from interpix.errors import ArgumentError, InterpixError, bad_value
 from interpix.images import to_display
 
 __all__ = [
+    "Display",
     "Normalization",
     "Normalized",
     "Preprocessor",
@@ -22,6 +24,7 @@ __all__ = [
     "has_own_display",
     "picture_of",
     "preprocess_color",
+    "read_display",
 ]
 
 _WHITE = 255
@@ -84,12 +87,13 @@ class Normalization:
     Attributes:
         mean: For each channel of the input, in pixel levels 0 ... 255.
         scale: For each channel of the input, in pixel levels.
-        order: Which of red, green and blue each channel of the input is; (2, 1, 0) for networks that take BGR.
+        order: Which of red, green and blue each channel of the input is; (2, 1, 0) for networks that take BGR, (0,) for
+            those that take gray pictures, whose pixels are equally red, green and blue.
     """
 
-    mean: tuple[float, float, float]
-    scale: tuple[float, float, float]
-    order: tuple[int, int, int] = (0, 1, 2)
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    order: tuple[int, ...] = (0, 1, 2)
 
     @classmethod
     def of(cls, classifier: Preprocessor, size: tuple[int, int] | None = None) -> "Normalization":
@@ -128,16 +132,19 @@ class Normalization:
         raise bad_value("model", expected, got, "pass preprocessed images")
 
     def apply(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Pixels (H, W, 3) or (B, H, W, 3), levels 0 ... 255, as the model's input (3, H, W) or (B, 3, H, W)."""
+        """Pixels (H, W, 3) or (B, H, W, 3), levels 0 ... 255, as the model's input (C, H, W) or (B, C, H, W)."""
         values = (pixels[..., list(self.order)] - np.array(self.mean)) / np.array(self.scale)
         return np.ascontiguousarray(np.moveaxis(values, -1, -3), np.float32)
 
     def restore(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-        """The pixels uint8 (H, W, 3) of a model's input (3, H, W), to the nearest level.
+        """The pixels uint8 (H, W, 3) of a model's input (C, H, W), to the nearest level.
 
         Raises:
             ArgumentError: The values are not those of any picture.
         """
+        if len(tensor) != len(self.order):
+            cure = "pass the raw image, or preprocess it as the model does"
+            raise bad_value("image", f"{len(self.order)} channels", describe(tensor), cure)
         levels = np.moveaxis(tensor, 0, -1) * np.array(self.scale) + np.array(self.mean)
         least, greatest = float(levels.min()), float(levels.max())
         slack = _HALF_LEVEL + _tolerance(tensor, np.array(self.scale)).max()
@@ -147,13 +154,43 @@ class Normalization:
             got = f"{describe(tensor)} of levels {least:.4g} ... {greatest:.4g}"
             cure = "pass the raw image, or preprocess it as the model does"
             raise bad_value("image", "a picture of levels 0 ... 255 after normalization is undone", got, cure)
-        pixels = np.empty(levels.shape, np.uint8)
-        pixels[..., list(self.order)] = np.rint(levels).clip(0, _WHITE)
+        pixels = np.empty((*levels.shape[:2], 3), np.uint8)
+        pixels[..., list(self.order) if len(self.order) > 1 else slice(None)] = np.rint(levels).clip(0, _WHITE)
         return pixels
+
+
+Display: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.uint8]] | tuple[int, int, int]
+"""What people see of a model's input (C, H, W): a function to uint8 (H, W, 3), or the bands for red, green, blue."""
+
+
+def read_display(display: Any) -> Display | None:
+    """A `Display`, if it is one."""
+    if display is None or callable(display):
+        return display  # type: ignore[no-any-return]
+    bands = tuple(display) if isinstance(display, list | tuple) else ()
+    if len(bands) != 3 or not all(isinstance(one, int) and one >= 0 for one in bands):
+        cure = "(3, 2, 1) for Sentinel-2's colors, for example"
+        raise bad_value("display", "a function to uint8 (H, W, 3), or three bands", repr(display), cure)
+    return bands
+
+
+def _shown(display: Display, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    if not callable(display):
+        if max(display) >= len(tensor):
+            raise bad_value("display", f"bands of the {len(tensor)} channels", display, "count them from 0")
+        return to_display(tensor[list(display)])
+    picture = np.asarray(display(tensor.copy()))
+    if picture.dtype != np.uint8 or picture.shape != (*tensor.shape[1:], 3):
+        need = f"a function to uint8 {(*tensor.shape[1:], 3)}"
+        raise bad_value("display", need, describe(picture), "scale it to 0 ... 255, and put the channels last")
+    return picture
 
 
 class Normalized:
     """What classifiers derive from: the normalization is recovered once, when it is first asked for."""
+
+    shown: Display | None = None
+    """What people see of its input, where it was told."""
 
     _recovered: Normalization | str | None = None  # or why there is none
     _tried: tuple[tuple[int, int] | None, ...] = ()
@@ -197,13 +234,18 @@ def picture_of(
 ) -> tuple[npt.NDArray[np.uint8], bool]:
     """The picture uint8 (H, W, 3) that a model's input (3, H, W) shows, and whether its colors are true.
 
-    Else they are stretched from the least to the greatest value.
+    Else they are stretched from the least to the greatest value, or the mean of channels that are no colors.
 
     Args:
         classifier: Knows how it preprocesses.
         tensor: The input.
         size: Height and width of the photo that it was, which preprocessing takes; it may take no other.
     """
+    display: Display | None = getattr(classifier, "shown", None)
+    if display is not None:
+        return _shown(display, tensor), True
+    if len(tensor) not in (1, 3):
+        return to_display(tensor), False
     try:
         return Normalization.of(classifier, size).restore(tensor), True
     except ArgumentError:
@@ -225,6 +267,8 @@ def check_preprocessing(
         normalization = Normalization.of(classifier)
     except ArgumentError:
         normalization = None
+    if getattr(classifier, "shown", None) is not None:
+        return True
     negative = np.asarray(classifier.preprocess(_WHITE - image))
     white = 0.0 if normalization is None else _share_of_white(normalization, tensor, negative)
     if white > _NEARLY_ALL:
@@ -262,9 +306,11 @@ def _recover_at(classifier: Preprocessor, size: tuple[int, int]) -> Normalizatio
         raise
     except Exception:  # noqa: BLE001 - the user's function may raise anything for a size that it does not take
         return None
-    if len({one.shape for one in seen}) > 1:
+    channels = seen[0].shape[0] if seen[0].ndim == 3 else 0
+    if len({one.shape for one in seen}) > 1 or channels not in (1, 3):
         return None
-    black, white = seen[0].reshape(3, -1), seen[len(_LEVELS) - 1].reshape(3, -1)
+    seen = [one.reshape(channels, -1) for one in seen]
+    black, white = seen[0], seen[len(_LEVELS) - 1]
     shown = (white != black).all(axis=0)
     if not shown.any():
         return None
@@ -272,14 +318,14 @@ def _recover_at(classifier: Preprocessor, size: tuple[int, int]) -> Normalizatio
     if (slope <= 0).any():
         return None
     for level, one in zip(_LEVELS, seen, strict=False):
-        off = np.abs(one.reshape(3, -1)[:, shown] - start - slope * level) / slope
+        off = np.abs(one[:, shown] - start - slope * level) / slope
         if (off <= _tolerance(one, 1 / slope)).all(axis=0).mean() < _SHARE:
             return None
     mean, scale = (-start / slope).ravel().tolist(), (1 / slope).ravel().tolist()
     # How much of each of red, green and blue is in each channel of the input, (channel, color).
-    pure = np.stack([np.median(one.reshape(3, -1)[:, shown] - start, axis=1) for one in seen[len(_LEVELS) :]], axis=1)
+    pure = np.stack([np.median(one[:, shown] - start, axis=1) for one in seen[len(_LEVELS) :]], axis=1)
     shares = pure / (_WHITE * slope)
-    return Normalization((mean[0], mean[1], mean[2]), (scale[0], scale[1], scale[2]), _order(shares))
+    return Normalization(tuple(mean), tuple(scale), (0,) if channels == 1 else _order(shares))
 
 
 def _tolerance(values: npt.NDArray[Any], scale: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,8 +1,9 @@
 """Why does this model see this class in this image? The image is prepared, and the model asked about it, once."""
 
+import contextlib
 import dataclasses
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
@@ -11,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix import _core
-from interpix.errors import bad_type, bad_value, renamed
+from interpix.arrays import describe
+from interpix.errors import ModelError, bad_type, bad_value, renamed
 from interpix.images import ImageInput, LoadedImage, read_image, read_images
 from interpix.models import Classifier, as_classifier
 from interpix.models.protocol.agreement import difference
@@ -25,7 +27,9 @@ from interpix.outputs.readout import Score, Scores
 from interpix.results.attribution import Attribution
 from interpix.terms import Reward, Target
 
-__all__ = ["Explainer", "Question", "ask", "ask_whole", "check_model", "embed", "explain_with"]
+_COLORS = 3
+
+__all__ = ["Explainer", "Question", "ask", "ask_whole", "by_size", "check_model", "embed", "explain_with"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +47,7 @@ class Question:
     Attributes:
         classifier: The model.
         source: The image as it was given: raw, or the model's input.
-        tensor: The image as the model's input, float32 (3, H, W).
+        tensor: The image as the model's input, float32 (C, H, W).
         image: The picture that the model sees, uint8 (H, W, 3).
         logits: What the model answers to the whole image, float64 (classes,), or another row of numbers.
         target: The class to explain, or what else the output has for targets.
@@ -68,7 +72,7 @@ class Question:
 
         Args:
             model: Anything that `interpix.MoXI` takes; it is not changed.
-            image: A raw image, or a preprocessed float tensor (3, H, W).
+            image: A raw image, or a preprocessed float tensor (C, H, W).
             target: The class to explain, by index or name; None: the prediction.
             output: What the model's answers mean, see `interpix.outputs`.
 
@@ -191,12 +195,10 @@ def ask(classifier: Classifier, images: Sequence[LoadedImage], targets: Sequence
         targets: One for each image.
     """
     tensors = [_model_input(classifier, image) for image in images]
-    sizes = sorted({tensor.shape for tensor in tensors})
-    if len(sizes) > 1:
-        raise bad_value("image", "images of one size in a call", sizes, "resize them, or call once for each")
     shown = [_picture(classifier, image, tensor) for image, tensor in zip(images, tensors, strict=True)]
     colors = _check_colors(classifier, images, tensors, [true for _, true in shown])
-    logits = ask_whole(classifier, np.stack(tensors))
+    with _channels_named(tensors[0]):
+        logits = ask_whole(classifier, tensors)
     noticed = _ask_again(classifier, tensors[0], logits[0])
     output = output_for(output_of(classifier), logits.shape[1])
     questions = []
@@ -209,6 +211,19 @@ def ask(classifier: Classifier, images: Sequence[LoadedImage], targets: Sequence
         known = noticed | facts | {"output": _output_facts(question, guessed=output_of(classifier) is None)}
         questions.append(dataclasses.replace(question, facts=known))
     return questions
+
+
+@contextlib.contextmanager
+def _channels_named(tensor: npt.NDArray[np.float32]) -> Iterator[None]:
+    """A model that fails on an image of other channels than colors is told with them, which may be the cause."""
+    try:
+        yield
+    except ModelError as error:
+        channels = len(tensor)
+        if channels == _COLORS:
+            raise
+        cure = "pass as many as the model takes: of a gray one for a model of colors, np.repeat(image, 3, axis=0)"
+        raise ModelError(f"{error}; the image has {channels} channels: {cure}") from error.__cause__
 
 
 def _output_facts(question: Question, *, guessed: bool) -> dict[str, Any]:
@@ -239,12 +254,16 @@ def embed(model: ModelInput, images: ImageInput | Sequence[ImageInput]) -> npt.N
     # What the numbers mean does not matter here, and so neither which of them is greatest, nor how many there are.
     classifier = as_classifier(model, Value(tolerance=0.0))
     loaded, _ = read_images(images)
-    return ask_whole(classifier, np.stack([_model_input(classifier, image) for image in loaded]))
+    return ask_whole(classifier, [_model_input(classifier, image) for image in loaded])
 
 
 def _model_input(classifier: Classifier, image: LoadedImage) -> npt.NDArray[np.float32]:
-    """What the model takes (3, H, W): a raw image preprocessed, or a preprocessed one; if its size is right."""
+    """What the model takes (C, H, W): a raw image preprocessed, or a preprocessed one; if its size is right."""
     if image.raw is not None:
+        bands = image.raw.shape[2]
+        if bands != _COLORS and getattr(classifier, "shown", None) is None:
+            cure = "leave out transparency, or say `display=` when wrapping a model that takes other bands"
+            raise bad_value("image", "a raw uint8 image of shape (H, W, 3)", describe(image.raw), cure)
         name, tensor = "preprocess", _preprocess(classifier, image.raw)
         cure = "make the preprocessing resize and crop to it"
     else:
@@ -306,13 +325,36 @@ def _check_colors(
     return facts if confirmed else [{"colors": "not confirmed"} | one for one in facts]
 
 
-def ask_whole(classifier: Classifier, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Logits (K, classes) of whole images (K, 3, H, W)."""
-    size = classifier.batch_size
-    with doubting():
-        # Copies: a model may write to its batch, and these images are still needed.
-        parts = [classifier.logits(images[start : start + size].copy()) for start in range(0, len(images), size)]
-    return np.concatenate(parts).astype(np.float64)
+def ask_whole(
+    classifier: Classifier, images: npt.NDArray[np.float32] | Sequence[npt.NDArray[np.float32]]
+) -> npt.NDArray[np.float64]:
+    """Logits (K, classes) of whole images (C, H, W), of any sizes; those of one size share batches."""
+    rows: dict[int, npt.NDArray[Any]] = {}
+    for places in by_size(images):
+        for start in range(0, len(places), classifier.batch_size):
+            some = places[start : start + classifier.batch_size]
+            with doubting():
+                # A copy: a model may write to its batch, and these images are still needed.
+                answers = classifier.logits(np.stack([images[place] for place in some]))
+            rows |= dict(zip(some, answers, strict=True))
+    widths = sorted({len(row) for row in rows.values()})
+    if len(widths) > 1:
+        got = f"{' and '.join(map(str, widths))} of them"
+        need = "as many numbers for images of any size"
+        raise ModelError(f"model `{classifier.name}`: expected {need}, got {got}; resize the images")
+    return np.stack([rows[place] for place in range(len(images))]).astype(np.float64)
+
+
+def by_size(images: npt.NDArray[np.float32] | Sequence[npt.NDArray[np.float32]]) -> list[list[int]]:
+    """The places of images (C, H, W) of equal size, in the order in which the sizes first appear.
+
+    >>> by_size([np.zeros((3, 4, 6)), np.zeros((3, 2, 2)), np.zeros((3, 4, 6))])
+    [[0, 2], [1]]
+    """
+    places: dict[tuple[int, ...], list[int]] = {}
+    for place, image in enumerate(images):
+        places.setdefault(image.shape, []).append(place)
+    return list(places.values())
 
 
 def _ask_again(

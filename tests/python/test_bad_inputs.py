@@ -175,7 +175,7 @@ IMAGES = {
     "inf": IMAGE * INF,
     "missing": "no/such/photo.jpg",
     "folder": Path(__file__).parent,
-    "four channels": np.zeros((4, 6, 8), np.float32),
+    "four channels": np.zeros((6, 8, 4), np.uint8),
     "times": np.zeros((6, 8, 3), "m8[s]"),
     "sparse": torch.eye(6).to_sparse(),
     "meta": torch.zeros(3, 6, 8, device="meta"),

@@ -75,9 +75,8 @@ def test_a_list_is_many():
     ("image", "message"),
     [
         (np.zeros((0, 6, 3), np.uint8), "`image`: expected an image with pixels, got uint8"),
-        (np.zeros((4, 6, 4), np.uint8), r"raw uint8 image of shape \(H, W, 3\).*channels last"),
-        (np.zeros((3, 4, 6), np.uint8), "channels last"),
-        (np.zeros((4, 6, 3), np.float32), r"preprocessed float image \(3, H, W\).*must be uint8"),
+        (np.zeros((3, 4, 6), np.uint8), r"raw uint8 image of shape \(H, W, 3\).*channels last"),
+        (np.zeros((6, 4, 3), np.float32), r"preprocessed float image \(C, H, W\).*must be uint8"),
         (np.zeros((3, 4, 6), np.int64), "dtype uint8 or a float, got int64"),
         (np.full((3, 4, 6), np.nan), "finite numbers, got 72 NaN"),
         (np.full((3, 4, 6), np.inf), "finite numbers"),
@@ -195,16 +194,17 @@ def test_gray_arrays_are_gray_pictures():
 
 
 def test_the_cure_for_one_channel_works():
-    """F22: of a function and of a torch model."""
+    """F22: a gray image for a model of colors."""
     torch = pytest.importorskip("torch")
     image = np.random.default_rng(0).random((1, 4, 6)).astype(np.float32)
-    with pytest.raises(ArgumentError, match="repeat its channel") as caught:
-        read_image(image)
-    of_function, of_torch = re.findall("`(lambda.*?)`", str(caught.value))
-    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(24, 3))
-    for text, model in ((of_function, lambda batch: batch.reshape(len(batch), 24)[:, :3]), (of_torch, module)):
-        function = eval(text, {"model": model, "torch": torch})
-        assert interpix.MoXI(function, regions="2x3").explain(np.repeat(image, 3, axis=0)).players == 6
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.Flatten(), torch.nn.Linear(48, 3))
+    moxi = interpix.MoXI(module, regions="2x3")
+    with pytest.raises(
+        interpix.ModelError, match=r"the image has 1 channels: .*np\.repeat\(image, 3, axis=0\)"
+    ) as caught:
+        moxi.explain(image)
+    (cure,) = re.findall(r"np\.repeat\(.*?\)", str(caught.value))
+    assert moxi.explain(eval(cure, {"np": np, "image": image})).players == 6
 
 
 def test_feature_masks_may_be_one_for_each_image():

@@ -339,11 +339,6 @@ def test_probabilities_instead_of_logits_are_told(image):
         MoXI(model, regions=REGIONS).explain(image, stop=1)
 
 
-def test_a_gray_image_is_told_how_to_become_three_channels(image):
-    with pytest.raises(ArgumentError, match=r"repeat its channel, .* `lambda batch: model\(batch\[:, :1\]\)`"):
-        MoXI(sum_of_pixels, regions=REGIONS).explain(image[:1])
-
-
 def test_raw_images_need_a_preprocessing(image, classifier):
     raw = (image.transpose(1, 2, 0) * 25).astype(np.uint8)
     result = MoXI(classifier, regions=REGIONS).explain(raw, direction="deletion")
@@ -353,9 +348,37 @@ def test_raw_images_need_a_preprocessing(image, classifier):
         MoXI(sum_of_pixels, regions=REGIONS).explain(raw)
 
 
-def test_sizes_must_agree(image):
-    with pytest.raises(ArgumentError, match="images of one size"):
-        MoXI(sum_of_pixels, regions=REGIONS).explain([image, image[:, :2]])
+def test_images_of_different_sizes_share_a_call(image):
+    images = [image, image[:, :2], 2 * image, image[:, :, :4]]
+    moxi = MoXI(sum_of_pixels, regions="1x2")
+    for verb in (moxi.explain, moxi.one_shot, lambda one, **options: moxi.shapley(one, sampler="exact", **options)):
+        together = verb(images, direction="deletion")
+        for found, one in zip(together, images, strict=True):
+            alone = verb(one, direction="deletion")
+            assert found.image.shape[:2] == one.shape[1:]
+            np.testing.assert_array_equal(found.ranking, alone.ranking)
+            np.testing.assert_array_equal(found.rewards, alone.rewards)
+
+
+def test_an_interrupted_call_of_several_sizes_carries_what_is_done_in_order(image):
+    images = [image, image[:, :2], 2 * image]
+
+    calls = []
+
+    def failing(batch):
+        calls.append(batch.shape)
+        if len(calls) > 12 and batch.shape[2] == 2:
+            raise KeyboardInterrupt
+        return sum_of_pixels(batch)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        MoXI(failing, regions="2x3", batch_size=1).explain(images, direction="deletion", stop="all")
+    kept = caught.value.explanations
+    assert [one.image.shape[:2] for one in kept[:2]] in ([(4, 6), (2, 6)], [(4, 6), (4, 6)])
+    assert len(kept[0].ranking) == 6
+
+
+def test_an_image_and_a_model_must_agree_in_size(image):
     model = CallableClassifier(sum_of_pixels, input_size=(8, 8))
     with pytest.raises(ArgumentError, match=r"\(8, 8\) pixels.*got 4 x 6"):
         MoXI(model, regions=REGIONS).explain(image)

@@ -111,7 +111,7 @@ def test_it_goes_to_another_process(tmp_path):
     ("options", "message"),
     [
         ({"inputs": 2}, "`model`: expected a model with one input"),
-        ({"shape": ("N", 4, HEIGHT, WIDTH)}, "`model`: expected a model with one input"),
+        ({"shape": ("N", 400, HEIGHT, WIDTH)}, "`model`: expected a model with one input"),
         ({"outputs": ()}, r"`model`: expected an output \(B, classes\), got features"),
     ],
 )

@@ -79,8 +79,8 @@ def l2_pgd(
     net = TorchModule(module, name=type(module).__name__)
     device = net.device
     clean = torch.tensor(np.moveaxis(np.asarray(pixels, np.float32) / _WHITE, -1, 0)[None], device=device)
-    mean = torch.tensor(normalization.mean, dtype=torch.float32, device=device).reshape(1, 3, 1, 1)
-    scale = torch.tensor(normalization.scale, dtype=torch.float32, device=device).reshape(1, 3, 1, 1)
+    mean = torch.tensor(normalization.mean, dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
+    scale = torch.tensor(normalization.scale, dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
     target = torch.tensor([label], device=device)
     attacked = clean if seed is None else (clean + _random_point(clean, radius, seed)).clamp(0, 1)
     for _ in range(steps):

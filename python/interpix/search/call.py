@@ -17,7 +17,7 @@ from interpix.results.explanation import Explanation
 from interpix.search.games import Found, Games
 from interpix.terms import Direction
 
-__all__ = ["Call", "carrying"]
+__all__ = ["Call", "carrying", "in_order"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Call:
 
     Attributes:
         games: One for each image.
+        places: Which of the images that the user gave each is; those of other sizes are in other calls.
         direction: Grow from nothing, or shrink from the whole image.
         batch_size: The greatest number of coalitions handed out at once.
         provenance: What the results shall remember of model and search. It is known before the search begins: after
@@ -34,6 +35,7 @@ class Call:
     """
 
     games: Games
+    places: Sequence[int]
     direction: Direction
     batch_size: int
     provenance: dict[str, Any]
@@ -68,12 +70,14 @@ class Call:
             counter.add(len(part))
         return Scores.joined(parts)
 
-    def results(self, found: Sequence[Found], removed_before: tuple[int, ...] = ()) -> list[Explanation]:
-        """What was found on some of the images, as people get it."""
+    def results(self, found: Sequence[Found], removed_before: tuple[int, ...] = ()) -> dict[int, Explanation]:
+        """What was found on some of the images, as people get it, by the images' places."""
         provenance = self.provenance | self.games.scorer.facts
-        return [
-            self._result(one, provenance | dict(self.games.questions[one.image].facts), removed_before) for one in found
-        ]
+        results = {}
+        for one in found:
+            known = provenance | dict(self.games.questions[one.image].facts)
+            results[self.places[one.image]] = self._result(one, known, removed_before)
+        return results
 
     def _result(self, found: Found, provenance: dict[str, Any], removed_before: tuple[int, ...]) -> Explanation:
         question = self.games.questions[found.image]
@@ -105,10 +109,15 @@ class Call:
 
 
 @contextmanager
-def carrying(results: Callable[[], list[Explanation]]) -> Iterator[None]:
-    """Ctrl-C and errors that are raised inside carry what was found until then, as their `explanations`."""
+def carrying(results: Callable[[], dict[int, Explanation]]) -> Iterator[None]:
+    """Ctrl-C and errors that are raised inside carry what was found until then, as their `explanations`, in order."""
     try:
         yield
     except (KeyboardInterrupt, InterpixError) as error:
-        error.explanations = results()  # type: ignore[union-attr]
+        error.explanations = in_order(results())  # type: ignore[union-attr]
         raise
+
+
+def in_order(results: dict[int, Explanation]) -> list[Explanation]:
+    """Results by place, as the images were given."""
+    return [results[place] for place in sorted(results)]

@@ -58,12 +58,12 @@ class Games:
     def score(self, owner: IntArray, masks: BoolArray) -> Scores:
         """What the model says to any coalitions (c, n), exactly."""
         columns = self._columns[owner]
-        coalitions = Coalitions.of_masks(owner, masks, columns, relative=self.output.relative)
+        coalitions = Coalitions.of_masks(owner, masks, columns, relative=self.output.relative, width=self._width)
         return self._read(self.scorer.score(coalitions), owner)
 
     def score_flips(self, owner: IntArray, bases: BoolArray, row: IntArray, flip: IntArray) -> Scores:
         """The same for coalitions (c,) that are sets `bases` (b, n) with one player flipped in each."""
-        coalitions = Coalitions(owner, bases, row, flip, self._columns[owner], self.output.relative)
+        coalitions = Coalitions(owner, bases, row, flip, self._columns[owner], self.output.relative, self._width)
         return self._read(self.scorer.score(coalitions), owner)
 
     def score_candidates(
@@ -75,7 +75,7 @@ class Games:
         direction: Direction,
     ) -> Scores:
         """The same for the candidates of a step: with mixed precision those that cannot be the best stay inexact."""
-        coalitions = Coalitions(owner, bases, row, flip, self._columns[owner], self.output.relative)
+        coalitions = Coalitions(owner, bases, row, flip, self._columns[owner], self.output.relative, self._width)
 
         def ask(rows: IntArray | slice, *, mixed: bool) -> Scores:
             precision: Precision = "mixed" if mixed else "exact"
@@ -84,6 +84,10 @@ class Games:
         if self.precision == "exact":
             return ask(slice(None), mixed=False)
         return self.mixed_first.score(owner, direction, ask)
+
+    @property
+    def _width(self) -> int:
+        return len(self.questions[0].logits)
 
     @property
     def output(self) -> Output:

@@ -25,11 +25,11 @@ from interpix.models.protocol.classifier import Classifier, ModelInput, token_gr
 from interpix.options import python_number
 from interpix.outputs.reading import OutputInput
 from interpix.progress import ProgressCounter
-from interpix.question import Question, ask
+from interpix.question import Question, ask, by_size
 from interpix.regions import RegionsInput, read_regions, regions_name
 from interpix.results.explanation import Explanation
 from interpix.search.arguments import count_of, one_for_each, part_of
-from interpix.search.call import Call, carrying
+from interpix.search.call import Call, carrying, in_order
 from interpix.search.contrast import search_contrast
 from interpix.search.games import Found, Games, ImageGame, make_games
 from interpix.search.prune import prune
@@ -200,31 +200,34 @@ class MoXI:
             raise bad_value("minimal", 'False unless `stop` is "flip"', minimal, 'pass stop="flip", or leave it out')
         options = {"method": "MoXI", "stop": stop, "min_confidence": min_confidence, "min_patches": min_patches}
         options |= {"minimal": bool(minimal)}
-        call, many = self._begin(image, target, direction, options)
-        games = call.games
-        search = _core.Search(
-            games.players,
-            direction=direction,
-            stop=stop if isinstance(stop, str) else min(stop, sys.maxsize),
-            min_confidence=min_confidence,
-            min_players=min(min_patches, max(games.players)),
-            batch_size=call.batch_size,
-            in_flight=_IN_FLIGHT,
-            full=list(games.full),
-        )
+        done: dict[int, Explanation] = {}
+        calls, many = self._begin(image, target, direction, options)
+        for call in calls:
+            search = _core.Search(
+                call.games.players,
+                direction=direction,
+                stop=stop if isinstance(stop, str) else min(stop, sys.maxsize),
+                min_confidence=min_confidence,
+                min_players=min(min_patches, max(call.games.players)),
+                batch_size=call.batch_size,
+                in_flight=_IN_FLIGHT,
+                full=list(call.games.full),
+            )
+            found: list[Found] = []
 
-        found: list[Found] = []
+            def results(
+                call: Call = call, search: _core.Search = search, found: list[Found] = found
+            ) -> dict[int, Explanation]:
+                return done | call.results(found or [Found.of(outcome) for outcome in search.outcomes()])
 
-        def results() -> list[Explanation]:
-            return call.results(found or [Found.of(outcome) for outcome in search.outcomes()])
-
-        with carrying(results):
-            _drive(search, games, direction, progress=progress)
-            if minimal:
-                found.extend(map(Found.of, search.outcomes()))
-                with ProgressCounter("pruning", enabled=progress) as counter:
-                    prune(games, found, direction, min_confidence, call.batch_size, counter)
-        return results() if many else results()[0]
+            with carrying(results):
+                _drive(search, call.games, direction, progress=progress)
+                if minimal:
+                    found.extend(map(Found.of, search.outcomes()))
+                    with ProgressCounter("pruning", enabled=progress) as counter:
+                        prune(call.games, found, direction, min_confidence, call.batch_size, counter)
+            done.update(results())
+        return in_order(done) if many else done[0]
 
     @overload
     def one_shot(
@@ -349,9 +352,7 @@ class MoXI:
             `stopped_at` is None if the target never became the answer.
         """
         options = {"method": "MoXI contrast", "stop": "flip", "min_confidence": 0.0}
-        call, _ = self._begin(image, target, "deletion", options)
-        if len(call.games.questions) > 1:
-            raise bad_value("image", "one image", "several", "call contrast once for each")
+        call = self._begin_one(image, target, "deletion", options, "call contrast once for each")
         if not call.games.output.among_classes:
             need, cure = "an output whose classes can be compared", 'use explain(image, target, direction="deletion")'
             raise bad_value("output", need, call.games.output.name, cure)
@@ -361,9 +362,7 @@ class MoXI:
 
     def game(self, image: ImageInput | Question, target: Target = None) -> ImageGame:
         """The game on one image for other libraries (shapiq): `n_players`, and a call from coalitions to rewards."""
-        call, _ = self._begin(image, target, "insertion", {})
-        if len(call.games.questions) > 1:
-            raise bad_value("image", "one image", "several", "make a game of each")
+        call = self._begin_one(image, target, "insertion", {}, "make a game of each")
         return ImageGame(call.games, call.batch_size)
 
     @overload
@@ -452,20 +451,10 @@ class MoXI:
         target: TargetInput,
         direction: Direction,
         options: dict[str, Any],
-    ) -> tuple[Call, bool]:
-        """Reads the images and prepares their games; also whether many images were given."""
+    ) -> tuple[list[Call], bool]:
+        """Reads the images and prepares their games, those of one size together; also whether many were given."""
         started = time.perf_counter()
         questions, many = self._questions(image, target)
-        grid = token_grid_at(self._classifier, questions[0].size) if self._by_tokens else None
-        regions = self._regions if grid is None else grid
-        games = make_games(
-            self._classifier,
-            questions,
-            regions=regions,
-            absence=self._absence,
-            reward=self._reward,
-            precision=self._precision,
-        )
         output = questions[0].output
         if not output.takes_rewards and self._reward != "log_odds":
             cure = "leave it out"
@@ -473,16 +462,44 @@ class MoXI:
         if options.get("min_confidence") and not output.is_probability:
             cure = "leave it out"
             raise bad_value("min_confidence", f"0, as {output.name} is no probability", options["min_confidence"], cure)
-        described = {
-            "regions": regions_name(regions),
-            "absence": self._absence.name,
-            "reward": self._reward if output.takes_rewards else output.name,
-            "precision": self._precision,
-        }
-        batch_size = self._given_batch_size or games.scorer.batch_size
-        versions = {"interpix": _core.__version__, "numpy": np.__version__, "batch_size": batch_size}
-        provenance = options | described | versions | self._classifier.provenance()
-        return Call(games, direction, batch_size, provenance, started), many
+        calls = []
+        for places in by_size([question.tensor for question in questions]):
+            some = [questions[place] for place in places]
+            grid = token_grid_at(self._classifier, some[0].size) if self._by_tokens else None
+            regions = self._regions if grid is None else grid
+            games = make_games(
+                self._classifier,
+                some,
+                regions=regions,
+                absence=self._absence,
+                reward=self._reward,
+                precision=self._precision,
+            )
+            described = {
+                "regions": regions_name(regions),
+                "absence": self._absence.name,
+                "reward": self._reward if output.takes_rewards else output.name,
+                "precision": self._precision,
+            }
+            batch_size = self._given_batch_size or games.scorer.batch_size
+            versions = {"interpix": _core.__version__, "numpy": np.__version__, "batch_size": batch_size}
+            provenance = options | described | versions | self._classifier.provenance()
+            calls.append(Call(games, places, direction, batch_size, provenance, started))
+        return calls, many
+
+    def _begin_one(
+        self,
+        image: ImageInput | Question,
+        target: TargetInput,
+        direction: Direction,
+        options: dict[str, Any],
+        cure: str,
+    ) -> Call:
+        """The same for one image alone."""
+        calls, _ = self._begin(image, target, direction, options)
+        if len(calls) > 1 or len(calls[0].places) > 1:
+            raise bad_value("image", "one image", "several", cure)
+        return calls[0]
 
     def _questions(
         self, image: ImageInput | Question | Sequence[ImageInput], target: TargetInput
@@ -511,24 +528,33 @@ class MoXI:
         """Explains with a method that assigns a value to each patch: values, ranking, and the curve along it."""
         _check_search(direction, "all", 0.0)
         options = {**options, "stop": "all", "min_confidence": 0.0}
-        call, many = self._begin(image, target, direction, options)
-        ranked: list[Found] = []
+        calls, many = self._begin(image, target, direction, options)
+        done: dict[int, Explanation] = {}
+        with ProgressCounter(str(options["method"]), enabled=progress) as counter:
+            for call in calls:
+                ranked: list[Found] = []
 
-        def results() -> list[Explanation]:
-            return call.results(ranked)
+                def results(call: Call = call, ranked: list[Found] = ranked) -> dict[int, Explanation]:
+                    return done | call.results(ranked)
 
-        with carrying(results), ProgressCounter(str(options["method"]), enabled=progress) as counter:
-            for index, players in enumerate(call.games.players):
+                with carrying(results):
+                    _assign_all(call, assign, ranked, counter)
+                done.update(results())
+        return in_order(done) if many else done[0]
 
-                def game(masks: BoolArray, index: int = index) -> npt.NDArray[np.float64]:
-                    counter.add(len(masks))
-                    return call.games.score(np.full(len(masks), index), masks).reward
 
-                values, evaluations = assign(game, players, call.batch_size)
-                found = call.along(index, np.asarray(values), counter)
-                found.evaluations += evaluations
-                ranked.append(found)
-        return results() if many else results()[0]
+def _assign_all(call: Call, assign: _Assign, ranked: list[Found], counter: ProgressCounter) -> None:
+    """Adds to `ranked` what each image's players are assigned, with the curve along their ranking."""
+    for index, players in enumerate(call.games.players):
+
+        def game(masks: BoolArray, index: int = index) -> npt.NDArray[np.float64]:
+            counter.add(len(masks))
+            return call.games.score(np.full(len(masks), index), masks).reward
+
+        values, evaluations = assign(game, players, call.batch_size)
+        found = call.along(index, np.asarray(values), counter)
+        found.evaluations += evaluations
+        ranked.append(found)
 
 
 def _tell_of_tokens_inside(classifier: Classifier) -> None:

@@ -12,7 +12,7 @@ from interpix.errors import ModelError, bad_type, bad_value
 from interpix.models.protocol.classifier import Scorer, check_logits
 from interpix.models.protocol.memo import Memo
 from interpix.models.protocol.pictures import picture_scorer
-from interpix.normalization import Normalized
+from interpix.normalization import Display, Normalized, read_display
 from interpix.outputs.reading import OutputInput, read_output
 from interpix.targets import read_class_names
 
@@ -20,7 +20,7 @@ __all__ = ["CallableClassifier"]
 
 
 class CallableClassifier(Normalized):
-    """A function from float32 (B, 3, H, W) to logits (B, classes), numpy or torch, as a classifier.
+    """A function from float32 (B, C, H, W) to logits (B, classes), numpy or torch, as a classifier.
 
     What the function raises comes out as it is, but for StopIteration, which Python takes for the end of a loop: that
     becomes a ModelError. What it answers is checked: one finite row for each image.
@@ -52,11 +52,12 @@ class CallableClassifier(Normalized):
         preprocess: Callable[[npt.NDArray[np.uint8]], Any] | None = None,
         input_size: tuple[int, int] | None = None,
         output: OutputInput = "auto",
+        display: Display | None = None,
     ) -> None:
         """Wraps `function`.
 
         Args:
-            function: From float32 (B, 3, H, W) to logits (B, classes).
+            function: From float32 (B, C, H, W) to logits (B, classes).
             name: For people; the function's own name by default.
             class_names: One name for each class.
             preprocess: From a raw uint8 image (H, W, 3) to float32 (3, H', W'); without it, only
@@ -64,6 +65,8 @@ class CallableClassifier(Normalized):
             input_size: Height and width of a preprocessed image, if only one size will do.
             output: What the answers mean, see `interpix.outputs`; `"auto"`: a softmax of two or more logits, a sigmoid
                 of one.
+            display: What people see of the input: a function from (C, H, W) to uint8 (H, W, 3), or the channels that
+                are red, green and blue; for models that take something else than colors.
         """
         if not callable(function):
             raise bad_type("function", "a function from images to logits", function, "pass a function")
@@ -74,6 +77,7 @@ class CallableClassifier(Normalized):
         self.input_size = input_size
         self.output = read_output(output)
         self.memo = Memo()
+        self.shown = read_display(display)
 
     def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The function's input (3, H', W') for a raw image (H, W, 3)."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from interpix.errors import MissingDependencyError, ModelError, bad_type, bad_value
 from interpix.models.adapters.callable import CallableClassifier
+from interpix.normalization import Display
 from interpix.outputs.reading import OutputInput
 
 if TYPE_CHECKING:
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["OnnxClassifier"]
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
-_CHANNELS = 3
+_COLORS = (1, 3)
+_MOST_CHANNELS = 64
 _AXES = 4
 
 
 class OnnxClassifier(CallableClassifier):
-    """An ONNX image classifier: an input (B, 3, H, W) or (B, H, W, 3) of floats, and logits (B, classes) as an output.
+    """An ONNX image classifier: an input (B, C, H, W) or (B, H, W, 3) of floats, and logits (B, classes) as an output.
 
     What the session was made with, its execution providers above all, is kept. Where the batch axis has a fixed length,
     batches are cut and filled up to it.
@@ -61,6 +63,7 @@ class OnnxClassifier(CallableClassifier):
         class_names: Sequence[str] | None = None,
         name: str | None = None,
         output: OutputInput = "auto",
+        display: Display | None = None,
     ) -> None:
         """Opens a file, or takes a session as it is; nothing is run yet.
 
@@ -72,6 +75,8 @@ class OnnxClassifier(CallableClassifier):
                 some exporters write them.
             name: For people; the file's by default.
             output: What the answers mean, see `interpix.outputs`.
+            display: What people see of the input: a function from (C, H, W) to uint8 (H, W, 3), or the channels that
+                are red, green and blue; for models that take something else than colors.
 
         Raises:
             ArgumentError: There is no such file, or its inputs or outputs are not those of an image classifier.
@@ -95,6 +100,7 @@ class OnnxClassifier(CallableClassifier):
             preprocess=preprocess,
             input_size=size,
             output=output,
+            display=display,
         )
         self.batch_size = self._fixed_batch or self.batch_size
 
@@ -188,14 +194,14 @@ def _open(model: Any, providers: Sequence[str] = ("CPUExecutionProvider",)) -> "
 def _read_input(session: "onnxruntime.InferenceSession") -> tuple[Any, str]:
     """The one input, and where its channels are."""
     inputs = session.get_inputs()
-    need, cure = "a model with one input, (B, 3, H, W) or (B, H, W, 3) of floats", "export the image model alone"
+    need, cure = "a model with one input, (B, C, H, W) or (B, H, W, 3) of floats", "export the image model alone"
     got = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
     if len(inputs) != 1 or inputs[0].type not in _DTYPES or len(inputs[0].shape) != _AXES:
         raise bad_value("model", need, got or "none", cure)
     _, first, _, last = inputs[0].shape
-    if last == _CHANNELS and first != _CHANNELS:
+    if last in _COLORS and first not in _COLORS:
         return inputs[0], "NHWC"
-    if first == _CHANNELS or not isinstance(first, int):
+    if not isinstance(first, int) or first <= _MOST_CHANNELS:
         return inputs[0], "NCHW"
     raise bad_value("model", need, got, cure)
 

@@ -25,26 +25,31 @@ __all__ = [
 ]
 
 
+_COLORS = 3
+
+
 class Preprocessing:
-    """A raw image (H, W, 3) to a model's input (3, H', W').
+    """A raw image (H, W, 3) to a model's input (C, H', W').
 
     Attributes:
         description: What is done, for a result's provenance.
     """
 
-    def __init__(self, transform: Callable[[Image.Image], Any], description: str) -> None:
-        """Takes a function of a PIL image."""
+    def __init__(self, transform: Callable[[Any], Any], description: str) -> None:
+        """Takes a function of a PIL image, or of an array that has other bands than colors."""
         self._transform = transform
         self.description = description
 
     def __call__(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The input for one raw image."""
-        answer = to_numpy(self._transform(Image.fromarray(image)), "preprocess").astype(np.float32)
+        # What has no colors is no picture to a library of pictures.
+        given = Image.fromarray(image) if image.shape[2] == _COLORS else image
+        answer = to_numpy(self._transform(given), "preprocess").astype(np.float32)
         if answer.ndim == 4 and len(answer) == 1:
             answer = answer[0]
-        if answer.ndim != 3 or answer.shape[0] != 3:
+        if answer.ndim != 3 or answer.shape[2] == _COLORS != answer.shape[0]:
             cure = "return one image, channels first"
-            raise bad_value("preprocess", "a function to (3, H, W)", f"shape {answer.shape}", cure)
+            raise bad_value("preprocess", "a function to (C, H, W)", f"shape {answer.shape}", cure)
         return answer
 
 

@@ -32,7 +32,7 @@ from interpix.models.torch.module import TorchModule, hooked, is_hooked, unwrap
 from interpix.models.torch.pictures import TorchPictureScorer
 from interpix.models.windows.model import WindowModel, find_window_model
 from interpix.models.windows.scorer import WindowScorer
-from interpix.normalization import Normalized
+from interpix.normalization import Display, Normalized, read_display
 from interpix.outputs.classes import Probabilities
 from interpix.outputs.reading import OutputInput, read_output
 from interpix.targets import read_class_names
@@ -66,6 +66,7 @@ class TorchClassifier(TorchModule, Normalized):
         name: str | None = None,
         input_size: tuple[int, int] | None = None,
         output: OutputInput = "auto",
+        display: Display | None = None,
     ) -> None:
         """Wraps a module; nothing is run yet.
 
@@ -81,6 +82,8 @@ class TorchClassifier(TorchModule, Normalized):
             input_size: Height and width of a preprocessed image, if only one size will do.
             output: What the module's answers mean, see `interpix.outputs`; `"auto"`: what its Hugging Face
                 configuration says, else a softmax of two or more logits, a sigmoid of one.
+            display: What people see of the input: a function from (C, H, W) to uint8 (H, W, 3), or the channels that
+                are red, green and blue; for models that take something else than colors.
         """
         found = torch_module(module)
         if found is None:
@@ -102,7 +105,8 @@ class TorchClassifier(TorchModule, Normalized):
         if self._tokens is not None and not self._tokens.any_size:
             input_size = self._tokens.image_size
         self.input_size = input_size
-        self._windows: dict[tuple[int, int], WindowModel | None] = {}
+        self.shown = read_display(display)
+        self._windows: dict[tuple[int, ...], WindowModel | None] = {}
         self._windows_of: Any = None
         self._hashed: tuple[Any, str] | None = None
         self._end_is_known = False
@@ -180,7 +184,7 @@ class TorchClassifier(TorchModule, Normalized):
         if self._tokens is not None and not isinstance(absence, Fill) and self._reads_rows:
             return TokenScorer(self, self._tokens, images, regions, absence)
         fill = make_fill(self, images, absence)
-        windows = self._window_model((images.shape[2], images.shape[3])) if self._reads_rows else None
+        windows = self._window_model(images.shape[1:]) if self._reads_rows else None
         if windows is None:
             return TorchPictureScorer(self, images, regions, fill)
         differ = disagreement(
@@ -194,19 +198,19 @@ class TorchClassifier(TorchModule, Normalized):
             return TorchPictureScorer(self, images, regions, fill, facts={"windows_differ_by": differ})
         return WindowScorer(self, windows, images, regions, fill)
 
-    def _window_model(self, size: tuple[int, int]) -> WindowModel | None:
-        """The module in windows, on a CPU: a GPU is faster with few large operations than with many small ones."""
+    def _window_model(self, shape: tuple[int, ...]) -> WindowModel | None:
+        """The module in windows for pictures (C, H, W), on a CPU: a GPU is faster with few large operations."""
         if self.device.type != "cpu" or is_hooked(self.module):
             return None
         content = self._content()
         if content != self._windows_of:
             self._windows, self._windows_of = {}, content
         windows = self._windows  # another thread may begin anew
-        if size in windows:
-            return windows[size]
+        if shape in windows:
+            return windows[shape]
         if len(windows) >= _SIZES_KEPT:
-            windows.pop(next(iter(windows), size), None)
-        found = windows[size] = find_window_model(self._inner, size)
+            windows.pop(next(iter(windows), shape), None)
+        found = windows[shape] = find_window_model(self._inner, (shape[1], shape[2]), shape[0])
         return found
 
     def with_module(self, module: nn.Module) -> "TorchClassifier":
@@ -218,6 +222,7 @@ class TorchClassifier(TorchModule, Normalized):
             name=self.name,
             input_size=self.input_size,
             output="auto" if self.output is None else self.output,
+            display=self.shown,
         )
 
     def provenance(self) -> dict[str, Any]:

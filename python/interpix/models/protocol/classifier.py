@@ -45,6 +45,7 @@ class Coalitions:
         flip: The player whose presence differs from the base set; -1: none, (c,).
         targets: The columns of the model's row that are read off for each, (c, t): classes, of a classifier.
         relative: Whether their log-odds against all other columns are wanted, too.
+        width: How many columns the row of the whole image has; 0: nobody knows.
     """
 
     owner: IntArray
@@ -53,12 +54,28 @@ class Coalitions:
     flip: IntArray
     targets: IntArray
     relative: bool = True
+    width: int = 0
 
     @classmethod
-    def of_masks(cls, owner: IntArray, masks: BoolArray, targets: IntArray, *, relative: bool = True) -> "Coalitions":
+    def of_masks(
+        cls, owner: IntArray, masks: BoolArray, targets: IntArray, *, relative: bool = True, width: int = 0
+    ) -> "Coalitions":
         """Any coalitions, as presence (c, n)."""
         rows = np.arange(len(owner))
-        return cls(owner, masks, rows, np.full_like(rows, -1), targets, relative)
+        return cls(owner, masks, rows, np.full_like(rows, -1), targets, relative, width)
+
+    def check_width(self, width: int, name: str) -> None:
+        """Refuses rows of another number of columns than the whole image has.
+
+        Raises:
+            ModelError: It names the model.
+        """
+        if self.width not in (0, width):
+            message = (
+                f"model `{name}`: expected {self.width} numbers for each picture, as for the whole image, got {width}; "
+                "let it answer with the same classes in the same order each time"
+            )
+            raise ModelError(message)
 
     @property
     def masks(self) -> BoolArray:
@@ -75,7 +92,7 @@ class Coalitions:
     def __getitem__(self, rows: Any) -> "Coalitions":
         """The coalitions that an index array, a mask or a slice picks."""
         flips = self.row[rows], self.flip[rows]
-        return Coalitions(self.owner[rows], self.bases, *flips, self.targets[rows], self.relative)
+        return Coalitions(self.owner[rows], self.bases, *flips, self.targets[rows], self.relative, self.width)
 
 
 class Scorer(Protocol):

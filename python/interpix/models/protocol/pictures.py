@@ -47,6 +47,7 @@ class PictureScorer:
         with coalitions_named(self._name, masks):
             answers = self._masked_logits(coalitions.owner, masks)
             logits = check_logits(answers, len(coalitions), self._name, self._output)
+        coalitions.check_width(logits.shape[1], self._name)
         return read_logits(logits, coalitions.targets, relative=coalitions.relative)
 
 

@@ -102,7 +102,8 @@ class TokenScorer:
         """Coalitions of one number of tokens are a rectangular batch; a step of a search has one."""
         if self._token is None:  # a flip is of several tokens
             owner, masks = coalitions.owner, coalitions.masks
-            coalitions = Coalitions.of_masks(owner, masks, coalitions.targets, relative=coalitions.relative)
+            read, among = coalitions.targets, coalitions.relative
+            coalitions = Coalitions.of_masks(owner, masks, read, relative=among, width=coalitions.width)
         present = self._present(coalitions.owner, coalitions.row, coalitions.bases)
         sizes = present.sum(axis=1)
         was_there = coalitions.bases[coalitions.row, coalitions.flip]

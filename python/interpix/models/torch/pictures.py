@@ -58,7 +58,9 @@ class TorchPictureScorer:
 
         def work(part: slice) -> Tensor:
             pictures = self._compose(owner[part], _flipped(bases[row[part]], flip[part]))
-            return read_out(self._evaluate(pictures, precision), targets[part], relative=coalitions.relative)
+            rows = self._evaluate(pictures, precision)
+            coalitions.check_width(rows.shape[1], self._net.name)
+            return read_out(rows, targets[part], relative=coalitions.relative)
 
         return self._chunks.run(len(coalitions), work)
 

@@ -70,7 +70,7 @@ _HOOKS = (
 )
 
 
-def derive_layers(module: nn.Module, size: Size) -> Network:
+def derive_layers(module: nn.Module, size: Size, channels: int = 3) -> Network:
     """The layers of `module` for pictures of `size` (H, W).
 
     Raises:
@@ -93,7 +93,7 @@ def derive_layers(module: nn.Module, size: Size) -> Network:
     except Exception as error:
         # A forward that is run on symbols can raise anything.
         raise UnsupportedModule(f"it cannot be traced: {error}") from error
-    return _Lowering(shadow, graph, size).network
+    return _Lowering(shadow, graph, size, channels).network
 
 
 class _Tracer(fx.Tracer):  # type: ignore[misc] # torch is not read by mypy
@@ -125,7 +125,7 @@ class _Tracer(fx.Tracer):  # type: ignore[misc] # torch is not read by mypy
 class _Lowering:
     """Walks the graph once and builds `network`."""
 
-    def __init__(self, module: nn.Module, graph: fx.Graph, size: Size) -> None:
+    def __init__(self, module: nn.Module, graph: fx.Graph, size: Size, channels: int) -> None:
         self._modules = dict(module.named_modules())
         self._of: dict[fx.Node, Layer] = {}
         self._order: list[Layer] = []
@@ -133,7 +133,7 @@ class _Lowering:
         inputs = [node for node in graph.nodes if node.op == "placeholder"]
         if len(inputs) != 1:
             raise UnsupportedModule("it takes more than a batch of pictures")
-        self._add(inputs[0], Layer([], lambda x: x, Reach(), (3, *size)))
+        self._add(inputs[0], Layer([], lambda x: x, Reach(), (channels, *size)))
         for node in graph.nodes:
             if node.op == "call_module":
                 self._module(node, self._modules[node.target])

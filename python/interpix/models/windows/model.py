@@ -30,7 +30,7 @@ _GATHER = 1.25  # windows cost this much more for each product than whole maps d
 _BYTES = 16 << 20  # of a layer's windows and of a batch of whole maps: what the caches hold
 
 
-def find_window_model(module: nn.Module, size: Size) -> "WindowModel | None":
+def find_window_model(module: nn.Module, size: Size, channels: int = 3) -> "WindowModel | None":
     """`module` for window-wise evaluation of pictures of `size` (H, W), if it is a plain stack of convolutions.
 
     Known are convolutions, batch norms, pools, pointwise activations, sums, products and concatenations, and after the
@@ -45,7 +45,7 @@ def find_window_model(module: nn.Module, size: Size) -> "WindowModel | None":
     True
     """
     try:
-        model = WindowModel(module, size)
+        model = WindowModel(module, size, channels)
     except UnsupportedModule:
         return None
     return model if model.windowed_share >= _SHARE else None
@@ -84,13 +84,13 @@ class WindowModel:
         windowed_share: Share of the products (0 ... 1) that can be computed in windows.
     """
 
-    def __init__(self, module: nn.Module, size: Size) -> None:
+    def __init__(self, module: nn.Module, size: Size, channels: int = 3) -> None:
         """Derives the layers of `module`.
 
         Raises:
             UnsupportedModule: It is not a plain stack of convolutions.
         """
-        self._module, self.size = module, size
+        self._module, self.size, self._channels = module, size, channels
         self._versions: list[Any] = []
         self._network: Network
         self._refresh()
@@ -112,9 +112,11 @@ class WindowModel:
         self._refresh()
         base, other = (picture.detach().to(self._device, self._dtype) for picture in (base, other))
         labels = torch.as_tensor(regions, device=self._device)
-        if base.shape != (3, *self.size) or other.shape != base.shape or labels.shape != self.size:
+        if base.shape != (self._channels, *self.size) or other.shape != base.shape or labels.shape != self.size:
             got = f"{tuple(base.shape)}, {tuple(other.shape)} and {tuple(labels.shape)}"
-            raise bad_value("base", f"two pictures {(3, *self.size)} and labels {self.size}", got, "resize them")
+            raise bad_value(
+                "base", f"two pictures {(self._channels, *self.size)} and labels {self.size}", got, "resize them"
+            )
         maps: dict[Layer, BaseMap] = {}
         logits = self._full(base[None], maps)
         return WindowState(base, other, labels, _boxes(labels.cpu().numpy()), logits[0], self._network, maps)
@@ -164,7 +166,7 @@ class WindowModel:
         if [*versions, hooks] == self._versions:
             return
         try:
-            self._network = derive_layers(self._module, self.size)
+            self._network = derive_layers(self._module, self.size, self._channels)
         except UnsupportedModule as error:
             if not self._versions:
                 raise
