@@ -65,9 +65,7 @@ class XRAI(MapMethod):
             raise bad_value("image", "more than one color", "one", "use another method: XRAI has nothing to segment")
         uniform = (np.full_like(image, level) for level in (image.min(), image.max()))
         base = np.mean([model.integrated(start, image, self.steps) for start in uniform], axis=0).transpose(1, 2, 0)
-        if (
-            base.shape != picture.shape
-        ):  # saliency wants a map of the picture's channels, of which it takes the greatest
+        if base.shape != picture.shape:  # of channels it takes the greatest
             base = np.repeat(base.max(axis=2, keepdims=True), picture.shape[2], axis=2)
         values = core.XRAI().GetMask(
             picture,
