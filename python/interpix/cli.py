@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import importlib.metadata
 import io
 import json
@@ -14,18 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from interpix import _core
 from interpix.arrays import FloatArray
 from interpix.checks import check_positive
 from interpix.drawing import png_bytes, require_matplotlib
-from interpix.errors import InterpixError, bad_value
+from interpix.errors import ArgumentError, InterpixError, bad_value
 from interpix.images import read_image
 from interpix.masks import find_masks
 from interpix.results.base import save_all
 from interpix.results.explanation import Explanation
 from interpix.storage import check_output, make_folder, replace_file, require_space
-from interpix.terms import Direction
+from interpix.terms import Box, Direction
 
 __all__ = ["build_parser", "main"]
 
@@ -41,6 +43,8 @@ _INTERRUPTED = 130
 _LEAST_SPACE = 20 << 20
 """Bytes: less room than this on the disk is not enough for any results."""
 _MOST_DIGITS = 100
+_JSON_FORMAT = 1
+"""Of what `interpix explain` writes: docs/explain-1.schema.json."""
 _FLAGS = {
     "min_patches": "--steps",
     "stop": "--steps",
@@ -54,8 +58,14 @@ _FLAGS = {
     "metrics": "--metrics",
     "masks": "--masks",
     "seed": "--seed",
-    "folder": "--output",
-    "path": "--output",
+    "folder": "--out",
+    "path": "--out",
+    "output": "--output",
+    "prompts": "--prompts",
+    "left": "--box",
+    "top": "--box",
+    "right": "--box",
+    "bottom": "--box",
     "image": "photo",
     "images": "photos",
     "attribution": "map",
@@ -131,9 +141,32 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_explain(commands: Any) -> None:
-    explain = commands.add_parser("explain", help="find the patches that decide; writes PNG, JSON and safetensors")
-    explain.add_argument("photo", help="JPEG, PNG or whatever Pillow reads")
+    explain = commands.add_parser(
+        "explain",
+        help="find the patches that decide; writes PNG, JSON and safetensors",
+        description="Each photo gets a picture, its numbers and its arrays, under its name. A photo that cannot be "
+        "read costs its own, and exit status 1.",
+    )
+    explain.add_argument(
+        "photos", nargs="+", metavar="photo", help="JPEG, PNG or whatever Pillow reads; a folder of them; - for stdin"
+    )
     _add_model(explain)
+    explain.add_argument(
+        "--output",
+        default="auto",
+        metavar="WHAT",
+        help="what the model's answers mean: softmax, sigmoid, probabilities, 'value(tolerance=2)', boxes, ... "
+        "(default: softmax of several logits, sigmoid of one)",
+    )
+    explain.add_argument(
+        "--prompts",
+        nargs="+",
+        metavar="TEXT",
+        help="what a model of images and texts (hf:ID) tells apart",
+    )
+    explain.add_argument(
+        "--box", type=_read_box, metavar="L,T,R,B", help="of a detector: explain the box that it finds here (pixels)"
+    )
     explain.add_argument(
         "--direction",
         choices=("both", "insertion", "deletion"),
@@ -151,7 +184,7 @@ def _add_explain(commands: Any) -> None:
         help="find so many patches, and more if the answer has not flipped by then (default: %(default)s)",
     )
     _add_propagation(explain)
-    explain.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder (default: %(default)s)")
+    explain.add_argument("-o", "--out", type=Path, default=Path("out"), help="folder (default: %(default)s)")
     _add_overwrite(explain)
     explain.add_argument("--quiet", action="store_true", help="no progress on stderr")
     explain.set_defaults(run=_explain)
@@ -161,7 +194,7 @@ def _add_propagate(commands: Any) -> None:
     propagate = commands.add_parser("propagate", help="refine an attribution map along the image (IProp)")
     propagate.add_argument("photo", help="the image, of the same size as the map")
     propagate.add_argument("map", type=Path, help=".npy file: one map (H, W) or a stack of maps (M, H, W)")
-    propagate.add_argument("-o", "--output", type=Path, required=True, help=".npy file to write")
+    propagate.add_argument("-o", "--out", type=Path, required=True, help=".npy file to write")
     _add_propagation(propagate)
     _add_overwrite(propagate)
     propagate.set_defaults(run=_propagate)
@@ -191,7 +224,7 @@ def _add_compare(commands: Any) -> None:
         "--masks", type=Path, help="folder of pictures, bright inside of the object, named as the photos"
     )
     compare.add_argument("--seed", type=int, default=0, help="of the metrics' random choices (default: %(default)s)")
-    compare.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder (default: %(default)s)")
+    compare.add_argument("-o", "--out", type=Path, default=Path("out"), help="folder (default: %(default)s)")
     _add_overwrite(compare)
     compare.add_argument("--quiet", action="store_true", help="no progress on stderr")
     compare.set_defaults(run=_compare)
@@ -217,10 +250,10 @@ def _add_propagation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--discount", type=float, default=0.99, help="in 0 ... 1, how far it spreads (default: 0.99)")
 
 
-def _explain(options: argparse.Namespace) -> None:
+def _explain(options: argparse.Namespace) -> int:
     require_matplotlib()
     import interpix  # heavy parts load when they are used
-    from interpix.plots import plot_overview
+    from interpix.outputs import read_output
     from interpix.propagation import check_discount, check_radius
     from interpix.regions import check_regions
 
@@ -228,18 +261,44 @@ def _explain(options: argparse.Namespace) -> None:
     check_regions(options.regions)
     check_radius(options.radius)
     check_discount(options.discount)
-    image = _read_photo(options.photo)
-    stem = options.output / Path(options.photo).stem
-    files = [Path(f"{stem}.{ending}") for ending in ("json", "safetensors", "png")]
-    _check_outputs(files, [Path(options.photo)], options)
-    moxi = interpix.MoXI(interpix.load_model(options.model), regions=options.regions)
+    target = _read_target(options)
+    output = "boxes" if options.box is not None and options.output == "auto" else options.output
+    read_output(output)
+    photos = _find_photos(options.photos)
+    files = {name: [options.out / f"{name}.{ending}" for ending in ("json", "safetensors", "png")] for name in photos}
+    inputs = [one for one in photos.values() if isinstance(one, Path)]
+    _check_outputs([file for some in files.values() for file in some], inputs, options)
+    if options.prompts is None:
+        model = interpix.load_model(options.model)
+    else:
+        model = interpix.load_zero_shot(options.model, options.prompts)
+    moxi = interpix.MoXI(model, regions=options.regions, output=output)
+    failed = 0
+    for name, photo in photos.items():
+        try:
+            image = read_image(photo).raw
+        except ArgumentError as error:
+            if len(photos) == 1:
+                raise
+            failed += 1  # it costs its own answer
+            sys.stderr.write(f"interpix: {_in_flags(' '.join(str(error).split()))}\n")
+            continue
+        if len(photos) > 1:
+            print(f"{name}:")
+        _explain_photo(moxi, options.out / name, image, target, options)
+    return _PARTLY if failed else 0
+
+
+def _explain_photo(moxi: Any, stem: Path, image: Any, target: Any, options: argparse.Namespace) -> None:
+    from interpix.plots import plot_overview  # heavy parts load when they are used
+
     directions: tuple[Direction, ...] = ("insertion", "deletion")
     if options.direction != "both":
         directions = (options.direction,)
     results: list[Explanation] = []
     try:
         for direction in directions:
-            results.append(_search(moxi, image, direction, options))  # noqa: PERF401 - kept after an error, too
+            results.append(_search(moxi, image, target, direction, options))  # noqa: PERF401 - kept after an error, too
     finally:
         # What one search found is there whatever becomes of the other.
         if results:
@@ -252,11 +311,63 @@ def _explain(options: argparse.Namespace) -> None:
     print(f"picture: {stem}.png  numbers: {stem}.json  arrays: {stem}.safetensors")
 
 
-def _read_photo(photo: str) -> Any:
-    if Path(photo).is_dir():
-        cure = "call it for each of the photos, or compare methods over all of them with `interpix compare`"
-        raise bad_value("image", "one photo", f"the folder '{photo}'", cure)
-    return read_image(photo).raw
+def _find_photos(given: Sequence[str]) -> dict[str, Path | Image.Image]:
+    """Photos by the names of their results: of files and folders, and what comes on stdin."""
+    from interpix.comparison.specs import name_images  # heavy parts load when they are used
+
+    found: list[tuple[str, Path | Image.Image]] = []
+    for one in given:
+        if one == "-":
+            found.append(("stdin", _read_stdin()))
+        elif Path(one).is_dir():
+            found += [(path.stem, path) for path in map(Path, name_images(one).values())]  # type: ignore[arg-type]
+        else:
+            if not Path(one).exists():
+                raise bad_value("image", "a file that exists", f"'{one}'", "check the path")
+            found.append((Path(one).stem, Path(one)))
+    named = dict(found)
+    if len(named) < len(found):
+        names = [name for name, _ in found]
+        got = ", ".join(sorted({name for name in names if names.count(name) > 1}))
+        cure = "call it for each of them, with a folder of its own"
+        raise bad_value("images", "photos whose names differ before the dot", f"{got} twice", cure)
+    return named
+
+
+def _read_stdin() -> Image.Image:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise bad_value("image", "a photo on stdin", "none", "pipe one in: interpix explain - < photo.jpg")
+    try:
+        picture = Image.open(io.BytesIO(sys.stdin.buffer.read()))
+        picture.load()
+    except Exception as error:  # a reader of Pillow's raises what it likes where a file is damaged
+        raise bad_value("image", "a photo on stdin", f"what Pillow cannot read ({error})", "check it") from error
+    return picture
+
+
+def _read_box(text: str) -> Box:
+    """Four numbers; what is wrong with them is the parser's to tell."""
+    try:
+        left, top, right, bottom = map(float, text.split(","))
+        return Box(left, top, right, bottom)
+    except ValueError as error:  # also of `Box`
+        raise argparse.ArgumentTypeError(f"expected left,top,right,bottom in pixels, got {text!r} ({error})") from error
+
+
+def _read_target(options: argparse.Namespace) -> Any:
+    """A class index or name, a box, or None for the model's answer."""
+    target = options.target
+    if options.box is not None:
+        if target is None:
+            return options.box
+        label = int(target) if _is_index(target) else target
+        return dataclasses.replace(options.box, label=label)
+    return int(target) if target is not None and _is_index(target) else target
+
+
+def _is_index(text: str) -> bool:
+    # Python refuses to read numbers of thousands of digits.
+    return text.isdecimal() and len(text) < _MOST_DIGITS
 
 
 def _check_outputs(files: Sequence[Path], inputs: Sequence[Path], options: argparse.Namespace) -> None:
@@ -274,11 +385,8 @@ def _check_outputs(files: Sequence[Path], inputs: Sequence[Path], options: argpa
         check_output(file, overwrite=options.overwrite, name="folder")
 
 
-def _search(moxi: Any, image: Any, direction: Direction, options: argparse.Namespace) -> Explanation:
+def _search(moxi: Any, image: Any, target: Any, direction: Direction, options: argparse.Namespace) -> Explanation:
     """The first `--steps` patches, and where the answer has not flipped by then, those up to the flip."""
-    # Python refuses to read numbers of thousands of digits.
-    is_index = (options.target or "").isdecimal() and len(options.target) < _MOST_DIGITS
-    target = int(options.target) if is_index else options.target
     progress = not options.quiet
     result: Explanation = moxi.explain(image, target, direction=direction, min_patches=options.steps, progress=progress)
     return result
@@ -286,8 +394,9 @@ def _search(moxi: Any, image: Any, direction: Direction, options: argparse.Names
 
 def _write_numbers(stem: Path, results: list[Explanation]) -> None:
     """What was computed, before anything is drawn of it; that it may be replaced is checked."""
-    summary = {result.direction: result.summary() for result in results}
-    # JSON has no infinity: the gap of a last patch, which had no rival, is left out of the summary.
+    about = {"format": _JSON_FORMAT, "interpix": _core.__version__, "photo": stem.name}
+    summary = about | {"results": [result.summary() for result in results]}
+    # JSON has no infinity: the gap of a last patch, which had no rival, is null.
     replace_file(f"{stem}.json", (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
     save_all(f"{stem}.safetensors", results, overwrite=True)
 
@@ -300,16 +409,22 @@ def _print_results(results: list[Explanation]) -> None:
         print(group_title(result))
 
 
+def _read_photo(photo: str) -> Any:
+    if Path(photo).is_dir():
+        raise bad_value("image", "one photo", f"the folder '{photo}'", "call it for each of the photos")
+    return read_image(photo).raw
+
+
 def _propagate(options: argparse.Namespace) -> None:
     from interpix.propagation import propagate  # heavy parts load when they are used
 
-    _check_outputs([options.output], [Path(options.photo), options.map], options)
+    _check_outputs([options.out], [Path(options.photo), options.map], options)
     image = _read_photo(options.photo)
     values = propagate(_read_map(options.map), image, radius=options.radius, discount=options.discount)
     buffer = io.BytesIO()
     np.save(buffer, np.asarray(values), allow_pickle=False)
-    replace_file(options.output, buffer.getvalue())
-    print(f"propagated map: {options.output}")
+    replace_file(options.out, buffer.getvalue())
+    print(f"propagated map: {options.out}")
 
 
 def _read_map(path: Path) -> FloatArray:
@@ -335,10 +450,10 @@ def _compare(options: argparse.Namespace) -> int:
         raise bad_value("masks", "a folder of pictures", f"'{options.masks}'", "check the path")
     masks = None if options.masks is None else find_masks([str(one) for one in photos.values()], options.masks)
     inputs = [*map(Path, photos.values()), *(masks or {}).values()]  # type: ignore[arg-type]
-    if options.output.is_dir() and options.output.samefile(inputs[0].parent) and options.photos[0].is_dir():
+    if options.out.is_dir() and options.out.samefile(inputs[0].parent) and options.photos[0].is_dir():
         cure = "its pictures would be taken for photos the next time"
-        raise bad_value("folder", "another folder than that of the photos", f"'{options.output}'", cure)
-    _check_outputs(report_files(options.output, len(photos)), inputs, options)
+        raise bad_value("folder", "another folder than that of the photos", f"'{options.out}'", cure)
+    _check_outputs(report_files(options.out, len(photos)), inputs, options)
     try:
         comparison = interpix.compare(
             interpix.load_model(options.model),
@@ -346,7 +461,7 @@ def _compare(options: argparse.Namespace) -> int:
             options.methods,
             options.metrics,
             None if masks is None else dict(zip(photos, masks.values(), strict=True)),
-            folder=options.output / "maps",
+            folder=options.out / "maps",
             seed=options.seed,
             progress=not options.quiet,
         )
@@ -355,12 +470,12 @@ def _compare(options: argparse.Namespace) -> int:
         found = getattr(error, "comparison", None)
         if found is not None and found.entries:
             with contextlib.suppress(InterpixError, OSError):  # a full disk, say, which ended the rest
-                page = found.report(options.output, overwrite=options.overwrite)
+                page = found.report(options.out, overwrite=options.overwrite)
                 sys.stderr.write(f"interpix: what was found until then: {page}\n")
         raise
-    page = comparison.report(options.output, overwrite=options.overwrite)
+    page = comparison.report(options.out, overwrite=options.overwrite)
     print(comparison)
-    print(f"report: {page}  numbers: {options.output / 'comparison.json'}")
+    print(f"report: {page}  numbers: {options.out / 'comparison.json'}")
     for name, reason in comparison.failed.items():
         sys.stderr.write(f"interpix: {name}: {_in_flags(reason)}\n")
     return _PARTLY if comparison.failed else 0

@@ -1,17 +1,23 @@
 """Options as a result remembers them: plain JSON values."""
 
+import ast
 import dataclasses
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from interpix.arrays import describe, is_array, to_numpy
+from interpix.errors import InterpixError, bad_value
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["as_json", "fields_as_json", "plain_options", "python_number"]
+__all__ = ["as_json", "fields_as_json", "make_named", "plain_options", "python_number"]
+
+_Made = TypeVar("_Made")
 
 
 def python_number(value: Any) -> Any:
@@ -59,3 +65,31 @@ def fields_as_json(options: "DataclassInstance") -> dict[str, Any]:
     {'count': 20, 'compactness': 10.0}
     """
     return {field.name: as_json(getattr(options, field.name)) for field in dataclasses.fields(options)}
+
+
+def make_named(argument: str, text: str, registry: Mapping[str, Callable[..., _Made]]) -> _Made:
+    """An object from its name in a registry, with options in brackets if there are any; nothing of them is run.
+
+    >>> from interpix.methods import METHODS
+    >>> make_named("methods", "rise(count=500, grid=(5, 5))", METHODS).count
+    500
+    """
+    match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text, re.DOTALL)
+    if match is None or match[1] not in registry:
+        near = difflib.get_close_matches(text, registry, n=3) or list(registry)
+        raise bad_value(argument, "the name of one", repr(text), f"use {', '.join(near)}")
+    try:
+        return registry[match[1]](**_options(match[2] or ""))
+    except InterpixError:
+        raise
+    except (ValueError, TypeError, SyntaxError) as error:
+        cure = f'write "{match[1]}", or "{match[1]}(option=value)" with its options'
+        raise bad_value(argument, f"options of {match[1]}", f"{text!r} ({error})", cure) from error
+
+
+def _options(text: str) -> dict[str, Any]:
+    """Literal options from the inside of a call's brackets; nothing of it is run."""
+    call = ast.parse(f"f({text})", mode="eval").body
+    if not isinstance(call, ast.Call) or call.args or any(word.arg is None for word in call.keywords):
+        raise ValueError("options have names")
+    return {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}

@@ -93,11 +93,15 @@ def photo_title(result: Explanation) -> str:
     said = describe(result.output, result.full.answer)
     target = result.name_of(result.target)
     if not result.output["exclusive"]:
-        verb = "says" if result.full.holds else "does not say"
+        verb = f"{_verb_of(result)}s" if result.full.holds else f"does not {_verb_of(result)}"
         return f"The model sees this and {verb} {_claim(result)} ({said})"
     if result.prediction == result.target:
         return f"The model sees this and answers {target!r} ({said})"
     return f"The model answers {result.name_of(result.prediction)!r}; asked about {target!r} ({said})"
+
+
+def _verb_of(result: Explanation) -> str:
+    return str(result.output.get("verb", "say"))
 
 
 def _claim(result: Explanation) -> str:
@@ -179,12 +183,12 @@ def _needed_alone(result: Explanation) -> str:
     """The same where no other answer takes the place of what is explained."""
     claim, score, count, players = _claim(result), result.group_score, *_counts(result)
     if score is None:
-        return f"The model still says {claim} without the {len(result.ranking)} patches that were tried"
+        return f"The model still {_verb_of(result)}s {claim} without the {len(result.ranking)} patches that were tried"
     said = describe(result.output, score.answer)
     if count == 0:
-        return f"The model does not say {claim} with all patches ({said})"
-    these = "this 1 of" if count == 1 else f"these {count} of"
-    return f"Without {these} {players} patches the model no longer says {claim} ({said}){_minimal(result)}"
+        return f"The model does not {_verb_of(result)} {claim} with all patches ({said})"
+    these, verb = "this 1 of" if count == 1 else f"these {count} of", f"{_verb_of(result)}s"
+    return f"Without {these} {players} patches the model no longer {verb} {claim} ({said}){_minimal(result)}"
 
 
 def _counts(result: Explanation) -> tuple[int, int]:
@@ -226,11 +230,11 @@ def plot_curves(*results: Explanation, ax: "Axes | None" = None) -> "Axes":
         stop = result.stopped_at
         if stop is None:
             continue
-        becomes, says = ("becomes", "says") if result.direction == "insertion" else ("is no longer", "no longer says")
+        becomes, again = ("becomes", "") if result.direction == "insertion" else ("is no longer", "no longer ")
         patches = "1 patch" if stop == 1 else f"{stop} patches"
         label = f"after {patches} the answer {becomes} {result.name_of(result.target)!r}"
         if not result.output["exclusive"]:
-            label = f"after {patches} the model {says} {_claim(result)}"
+            label = f"after {patches} the model {again}{_verb_of(result)}s {_claim(result)}"
         draw_ring(ax, stop, float(result.answers[stop]), color=color, label=label)
     first = results[0]
     full, quantity = first.full.answer, first.output["quantity"]

@@ -329,6 +329,7 @@ def _is_our_json(path: Path) -> bool:
     except (ValueError, RecursionError):
         return False
     parts = [found, *found.values()] if isinstance(found, dict) else []
+    parts += [one for part in parts if isinstance(part, list) for one in part]
     origins = [part.get("provenance") for part in parts if isinstance(part, dict)]
     return any(isinstance(origin, dict) and _KEY in origin for origin in origins)
 

@@ -12,7 +12,7 @@ import pytest
 
 import interpix as ix
 from interpix import cli, methods, metrics, plots
-from interpix.comparison.specs import make
+from interpix.options import make_named as make
 from interpix.results import load_all, save_all
 
 torch = pytest.importorskip("torch")

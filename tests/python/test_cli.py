@@ -1,9 +1,12 @@
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +14,8 @@ from PIL import Image
 import interpix
 from interpix.cli import build_parser, main
 from interpix.results import load_all
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "explain-1.schema.json"
 
 
 @pytest.fixture
@@ -26,6 +31,13 @@ def model(classifier, monkeypatch):
     monkeypatch.setitem(vars(interpix), "load_model", lambda name: classifier)
 
 
+def read_numbers(path):
+    """What was written, if it is as the documentation says."""
+    numbers = json.loads(path.read_text())
+    jsonschema.validate(numbers, json.loads(SCHEMA.read_text()), cls=jsonschema.Draft202012Validator)
+    return numbers
+
+
 def test_help_names_every_command(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--help"])
@@ -39,10 +51,13 @@ def test_help_names_every_command(capsys):
     [
         (
             "explain",
-            ["--model", "--direction", "--target", "--regions", "--steps", "--radius", "--discount", "--output"],
+            [
+                *("--model", "--direction", "--target", "--regions", "--steps", "--radius", "--discount"),
+                *("--out", "--output", "--prompts", "--box"),
+            ],
         ),
-        ("propagate", ["--output", "--radius", "--discount"]),
-        ("compare", ["--model", "--methods", "--metrics", "--masks", "--output", "--quiet"]),
+        ("propagate", ["--out", "--radius", "--discount"]),
+        ("compare", ["--model", "--methods", "--metrics", "--masks", "--out", "--quiet"]),
     ],
 )
 def test_help_names_every_option(capsys, command, options):
@@ -63,9 +78,16 @@ def test_explain_writes_picture_numbers_and_arrays(photo, tmp_path, capsys):
         # The reddest patch of the photo, and the greenest one, in full light.
         for color in ([180, 0, 0], [0, 150, 0]):
             assert (np.asarray(picture)[..., :3] == color).all(axis=2).sum() > 1000
-    numbers = json.loads((out / "photo.json").read_text())
-    assert numbers["deletion"]["group"] == [3, 2]
-    assert numbers["deletion"]["target_name"] == "red"
+    numbers = read_numbers(out / "photo.json")
+    assert numbers["photo"] == "photo"
+    insertion, deletion = numbers["results"]
+    assert (insertion["direction"], deletion["direction"]) == ("insertion", "deletion")
+    assert deletion["group"] == [3, 2]
+    assert deletion["target"] == {"index": 0, "name": "red"}
+    assert [step["patch"] for step in deletion["steps"]][:3] == [None, 3, 2]
+    assert deletion["steps"][2]["predicted"]["name"] == "green"
+    assert deletion["patches"]["grid"] == [2, 3]
+    assert deletion["patches"]["boxes"][3:] == [[0, 2, 2, 4], [2, 2, 4, 4], [4, 2, 6, 4]]
     assert [one.direction for one in load_all(out / "photo.safetensors")] == ["insertion", "deletion"]
     output, progress = capsys.readouterr()
     assert "Without these 2 of 6 patches the answer is no longer 'red' but 'green'" in output
@@ -77,12 +99,12 @@ def test_explain_writes_picture_numbers_and_arrays(photo, tmp_path, capsys):
 def test_explain_one_direction_and_target(photo, tmp_path, capsys):
     arguments = ["explain", str(photo), "--regions", "2x3", "-o", str(tmp_path / "out"), "--quiet", "--steps", "1"]
     assert main([*arguments, "--direction", "deletion"]) == 0
-    numbers = json.loads((tmp_path / "out" / "photo.json").read_text())
-    assert list(numbers) == ["deletion"]
+    (deletion,) = read_numbers(tmp_path / "out" / "photo.json")["results"]
+    assert deletion["direction"] == "deletion"
     # The answer has not flipped after one patch: the search goes on until it has.
-    assert numbers["deletion"]["stopped_at"] == 2
+    assert deletion["stopped_at"] == 2
     assert main([*arguments, "--direction", "insertion", "--target", "green"]) == 0
-    assert json.loads((tmp_path / "out" / "photo.json").read_text())["insertion"]["group"] == [1]
+    assert read_numbers(tmp_path / "out" / "photo.json")["results"][0]["group"] == [1]
     assert capsys.readouterr().err == ""
 
 
@@ -200,3 +222,115 @@ def test_a_target_that_is_not_the_answer_is_said_with_its_probability(photo, tmp
     arguments = ["explain", str(photo), "--regions", "2x3", "--target", "green", "-o", str(tmp_path / "out"), "--quiet"]
     assert main(arguments) == 0
     assert re.match(r"The model answers 'red'; asked about 'green' \(p = \.\d\d\)\n", capsys.readouterr().out)
+
+
+@pytest.fixture
+def photos(image, tmp_path, monkeypatch):
+    """Three photos in a folder, and beside it another one."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    pixels = (image.transpose(1, 2, 0) * 60).astype(np.uint8)
+    for name, one in (("a.png", pixels), ("b.png", pixels[::-1]), ("c.bmp", pixels[:, ::-1])):
+        Image.fromarray(one).save(folder / name)
+    Image.fromarray(pixels // 2).save(tmp_path / "d.png")
+    return folder
+
+
+@pytest.mark.usefixtures("model")
+def test_explain_takes_photos_folders_and_stdin(photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((tmp_path / "d.png").read_bytes())))
+    assert main(["explain", str(tmp_path / "d.png"), str(photos), "-", "--regions", "2x3", "--quiet"]) == 0
+    out = tmp_path / "out"
+    names = ["a", "b", "c", "d", "stdin"]
+    assert sorted(one.name for one in out.iterdir()) == sorted(
+        f"{name}.{ending}" for name in names for ending in ("json", "png", "safetensors")
+    )
+    said = capsys.readouterr().out
+    heads = [line[:-1] for line in said.splitlines() if line in [f"{name}:" for name in names]]
+    assert heads == ["d", "a", "b", "c", "stdin"]
+    first, second = (read_numbers(out / f"{name}.json")["results"][0]["group"] for name in ("stdin", "d"))
+    assert first == second
+
+
+@pytest.mark.usefixtures("model")
+def test_a_photo_that_cannot_be_read_costs_its_own(photos, tmp_path, capsys):
+    (photos / "b.png").write_bytes(b"no picture")
+    assert main(["explain", str(photos), "--regions", "2x3", "--quiet"]) == 1
+    assert sorted(one.stem for one in (tmp_path / "out").glob("*.json")) == ["a", "c"]
+    error = capsys.readouterr().err
+    assert error.startswith("interpix: `photo`: expected an image file that Pillow reads")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.usefixtures("model")
+def test_photos_of_the_same_name_are_refused_before_any_work(photos, tmp_path, capsys):
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.jpg")
+    assert main(["explain", str(photos), str(tmp_path / "a.jpg"), "--quiet"]) == 2
+    assert "names differ before the dot, got a twice" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_explain_says_what_the_answers_mean(photo, tmp_path, monkeypatch, capsys):
+    def numbers(batch):
+        return batch.sum(axis=(2, 3))[:, :1] - 3
+
+    model = interpix.CallableClassifier(numbers, preprocess=lambda raw: raw.transpose(2, 0, 1) / 60)
+    monkeypatch.setitem(vars(interpix), "load_model", lambda name: model)
+    arguments = ["explain", str(photo), "--regions", "2x3", "--quiet", "--direction", "insertion"]
+    assert main(arguments) == 0
+    assert read_numbers(tmp_path / "out" / "photo.json")["results"][0]["output"]["name"] == "sigmoid"
+    assert main([*arguments, "--output", "value(tolerance=2.5)"]) == 0
+    (found,) = read_numbers(tmp_path / "out" / "photo.json")["results"]
+    assert found["output"] | {"name": "value", "tolerance": 2.5} == found["output"]
+    assert found["steps"][0]["predicted"] is None
+    assert "± 2.5" in capsys.readouterr().out
+    for wrong, message in (("values", "expected the name of one"), ("value", "tolerance"), ("out/", "the name of one")):
+        assert main([*arguments, "--output", wrong]) == 2
+        assert "`--output`" in capsys.readouterr().err
+        assert message
+
+
+def test_explain_takes_a_box(photo, tmp_path, monkeypatch, capsys):
+    def finder(batch):
+        def find(image):
+            on = np.argwhere(image[0] > 0.5)
+            if not len(on):
+                return {"boxes": np.zeros((0, 4)), "scores": np.zeros(0), "labels": np.zeros(0)}
+            (top, left), (bottom, right) = on.min(axis=0), on.max(axis=0) + 1
+            return {"boxes": np.array([[left, top, right, bottom]]), "scores": np.array([0.9]), "labels": np.array([0])}
+
+        return [find(one) for one in batch]
+
+    model = interpix.CallableClassifier(
+        finder, class_names=["red"], preprocess=lambda raw: np.float32(raw.transpose(2, 0, 1) / 255)
+    )
+    monkeypatch.setitem(vars(interpix), "load_model", lambda name: model)
+    with Image.open(photo) as opened:
+        on = np.argwhere(np.asarray(opened)[..., 0] > 127)
+    (top, left), (bottom, right) = on.min(axis=0), on.max(axis=0) + 1
+    box = f"{left},{top},{right},{bottom}"
+    arguments = ["explain", str(photo), "--regions", "2x3", "--quiet", "--direction", "insertion"]
+    assert main([*arguments, "--box", box]) == 0
+    assert main([*arguments, "--box", box, "--target", "red"]) == 0
+    (found,) = read_numbers(tmp_path / "out" / "photo.json")["results"]
+    assert found["output"]["name"] == "boxes"
+    assert found["target"]["name"] == f"red at ({left}, {top}) - ({right}, {bottom})"
+    assert main([*arguments, "--box", "0,0,1,1"]) == 2
+    assert "`--target`: expected a box that overlaps a detection" in capsys.readouterr().err
+    for wrong in ("1,2,3", "4,4,1,1", "a,b,c,d"):
+        with pytest.raises(SystemExit) as stop:
+            main([*arguments, "--box", wrong])
+        assert stop.value.code == 2
+        assert "expected left,top,right,bottom in pixels" in capsys.readouterr().err
+
+
+def test_the_schema_refuses_what_is_something_else(photo, tmp_path, classifier, monkeypatch):
+    monkeypatch.setitem(vars(interpix), "load_model", lambda name: classifier)
+    assert main(["explain", str(photo), "--regions", "2x3", "--quiet"]) == 0
+    path = tmp_path / "out" / "photo.json"
+    numbers = read_numbers(path)
+    for change in ({"format": 2}, {"results": [{}]}, {"photo": 3}, {"more": 1}):
+        path.write_text(json.dumps(numbers | change))
+        with pytest.raises(jsonschema.ValidationError):
+            read_numbers(path)

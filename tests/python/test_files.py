@@ -681,7 +681,7 @@ def test_there_is_room_before_the_work(shell, monkeypatch):
     monkeypatch.setattr(ix, "load_model", lambda _name: pytest.fail("the model was loaded"))
     for command in (["explain", "c.jpg"], ["compare", "c.jpg"]):
         status, out = shell(*command)
-        assert (status, "`--output`: expected 20 MiB of free space, got 3 MiB" in out.err) == (2, True)
+        assert (status, "`--out`: expected 20 MiB of free space, got 3 MiB" in out.err) == (2, True)
 
 
 def test_numbers_are_written_whatever_becomes_of_the_picture(shell, monkeypatch):
@@ -693,7 +693,7 @@ def test_numbers_are_written_whatever_becomes_of_the_picture(shell, monkeypatch)
     monkeypatch.setattr("interpix.plots.plot_overview", fail)
     assert shell("explain", "c.jpg", "-o", "out", "--quiet")[0] == 2
     assert len(load_all("out/c.safetensors")) == 2
-    assert json.loads(Path("out/c.json").read_text())["insertion"]["group"]
+    assert json.loads(Path("out/c.json").read_text())["results"][0]["group"]
 
 
 def failing_after(count):
@@ -716,7 +716,8 @@ def test_one_search_is_written_whatever_becomes_of_the_other(shell, monkeypatch)
     model, _ = failing_after(len(calls) + 2)
     assert shell("explain", "c.jpg", "-o", "out", "--quiet")[0] == 2
     assert [one.direction for one in load_all("out/c.safetensors")] == ["insertion"]
-    assert list(json.loads(Path("out/c.json").read_text())) == ["insertion"]
+    (one,) = json.loads(Path("out/c.json").read_text())["results"]
+    assert one["direction"] == "insertion"
 
 
 def test_a_comparison_that_fails_leaves_its_report(shell, monkeypatch):
@@ -811,7 +812,7 @@ def test_the_photos_folder_gets_no_report(shell):
     Path("photos").mkdir()
     Image.fromarray(photo(5)).save("photos/d.png")
     status, out = shell("compare", "photos", "-o", "photos")
-    assert (status, "`--output`: expected another folder than that of the photos" in out.err) == (2, True)
+    assert (status, "`--out`: expected another folder than that of the photos" in out.err) == (2, True)
     assert [path.name for path in Path("photos").iterdir()] == ["d.png"]
 
 

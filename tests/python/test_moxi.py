@@ -576,7 +576,7 @@ def test_the_command_asks_nothing_twice(tmp_path, monkeypatch):
         cli.main(["explain", str(tmp_path / "photo.png"), "--steps", "1", "--quiet", "-o", str(tmp_path / "out")]) == 0
     )
     found = json.loads((tmp_path / "out" / "photo.json").read_text())
-    assert sum(asked) == sum(one["evaluations"] for one in found.values()) + 2 * 3
+    assert sum(asked) == sum(one["evaluations"] for one in found["results"]) + 2 * 3
 
 
 def test_captums_tuples_of_one_are_taken(image):

@@ -454,7 +454,7 @@ def test_pictures_and_files_speak_the_outputs_language(case, direction, tmp_path
         (lambda: outputs.Similarity(REFERENCES[0]), "`threshold`: expected a cosine for one reference, got None"),
         (lambda: outputs.Similarity(REFERENCES, threshold=2), "`threshold`"),
         (lambda: outputs.Similarity(np.zeros((2, 3))), "`embedding`: expected finite numbers .*none all zero"),
-        (lambda: ix.MoXI(labels, output="sigmoids"), '`output`: expected one of "auto", "softmax"'),
+        (lambda: ix.MoXI(labels, output="sigmoids"), "`output`: expected the name of one, got 'sigmoids'; use sigmoid"),
         (lambda: ix.MoXI(labels, output=outputs.Sigmoid), "`output`: .*with brackets"),
         (lambda: ix.MoXI(labels, output=3), "`output`: expected an object of interpix.outputs"),
     ],

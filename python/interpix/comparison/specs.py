@@ -1,10 +1,7 @@
 """Methods, metrics and images as a comparison takes them: names, objects, or a dict with names of one's own."""
 
-import ast
 import dataclasses
-import difflib
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeGuard, TypeVar
@@ -12,7 +9,7 @@ from typing import Any, TypeAlias, TypeGuard, TypeVar
 import numpy as np
 
 from interpix.arrays import BoolArray, describe, is_array, to_numpy
-from interpix.errors import ArgumentError, InterpixError, bad_type, bad_value
+from interpix.errors import ArgumentError, bad_type, bad_value
 from interpix.images import ImageInput, LoadedImage, image_size
 from interpix.masks import MaskInput, read_mask
 from interpix.methods import METHODS
@@ -22,7 +19,7 @@ from interpix.metrics.annotation import annotation_as_seen
 from interpix.metrics.base import AnyMetric, MethodMetric, Metric
 from interpix.metrics.randomization import ModelRandomization
 from interpix.models.protocol.classifier import Classifier, output_of
-from interpix.options import fields_as_json
+from interpix.options import fields_as_json, make_named
 from interpix.question import Explainer
 from interpix.targets import resolve_target
 from interpix.terms import Target, TargetInput
@@ -33,7 +30,6 @@ __all__ = [
     "MethodsInput",
     "MetricsInput",
     "TargetsInput",
-    "make",
     "mask_as_seen",
     "name_images",
     "one_each",
@@ -65,7 +61,7 @@ def read_methods(methods: MethodsInput) -> dict[str, Explainer]:
     """Methods by name, from names, objects, or a dict of them."""
 
     def read(one: Any) -> Explainer:
-        return make("methods", one, METHODS) if isinstance(one, str) else as_explainer(one)
+        return make_named("methods", one, METHODS) if isinstance(one, str) else as_explainer(one)
 
     return _by_name("methods", methods, read)
 
@@ -75,39 +71,12 @@ def read_metrics(metrics: MetricsInput) -> dict[str, AnyMetric]:
 
     def read(one: Any) -> AnyMetric:
         if isinstance(one, str):
-            return make("metrics", one, _ALL_METRICS)
+            return make_named("metrics", one, _ALL_METRICS)
         if isinstance(one, Metric | MethodMetric) and not isinstance(one, type):
             return one
         raise bad_type("metrics", "names or objects of interpix.metrics", one, 'use "insertion", for example')
 
     return _by_name("metrics", metrics, read)
-
-
-def make(argument: str, text: str, registry: Mapping[str, Callable[..., _Made]]) -> _Made:
-    """An object from its name, with options in brackets if there are any.
-
-    >>> make("methods", "rise(count=500, grid=(5, 5))", METHODS).count
-    500
-    """
-    match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text, re.DOTALL)
-    if match is None or match[1] not in registry:
-        near = difflib.get_close_matches(text, registry, n=3) or list(registry)
-        raise bad_value(argument, "the name of one", repr(text), f"use {', '.join(near)}")
-    try:
-        return registry[match[1]](**_options(match[2] or ""))
-    except InterpixError:
-        raise
-    except (ValueError, TypeError, SyntaxError) as error:
-        cure = f'write "{match[1]}", or "{match[1]}(option=value)" with options of docs/{argument}.md'
-        raise bad_value(argument, f"options of {match[1]}", f"{text!r} ({error})", cure) from error
-
-
-def _options(text: str) -> dict[str, Any]:
-    """Literal options from the inside of a call's brackets; nothing of it is run."""
-    call = ast.parse(f"f({text})", mode="eval").body
-    if not isinstance(call, ast.Call) or call.args or any(word.arg is None for word in call.keywords):
-        raise ValueError("options have names")
-    return {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
 
 
 def name_images(images: ImagesInput) -> dict[str, ImageInput]:

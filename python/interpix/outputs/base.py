@@ -45,6 +45,8 @@ class Output(abc.ABC):
 
     name: ClassVar[str] = "output"
     """For people and files."""
+    verb: ClassVar[str] = "say"
+    """What the model does with what is explained."""
     quantity: ClassVar[str] = "answer"
     """What the `answer` is a quantity of, for axes."""
     is_probability: ClassVar[bool] = False
@@ -198,7 +200,12 @@ class Output(abc.ABC):
         """What a result remembers of the output, as plain JSON values."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         plain = {name: value for name, value in fields.items() if isinstance(value, bool | int | float | str | None)}
-        words = {"quantity": self.quantity, "is_probability": self.is_probability, "exclusive": self.exclusive}
+        words = {
+            "verb": self.verb,
+            "quantity": self.quantity,
+            "is_probability": self.is_probability,
+            "exclusive": self.exclusive,
+        }
         return {"name": self.name, **words, **plain}
 
 

@@ -70,6 +70,7 @@ class Boxes(Output):
     scores_of: Literal["auto", "softmax", "sigmoid"] = "auto"
 
     name: ClassVar[str] = "boxes"
+    verb: ClassVar[str] = "find"
     quantity: ClassVar[str] = "score"
     takes_rows: ClassVar[bool] = False
     shares: ClassVar[bool] = True

@@ -1,36 +1,34 @@
 """Which output a model has: as given, or by the number of its columns."""
 
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
-from interpix.errors import bad_type, bad_value
+from interpix.errors import bad_type
+from interpix.options import make_named
 from interpix.outputs.base import Output
+from interpix.outputs.boxes import Boxes
 from interpix.outputs.classes import Probabilities, Sigmoid, Softmax
+from interpix.outputs.numbers import Value
 
 __all__ = ["OutputInput", "output_for", "read_output"]
 
-_Word: TypeAlias = Literal["auto", "softmax", "sigmoid", "probabilities"]
-OutputInput: TypeAlias = Output | _Word
-"""An output, the name of one that needs no options, or `"auto"`."""
+OutputInput: TypeAlias = Output | str
+"""An output; its name, with options in brackets, as `"value(tolerance=2)"`; or `"auto"`."""
 
-_WORDS: dict[str, Output] = {"softmax": Softmax(), "sigmoid": Sigmoid(), "probabilities": Probabilities()}
+_NAMED: Mapping[str, Callable[..., Output]] = {one.name: one for one in (Softmax, Sigmoid, Probabilities, Value, Boxes)}
+"""Those whose options are words and numbers."""
 
 
 def read_output(output: object) -> Output | None:
     """The output that is meant; None for `"auto"`, which depends on what the model answers.
 
-    >>> read_output("sigmoid"), read_output("auto")
-    (Sigmoid(threshold=0.5), None)
+    >>> read_output("sigmoid(threshold=0.3)"), read_output("auto")
+    (Sigmoid(threshold=0.3), None)
     """
     if isinstance(output, Output):
         return output
     if isinstance(output, str):
-        if output == "auto":
-            return None
-        if output in _WORDS:
-            return _WORDS[output]
-        words = ", ".join(f'"{word}"' for word in get_args(_Word))
-        cure = "others have options: interpix.outputs.Value(tolerance=2), for example"
-        raise bad_value("output", f"one of {words}, or an object of interpix.outputs", repr(output), cure)
+        return None if output.strip() == "auto" else make_named("output", output, _NAMED)
     cure = "interpix.outputs.Sigmoid(), for example" + (", with brackets" if isinstance(output, type) else "")
     raise bad_type("output", "an object of interpix.outputs, or its name", output, cure)
 
@@ -43,4 +41,4 @@ def output_for(output: Output | None, columns: int) -> Output:
     """
     if output is not None:
         return output
-    return _WORDS["softmax" if columns > 1 else "sigmoid"]
+    return Softmax() if columns > 1 else Sigmoid()

@@ -250,30 +250,66 @@ class Explanation(Result):
         raise bad_value("kind", '"group", "heatmap" or "curve"', repr(kind), "pick one")
 
     def summary(self) -> dict[str, Any]:
-        """The numbers as plain JSON values, without the arrays of pixels."""
-        names = None if self.class_names is None else self.name_of(self.target)
+        """The numbers as plain JSON values with names, without the arrays of pixels: `docs/explain-1.schema.json`."""
+        score = self.group_score
         return {
-            "target": self.target,
-            "target_name": names,
-            "prediction": self.prediction,
-            "prediction_name": None if self.class_names is None else self.name_of(self.prediction),
             "direction": self.direction,
+            "target": self._named(self.target),
+            "prediction": self._named(self.prediction),
+            "output": dict(self.output),
             "group": list(self.group),
             "minimal": self.minimal_group is not None,
             "stopped_at": self.stopped_at,
-            "patches": self.players,
-            "ranking": self.ranking.tolist(),
+            "group_score": None if score is None else self._described(score),
+            "full": self._described(self.full),
+            "empty": self._described(self.empty),
+            "steps": self._steps(),
             "removed_before": list(self.removed_before),
-            "rewards": self.rewards.tolist(),
-            "answers": self.answers.tolist(),
-            "predicted": self.predicted.tolist(),
-            "holds": self.holds.tolist(),
-            "full": self.full._asdict(),
-            "empty": self.empty._asdict(),
+            "patches": {"count": self.players, "grid": self._grid(), "boxes": self._boxes()},
+            "values": None if self.values is None else self.values.tolist(),
             "evaluations": self.evaluations,
             "seconds": self.seconds,
             "provenance": dict(self.provenance),
         }
+
+    def _named(self, index: int) -> dict[str, Any] | None:
+        """A class by index and name; None where there is no class."""
+        if index < 0:
+            return None
+        return {"index": index, "name": None if self.class_names is None else self.name_of(index)}
+
+    def _described(self, score: Score) -> dict[str, Any]:
+        return {**score._asdict(), "predicted": self._named(score.predicted)}
+
+    def _steps(self) -> list[dict[str, Any]]:
+        """What was said after 0, 1, ... patches, each with the patch of the step."""
+        columns = self.rewards, self.answers, self.predicted, self.holds
+        scores = [Score(*(value.item() for value in row)) for row in zip(*columns, strict=True)]
+        steps = [{"patch": None, "gap": None} | self._described(scores[0])]
+        for patch, gap, score in zip(self.ranking.tolist(), self.gaps.tolist(), scores[1:], strict=True):
+            # JSON has no infinity.
+            steps.append({"patch": patch, "gap": gap if math.isfinite(gap) else None} | self._described(score))
+        return steps
+
+    def _grid(self) -> list[int] | None:
+        """Rows and columns of the patches, if they are cells of a grid, row by row."""
+        first_row, first_column = self.regions[0], self.regions[:, 0]
+        columns = int(first_row.max()) + 1
+        rows = np.unique(first_column).size
+        is_grid = (self.regions == first_column[:, None] + first_row).all() and self.players == rows * columns
+        return [rows, columns] if is_grid and (np.diff(first_row) >= 0).all() else None
+
+    def _boxes(self) -> list[list[int]]:
+        """Left, top, right and bottom of each patch, in pixels, right and bottom exclusive."""
+        height, width = self.regions.shape
+        boxes = np.tile(np.array([width, height, 0, 0]), (self.players, 1))
+        y, x = np.indices((height, width))
+        labels = self.regions.ravel()
+        for column, (reduce, values) in enumerate(
+            ((np.minimum, x), (np.minimum, y), (np.maximum, x + 1), (np.maximum, y + 1))
+        ):
+            reduce.at(boxes[:, column], labels, values.ravel())
+        return [[int(side) for side in box] for box in boxes]
 
     def __repr__(self) -> str:
         """One line for people."""
