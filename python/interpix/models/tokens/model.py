@@ -6,6 +6,7 @@ distillation, registers).
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
@@ -62,7 +63,8 @@ class TokenState:
         if precision not in self._blocks:
             half = self.images.dtype.itemsize <= torch.bfloat16.itemsize
             dtype = torch.bfloat16 if precision == "mixed" and not half else None
-            self._blocks[precision] = lay_out(self.anatomy.blocks, dtype)
+            size = self.images.shape[2], self.images.shape[3]
+            self._blocks[precision] = lay_out(self.anatomy.blocks_at(size), dtype)
         return self._blocks[precision]
 
     def level(self, layer: int, precision: Precision) -> Level:
@@ -110,7 +112,7 @@ class TokenModel:
         self.patch_size = anatomy.patch_size
         self.any_size = anatomy.any_size
         self.depth = len(anatomy.blocks)
-        self.pools_patches = anatomy.read is None
+        self.pools_patches = anatomy.pools_patches
         self.token_budget = token_budget
 
     def grid_at(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -129,7 +131,8 @@ class TokenModel:
         anatomy = self._read()
         grid = _grid(anatomy, *images.shape[-2:])
         images = images.to(self._net.device, self._net.dtype)
-        return TokenState(images, grid, anatomy, as_it_is=is_hooked(self._net.module), name=self._net.name)
+        as_it_is = anatomy.only_itself or is_hooked(self._net.module)
+        return TokenState(images, grid, anatomy, as_it_is=as_it_is, name=self._net.name)
 
     def logits(
         self,
@@ -160,7 +163,7 @@ class TokenModel:
             rows = _with_prefix(kept, self.prefix) + owner[:, None] * x.shape[1]
             blocks = state.blocks(precision)[from_layer:]
             parts = [
-                _finish(state.anatomy, blocks, (_take(x, part), _take(qkv, part)))
+                _finish(state.anatomy, blocks, (_take(x, part), _take(qkv, part)), rows=part % x.shape[1])
                 for part in rows.split(self._chunk(x.device, rows.shape[1]))
             ]
         return torch.cat(parts)
@@ -190,7 +193,7 @@ class TokenModel:
             seen = torch.nn.functional.pad(kept_mask, (self.prefix, 0), value=True)[:, None, None]
             chunk = self._chunk(x.device, x.shape[1])
             parts = [
-                _finish(state.anatomy, blocks, (x[mine], qkv[mine]), mask)
+                _finish(state.anatomy, blocks, (x[mine], qkv[mine]), mask=mask)
                 for mine, mask in zip(owner.split(chunk), seen.split(chunk), strict=True)
             ]
         return torch.cat(parts)
@@ -198,17 +201,17 @@ class TokenModel:
     def reference_logits(self, images: torch.Tensor, owner: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
         """What `logits` says, by running the whole module and gathering tokens before its first block: slow, simple."""
         anatomy = self._read()
-        first = anatomy.layers[0]
-        tokens = math.prod(_grid(anatomy, *images.shape[-2:]))
+        size = images.shape[2], images.shape[3]
+        tokens = math.prod(_grid(anatomy, *size))
         chunk = self._chunk(images.device, tokens)
         answers = []
         with self._net.evaluating():
             for mine, patches in zip(owner.split(chunk), kept.split(chunk), strict=True):
                 rows = _with_prefix(patches, self.prefix)
-                if self.pools_patches and not patches.shape[1]:
+                if anatomy.read is None and not patches.shape[1] and not (anatomy.keeping and anatomy.prefix):
                     answers.append(_prefix_only(anatomy, images[mine]))
                     continue
-                with hooked([first], partial(_gather_input, rows), before=True):
+                with _keeping(anatomy, rows, size):
                     answers.append(self._net.forward(images[mine]))
         return torch.cat(answers)
 
@@ -245,19 +248,33 @@ def _take(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return values.flatten(0, 1).index_select(0, rows.flatten()).view(*rows.shape, values.shape[2])
 
 
-def _finish(anatomy: Anatomy, blocks: Sequence[Block], entry: Level, mask: torch.Tensor | None = None) -> torch.Tensor:
+def _finish(
+    anatomy: Anatomy,
+    blocks: Sequence[Block],
+    entry: Level,
+    *,
+    mask: torch.Tensor | None = None,
+    rows: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Logits from what goes into the first of the remaining blocks; no tokens stay no tokens."""
-    x = run(blocks, entry, read=anatomy.read, mask=mask) if entry[0].shape[1] else entry[0]
-    return anatomy.head(x)
+    x = run(blocks, entry, read=anatomy.read, mask=mask, rows=rows) if entry[0].shape[1] else entry[0]
+    return anatomy.head(x) if mask is None or anatomy.masked_head is None else anatomy.masked_head(x, mask)
 
 
 def _prefix_only(anatomy: Anatomy, images: torch.Tensor) -> torch.Tensor:
-    """Logits without any patch where the head reads their mean, which the module itself answers with NaN."""
+    """Logits without any patch where the head reads patches: the mean of none, which the module answers with NaN."""
     x = anatomy.embed(images)[:, : anatomy.prefix]
     if anatomy.prefix:
         for layer in anatomy.layers:
             x = layer(x)
     return anatomy.head(x)
+
+
+def _keeping(anatomy: Anatomy, rows: torch.Tensor, size: tuple[int, int]) -> AbstractContextManager[None]:
+    """Within it, the user's module keeps the tokens `rows` (c, n) of each sample only."""
+    if anatomy.keeping is not None:
+        return anatomy.keeping(rows, size)
+    return hooked(anatomy.layers[:1], partial(_gather_input, rows), before=True)
 
 
 def _gather_input(rows: torch.Tensor, _: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

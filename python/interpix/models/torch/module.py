@@ -145,13 +145,22 @@ class _ThreadHook:
 
 
 @contextlib.contextmanager
-def hooked(parts: Iterable[nn.Module], function: Callable[..., Any], *, before: bool = False) -> Iterator[None]:
-    """Calls `function` after (or before) each of `parts` runs in this thread; other threads' passes are not touched."""
+def hooked(
+    parts: Iterable[nn.Module], function: Callable[..., Any], *, before: bool = False, with_names: bool = False
+) -> Iterator[None]:
+    """Calls `function` after (or before) each of `parts` runs in this thread; other threads' passes are not touched.
+
+    Args:
+        parts: Of the module that runs meanwhile.
+        function: torch's own kind of hook.
+        before: It is a forward pre-hook.
+        with_names: It takes what is passed by name, too, as a dictionary.
+    """
     hook = _ThreadHook(function)
     with contextlib.ExitStack() as stack:
         for part in parts:
-            handle = part.register_forward_pre_hook(hook) if before else part.register_forward_hook(hook)
-            stack.callback(handle.remove)
+            register = part.register_forward_pre_hook if before else part.register_forward_hook
+            stack.callback(register(hook, with_kwargs=with_names).remove)
         yield
 
 

@@ -1,0 +1,183 @@
+"""The Vision Transformers of transformers 5: classifiers, and the towers of CLIP and SigLIP. It is not imported."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from interpix.models.tokens.matrices import TensorFunction
+from interpix.models.tokens.parts import expect, fused, keeping, matrix, mean_of_patches, require
+from interpix.models.tokens.vit import Anatomy, Block
+
+__all__ = ["READERS", "read_vision_tower"]
+
+_ATTENTION = ("eager", "sdpa")
+_HF = "transformers.models"
+
+
+def _transformers(module: Any, prefix: int, read: int | None, head: Callable[[Any, torch.Tensor], Any]) -> Anatomy:
+    """What the classifiers of ViT, DeiT and DINOv2 share; `head` takes the model and its normed tokens."""
+    require(getattr(module.config, "_attn_implementation", None) in _ATTENTION)
+    body = getattr(module, module.base_model_prefix)
+    patches = body.embeddings.patch_embeddings
+    dino = hasattr(body, "encoder")
+    layers = list(getattr(body.encoder, "layer", ()) if dino else getattr(body, "layers", ()))
+    require(layers)
+    family = type(module).__module__, type(body).__name__.removesuffix("Model")
+
+    def run_head(x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = head(module, body.layernorm(x))
+        return logits
+
+    return Anatomy(
+        image_size=tuple(patches.image_size),
+        patch_size=tuple(patches.patch_size),
+        any_size=dino,
+        prefix=prefix,
+        read=read,
+        embed=body.embeddings,
+        layers=layers,
+        blocks=[_dino_block(layer, *family) if dino else _transformers_block(layer, *family) for layer in layers],
+        head=run_head,
+    )
+
+
+def _transformers_block(layer: Any, source: str, family: str) -> Block:
+    expect(layer, f"{source}.{family}Layer")
+    return _with_attention(
+        layer, source, family, norm1=layer.layernorm_before, norm2=layer.layernorm_after, scales=(None, None)
+    )
+
+
+def _dino_block(layer: Any, source: str, family: str) -> Block:
+    expect(layer, f"{source}.{family}Layer")
+    scales = [expect(part, f"{source}.{family}LayerScale") for part in (layer.layer_scale1, layer.layer_scale2)]
+    return _with_attention(
+        layer, source, family, norm1=layer.norm1, norm2=layer.norm2, scales=(scales[0].lambda1, scales[1].lambda1)
+    )
+
+
+def _with_attention(layer: Any, source: str, family: str, *, norm1: Any, norm2: Any, scales: tuple[Any, Any]) -> Block:
+    attention = expect(layer.attention, f"{source}.{family}Attention")
+    mlp = expect(layer.mlp, f"{source}.{family}MLP")
+    require(hasattr(attention, "q_proj"))
+    return Block(
+        heads=attention.num_attention_heads,
+        norm1=norm1,
+        qkv=fused(attention.q_proj, attention.k_proj, attention.v_proj),
+        proj=matrix(attention.o_proj),
+        norm2=norm2,
+        fc1=matrix(mlp.fc1),
+        act=mlp.activation_fn,
+        fc2=matrix(mlp.fc2),
+        scale1=scales[0],
+        scale2=scales[1],
+    )
+
+
+def _class_token_head(module: Any, x: torch.Tensor) -> Any:
+    return module.classifier(x[:, 0])
+
+
+def _teacher_head(module: Any, x: torch.Tensor) -> Any:
+    return (module.cls_classifier(x[:, 0]) + module.distillation_classifier(x[:, 1])) / 2
+
+
+def _dino(module: Any, prefix: int) -> Anatomy:
+    def head(model: Any, x: torch.Tensor) -> Any:
+        return model.classifier(torch.cat([x[:, 0], mean_of_patches(x, prefix)], dim=1))
+
+    return _transformers(module, prefix, None, head)
+
+
+# The vision towers of CLIP and SigLIP
+
+
+def read_vision_tower(module: Any, pool: str, head: TensorFunction) -> Anatomy:
+    """The vision tower of CLIP or SigLIP, behind which `head` takes what was pooled.
+
+    Args:
+        module: The tower.
+        pool: `"token"` or `"attention"`, as the tower itself pools; or `"mean"`, as classifiers behind it do.
+        head: From pooled features (c, D) to the answer.
+    """
+    source, family = module.__class__.__module__, module.__class__.__name__.partition("Vision")[0]
+    clip = family == "CLIP"
+    expect(module, *(f"{source}.{family}Vision{kind}" for kind in ("Model", "Transformer")))
+    require(source in _TOWERS and getattr(module.config, "_attn_implementation", None) in _ATTENTION)
+    embeddings = expect(module.embeddings, f"{source}.{family}VisionEmbeddings")
+    layers = list(expect(module.encoder, f"{source}.{family}Encoder").layers)
+    require(layers and (pool != "attention" or not clip))
+
+    def embed(images: torch.Tensor) -> torch.Tensor:
+        tokens: torch.Tensor = embeddings(images)
+        return module.pre_layrnorm(tokens) if clip else tokens
+
+    def pooled(x: torch.Tensor) -> torch.Tensor:
+        if pool == "mean":
+            return head(mean_of_patches(x if clip else module.post_layernorm(x), int(clip)))
+        x = module.post_layernorm(x[:, 0] if clip else x)
+        return head(x if clip else module.head(x))
+
+    def masked(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return head(_attend(expect(module.head, f"{source}.{family}{_POOLING}"), module.post_layernorm(x), mask))
+
+    def keep(rows: torch.Tensor, _: tuple[int, int]) -> AbstractContextManager[None]:
+        return keeping(layers, None, rows, layers[-1] if rows.shape[1] == int(clip) else None)
+
+    size, patch = embeddings.image_size, embeddings.patch_size
+    return Anatomy(
+        image_size=(size, size),
+        patch_size=(patch, patch),
+        any_size=False,
+        prefix=int(clip),
+        read=1 if pool == "token" else None,
+        embed=embed,
+        layers=layers,
+        blocks=[_tower_block(layer, source, family) for layer in layers],
+        head=pooled,
+        masked_head=masked if pool == "attention" else None,
+        keeping=keep if pool == "mean" else None,
+    )
+
+
+def _tower_block(layer: Any, source: str, family: str) -> Block:
+    expect(layer, f"{source}.{family}EncoderLayer")
+    attention = expect(layer.self_attn, f"{source}.{family}Attention")
+    mlp = expect(layer.mlp, f"{source}.{family}MLP")
+    return Block(
+        heads=attention.num_heads,
+        norm1=layer.layer_norm1,
+        qkv=fused(attention.q_proj, attention.k_proj, attention.v_proj),
+        proj=matrix(attention.out_proj),
+        norm2=layer.layer_norm2,
+        fc1=matrix(mlp.fc1),
+        act=mlp.activation_fn,
+        fc2=matrix(mlp.fc2),
+    )
+
+
+def _attend(head: Any, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """A pooling head of SigLIP that attends to the tokens (c, n, D) of a mask (c, 1, 1, n) only."""
+    probe = head.probe.expand(len(x), -1, -1)
+    found = head.attention(probe, x, x, key_padding_mask=~mask[:, 0, 0], need_weights=False)[0]
+    attended: torch.Tensor = found + head.mlp(head.layernorm(found))
+    return attended[:, 0]
+
+
+_POOLING = "MultiheadAttentionPoolingHead"
+_TOWERS = tuple(f"{_HF}.{name}.modeling_{name}" for name in ("clip", "siglip"))
+
+READERS: dict[str, Callable[[Any], Anatomy]] = {
+    f"{_HF}.vit.modeling_vit.ViTForImageClassification": lambda m: _transformers(m, 1, 1, _class_token_head),
+    f"{_HF}.deit.modeling_deit.DeiTForImageClassification": lambda m: _transformers(m, 2, 1, _class_token_head),
+    f"{_HF}.deit.modeling_deit.DeiTForImageClassificationWithTeacher": lambda m: _transformers(m, 2, 2, _teacher_head),
+    f"{_HF}.dinov2.modeling_dinov2.Dinov2ForImageClassification": lambda m: _dino(m, 1),
+    f"{_HF}.dinov2_with_registers.modeling_dinov2_with_registers.Dinov2WithRegistersForImageClassification": (
+        lambda m: _dino(m, 1 + m.config.num_register_tokens)
+    ),
+    f"{_TOWERS[0]}.CLIPForImageClassification": lambda m: read_vision_tower(m.vision_model, "mean", m.classifier),
+    f"{_TOWERS[1]}.SiglipForImageClassification": lambda m: read_vision_tower(m.vision_model, "mean", m.classifier),
+}
+"""Classifiers by the full names of their classes."""
