@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from interpix.models.adapters.loading import load_model
     from interpix.models.adapters.onnx import OnnxClassifier
     from interpix.models.adapters.torch import TorchClassifier
+    from interpix.models.adapters.zero_shot import zero_shot
     from interpix.propagation import PixelGraph, Propagation, propagate
     from interpix.regions import Superpixels
     from interpix.results.attribution import Attribution
@@ -64,6 +65,7 @@ __all__ = [
     "metrics",
     "propagate",
     "propagated",
+    "zero_shot",
 ]
 
 _HOMES = {
@@ -86,6 +88,7 @@ _HOMES = {
     "load_model": "interpix.models.adapters.loading",
     "propagate": "interpix.propagation",
     "propagated": "interpix.methods.propagated",
+    "zero_shot": "interpix.models.adapters.zero_shot",
 }
 
 _MODULES = ("methods", "metrics")

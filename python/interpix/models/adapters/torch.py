@@ -244,18 +244,17 @@ def _shown_to_both(images: npt.NDArray[np.float32], fill: npt.NDArray[np.float32
 
 
 def _refuse_text_first(module: nn.Module) -> None:
-    """Refuses a module whose forward takes text before pictures, as CLIP's does, by the name of its argument."""
+    """Refuses a model of images and texts, such as CLIP: by the name of what it takes first, or as open_clip's."""
     try:
         first = next(iter(inspect.signature(module.forward).parameters), None)
     except (TypeError, ValueError):  # TorchScript has none
         return
-    if first == "input_ids":
+    open_clip = any(base.__module__.startswith("open_clip.") for base in type(module).__mro__)
+    if first == "input_ids" or (open_clip and hasattr(module, "encode_text")):
+        processor = "(preprocess, tokenizer)" if open_clip else "processor"
+        cure = f'say which classes: interpix.zero_shot(model, {processor}, ["a husky", "a wolf"])'
         name = type(module).__name__
-        cure = (
-            "pass a function of pictures alone: `lambda batch: model(pixel_values=torch.from_numpy(batch), "
-            "**text).logits_per_image`, with the prompts' tokens as `text`"
-        )
-        raise bad_value("model", "a module that takes pictures first", f"{name}, which also needs text", cure)
+        raise bad_value("model", "a module that takes pictures alone", f"{name}, which also needs text", cure)
 
 
 def _values(tensor: Tensor) -> Tensor:

@@ -12,8 +12,10 @@ import torch
 
 from interpix.models.tokens import timm, torchvision, transformers
 from interpix.models.tokens.parts import UnknownError, class_of, require
+from interpix.models.tokens.prompted import read_prompted
 from interpix.models.tokens.vit import Anatomy
 from interpix.models.torch.modes import evaluating
+from interpix.models.torch.prompted import PromptedModel
 
 __all__ = ["find_inside", "read_anatomy"]
 
@@ -87,5 +89,6 @@ _READERS: dict[str, Callable[[Any], Anatomy]] = {
     **timm.READERS,
     **torchvision.READERS,
     **transformers.READERS,
+    f"{PromptedModel.__module__}.{PromptedModel.__qualname__}": read_prompted,
 }
 """Families by the full names of their classes."""

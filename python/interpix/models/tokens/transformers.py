@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from interpix.models.tokens.matrices import TensorFunction
-from interpix.models.tokens.parts import expect, fused, keeping, matrix, mean_of_patches, require
+from interpix.models.tokens.parts import class_of, expect, fused, keeping, matrix, mean_of_patches, require, same
 from interpix.models.tokens.vit import Anatomy, Block
 
-__all__ = ["READERS", "read_vision_tower"]
+__all__ = ["READERS", "patches_of", "read_image_tower"]
 
 _ATTENTION = ("eager", "sdpa")
 _HF = "transformers.models"
@@ -94,7 +94,17 @@ def _dino(module: Any, prefix: int) -> Anatomy:
 # The vision towers of CLIP and SigLIP
 
 
-def read_vision_tower(module: Any, pool: str, head: TensorFunction) -> Anatomy:
+def read_image_tower(module: Any) -> Anatomy | None:
+    """What a model of images and texts makes of images: its features (c, D); None if it is none of these."""
+    kind = class_of(module)
+    if kind == f"{_TOWERS[0]}.CLIPModel":
+        return _vision_tower(module.vision_model, "token", module.visual_projection)
+    if kind in {f"{_TOWERS[1]}.SiglipModel", f"{_TOWERS[2]}.Siglip2Model"}:
+        return _vision_tower(module.vision_model, "attention", same)
+    return None
+
+
+def _vision_tower(module: Any, pool: str, head: TensorFunction) -> Anatomy:
     """The vision tower of CLIP or SigLIP, behind which `head` takes what was pooled.
 
     Args:
@@ -102,15 +112,21 @@ def read_vision_tower(module: Any, pool: str, head: TensorFunction) -> Anatomy:
         pool: `"token"` or `"attention"`, as the tower itself pools; or `"mean"`, as classifiers behind it do.
         head: From pooled features (c, D) to the answer.
     """
-    source, family = module.__class__.__module__, module.__class__.__name__.partition("Vision")[0]
-    clip = family == "CLIP"
-    expect(module, *(f"{source}.{family}Vision{kind}" for kind in ("Model", "Transformer")))
+    source, family = type(module).__module__, type(module).__name__.partition("Vision")[0]
     require(source in _TOWERS and getattr(module.config, "_attn_implementation", None) in _ATTENTION)
+    expect(module, *(f"{source}.{family}Vision{kind}" for kind in ("Model", "Transformer")))
     embeddings = expect(module.embeddings, f"{source}.{family}VisionEmbeddings")
     layers = list(expect(module.encoder, f"{source}.{family}Encoder").layers)
-    require(layers and (pool != "attention" or not clip))
+    clip, flexible = family == "CLIP", family == "Siglip2"
+    if pool == "attention":
+        expect(module.head, f"{source}.{family}{_POOLING}")
 
     def embed(images: torch.Tensor) -> torch.Tensor:
+        if flexible:
+            patches, grid = patches_of(images, embeddings.patch_size)
+            shapes = torch.tensor([grid] * len(images), device=images.device)
+            laid: torch.Tensor = embeddings(patches, shapes)
+            return laid
         tokens: torch.Tensor = embeddings(images)
         return module.pre_layrnorm(tokens) if clip else tokens
 
@@ -121,16 +137,17 @@ def read_vision_tower(module: Any, pool: str, head: TensorFunction) -> Anatomy:
         return head(x if clip else module.head(x))
 
     def masked(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return head(_attend(expect(module.head, f"{source}.{family}{_POOLING}"), module.post_layernorm(x), mask))
+        return head(_attend(module.head, module.post_layernorm(x), mask))
 
     def keep(rows: torch.Tensor, _: tuple[int, int]) -> AbstractContextManager[None]:
         return keeping(layers, None, rows, layers[-1] if rows.shape[1] == int(clip) else None)
 
-    size, patch = embeddings.image_size, embeddings.patch_size
+    patch = embeddings.patch_size
+    size = embeddings.position_embedding_size * patch if flexible else embeddings.image_size
     return Anatomy(
         image_size=(size, size),
         patch_size=(patch, patch),
-        any_size=False,
+        any_size=flexible,
         prefix=int(clip),
         read=1 if pool == "token" else None,
         embed=embed,
@@ -140,6 +157,19 @@ def read_vision_tower(module: Any, pool: str, head: TensorFunction) -> Anatomy:
         masked_head=masked if pool == "attention" else None,
         keeping=keep if pool == "mean" else None,
     )
+
+
+def patches_of(images: torch.Tensor, side: int) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Images (B, 3, H, W) cut into patches as SigLIP 2 takes them, (B, patches, side * side * 3), and their grid.
+
+    >>> patches_of(torch.arange(12.0).view(1, 1, 2, 6), 2)[0]
+    tensor([[[ 0.,  1.,  6.,  7.],
+             [ 2.,  3.,  8.,  9.],
+             [ 4.,  5., 10., 11.]]])
+    """
+    grid = images.shape[2] // side, images.shape[3] // side
+    cut = images.unflatten(3, (grid[1], side)).unflatten(2, (grid[0], side))
+    return cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2), grid
 
 
 def _tower_block(layer: Any, source: str, family: str) -> Block:
@@ -167,7 +197,7 @@ def _attend(head: Any, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 _POOLING = "MultiheadAttentionPoolingHead"
-_TOWERS = tuple(f"{_HF}.{name}.modeling_{name}" for name in ("clip", "siglip"))
+_TOWERS = tuple(f"{_HF}.{name}.modeling_{name}" for name in ("clip", "siglip", "siglip2"))
 
 READERS: dict[str, Callable[[Any], Anatomy]] = {
     f"{_HF}.vit.modeling_vit.ViTForImageClassification": lambda m: _transformers(m, 1, 1, _class_token_head),
@@ -177,7 +207,7 @@ READERS: dict[str, Callable[[Any], Anatomy]] = {
     f"{_HF}.dinov2_with_registers.modeling_dinov2_with_registers.Dinov2WithRegistersForImageClassification": (
         lambda m: _dino(m, 1 + m.config.num_register_tokens)
     ),
-    f"{_TOWERS[0]}.CLIPForImageClassification": lambda m: read_vision_tower(m.vision_model, "mean", m.classifier),
-    f"{_TOWERS[1]}.SiglipForImageClassification": lambda m: read_vision_tower(m.vision_model, "mean", m.classifier),
+    f"{_TOWERS[0]}.CLIPForImageClassification": lambda m: _vision_tower(m.vision_model, "mean", m.classifier),
+    f"{_TOWERS[1]}.SiglipForImageClassification": lambda m: _vision_tower(m.vision_model, "mean", m.classifier),
 }
 """Classifiers by the full names of their classes."""
