@@ -365,8 +365,13 @@ class _OpenClipTowers:
         if hasattr(model, "get_logits"):
             found: Tensor = model.get_logits(pictures, texts["text"])[0]
             return found
-        answer = model(pictures, texts["text"])  # of one that also writes captions
-        found = answer["logit_scale"] * answer["image_features"] @ answer["text_features"].T
+        return torch.cat([self._beside_captions(model, one, texts["text"]) for one in pictures])
+
+    @staticmethod
+    def _beside_captions(model: Any, picture: Tensor, text: Tensor) -> Tensor:
+        """Of a model that also writes captions, each for a picture of its own; here all for one (3, H, W)."""
+        answer = model(picture.expand(len(text), *picture.shape), text)
+        found: Tensor = answer["logit_scale"] * answer["image_features"][:1] @ answer["text_features"].T
         return found + answer["logit_bias"] if "logit_bias" in answer else found
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from interpix.models.torch.modes import evaluating
 
@@ -62,7 +63,8 @@ class PromptedModel(nn.Module):  # type: ignore[misc] # torch is read without it
     def compare(self, features: Tensor) -> Tensor:
         """Logits (B, P) of embeddings (B, D) of pictures."""
         model: Any = self.model
-        cosine = features / features.norm(dim=-1, keepdim=True) @ self._text_features().to(features.dtype).T
+        # Of an embedding of zeros, as the mean of no patches may be, the cosine is zero.
+        cosine = normalize(features, dim=-1) @ self._text_features().to(features.dtype).T
         bias = getattr(model, "logit_bias", None)
         logits: Tensor = cosine * model.logit_scale.exp()
         return logits if bias is None else logits + bias
@@ -83,7 +85,7 @@ class PromptedModel(nn.Module):  # type: ignore[misc] # torch is read without it
             like = next(self.model.parameters())
             with evaluating(self.model), torch.inference_mode(mode=False), torch.no_grad():
                 features = self.towers.text_features(self.model, self._texts_beside(like))
-                self._embedded = tensors, features / features.norm(dim=-1, keepdim=True)
+                self._embedded = tensors, normalize(features, dim=-1)
             self.encoded += 1
         return self._embedded[1]
 
