@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from interpix.models.adapters.onnx import OnnxClassifier
     from interpix.models.adapters.torch import TorchClassifier
     from interpix.models.adapters.zero_shot import zero_shot
+    from interpix.models.protocol.tokens import Tokens
     from interpix.propagation import PixelGraph, Propagation, propagate
     from interpix.regions import Superpixels
     from interpix.results.attribution import Attribution
@@ -55,6 +56,7 @@ __all__ = [
     "PixelGraph",
     "Propagation",
     "Superpixels",
+    "Tokens",
     "TorchClassifier",
     "__version__",
     "compare",
@@ -81,6 +83,7 @@ _HOMES = {
     "PixelGraph": "interpix.propagation",
     "Propagation": "interpix.propagation",
     "Superpixels": "interpix.regions",
+    "Tokens": "interpix.models.protocol.tokens",
     "TorchClassifier": "interpix.models.adapters.torch",
     "compare": "interpix.comparison",
     "load": "interpix.results.files",

@@ -19,8 +19,8 @@ from interpix.models.adapters.sources import describe_source, find_class_names, 
 from interpix.models.protocol.classifier import Scorer
 from interpix.models.protocol.pictures import make_fill
 from interpix.models.protocol.targets import read_class_names
-from interpix.models.tokens.families import find_inside
-from interpix.models.tokens.model import TokenModel, find_token_model
+from interpix.models.protocol.tokens import Tokens
+from interpix.models.tokens.model import TokenModel, describe_token_model, find_tokens
 from interpix.models.tokens.scorer import TokenScorer
 from interpix.models.torch.agreement import disagreement
 from interpix.models.torch.module import TorchModule, hooked, is_hooked, unwrap
@@ -57,8 +57,9 @@ class TorchClassifier(TorchModule, Normalized):
         class_names: Sequence[str] | None = None,
         name: str | None = None,
         input_size: tuple[int, int] | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
-        """Wraps a module; nothing is run yet.
+        """Wraps a module; nothing is run yet, but for two pictures where a Vision Transformer is inside.
 
         Args:
             module: A `torch.nn.Module` from float (B, 3, H, W) to logits (B, classes), to an object or dict with
@@ -70,7 +71,10 @@ class TorchClassifier(TorchModule, Normalized):
                 that it has other classes.
             name: For people.
             input_size: Height and width of a preprocessed image, if only one size will do.
+            tokens: Where the patch tokens are of a Vision Transformer that interpix does not know.
         """
+        if tokens is not None and not isinstance(tokens, Tokens):
+            raise bad_type("tokens", "an interpix.Tokens", tokens, 'use interpix.Tokens("encoder.layers", patch=16)')
         found = torch_module(module)
         if found is None:
             cure = "pass the model itself"
@@ -84,7 +88,12 @@ class TorchClassifier(TorchModule, Normalized):
         self.class_names: list[str] | None = None if names is None else read_class_names(names)
         self._names_are_given = class_names is not None
         self._preprocess = find_preprocessing(self._inner) if preprocess is None else read_preprocessing(preprocess)
-        self._tokens: TokenModel | None = find_token_model(self._inner)
+        self._tokens: TokenModel | None = None
+        self._described, self._tokens_unused = tokens, None
+        if tokens is None:
+            self._tokens, self._tokens_unused = find_tokens(self._inner)
+        else:
+            self._tokens = describe_token_model(self._inner, tokens, input_size)
         if self._tokens is not None and not self._tokens.any_size:
             input_size = self._tokens.image_size
         self.input_size = input_size
@@ -112,8 +121,8 @@ class TorchClassifier(TorchModule, Normalized):
 
     @property
     def tokens_inside(self) -> str | None:
-        """The name of a part that is a known Vision Transformer, where the whole is none that is known."""
-        return find_inside(self._inner) if self._tokens is None else None
+        """What there is of a known Vision Transformer whose tokens are not used, and why they are not."""
+        return self._tokens_unused
 
     def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """A raw image (H, W, 3) as the module's input (3, H', W')."""
@@ -197,6 +206,7 @@ class TorchClassifier(TorchModule, Normalized):
             class_names=self.class_names,
             name=self.name,
             input_size=self.input_size,
+            tokens=self._described,
         )
 
     def provenance(self) -> dict[str, Any]:

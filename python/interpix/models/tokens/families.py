@@ -17,7 +17,7 @@ from interpix.models.tokens.vit import Anatomy
 from interpix.models.torch.modes import evaluating
 from interpix.models.torch.prompted import PromptedModel
 
-__all__ = ["find_inside", "read_anatomy"]
+__all__ = ["find_inside", "read_anatomy", "read_part"]
 
 
 def read_anatomy(module: torch.nn.Module) -> Anatomy | None:
@@ -31,14 +31,29 @@ def read_anatomy(module: torch.nn.Module) -> Anatomy | None:
         return None
 
 
-def find_inside(module: torch.nn.Module) -> str | None:
-    """The name of a part that is of a known family, inside of a module that is not; its tokens cannot be dropped there.
+def read_part(module: torch.nn.Module) -> Anatomy | None:
+    """The same, of a part of another module: it may be a body without a head, too."""
+    reader = transformers.BODIES.get(class_of(module))
+    if reader is None:
+        return read_anatomy(module)
+    try:
+        return reader(module)
+    except (AttributeError, UnknownError):
+        return None
 
-    By the class alone: parts of it may have been replaced, as by adapters.
+
+def find_inside(module: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
+    """The parts that are of known families, none inside of another, by name; or the module itself, named "".
+
+    By the class alone: parts of them may have been replaced, as by adapters.
     """
-    families = {name for name in _READERS if not name.startswith("torch.")}
-    named = ((name, part) for name, part in module.named_modules() if name)
-    return next((name for name, part in named if class_of(part) in families), None)
+    known = (name for name in (*_READERS, *transformers.BODIES) if not name.startswith(("torch.", "interpix.")))
+    families, found = set(known), dict[str, torch.nn.Module]()
+    for name, part in module.named_modules():
+        inside = any(not outer or name.startswith(f"{outer}.") for outer in found)
+        if not inside and class_of(part) in families:
+            found[name] = part
+    return list(found.items())
 
 
 # What comes before one of these

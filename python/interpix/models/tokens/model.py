@@ -5,20 +5,22 @@ distillation, registers).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
 
 from interpix.errors import ModelError, bad_value
-from interpix.models.tokens.families import read_anatomy
+from interpix.models.protocol.tokens import Tokens
+from interpix.models.tokens.families import find_inside, read_anatomy, read_part
 from interpix.models.tokens.vit import Anatomy, Block, Level, lay_out, level, run
+from interpix.models.tokens.wrapped import described, into_wrapper
 from interpix.models.torch.memory import Chunks
 from interpix.models.torch.module import TorchModule, hooked, is_hooked
 from interpix.terms import Precision
 
-__all__ = ["TokenModel", "TokenState", "find_token_model"]
+__all__ = ["TokenModel", "TokenState", "describe_token_model", "find_token_model", "find_tokens"]
 
 _TOKENS_ON_CPU = 800
 _TOKENS_ON_GPU = 32768
@@ -28,12 +30,31 @@ _EMBEDDED_AT_ONCE = 64
 def find_token_model(module: torch.nn.Module) -> "TokenModel | None":
     """`module` as a model whose patches can be dropped; None if it is not a Vision Transformer that is known.
 
-    Known are, of exactly these classes and made of their usual parts: timm's `VisionTransformer` (also DeiT,
-    distilled, hybrid, with registers, pooled by class token or mean; its patch embedding may be of any class),
-    torchvision's, and of transformers 5 the image classifiers of ViT, DeiT, DINOv2 and DINOv2 with registers.
+    The families are those of `docs/models.md`, each of exactly its class and made of its usual parts. One that is
+    inside of a module that is not known counts where that module drops its tokens: two pictures are run to see it.
     """
-    anatomy = read_anatomy(module)
-    return None if anatomy is None else TokenModel(module, anatomy)
+    return find_tokens(module)[0]
+
+
+def find_tokens(module: torch.nn.Module) -> tuple["TokenModel | None", str | None]:
+    """The same; and where it is None although a known Vision Transformer is there: what that is, and why not."""
+    if read_anatomy(module) is not None:
+        return TokenModel(module, partial(read_anatomy, module)), None
+    found = find_inside(module)
+    if not found:
+        return None, None
+    name, inner = found[0]
+    if inner is module:
+        return None, "it is a Vision Transformer, some parts of which are not known"
+    read, reason = (None, "there are several") if len(found) > 1 else into_wrapper(module, inner, read_part)
+    if read is None:
+        return None, f"its part `{name}` is a Vision Transformer, whose tokens cannot be dropped there ({reason})"
+    return TokenModel(module, read), None
+
+
+def describe_token_model(module: torch.nn.Module, tokens: Tokens, size: tuple[int, int] | None) -> "TokenModel":
+    """`module` as a model whose patches can be dropped where the user says; arguments as `described`."""
+    return TokenModel(module, described(module, tokens, size))
 
 
 class TokenState:
@@ -103,9 +124,13 @@ class TokenModel:
             keeps them in its cache, 32768 on a GPU.
     """
 
-    def __init__(self, module: torch.nn.Module, anatomy: Anatomy, *, token_budget: int | None = None) -> None:
-        """Use `find_token_model`."""
+    def __init__(
+        self, module: torch.nn.Module, read: Callable[[], Anatomy | None], *, token_budget: int | None = None
+    ) -> None:
+        """Use `find_token_model`; `read` gives the module's anatomy as it is when asked."""
         self._net = TorchModule(module, name=type(module).__name__)
+        self._read_anatomy = read
+        anatomy = self._read()
         self.image_size = anatomy.image_size
         self.grid = _grid(anatomy, *anatomy.image_size)
         self.prefix = anatomy.prefix
@@ -208,7 +233,7 @@ class TokenModel:
         with self._net.evaluating():
             for mine, patches in zip(owner.split(chunk), kept.split(chunk), strict=True):
                 rows = _with_prefix(patches, self.prefix)
-                if anatomy.read is None and not patches.shape[1] and not (anatomy.keeping and anatomy.prefix):
+                if not patches.shape[1] and _without_blocks(anatomy):
                     answers.append(_prefix_only(anatomy, images[mine]))
                     continue
                 with _keeping(anatomy, rows, size):
@@ -216,7 +241,7 @@ class TokenModel:
         return torch.cat(answers)
 
     def _read(self) -> Anatomy:
-        anatomy = read_anatomy(self._net.module)
+        anatomy = self._read_anatomy()
         if anatomy is None:
             raise ModelError(f"model `{self._net.name}`: its parts were replaced since it was wrapped; wrap it again")
         return anatomy
@@ -259,6 +284,11 @@ def _finish(
     """Logits from what goes into the first of the remaining blocks; no tokens stay no tokens."""
     x = run(blocks, entry, read=anatomy.read, mask=mask, rows=rows) if entry[0].shape[1] else entry[0]
     return anatomy.head(x) if mask is None or anatomy.masked_head is None else anatomy.masked_head(x, mask)
+
+
+def _without_blocks(anatomy: Anatomy) -> bool:
+    """Whether an image without any patch is answered by prefix and head: the module has no answer, or another."""
+    return anatomy.read is None and not anatomy.only_itself and (anatomy.keeping is None or not anatomy.prefix)
 
 
 def _prefix_only(anatomy: Anatomy, images: torch.Tensor) -> torch.Tensor:

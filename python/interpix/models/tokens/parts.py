@@ -25,6 +25,7 @@ __all__ = [
     "mean_of_patches",
     "require",
     "same",
+    "tokens_among",
     "unless_identity",
 ]
 
@@ -122,8 +123,11 @@ def keeping(
         place: From a block's number and what is passed to it by name, to the same for the tokens that are left; None:
             its blocks do not know where tokens lie.
         rows: The tokens that are left, (c, n).
-        norm: The last part before the mean of the patches, if no patch is left; None: the mean is not asked for.
+        norm: Where no patch is left: the last part before the patches' mean, which is to be zero; None: nobody asks.
     """
+    none = rows.shape[1] == 0
+    if none:  # a block must have something to do; what it does is not looked at
+        rows = rows.new_zeros(len(rows), 1)
     with ExitStack() as stack:
         stack.enter_context(hooked(layers[:1], partial(_gather, rows), before=True, with_names=True))
         if place is not None:
@@ -131,7 +135,7 @@ def keeping(
                 hook = partial(_placed, partial(place, number))
                 stack.enter_context(hooked([layer], hook, before=True, with_names=True))
         if norm is not None:
-            stack.enter_context(hooked([norm], _with_nothing))
+            stack.enter_context(hooked([norm], _nothing if none else _with_nothing))
         yield
 
 
@@ -164,14 +168,32 @@ def masking(layers: Any, name: str, rows: torch.Tensor, norm: Any, *, averages: 
 
 
 def _gather(rows: torch.Tensor, _: object, inputs: tuple[Any, ...], names: dict[str, Any]) -> tuple[Any, ...]:
-    x, *rest = inputs
-    return (x.gather(1, rows[..., None].expand(-1, -1, x.shape[2])), *rest), names
+    x, put = tokens_among(inputs, names)
+    return put(x.gather(1, rows[..., None].expand(-1, -1, x.shape[2])))
+
+
+def tokens_among(
+    inputs: tuple[Any, ...], names: dict[str, Any]
+) -> tuple[torch.Tensor, Callable[[Any], tuple[Any, ...]]]:
+    """The tokens among what a block takes, first or as `hidden_states`; and the same with others in their place."""
+    if inputs:
+        return inputs[0], lambda x: ((x, *inputs[1:]), names)
+    name = "hidden_states" if "hidden_states" in names else next(iter(names))
+    return names[name], lambda x: (inputs, names | {name: x})
 
 
 def _placed(place: Callable[[dict[str, Any]], dict[str, Any]], _: object, inputs: Any, names: Any) -> tuple[Any, ...]:
     return inputs, place(names)
 
 
-def _with_nothing(_: object, __: object, x: torch.Tensor) -> torch.Tensor:
+def _with_nothing(_: object, __: object, found: Any) -> Any:
     """Tokens (c, prefix, D) and a patch of zeros: the mean of no patches."""
-    return torch.nn.functional.pad(x, (0, 0, 0, 1))
+    if isinstance(found, tuple):
+        return (_with_nothing(_, __, found[0]), *found[1:])
+    return torch.nn.functional.pad(found, (0, 0, 0, 1))
+
+
+def _nothing(_: object, __: object, found: Any) -> Any:
+    if isinstance(found, tuple):
+        return (torch.zeros_like(found[0]), *found[1:])
+    return torch.zeros_like(found)

@@ -66,12 +66,20 @@ class TokenScorer:
         """See `Scorer`."""
         from_layer = self._absence.from_layer if isinstance(self._absence, MaskAttention) else 0
         with self._net.evaluating():
-            if not self._compared and not self._state.as_it_is:
-                self._compare(from_layer)
+            if not self._compared:
+                self._compared = True
+                self._check(from_layer)
             # Where the head reads no patch, a token that nobody attends to need not be computed.
             if isinstance(self._absence, DropTokens) or not self._model.pools_patches:
                 return self._dropped(coalitions, from_layer, precision)
             return to_readout(self._masked(coalitions, from_layer, precision), self._net.name, coalitions)
+
+    def _check(self, from_layer: int) -> None:
+        """Once: is the model as it was described, or as it was read?"""
+        if self._state.anatomy.confirm is not None:
+            self._state.anatomy.confirm(self._state.anatomy, self._state.images[:1])
+        if not self._state.as_it_is:
+            self._compare(from_layer)
 
     def _compare(self, from_layer: int) -> None:
         """Once: does the first image with all of its patches get the module's own answer?"""
@@ -96,7 +104,6 @@ class TokenScorer:
 
             self._differs = disagreement(self._net, first, with_some, what, instead, own=module_with_some)
         self._state.as_it_is = self._differs is not None
-        self._compared = True
 
     def _dropped(self, coalitions: Coalitions, from_layer: int, precision: Precision) -> Readout:
         """Coalitions of one number of tokens are a rectangular batch; a step of a search has one."""

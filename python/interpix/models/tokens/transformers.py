@@ -2,15 +2,27 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from interpix.models.tokens.matrices import TensorFunction
-from interpix.models.tokens.parts import class_of, expect, fused, keeping, matrix, mean_of_patches, require, same
-from interpix.models.tokens.vit import Anatomy, Block
+from interpix.models.tokens.parts import (
+    class_of,
+    expect,
+    fused,
+    keeping,
+    masking,
+    matrix,
+    mean_of_patches,
+    require,
+    same,
+)
+from interpix.models.tokens.vit import Anatomy, Block, Places
 
-__all__ = ["READERS", "patches_of", "read_image_tower"]
+__all__ = ["BODIES", "READERS", "patches_of", "read_image_tower"]
 
 _ATTENTION = ("eager", "sdpa")
 _HF = "transformers.models"
@@ -89,6 +101,123 @@ def _dino(module: Any, prefix: int) -> Anatomy:
         return model.classifier(torch.cat([x[:, 0], mean_of_patches(x, prefix)], dim=1))
 
     return _transformers(module, prefix, None, head)
+
+
+# BEiT, whose blocks know how tokens lie to each other
+
+
+def _beit(module: Any) -> Anatomy:
+    source, body = type(module).__module__, module.beit
+    require(getattr(module.config, "_attn_implementation", None) in _ATTENTION)
+    layers, (rows, columns) = list(body.layers), body.embeddings.patch_embeddings.patch_size
+    averages = body.pooler.layernorm is not None
+
+    def head(x: torch.Tensor) -> torch.Tensor:
+        x = body.layernorm(x)
+        pooled = body.pooler.layernorm(mean_of_patches(x, 1)) if averages else x[:, 0]
+        logits: torch.Tensor = module.classifier(pooled)
+        return logits
+
+    def places(size: tuple[int, int]) -> list[Places]:
+        window = size[0] // rows, size[1] // columns
+        tokens = 1 + window[0] * window[1]
+
+        def bias(part: Any) -> torch.Tensor | None:
+            return None if part is None else part(window, False, dim_size=tokens)  # noqa: FBT003
+
+        shared = bias(body.shared_position_bias)
+        own = [bias(layer.relative_position_bias) for layer in layers]
+        return [Places(bias=shared if one is None else one if shared is None else one + shared) for one in own]
+
+    return Anatomy(
+        image_size=tuple(body.embeddings.patch_embeddings.image_size),
+        patch_size=(rows, columns),
+        any_size=True,
+        prefix=1,
+        read=None if averages else 1,
+        embed=body.embeddings,
+        layers=layers,
+        blocks=[_beit_block(layer, source) for layer in layers],
+        head=head,
+        places=places,
+        keeping=lambda kept, _: masking(layers, "attention_mask", kept, body.layernorm, averages=averages),
+    )
+
+
+def _beit_block(layer: Any, source: str) -> Block:
+    expect(layer, f"{source}.BeitLayer")
+    scales = [one if isinstance(one, torch.Tensor) else None for one in (layer.lambda_1, layer.lambda_2)]
+    return _with_attention(
+        layer,
+        source,
+        "Beit",
+        norm1=layer.layernorm_before,
+        norm2=layer.layernorm_after,
+        scales=(scales[0], scales[1]),
+    )
+
+
+# Bodies, behind which a head of the user's stands
+
+
+def _body(module: Any, prefix: int) -> Anatomy:
+    """What is known of a body without its head: how the module itself drops tokens."""
+    embeddings = module.embeddings.patch_embeddings
+    layers = list(getattr(module.encoder, "layer", ()) if hasattr(module, "encoder") else module.layers)
+    return Anatomy(
+        image_size=tuple(embeddings.image_size),
+        patch_size=tuple(embeddings.patch_size),
+        any_size=hasattr(module, "encoder"),
+        prefix=prefix,
+        read=None,
+        embed=module.embeddings,
+        layers=layers,
+        blocks=(),
+        head=same,
+        keeping=lambda rows, _: keeping(layers, None, rows, module.layernorm if rows.shape[1] == prefix else None),
+        only_itself=True,
+    )
+
+
+def _tower_body(module: Any) -> Anatomy:
+    pool = "token" if type(module).__name__ == "CLIPVisionModel" else "attention"
+    found = _vision_tower(module, pool, same)
+    layers, prefix = found.layers, found.prefix
+    return replace(
+        found,
+        keeping=lambda rows, _: keeping(layers, None, rows, layers[-1] if rows.shape[1] == prefix else None),
+        only_itself=True,
+    )
+
+
+def _dinov3(module: Any) -> Anatomy:
+    config, layers = module.config, list(module.model.layer)
+    prefix = 1 + config.num_register_tokens
+    size, patch = (
+        one if isinstance(one, tuple | list) else (one, one) for one in (config.image_size, config.patch_size)
+    )
+
+    def place(patches: torch.Tensor, _: int, names: dict[str, Any]) -> dict[str, Any]:
+        turns = tuple(one[patches][:, None] for one in names["position_embeddings"])
+        return names | {"position_embeddings": turns}
+
+    def keep(rows: torch.Tensor, _: tuple[int, int]) -> AbstractContextManager[None]:
+        patches = rows[:, prefix:] - prefix
+        return keeping(layers, partial(place, patches), rows, module.norm if rows.shape[1] == prefix else None)
+
+    return Anatomy(
+        image_size=(size[0], size[1]),
+        patch_size=(patch[0], patch[1]),
+        any_size=True,
+        prefix=prefix,
+        read=None,
+        embed=module.embeddings,
+        layers=layers,
+        blocks=(),
+        head=same,
+        keeping=keep,
+        only_itself=True,
+    )
 
 
 # The vision towers of CLIP and SigLIP
@@ -207,7 +336,21 @@ READERS: dict[str, Callable[[Any], Anatomy]] = {
     f"{_HF}.dinov2_with_registers.modeling_dinov2_with_registers.Dinov2WithRegistersForImageClassification": (
         lambda m: _dino(m, 1 + m.config.num_register_tokens)
     ),
+    f"{_HF}.beit.modeling_beit.BeitForImageClassification": _beit,
     f"{_TOWERS[0]}.CLIPForImageClassification": lambda m: _vision_tower(m.vision_model, "mean", m.classifier),
     f"{_TOWERS[1]}.SiglipForImageClassification": lambda m: _vision_tower(m.vision_model, "mean", m.classifier),
 }
 """Classifiers by the full names of their classes."""
+
+BODIES: dict[str, Callable[[Any], Anatomy]] = {
+    f"{_HF}.vit.modeling_vit.ViTModel": lambda m: _body(m, 1),
+    f"{_HF}.deit.modeling_deit.DeiTModel": lambda m: _body(m, 2),
+    f"{_HF}.dinov2.modeling_dinov2.Dinov2Model": lambda m: _body(m, 1),
+    f"{_HF}.dinov2_with_registers.modeling_dinov2_with_registers.Dinov2WithRegistersModel": (
+        lambda m: _body(m, 1 + m.config.num_register_tokens)
+    ),
+    f"{_HF}.dinov3_vit.modeling_dinov3_vit.DINOv3ViTModel": _dinov3,
+    f"{_TOWERS[0]}.CLIPVisionModel": _tower_body,
+    f"{_TOWERS[1]}.SiglipVisionModel": _tower_body,
+}
+"""What has no head of its own, likewise."""

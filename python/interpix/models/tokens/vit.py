@@ -114,6 +114,7 @@ class Anatomy:
             user's module drops all others; the mean of no patches, where the head reads it, is zero there too. None: it
             drops those that are left out of the first block's input.
         only_itself: Its blocks are not known well enough for another forward pass: the module itself must run.
+        confirm: Raises where the module is not as described, which an image (1, C, H, W) tells; None: it was read.
     """
 
     image_size: tuple[int, int]
@@ -129,6 +130,7 @@ class Anatomy:
     places: Callable[[tuple[int, int]], Sequence[Places]] | None = None
     keeping: Callable[[torch.Tensor, tuple[int, int]], AbstractContextManager[None]] | None = None
     only_itself: bool = False
+    confirm: Callable[["Anatomy", torch.Tensor], None] | None = None
 
     @property
     def pools_patches(self) -> bool:

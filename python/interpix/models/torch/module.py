@@ -29,6 +29,7 @@ _GPU_PICTURES = 256
 _CPU_PIXELS = 8 * 224 * 224
 # transformers leaves these hooks in place after it was asked once for hidden states; they only watch.
 _WATCHING = "transformers.utils.output_capturing"
+_ADAPTED = "peft.peft_model.PeftModel"
 
 
 class TorchModule:
@@ -186,11 +187,19 @@ def in_double(values: Tensor) -> Tensor:
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """The module inside of torch's own wrappers: compiled, averaged, or parallel over devices."""
+    """The module inside of torch's own wrappers: compiled, averaged, or parallel over devices; and inside of PEFT's.
+
+    PEFT puts adapters into the module's own layers, so that it answers with them, too.
+    """
     while True:
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel):
             module = module.module
         elif isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
+            module = inner
+        elif any(f"{base.__module__}.{base.__name__}" == _ADAPTED for base in type(module).__mro__):
+            inner = module.get_base_model()
+            if inner is module.base_model:  # whose inputs it changes
+                return module
             module = inner
         else:
             return module
