@@ -90,6 +90,7 @@ WRAPPED = {
     "held twice": (lambda: Holding(Holding(of("timm"))), "model.model.blocks.0", 1, "tokens"),
     "held, of transformers": (lambda: Holding(of("transformers ViT")), "model.vit.layers.0", 1, "tokens"),
     "behind a normalization": (lambda: nn.Sequential(nn.BatchNorm2d(3), of("timm")), "1.blocks.0", 1, "tokens"),
+    "before a rectifier": (lambda: nn.Sequential(of("timm"), nn.ReLU()), "0.blocks.0", 1, "pictures without tokens"),
     "normalizing": (lambda: Normalizing(of("timm DINOv3, class token")), "model.blocks.0", 5, "tokens"),
     "warm": (lambda: Warm(of("timm")), "model.blocks.0", 1, "pictures without tokens"),
     "warm, mean": (lambda: Warm(of("timm mean")), "model.blocks.0", 1, "pictures without tokens"),

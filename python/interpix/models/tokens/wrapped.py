@@ -161,10 +161,24 @@ def into_wrapper(
         reason = why_not(net, found, picture, in_any_order=False)
         if reason is not None:
             return None, reason
+        if _resizes(net, found):
+            return None, "pictures are resized before it, so that tokens lie elsewhere"
         only_itself = found.only_itself or not _answers_as(net, inner, picture)
     except Exception as error:  # noqa: BLE001 - what a user's module raises for a picture of ours is its own affair
         return None, f"it does not take a picture {shape}: {error}"
     return _Wrapper(module, inner, reader, only_itself), ""
+
+
+def _resizes(net: TorchModule, anatomy: Anatomy) -> bool:
+    """Whether a picture with a patch more on each side has no more tokens."""
+    (height, width), (rows, columns) = anatomy.image_size, anatomy.patch_size
+    larger = torch.zeros(1, 3, height + rows, width + columns, device=net.device, dtype=net.dtype)
+    try:
+        with net.evaluating():
+            tokens = _first_input(net.module, anatomy.layers[0], larger)
+    except Exception:  # noqa: BLE001 - it takes pictures of its size alone
+        return False
+    return bool(tokens.shape[1] <= anatomy.prefix + (height // rows) * (width // columns))
 
 
 def _answers_as(net: TorchModule, inner: nn.Module, picture: torch.Tensor) -> bool:
