@@ -325,6 +325,13 @@ def test_described_tokens_are_dropped(head, direction):
     assert result.ranking.tolist() == order
 
 
+def test_what_is_not_known_cannot_be_masked():
+    classifier = ix.TorchClassifier(own(), tokens=DESCRIPTION)
+    for absence in (ix.MaskAttention(), ix.MaskAttention(1)):
+        with pytest.raises(ix.ArgumentError, match=r'`absence`: .*not known well enough.*use "drop_tokens", or "zero"'):
+            ix.MoXI(classifier, absence=absence).explain(images_for("timm")[0].numpy(), 1, stop=1)
+
+
 def test_a_description_equals_what_is_known_by_class():
     image = images_for("timm")[0].numpy()
     known = ix.MoXI(of("timm")).explain(image, 1, stop="all")

@@ -258,6 +258,10 @@ def test_a_pipeline_brings_processor_and_template(name):
         answer = {one["label"]: one["score"] for one in pipeline(Image.fromarray(image), candidate_labels=prompts)}
         found = torch.from_numpy(logits).softmax(0)
         assert [answer[one] for one in prompts] == pytest.approx(found.tolist(), abs=1e-6)
+    with pytest.raises(ix.ArgumentError, match="also needs text; say which classes: ") as caught:
+        ix.MoXI(pipeline)
+    cure = str(caught.value).split("classes: ")[1]
+    assert eval(cure, {"interpix": ix, "model": pipeline}).class_names == ["a husky", "a wolf"]
     plain = ix.zero_shot(pipeline, prompts=prompts, template="{}")
     assert abs(plain.logits(plain.preprocess(image)[None])[0] - logits).max() > 1e-3
     with pytest.raises(ix.ArgumentTypeError, match="`processor`: expected None for a pipeline"):

@@ -13,7 +13,14 @@ from torch import nn
 from interpix.arrays import to_numpy
 from interpix.errors import bad_type, bad_value
 
-__all__ = ["Preprocessing", "describe_source", "find_class_names", "find_preprocessing", "read_preprocessing"]
+__all__ = [
+    "Preprocessing",
+    "describe_source",
+    "find_class_names",
+    "find_preprocessing",
+    "is_open_clip",
+    "read_preprocessing",
+]
 
 
 class Preprocessing:
@@ -94,6 +101,12 @@ def _ordered_names(labels: Mapping[Any, Any]) -> list[str] | None:
     if set(numbered) != set(indices) or numbered["0"] == "LABEL_0":
         return None
     return [numbered[index] for index in indices]
+
+
+def is_open_clip(module: nn.Module) -> bool:
+    """Whether a module is one of open_clip's models of images and texts."""
+    home = any(base.__module__.startswith("open_clip.") for base in type(module).__mro__)
+    return home and hasattr(module, "encode_text")
 
 
 def describe_source(module: nn.Module) -> str:

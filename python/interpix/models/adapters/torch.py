@@ -15,7 +15,13 @@ from interpix.absence import Absence, Fill
 from interpix.arrays import IntArray
 from interpix.errors import bad_type, bad_value
 from interpix.models.adapters.recognition import torch_module
-from interpix.models.adapters.sources import describe_source, find_class_names, find_preprocessing, read_preprocessing
+from interpix.models.adapters.sources import (
+    describe_source,
+    find_class_names,
+    find_preprocessing,
+    is_open_clip,
+    read_preprocessing,
+)
 from interpix.models.protocol.classifier import Scorer
 from interpix.models.protocol.pictures import make_fill
 from interpix.models.protocol.targets import read_class_names
@@ -82,7 +88,7 @@ class TorchClassifier(TorchModule, Normalized):
         if preprocess is None and found is not module:
             preprocess = module.image_processor
         self._inner = unwrap(found)
-        _refuse_text_first(self._inner)
+        _refuse_text_first(self._inner, is_pipeline=found is not module)
         super().__init__(found, name=name or describe_source(self._inner))
         names = find_class_names(self._inner, preprocess) if class_names is None else class_names
         self.class_names: list[str] | None = None if names is None else read_class_names(names)
@@ -253,16 +259,16 @@ def _shown_to_both(images: npt.NDArray[np.float32], fill: npt.NDArray[np.float32
     return np.stack([images[0], images[-1], fill[0], half])
 
 
-def _refuse_text_first(module: nn.Module) -> None:
+def _refuse_text_first(module: nn.Module, *, is_pipeline: bool) -> None:
     """Refuses a model of images and texts, such as CLIP: by the name of what it takes first, or as open_clip's."""
     try:
         first = next(iter(inspect.signature(module.forward).parameters), None)
     except (TypeError, ValueError):  # TorchScript has none
         return
-    open_clip = any(base.__module__.startswith("open_clip.") for base in type(module).__mro__)
-    if first == "input_ids" or (open_clip and hasattr(module, "encode_text")):
-        processor = "(preprocess, tokenizer)" if open_clip else "processor"
-        cure = f'say which classes: interpix.zero_shot(model, {processor}, ["a husky", "a wolf"])'
+    open_clip = is_open_clip(module)
+    if first == "input_ids" or open_clip:
+        processor = "" if is_pipeline else "(preprocess, tokenizer), " if open_clip else "processor, "
+        cure = f'say which classes: interpix.zero_shot(model, {processor}prompts=["a husky", "a wolf"])'
         name = type(module).__name__
         raise bad_value("model", "a module that takes pictures alone", f"{name}, which also needs text", cure)
 

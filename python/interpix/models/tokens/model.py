@@ -120,6 +120,7 @@ class TokenModel:
         depth: Number of blocks.
         pools_patches: The head reads the mean of the patch tokens, so that a dropped token is not the same as
             one that attention does not see.
+        only_itself: Its blocks are not known: the module itself drops its tokens, and none can be masked.
         token_budget: The greatest number of tokens that go through a block at once; None: 800 on a CPU, which
             keeps them in its cache, 32768 on a GPU.
     """
@@ -138,6 +139,7 @@ class TokenModel:
         self.any_size = anatomy.any_size
         self.depth = len(anatomy.blocks)
         self.pools_patches = anatomy.pools_patches
+        self.only_itself = anatomy.only_itself
         self.token_budget = token_budget
 
     def grid_at(self, size: tuple[int, int]) -> tuple[int, int]:

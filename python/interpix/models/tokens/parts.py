@@ -19,6 +19,7 @@ __all__ = [
     "expect",
     "fused",
     "gated",
+    "in_own_type",
     "keeping",
     "masking",
     "matrix",
@@ -95,6 +96,12 @@ def gated(act: TensorFunction, norm: TensorFunction | None = None) -> TensorFunc
         return product if norm is None else norm(product)
 
     return activate
+
+
+def in_own_type(norm: Any) -> Any:
+    """A norm, or None, that takes any number type and works in that of its parameters."""
+    like = None if norm is None else next(norm.parameters(), None)
+    return norm if like is None else lambda x: norm(x.to(like.dtype))
 
 
 def same(x: torch.Tensor) -> torch.Tensor:

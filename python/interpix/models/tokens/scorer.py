@@ -39,6 +39,9 @@ class TokenScorer:
         absence: DropTokens | MaskAttention,
     ) -> None:
         """Takes images (K, 3, H, W) and regions (K, H, W), each made of whole patches."""
+        if isinstance(absence, MaskAttention) and tokens.only_itself:
+            expected = f"one that model `{net.name}` has, whose blocks are not known well enough to mask what they see"
+            raise bad_value("absence", expected, absence.name, 'use "drop_tokens", or "zero"')
         if isinstance(absence, MaskAttention) and absence.from_layer >= tokens.depth:
             expected = f"a block of model `{net.name}`, 0 ... {tokens.depth - 1}"
             raise bad_value("from_layer", expected, absence.from_layer, "0 masks in all blocks")

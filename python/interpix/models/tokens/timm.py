@@ -14,6 +14,7 @@ from interpix.models.tokens.parts import (
     expect,
     fused,
     gated,
+    in_own_type,
     keeping,
     masking,
     matrix,
@@ -141,7 +142,7 @@ def _vit_scale(part: Any) -> torch.Tensor | None:
 def _mlp(part: Any) -> tuple[Matrix, TensorFunction, Matrix]:
     """The first matrix of an MLP, what goes on between its matrices, and the second."""
     kind = class_of(part).removeprefix("timm.layers.mlp.")
-    norm = unless_identity(getattr(part, "norm", None))
+    norm = in_own_type(unless_identity(getattr(part, "norm", None)))
     if kind == "SwiGLU":
         return fused(part.fc1_g, part.fc1_x), gated(part.act, norm), matrix(part.fc2)
     if kind == "GluMlp":
