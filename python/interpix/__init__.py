@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from interpix.models.adapters.loading import load_model
     from interpix.models.adapters.onnx import OnnxClassifier
     from interpix.models.adapters.torch import TorchClassifier
+    from interpix.models.adapters.zero_shot import zero_shot
+    from interpix.models.protocol.tokens import Tokens
     from interpix.propagation import PixelGraph, Propagation, propagate
     from interpix.question import embed
     from interpix.regions import Superpixels
@@ -55,6 +57,7 @@ __all__ = [
     "PixelGraph",
     "Propagation",
     "Superpixels",
+    "Tokens",
     "TorchClassifier",
     "__version__",
     "compare",
@@ -67,6 +70,7 @@ __all__ = [
     "outputs",
     "propagate",
     "propagated",
+    "zero_shot",
 ]
 
 _HOMES = {
@@ -82,6 +86,7 @@ _HOMES = {
     "PixelGraph": "interpix.propagation",
     "Propagation": "interpix.propagation",
     "Superpixels": "interpix.regions",
+    "Tokens": "interpix.models.protocol.tokens",
     "TorchClassifier": "interpix.models.adapters.torch",
     "compare": "interpix.comparison",
     "embed": "interpix.question",
@@ -90,6 +95,7 @@ _HOMES = {
     "load_model": "interpix.models.adapters.loading",
     "propagate": "interpix.propagation",
     "propagated": "interpix.methods.propagated",
+    "zero_shot": "interpix.models.adapters.zero_shot",
 }
 
 _MODULES = ("methods", "metrics", "outputs")

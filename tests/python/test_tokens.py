@@ -1,8 +1,6 @@
 """Vision Transformers on coalitions: our forward pass, the module itself, and brute force say the same."""
 
 import copy
-import warnings
-from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -11,97 +9,19 @@ torch = pytest.importorskip("torch")
 
 from interpix.errors import ModelError  # noqa: E402
 from interpix.models.tokens.model import find_token_model  # noqa: E402
-
-CLASSES = 7
-TIMM = {"img_size": (32, 48), "patch_size": 8, "embed_dim": 32, "depth": 3, "num_heads": 2, "num_classes": CLASSES}
-HF = {
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "image_size": (32, 48),
-    "patch_size": 8,
-    "num_labels": CLASSES,
-}
-
-
-def timm_vit(**options):
-    from timm.models.vision_transformer import VisionTransformer
-
-    return VisionTransformer(**{**TIMM, **options})
-
-
-def timm_hybrid(**options):
-    """A convolution before the embedding, whose patches are 2 x 2 of its features: 8 x 8 pixels."""
-    from timm.layers import HybridEmbed
-
-    backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 7, 4, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU())
-    return timm_vit(embed_layer=partial(HybridEmbed, backbone), patch_size=2, **options)
-
-
-def timm_own_embedding(**facts):
-    """An embedding of a class of the user's own, with `facts` of its own."""
-    from timm.layers import PatchEmbed
-
-    class Centered(PatchEmbed):
-        def forward(self, x):
-            return super().forward(x - x.mean(dim=(2, 3), keepdim=True))
-
-    module = timm_vit(embed_layer=Centered)
-    for name, value in facts.items():
-        setattr(module.patch_embed, name, value)
-    return module
-
-
-def timm_distilled():
-    from timm.models.deit import VisionTransformerDistilled
-
-    return VisionTransformerDistilled(**TIMM)
-
-
-def torchvision_vit():
-    from torchvision.models import VisionTransformer
-
-    return VisionTransformer(32, 8, 3, 2, 32, 64, num_classes=CLASSES)
-
-
-def hf(model, config, **options):
-    transformers = pytest.importorskip("transformers")
-    return getattr(transformers, model)(getattr(transformers, config)(**{**HF, **options}))
-
-
-# For each: how it is made, its number of prefix tokens, and whether its head reads the patches.
-FAMILIES = {
-    "timm": (timm_vit, 1, False),
-    "timm pre-norm": (lambda: timm_vit(pre_norm=True), 1, False),
-    "timm any size": (lambda: timm_vit(dynamic_img_size=True), 1, False),
-    "timm distilled": (timm_distilled, 2, False),
-    "timm hybrid": (timm_hybrid, 1, False),
-    "timm hybrid, mean, no prefix": (lambda: timm_hybrid(global_pool="avg", class_token=False), 0, True),
-    "timm own embedding": (timm_own_embedding, 1, False),
-    "timm registers, scales, normed queries": (
-        lambda: timm_vit(reg_tokens=4, init_values=0.1, qk_norm=True, no_embed_class=True),
-        5,
-        False,
-    ),
-    "timm without qkv bias": (lambda: timm_vit(qkv_bias=False), 1, False),
-    "timm one block": (lambda: timm_vit(depth=1), 1, False),
-    "timm mean": (lambda: timm_vit(global_pool="avg"), 1, True),
-    "timm mean, registers": (lambda: timm_vit(global_pool="avg", class_token=False, reg_tokens=2), 2, True),
-    "timm mean, no prefix": (lambda: timm_vit(global_pool="avg", class_token=False), 0, True),
-    "torchvision": (torchvision_vit, 1, False),
-    "transformers ViT": (lambda: hf("ViTForImageClassification", "ViTConfig"), 1, False),
-    "transformers DeiT": (lambda: hf("DeiTForImageClassification", "DeiTConfig"), 2, False),
-    "transformers DeiT distilled": (lambda: hf("DeiTForImageClassificationWithTeacher", "DeiTConfig"), 2, False),
-    "transformers DINOv2": (lambda: hf("Dinov2ForImageClassification", "Dinov2Config", image_size=48), 1, True),
-    "transformers DINOv2 with registers": (
-        lambda: hf("Dinov2WithRegistersForImageClassification", "Dinov2WithRegistersConfig", image_size=48),
-        5,
-        True,
-    ),
-}
-CLASS_TOKEN = [name for name, (_, _, pools) in FAMILIES.items() if not pools]
-POOLED = [name for name, (_, _, pools) in FAMILIES.items() if pools]
+from token_models import (  # noqa: E402
+    CLASS_TOKEN,
+    CLASSES,
+    FAMILIES,
+    POOLED,
+    SQUARE,
+    build,
+    images_for,
+    shaken,
+    timm_hybrid,
+    timm_own_embedding,
+    timm_vit,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -110,29 +30,6 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def shaken(module, seed=0):
-    """`module` with every parameter moved, so that none of them is without effect."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
-    return module.eval()
-
-
-@cache
-def build(name):
-    pytest.importorskip(name.split()[0])
-    torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return shaken(FAMILIES[name][0]())
-
-
-def images_for(name, count=2):
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(count, 3, 32, 32 if name == "torchvision" else 48, generator=generator)
 
 
 def logits_of(module, images):
@@ -165,7 +62,7 @@ def test_what_a_model_is_made_of(name):
     _, prefix, pools = FAMILIES[name]
     model, state, _ = prepared(name)
     assert (model.prefix, model.pools_patches) == (prefix, pools)
-    assert state.grid == ((4, 4) if name == "torchvision" else (4, 6))
+    assert state.grid == ((4, 4) if name in SQUARE else (4, 6))
     assert model.grid == ((6, 6) if "DINOv2" in name else state.grid)
 
 
@@ -482,6 +379,14 @@ def with_other_attention():
     return module
 
 
+def eva_with_gates(**options):
+    from timm.models.eva import Eva, EvaAttention
+
+    module = Eva(img_size=32, num_heads=2, **options)
+    module.blocks[0].attn = EvaAttention(32, 2, gated=True, scale_norm=False)
+    return module
+
+
 def unknown_models():
     import timm
     import torchvision
@@ -494,8 +399,11 @@ def unknown_models():
         "swin": lambda: timm.models.SwinTransformer(
             img_size=32, patch_size=4, embed_dim=16, depths=(1,), num_heads=(2,), window_size=4
         ),
-        "beit": lambda: timm.models.Beit(img_size=32, num_heads=2, **small),
-        "eva": lambda: timm.models.Eva(img_size=32, num_heads=2, **small),
+        "beit maximum": lambda: timm.models.Beit(img_size=32, num_heads=2, global_pool="", **small),
+        "eva gated": lambda: eva_with_gates(**small),
+        "eva grouped queries": lambda: timm.models.Eva(
+            img_size=32, num_heads=2, num_kv_heads=1, attn_type="rope", qkv_fused=False, **small
+        ),
         "resnet": torchvision.models.resnet18,
         "parallel": lambda: timm_vit(block_fn=timm.models.vision_transformer.ParallelScalingBlock),
         "maximum": lambda: timm_vit(global_pool="max"),
@@ -526,8 +434,9 @@ def hf_with_attention(name):
         "subclass",
         "attention subclass",
         "swin",
-        "beit",
-        "eva",
+        "beit maximum",
+        "eva gated",
+        "eva grouped queries",
         "resnet",
         "parallel",
         "maximum",

@@ -1,7 +1,6 @@
 """PyTorch models: preprocessing, class names and the module itself, as the model's own package has them."""
 
 import pickle
-import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -194,24 +193,6 @@ def test_a_name_says_what_a_model_is_and_not_what_its_weights_might_be():
     model = timm.create_model("vit_tiny_patch16_224", pretrained=False)
     assert model.pretrained_cfg["tag"]
     assert as_classifier(model).name == "timm:vit_tiny_patch16_224"
-
-
-def test_a_model_that_also_needs_text_is_told_with_a_cure_that_works():
-    """F25, N12: CLIP was an inner AttributeError."""
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    vision = transformers.CLIPVisionConfig(image_size=16, patch_size=8, **sizes)
-    words = transformers.CLIPTextConfig(vocab_size=99, **sizes)
-    config = transformers.CLIPConfig(text_config=words.to_dict(), vision_config=vision.to_dict(), projection_dim=8)
-    model = transformers.CLIPModel(config).eval()
-    with pytest.raises(ix.ArgumentError, match=r"`model`: .*CLIPModel, which also needs text") as caught:
-        ix.MoXI(model)
-    text = {"input_ids": torch.tensor([[1, 5, 2], [1, 7, 2], [1, 9, 2]])}
-    (cure,) = re.findall("`(lambda.*?)`", str(caught.value))
-    function = eval(cure, {"model": model, "torch": torch, "text": text})
-    image = np.random.default_rng(0).normal(size=(3, 16, 16)).astype(np.float32)
-    assert ix.MoXI(function, regions="2x2").explain(image, 1, stop="all").players == 4
 
 
 def test_a_sigmoid_at_the_end_is_told():

@@ -14,7 +14,7 @@ from interpix.errors import ArgumentError, bad_value
 from interpix.methods.base import Facts, Layout, Map
 from interpix.methods.differentiable import Differentiable
 from interpix.models.tokens.families import read_anatomy
-from interpix.models.tokens.vit import Anatomy, Block, advance, level
+from interpix.models.tokens.vit import Anatomy, Block, advance, attention, level, queries_and_keys
 from interpix.models.torch.module import TorchModule, hooked, in_double, unwrap
 
 __all__ = ["attention_rollout", "class_activation_map"]
@@ -135,7 +135,7 @@ def attention_rollout(net: TorchModule, image: npt.NDArray[np.float32]) -> tuple
     with net.evaluating():
         tokens = anatomy.embed(net.tensor(image[None]))
         rollout = in_double(torch.eye(tokens.shape[1], device=tokens.device))
-        for block in anatomy.blocks:
+        for block in anatomy.blocks_at((image.shape[1], image.shape[2])):
             entry = level(block, tokens)
             rollout = 0.5 * _attention(block, entry[0], entry[1]) @ rollout + 0.5 * rollout
             tokens = advance(block, entry)
@@ -148,14 +148,12 @@ def attention_rollout(net: TorchModule, image: npt.NDArray[np.float32]) -> tuple
 def _attention(block: Block, tokens: Tensor, qkv: Tensor) -> Tensor:
     """How much each token attends to each other, the mean over heads (n, n), rows summing to 1."""
     query, key, _ = qkv.unflatten(-1, (3, block.heads, -1)).permute(2, 0, 3, 1, 4)
-    if block.q_norm is not None:
-        query = block.q_norm(query.to(tokens.dtype))
-    if block.k_norm is not None:
-        key = block.k_norm(key.to(tokens.dtype))
-    query, key = in_double(query), in_double(key)
-    similar = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
-    mean: Tensor = similar.softmax(-1).mean((0, 1))
-    return mean
+    query, key = queries_and_keys(block, query, key, None, tokens.dtype)
+    bias = block.places.bias
+    if block.mix_scores is None:  # which is the model's, and takes its number type
+        query, key, bias = in_double(query), in_double(key), None if bias is None else in_double(bias)
+    weights, _ = attention(block, query, key, bias)
+    return in_double(weights).mean((0, 1))
 
 
 def _as_map(values: Tensor, layout: Layout | None, grid: tuple[int, int] | None) -> Tensor:

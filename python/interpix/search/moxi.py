@@ -562,9 +562,9 @@ def _tell_of_tokens_inside(classifier: Classifier) -> None:
     inside = getattr(classifier, "tokens_inside", None)
     if inside is not None:
         message = (
-            f"model `{classifier.name}`: its part `{inside}` is a Vision Transformer, whose tokens cannot be dropped "
-            "inside of a model that is not known, so absent patches are filled with zero; pass that part itself (merge "
-            'adapters into it first), or say absence="zero" if this is what you want'
+            f"model `{classifier.name}`: {inside}, so absent patches are filled with zero; pass a Vision Transformer "
+            "itself (merge adapters into it first), or say where its tokens are, as interpix.TorchClassifier(model, "
+            'tokens=interpix.Tokens("encoder.layers", patch=16)), or say absence="zero" if this is what you want'
         )
         warnings.warn(message, stacklevel=3)
 

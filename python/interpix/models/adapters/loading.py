@@ -1,7 +1,7 @@
 """Models by name: native ones, the same in torch, and those of timm, torchvision and Hugging Face."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["load_model"]
 
 
-def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None) -> Classifier:
+def load_model(
+    name: str, *, weights_path: str | os.PathLike[str] | None = None, prompts: Sequence[str] | None = None
+) -> Classifier:
     """A classifier with its weights.
 
     >>> model = load_model("efficientnet_lite0")
@@ -33,6 +35,8 @@ def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None)
         weights_path: The weights file of a native model. If it is left out: what the environment variable
             ``INTERPIX_WEIGHTS`` names, a file or a folder; where it is not set, what is cached
             (``$XDG_CACHE_HOME/interpix``, else ``~/.cache/interpix``) of the package that brings them.
+        prompts: What a model of images and texts (``"hf:ID"`` of CLIP, SigLIP) shall tell apart: see
+            `interpix.zero_shot`.
 
     Raises:
         ArgumentError: There is no such model or file, or none where ``INTERPIX_WEIGHTS`` says.
@@ -50,6 +54,10 @@ def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None)
             raise bad_value("weights_path", "None for an ONNX file", repr(weights_path), "the file has its weights")
         return OnnxClassifier(name)
     source, _, rest = name.partition(":")
+    if prompts is not None:
+        if source != "hf" or not rest:
+            raise bad_value("prompts", 'None but for models of images and texts, "hf:ID"', name, "leave them out")
+        return _loaded(name, "transformers", "clip", lambda: _images_and_texts(rest, prompts))
     if not rest:
         from interpix.models.adapters.native import load_native  # only what is asked for
 
@@ -60,8 +68,13 @@ def load_model(name: str, *, weights_path: str | os.PathLike[str] | None = None)
     if weights_path is not None:
         raise bad_value("weights_path", "None for a torch model", repr(weights_path), "load its weights with torch")
     library, extra, load = _LOADERS[source]
+    return _loaded(name, library, extra, lambda: load(rest))
+
+
+def _loaded(name: str, library: str, extra: str, load: "Callable[[], TorchClassifier]") -> "TorchClassifier":
+    """What a library loads; where it cannot, one of our errors says why."""
     try:
-        return load(rest)
+        return load()
     except InterpixError:
         raise
     except ImportError as error:
@@ -125,13 +138,32 @@ def _torchvision(name: str) -> "TorchClassifier":
 
 
 def _hugging_face(name: str) -> "TorchClassifier":
-    from transformers import AutoImageProcessor, AutoModelForImageClassification  # optional
+    import transformers  # optional
 
     from interpix.models.adapters.torch import TorchClassifier  # torch only when it is used
 
-    model = AutoModelForImageClassification.from_pretrained(name).eval()
-    return TorchClassifier(model, preprocess=AutoImageProcessor.from_pretrained(name), name=f"hf:{name}")
+    made_for = (transformers.AutoConfig.from_pretrained(name).architectures or [""])[0]
+    if made_for.endswith("Model") and made_for[: -len("Model")].lower() in _WITH_TEXTS:
+        cure = 'pass prompts=["a husky", "a wolf"], for example'
+        raise bad_value("name", "a model of images alone, or prompts", f"{made_for}", cure)
+    kind = next((kind for kind in _HEADS if made_for.endswith(kind)), "ForImageClassification")
+    model = getattr(transformers, f"AutoModel{kind}").from_pretrained(name).eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(name)
+    return TorchClassifier(model, preprocess=processor, name=f"hf:{name}")
 
+
+def _images_and_texts(name: str, prompts: Sequence[str]) -> "TorchClassifier":
+    from transformers import AutoModel, AutoProcessor  # optional
+
+    from interpix.models.adapters.zero_shot import zero_shot  # torch only when it is used
+
+    model = AutoModel.from_pretrained(name).eval()
+    return zero_shot(model, AutoProcessor.from_pretrained(name), prompts, name=f"hf:{name}")
+
+
+_HEADS = ("ForObjectDetection", "ForSemanticSegmentation")
+"""What transformers calls models whose answers are no classes of the image."""
+_WITH_TEXTS = ("clip", "siglip", "siglip2")
 
 _LOADERS: dict[str, tuple[str, str, Callable[[str], "TorchClassifier"]]] = {
     "torch": ("timm", "timm", _native_in_torch),

@@ -20,6 +20,7 @@ __all__ = [
     "describe_source",
     "find_class_names",
     "find_preprocessing",
+    "is_open_clip",
     "output_of_config",
     "read_preprocessing",
 ]
@@ -121,6 +122,12 @@ def output_of_config(module: nn.Module) -> Output | None:
         cure = "pass output=interpix.outputs.Value(tolerance=...), in units of the model's answer"
         raise bad_value("output", "a tolerance, as the model's problem_type is regression", '"auto"', cure)
     return Sigmoid() if problem == "multi_label_classification" else None
+
+
+def is_open_clip(module: nn.Module) -> bool:
+    """Whether a module is one of open_clip's models of images and texts."""
+    home = any(base.__module__.startswith("open_clip.") for base in type(module).__mro__)
+    return home and hasattr(module, "encode_text")
 
 
 def describe_source(module: nn.Module) -> str:

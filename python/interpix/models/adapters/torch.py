@@ -19,13 +19,14 @@ from interpix.models.adapters.sources import (
     describe_source,
     find_class_names,
     find_preprocessing,
+    is_open_clip,
     output_of_config,
     read_preprocessing,
 )
 from interpix.models.protocol.classifier import Scorer
 from interpix.models.protocol.pictures import make_fill
-from interpix.models.tokens.families import find_inside
-from interpix.models.tokens.model import TokenModel, find_token_model
+from interpix.models.protocol.tokens import Tokens
+from interpix.models.tokens.model import TokenModel, describe_token_model, find_tokens
 from interpix.models.tokens.scorer import TokenScorer
 from interpix.models.torch.agreement import disagreement
 from interpix.models.torch.module import TorchModule, hooked, is_hooked, unwrap
@@ -67,8 +68,9 @@ class TorchClassifier(TorchModule, Normalized):
         input_size: tuple[int, int] | None = None,
         output: OutputInput = "auto",
         display: Display | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
-        """Wraps a module; nothing is run yet.
+        """Wraps a module; nothing is run yet, but for two pictures where a Vision Transformer is inside.
 
         Args:
             module: A `torch.nn.Module` from float (B, 3, H, W) to logits (B, classes), to an object or dict with
@@ -84,7 +86,10 @@ class TorchClassifier(TorchModule, Normalized):
                 configuration says, else a softmax of two or more logits, a sigmoid of one.
             display: What people see of the input: a function from (C, H, W) to uint8 (H, W, 3), or the channels that
                 are red, green and blue; for models that take something else than colors.
+            tokens: Where the patch tokens are of a Vision Transformer that interpix does not know.
         """
+        if tokens is not None and not isinstance(tokens, Tokens):
+            raise bad_type("tokens", "an interpix.Tokens", tokens, 'use interpix.Tokens("encoder.layers", patch=16)')
         found = torch_module(module)
         if found is None:
             cure = "pass the model itself"
@@ -92,7 +97,7 @@ class TorchClassifier(TorchModule, Normalized):
         if preprocess is None and found is not module:
             preprocess = module.image_processor
         self._inner = unwrap(found)
-        _refuse_text_first(self._inner)
+        _refuse_text_first(self._inner, is_pipeline=found is not module)
         known = read_output(output)
         if known is None:
             known = output_of_config(self._inner)
@@ -101,7 +106,12 @@ class TorchClassifier(TorchModule, Normalized):
         self.class_names: list[str] | None = None if names is None else read_class_names(names)
         self._names_are_given = class_names is not None
         self._preprocess = find_preprocessing(self._inner) if preprocess is None else read_preprocessing(preprocess)
-        self._tokens: TokenModel | None = find_token_model(self._inner)
+        self._tokens: TokenModel | None = None
+        self._described, self._tokens_unused = tokens, None
+        if tokens is None:
+            self._tokens, self._tokens_unused = find_tokens(self._inner)
+        else:
+            self._tokens = describe_token_model(self._inner, tokens, input_size)
         if self._tokens is not None and not self._tokens.any_size:
             input_size = self._tokens.image_size
         self.input_size = input_size
@@ -135,8 +145,8 @@ class TorchClassifier(TorchModule, Normalized):
 
     @property
     def tokens_inside(self) -> str | None:
-        """The name of a part that is a known Vision Transformer, where the whole is none that is known."""
-        return find_inside(self._inner) if self._tokens is None else None
+        """What there is of a known Vision Transformer whose tokens are not used, and why they are not."""
+        return self._tokens_unused
 
     def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """A raw image (H, W, 3) as the module's input (3, H', W')."""
@@ -223,6 +233,7 @@ class TorchClassifier(TorchModule, Normalized):
             input_size=self.input_size,
             output="auto" if self.output is None else self.output,
             display=self.shown,
+            tokens=self._described,
         )
 
     def provenance(self) -> dict[str, Any]:
@@ -269,19 +280,18 @@ def _shown_to_both(images: npt.NDArray[np.float32], fill: npt.NDArray[np.float32
     return np.stack([images[0], images[-1], fill[0], half])
 
 
-def _refuse_text_first(module: nn.Module) -> None:
-    """Refuses a module whose forward takes text before pictures, as CLIP's does, by the name of its argument."""
+def _refuse_text_first(module: nn.Module, *, is_pipeline: bool) -> None:
+    """Refuses a model of images and texts, such as CLIP: by the name of what it takes first, or as open_clip's."""
     try:
         first = next(iter(inspect.signature(module.forward).parameters), None)
     except (TypeError, ValueError):  # TorchScript has none
         return
-    if first == "input_ids":
+    open_clip = is_open_clip(module)
+    if first == "input_ids" or open_clip:
+        processor = "" if is_pipeline else "(preprocess, tokenizer), " if open_clip else "processor, "
+        cure = f'say which classes: interpix.zero_shot(model, {processor}prompts=["a husky", "a wolf"])'
         name = type(module).__name__
-        cure = (
-            "pass a function of pictures alone: `lambda batch: model(pixel_values=torch.from_numpy(batch), "
-            "**text).logits_per_image`, with the prompts' tokens as `text`"
-        )
-        raise bad_value("model", "a module that takes pictures first", f"{name}, which also needs text", cure)
+        raise bad_value("model", "a module that takes pictures alone", f"{name}, which also needs text", cure)
 
 
 def _values(tensor: Tensor) -> Tensor:

@@ -5,19 +5,22 @@ distillation, registers).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
 
 from interpix.errors import ModelError, bad_value
-from interpix.models.tokens.families import read_anatomy
+from interpix.models.protocol.tokens import Tokens
+from interpix.models.tokens.families import find_inside, read_anatomy, read_part
 from interpix.models.tokens.vit import Anatomy, Block, Level, lay_out, level, run
+from interpix.models.tokens.wrapped import described, into_wrapper
 from interpix.models.torch.memory import Chunks
 from interpix.models.torch.module import TorchModule, hooked, is_hooked
 from interpix.terms import Precision
 
-__all__ = ["TokenModel", "TokenState", "find_token_model"]
+__all__ = ["TokenModel", "TokenState", "describe_token_model", "find_token_model", "find_tokens"]
 
 _TOKENS_ON_CPU = 800
 _TOKENS_ON_GPU = 32768
@@ -27,12 +30,31 @@ _EMBEDDED_AT_ONCE = 64
 def find_token_model(module: torch.nn.Module) -> "TokenModel | None":
     """`module` as a model whose patches can be dropped; None if it is not a Vision Transformer that is known.
 
-    Known are, of exactly these classes and made of their usual parts: timm's `VisionTransformer` (also DeiT,
-    distilled, hybrid, with registers, pooled by class token or mean; its patch embedding may be of any class),
-    torchvision's, and of transformers 5 the image classifiers of ViT, DeiT, DINOv2 and DINOv2 with registers.
+    The families are those of `docs/models.md`, each of exactly its class and made of its usual parts. One that is
+    inside of a module that is not known counts where that module drops its tokens: two pictures are run to see it.
     """
-    anatomy = read_anatomy(module)
-    return None if anatomy is None else TokenModel(module, anatomy)
+    return find_tokens(module)[0]
+
+
+def find_tokens(module: torch.nn.Module) -> tuple["TokenModel | None", str | None]:
+    """The same; and where it is None although a known Vision Transformer is there: what that is, and why not."""
+    if read_anatomy(module) is not None:
+        return TokenModel(module, partial(read_anatomy, module)), None
+    found = find_inside(module)
+    if not found:
+        return None, None
+    name, inner = found[0]
+    if inner is module:
+        return None, "it is a Vision Transformer, some parts of which are not known"
+    read, reason = (None, "there are several") if len(found) > 1 else into_wrapper(module, inner, read_part)
+    if read is None:
+        return None, f"its part `{name}` is a Vision Transformer, whose tokens cannot be dropped there ({reason})"
+    return TokenModel(module, read), None
+
+
+def describe_token_model(module: torch.nn.Module, tokens: Tokens, size: tuple[int, int] | None) -> "TokenModel":
+    """`module` as a model whose patches can be dropped where the user says; arguments as `described`."""
+    return TokenModel(module, described(module, tokens, size))
 
 
 class TokenState:
@@ -62,7 +84,8 @@ class TokenState:
         if precision not in self._blocks:
             half = self.images.dtype.itemsize <= torch.bfloat16.itemsize
             dtype = torch.bfloat16 if precision == "mixed" and not half else None
-            self._blocks[precision] = lay_out(self.anatomy.blocks, dtype)
+            size = self.images.shape[2], self.images.shape[3]
+            self._blocks[precision] = lay_out(self.anatomy.blocks_at(size), dtype)
         return self._blocks[precision]
 
     def level(self, layer: int, precision: Precision) -> Level:
@@ -97,20 +120,26 @@ class TokenModel:
         depth: Number of blocks.
         pools_patches: The head reads the mean of the patch tokens, so that a dropped token is not the same as
             one that attention does not see.
+        only_itself: Its blocks are not known: the module itself drops its tokens, and none can be masked.
         token_budget: The greatest number of tokens that go through a block at once; None: 800 on a CPU, which
             keeps them in its cache, 32768 on a GPU.
     """
 
-    def __init__(self, module: torch.nn.Module, anatomy: Anatomy, *, token_budget: int | None = None) -> None:
-        """Use `find_token_model`."""
+    def __init__(
+        self, module: torch.nn.Module, read: Callable[[], Anatomy | None], *, token_budget: int | None = None
+    ) -> None:
+        """Use `find_token_model`; `read` gives the module's anatomy as it is when asked."""
         self._net = TorchModule(module, name=type(module).__name__)
+        self._read_anatomy = read
+        anatomy = self._read()
         self.image_size = anatomy.image_size
         self.grid = _grid(anatomy, *anatomy.image_size)
         self.prefix = anatomy.prefix
         self.patch_size = anatomy.patch_size
         self.any_size = anatomy.any_size
         self.depth = len(anatomy.blocks)
-        self.pools_patches = anatomy.read is None
+        self.pools_patches = anatomy.pools_patches
+        self.only_itself = anatomy.only_itself
         self.token_budget = token_budget
 
     def grid_at(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -129,7 +158,8 @@ class TokenModel:
         anatomy = self._read()
         grid = _grid(anatomy, *images.shape[-2:])
         images = images.to(self._net.device, self._net.dtype)
-        return TokenState(images, grid, anatomy, as_it_is=is_hooked(self._net.module), name=self._net.name)
+        as_it_is = anatomy.only_itself or is_hooked(self._net.module)
+        return TokenState(images, grid, anatomy, as_it_is=as_it_is, name=self._net.name)
 
     def logits(
         self,
@@ -160,7 +190,7 @@ class TokenModel:
             rows = _with_prefix(kept, self.prefix) + owner[:, None] * x.shape[1]
             blocks = state.blocks(precision)[from_layer:]
             parts = [
-                _finish(state.anatomy, blocks, (_take(x, part), _take(qkv, part)))
+                _finish(state.anatomy, blocks, (_take(x, part), _take(qkv, part)), rows=part % x.shape[1])
                 for part in rows.split(self._chunk(x.device, rows.shape[1]))
             ]
         return torch.cat(parts)
@@ -190,7 +220,7 @@ class TokenModel:
             seen = torch.nn.functional.pad(kept_mask, (self.prefix, 0), value=True)[:, None, None]
             chunk = self._chunk(x.device, x.shape[1])
             parts = [
-                _finish(state.anatomy, blocks, (x[mine], qkv[mine]), mask)
+                _finish(state.anatomy, blocks, (x[mine], qkv[mine]), mask=mask)
                 for mine, mask in zip(owner.split(chunk), seen.split(chunk), strict=True)
             ]
         return torch.cat(parts)
@@ -198,22 +228,22 @@ class TokenModel:
     def reference_logits(self, images: torch.Tensor, owner: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
         """What `logits` says, by running the whole module and gathering tokens before its first block: slow, simple."""
         anatomy = self._read()
-        first = anatomy.layers[0]
-        tokens = math.prod(_grid(anatomy, *images.shape[-2:]))
+        size = images.shape[2], images.shape[3]
+        tokens = math.prod(_grid(anatomy, *size))
         chunk = self._chunk(images.device, tokens)
         answers = []
         with self._net.evaluating():
             for mine, patches in zip(owner.split(chunk), kept.split(chunk), strict=True):
                 rows = _with_prefix(patches, self.prefix)
-                if self.pools_patches and not patches.shape[1]:
+                if not patches.shape[1] and _without_blocks(anatomy):
                     answers.append(_prefix_only(anatomy, images[mine]))
                     continue
-                with hooked([first], partial(_gather_input, rows), before=True):
+                with _keeping(anatomy, rows, size):
                     answers.append(self._net.answer(images[mine]))
         return torch.cat(answers)
 
     def _read(self) -> Anatomy:
-        anatomy = read_anatomy(self._net.module)
+        anatomy = self._read_anatomy()
         if anatomy is None:
             raise ModelError(f"model `{self._net.name}`: its parts were replaced since it was wrapped; wrap it again")
         return anatomy
@@ -245,19 +275,38 @@ def _take(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return values.flatten(0, 1).index_select(0, rows.flatten()).view(*rows.shape, values.shape[2])
 
 
-def _finish(anatomy: Anatomy, blocks: Sequence[Block], entry: Level, mask: torch.Tensor | None = None) -> torch.Tensor:
+def _finish(
+    anatomy: Anatomy,
+    blocks: Sequence[Block],
+    entry: Level,
+    *,
+    mask: torch.Tensor | None = None,
+    rows: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Logits from what goes into the first of the remaining blocks; no tokens stay no tokens."""
-    x = run(blocks, entry, read=anatomy.read, mask=mask) if entry[0].shape[1] else entry[0]
-    return anatomy.head(x)
+    x = run(blocks, entry, read=anatomy.read, mask=mask, rows=rows) if entry[0].shape[1] else entry[0]
+    return anatomy.head(x) if mask is None or anatomy.masked_head is None else anatomy.masked_head(x, mask)
+
+
+def _without_blocks(anatomy: Anatomy) -> bool:
+    """Whether an image without any patch is answered by prefix and head: the module has no answer, or another."""
+    return anatomy.read is None and not anatomy.only_itself and (anatomy.keeping is None or not anatomy.prefix)
 
 
 def _prefix_only(anatomy: Anatomy, images: torch.Tensor) -> torch.Tensor:
-    """Logits without any patch where the head reads their mean, which the module itself answers with NaN."""
+    """Logits without any patch where the head reads patches: the mean of none, which the module answers with NaN."""
     x = anatomy.embed(images)[:, : anatomy.prefix]
     if anatomy.prefix:
         for layer in anatomy.layers:
             x = layer(x)
     return anatomy.head(x)
+
+
+def _keeping(anatomy: Anatomy, rows: torch.Tensor, size: tuple[int, int]) -> AbstractContextManager[None]:
+    """Within it, the user's module keeps the tokens `rows` (c, n) of each sample only."""
+    if anatomy.keeping is not None:
+        return anatomy.keeping(rows, size)
+    return hooked(anatomy.layers[:1], partial(_gather_input, rows), before=True)
 
 
 def _gather_input(rows: torch.Tensor, _: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

@@ -39,6 +39,9 @@ class TokenScorer:
         absence: DropTokens | MaskAttention,
     ) -> None:
         """Takes images (K, 3, H, W) and regions (K, H, W), each made of whole patches."""
+        if isinstance(absence, MaskAttention) and tokens.only_itself:
+            expected = f"one that model `{net.name}` has, whose blocks are not known well enough to mask what they see"
+            raise bad_value("absence", expected, absence.name, 'use "drop_tokens", or "zero"')
         if isinstance(absence, MaskAttention) and absence.from_layer >= tokens.depth:
             expected = f"a block of model `{net.name}`, 0 ... {tokens.depth - 1}"
             raise bad_value("from_layer", expected, absence.from_layer, "0 masks in all blocks")
@@ -66,12 +69,20 @@ class TokenScorer:
         """See `Scorer`."""
         from_layer = self._absence.from_layer if isinstance(self._absence, MaskAttention) else 0
         with self._net.evaluating():
-            if not self._compared and not self._state.as_it_is:
-                self._compare(from_layer)
+            if not self._compared:
+                self._compared = True
+                self._check(from_layer)
             # Where the head reads no patch, a token that nobody attends to need not be computed.
             if isinstance(self._absence, DropTokens) or not self._model.pools_patches:
                 return self._dropped(coalitions, from_layer, precision)
             return to_readout(self._masked(coalitions, from_layer, precision), self._net.name, coalitions)
+
+    def _check(self, from_layer: int) -> None:
+        """Once: is the model as it was described, or as it was read?"""
+        if self._state.anatomy.confirm is not None:
+            self._state.anatomy.confirm(self._state.anatomy, self._state.images[:1])
+        if not self._state.as_it_is:
+            self._compare(from_layer)
 
     def _compare(self, from_layer: int) -> None:
         """Once: does the first image with all of its patches get the module's own answer?"""
@@ -96,7 +107,6 @@ class TokenScorer:
 
             self._differs = disagreement(self._net, first, with_some, what, instead, own=module_with_some)
         self._state.as_it_is = self._differs is not None
-        self._compared = True
 
     def _dropped(self, coalitions: Coalitions, from_layer: int, precision: Precision) -> Readout:
         """Coalitions of one number of tokens are a rectangular batch; a step of a search has one."""

@@ -34,6 +34,7 @@ _LOGITS = ("logits",)
 _ROWS = ("logits", "image_embeds", "pooler_output")
 """What transformers calls the answers of its models; embeddings are no logits."""
 _WATCHING = "transformers.utils.output_capturing"
+_ADAPTED = "peft.peft_model.PeftModel"
 
 
 class TorchModule:
@@ -179,13 +180,22 @@ class _ThreadHook:
 
 
 @contextlib.contextmanager
-def hooked(parts: Iterable[nn.Module], function: Callable[..., Any], *, before: bool = False) -> Iterator[None]:
-    """Calls `function` after (or before) each of `parts` runs in this thread; other threads' passes are not touched."""
+def hooked(
+    parts: Iterable[nn.Module], function: Callable[..., Any], *, before: bool = False, with_names: bool = False
+) -> Iterator[None]:
+    """Calls `function` after (or before) each of `parts` runs in this thread; other threads' passes are not touched.
+
+    Args:
+        parts: Of the module that runs meanwhile.
+        function: torch's own kind of hook.
+        before: It is a forward pre-hook.
+        with_names: It takes what is passed by name, too, as a dictionary.
+    """
     hook = _ThreadHook(function)
     with contextlib.ExitStack() as stack:
         for part in parts:
-            handle = part.register_forward_pre_hook(hook) if before else part.register_forward_hook(hook)
-            stack.callback(handle.remove)
+            register = part.register_forward_pre_hook if before else part.register_forward_hook
+            stack.callback(register(hook, with_kwargs=with_names).remove)
         yield
 
 
@@ -211,11 +221,19 @@ def in_double(values: Tensor) -> Tensor:
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """The module inside of torch's own wrappers: compiled, averaged, or parallel over devices."""
+    """The module inside of torch's own wrappers: compiled, averaged, or parallel over devices; and inside of PEFT's.
+
+    PEFT puts adapters into the module's own layers, so that it answers with them, too.
+    """
     while True:
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel):
             module = module.module
         elif isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
+            module = inner
+        elif any(f"{base.__module__}.{base.__name__}" == _ADAPTED for base in type(module).__mro__):
+            inner = module.get_base_model()
+            if inner is module.base_model:  # whose inputs it changes
+                return module
             module = inner
         else:
             return module
