@@ -169,7 +169,8 @@ class TorchClassifier(TorchModule, Normalized):
         if not self._end_is_known and len(batch):
             self._end_is_known = True
             self._tell_of_a_sigmoid(batch[:1])
-        if not self._names_are_given and self.class_names and len(self.class_names) != logits.shape[1]:
+        counts = self._reads_rows and not self._names_are_given
+        if counts and self.class_names and len(self.class_names) != logits.shape[1]:
             self.class_names = None  # the pretrained model's, whose last layer was replaced
         return logits
 
