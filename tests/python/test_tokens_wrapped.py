@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import interpix as ix
-from token_models import HF, build, hf, images_for, shaken, timm_vit
+from token_models import HF, build, images_for, shaken, timm_vit
 
 timm = pytest.importorskip("timm")
 transformers = pytest.importorskip("transformers")
@@ -380,9 +380,3 @@ def test_a_description_that_is_not_so_is_refused(tokens, options, reason):
 def test_descriptions_of_another_kind_are_refused(make, message):
     with pytest.raises((ix.ArgumentError, ix.ArgumentTypeError), match=message):
         make()
-
-
-def test_beit_of_transformers_with_a_shared_bias():
-    module = shaken(hf("BeitForImageClassification", "BeitConfig", use_shared_relative_position_bias=True))
-    result = ix.MoXI(module).explain(images_for("timm")[0].numpy(), 1, stop=2)
-    assert result.provenance["scored_as"] == "tokens"
