@@ -204,6 +204,19 @@ def test_a_known_model_of_unknown_parts_is_told():
         assert ix.MoXI(timm_vit(global_pool="max")).explain(images_for("timm")[0].numpy(), 1, stop=1).players == 49
 
 
+def test_a_class_that_derives_from_a_known_one_is_told():
+    class Own(timm.models.vision_transformer.VisionTransformer):
+        pass
+
+    module = of("timm")
+    module.__class__ = Own
+    for one in (module, Holding(module)):
+        with pytest.warns(UserWarning, match="its `Own` derives from a known Vision Transformer, and may do otherwise"):
+            ix.MoXI(one, regions="2x3")
+    found = ix.MoXI(ix.TorchClassifier(module, tokens=ix.Tokens("blocks", patch=8)))
+    assert found.explain(images_for("timm")[0].numpy(), 1, stop=1).provenance["absence"] == "drop_tokens"
+
+
 @pytest.mark.parametrize(
     "wrap",
     [nn.DataParallel, lambda module: torch.compile(module, backend="eager"), torch.optim.swa_utils.AveragedModel],
