@@ -35,7 +35,18 @@ _DEFAULT_MODEL = "efficientnet_lite0"
 _DEFAULT_STEPS = 12
 _DEFAULT_METHODS = ("rise(count=500)", "moxi_one_shot", "moxi")
 _DEFAULT_METRICS = ("insertion", "deletion", "dir")
-_EXTRAS = ("matplotlib", "tqdm", "onnxruntime", "torch", "timm", "torchvision", "transformers", "scikit-image", "scipy")
+_EXTRAS = (
+    "matplotlib",
+    "tqdm",
+    "onnxruntime",
+    "torch",
+    "timm",
+    "torchvision",
+    "transformers",
+    "open_clip_torch",
+    "scikit-image",
+    "scipy",
+)
 _PARTLY = 1
 """Some photos could not be read."""
 _USAGE_ERROR = 2

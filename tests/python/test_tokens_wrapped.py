@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import interpix as ix
-from token_models import HF, build, hf, images_for, shaken, timm_vit
+from token_models import HF, build, images_for, shaken, timm_vit
 
 timm = pytest.importorskip("timm")
 transformers = pytest.importorskip("transformers")
@@ -204,6 +204,19 @@ def test_a_known_model_of_unknown_parts_is_told():
         assert ix.MoXI(timm_vit(global_pool="max")).explain(images_for("timm")[0].numpy(), 1, stop=1).players == 49
 
 
+def test_a_class_that_derives_from_a_known_one_is_told():
+    class Own(timm.models.vision_transformer.VisionTransformer):
+        pass
+
+    module = of("timm")
+    module.__class__ = Own
+    for one in (module, Holding(module)):
+        with pytest.warns(UserWarning, match="its `Own` derives from a known Vision Transformer, and may do otherwise"):
+            ix.MoXI(one, regions="2x3")
+    found = ix.MoXI(ix.TorchClassifier(module, tokens=ix.Tokens("blocks", patch=8)))
+    assert found.explain(images_for("timm")[0].numpy(), 1, stop=1).provenance["absence"] == "drop_tokens"
+
+
 @pytest.mark.parametrize(
     "wrap",
     [nn.DataParallel, lambda module: torch.compile(module, backend="eager"), torch.optim.swa_utils.AveragedModel],
@@ -380,9 +393,3 @@ def test_a_description_that_is_not_so_is_refused(tokens, options, reason):
 def test_descriptions_of_another_kind_are_refused(make, message):
     with pytest.raises((ix.ArgumentError, ix.ArgumentTypeError), match=message):
         make()
-
-
-def test_beit_of_transformers_with_a_shared_bias():
-    module = shaken(hf("BeitForImageClassification", "BeitConfig", use_shared_relative_position_bias=True))
-    result = ix.MoXI(module).explain(images_for("timm")[0].numpy(), 1, stop=2)
-    assert result.provenance["scored_as"] == "tokens"

@@ -228,6 +228,38 @@ def test_the_model_is_as_before_and_the_classifier_can_be_pickled(name):
     assert again.provenance == result.provenance
 
 
+@pytest.mark.parametrize("wrap", [torch.nn.DataParallel, lambda model: torch.compile(model, backend="eager")])
+def test_torchs_own_wrappers_are_looked_through(wrap):
+    model, processor = build("CLIP")
+    found, plain = (ix.MoXI(ix.zero_shot(one, processor, PROMPTS)) for one in (wrap(model), model))
+    found, plain = (one.explain(photo(), 1, stop=3) for one in (found, plain))
+    assert found.provenance["scored_as"] == "tokens"
+    np.testing.assert_array_equal(found.rewards, plain.rewards)
+
+
+def test_adapters_of_peft_are_looked_through():
+    peft = pytest.importorskip("peft")
+    model, processor = build("CLIP")
+    config = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of transformers, about what peft asks
+        adapted = peft.get_peft_model(copy.deepcopy(model), config).eval()
+    found = ix.MoXI(ix.zero_shot(adapted, processor, PROMPTS)).explain(photo(), 1, stop=3)
+    assert found.provenance["scored_as"] == "tokens"
+    merged = ix.MoXI(ix.zero_shot(copy.deepcopy(adapted).merge_and_unload(), processor, PROMPTS))
+    np.testing.assert_allclose(found.rewards, merged.explain(photo(), 1, stop=3).rewards, atol=1e-4)
+
+
+def test_prompts_of_several_images_in_both_directions():
+    moxi, images = ix.MoXI(zero_shot("SigLIP")), [photo(), photo(seed=1)]
+    for direction in ("insertion", "deletion"):
+        both = moxi.explain(images, ["a husky", "a wolf"], direction=direction, stop=5)
+        alone = [
+            moxi.explain(one, target, direction=direction, stop=5) for one, target in zip(images, (0, 1), strict=True)
+        ]
+        assert [one.ranking.tolist() for one in both] == [one.ranking.tolist() for one in alone]
+
+
 @pytest.mark.parametrize("name", ["CLIP", "SigLIP"])
 def test_half_precision_follows_the_model(name):
     model = copy.deepcopy(build(name)[0]).bfloat16()

@@ -70,6 +70,11 @@ def timm_of(home, kind, **options):
     return getattr(getattr(timm.models, home), kind)(**{**TIMM, **options})
 
 
+def hf_beit(**options):
+    positions = {"use_absolute_position_embeddings": False, "use_relative_position_bias": True}
+    return hf("BeitForImageClassification", "BeitConfig", layer_scale_init_value=0.5, **positions, **options)
+
+
 def hf_tower(kind, **options):
     """A classifier behind the vision tower of CLIP or SigLIP."""
     transformers = pytest.importorskip("transformers")
@@ -166,6 +171,8 @@ FAMILIES = {
         5,
         True,
     ),
+    "transformers BEiT": (lambda: hf_beit(use_mean_pooling=False), 1, False),
+    "transformers BEiT, mean, shared bias": (lambda: hf_beit(use_shared_relative_position_bias=True), 1, True),
     "transformers CLIP": (lambda: hf_tower("CLIP"), 1, True),
     "transformers SigLIP": (lambda: hf_tower("Siglip"), 0, True),
 }

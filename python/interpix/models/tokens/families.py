@@ -17,7 +17,7 @@ from interpix.models.tokens.vit import Anatomy
 from interpix.models.torch.modes import evaluating
 from interpix.models.torch.prompted import PromptedModel
 
-__all__ = ["find_inside", "read_anatomy", "read_part"]
+__all__ = ["find_derived", "find_inside", "read_anatomy", "read_part"]
 
 
 def read_anatomy(module: torch.nn.Module) -> Anatomy | None:
@@ -47,13 +47,24 @@ def find_inside(module: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
 
     By the class alone: parts of them may have been replaced, as by adapters.
     """
-    known = (name for name in (*_READERS, *transformers.BODIES) if not name.startswith(("torch.", "interpix.")))
-    families, found = set(known), dict[str, torch.nn.Module]()
+    found = dict[str, torch.nn.Module]()
     for name, part in module.named_modules():
         inside = any(not outer or name.startswith(f"{outer}.") for outer in found)
-        if not inside and class_of(part) in families:
+        if not inside and class_of(part) in _families():
             found[name] = part
     return list(found.items())
+
+
+def find_derived(module: torch.nn.Module) -> str | None:
+    """The class of a part, or of the module itself, that derives from one of a known family, and may do otherwise."""
+    for part in module.modules():
+        if any(f"{base.__module__}.{base.__qualname__}" in _families() for base in type(part).__mro__[1:]):
+            return type(part).__name__
+    return None
+
+
+def _families() -> set[str]:
+    return {name for name in (*_READERS, *transformers.BODIES) if not name.startswith(("torch.", "interpix."))}
 
 
 # What comes before one of these

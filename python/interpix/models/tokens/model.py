@@ -13,7 +13,7 @@ import torch
 
 from interpix.errors import ModelError, bad_value
 from interpix.models.protocol.tokens import Tokens
-from interpix.models.tokens.families import find_inside, read_anatomy, read_part
+from interpix.models.tokens.families import find_derived, find_inside, read_anatomy, read_part
 from interpix.models.tokens.vit import Anatomy, Block, Level, lay_out, level, run
 from interpix.models.tokens.wrapped import described, into_wrapper
 from interpix.models.torch.memory import Chunks
@@ -42,7 +42,8 @@ def find_tokens(module: torch.nn.Module) -> tuple["TokenModel | None", str | Non
         return TokenModel(module, partial(read_anatomy, module)), None
     found = find_inside(module)
     if not found:
-        return None, None
+        derived = find_derived(module)
+        return None, derived and f"its `{derived}` derives from a known Vision Transformer, and may do otherwise"
     name, inner = found[0]
     if inner is module:
         return None, "it is a Vision Transformer, some parts of which are not known"

@@ -62,8 +62,8 @@ def why_not(net: TorchModule, anatomy: Anatomy, image: torch.Tensor, *, in_any_o
             tokens = _first_input(net.module, layer, image)
         except _UnreachedError as error:
             return str(error)
-        if tokens.ndim != 3 or tokens.shape[:2] != (1, prefix + count):
-            shape = tuple(tokens.shape)
+        shape = tuple(tokens.shape) if isinstance(tokens, torch.Tensor) else type(tokens).__name__
+        if len(shape) != 3 or shape[:2] != (1, prefix + count):
             return f"its first block takes {shape}, where {prefix} + {grid[0]} x {grid[1]} tokens were expected"
         for patch in sorted({0, count // 2, count - 1}):
             row, column = divmod(patch, grid[1])
