@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from interpix import methods, metrics
     from interpix.absence import DropTokens, Fill, MaskAttention
     from interpix.comparison import Comparison, compare
+    from interpix.evaluation import Evaluation, evaluate, load_evaluation
     from interpix.methods.propagated import propagated
     from interpix.models import CallableClassifier
     from interpix.models.adapters.loading import load_model
@@ -43,6 +44,7 @@ __all__ = [
     "Comparison",
     "ConvergenceError",
     "DropTokens",
+    "Evaluation",
     "Explanation",
     "Fill",
     "InterpixError",
@@ -57,8 +59,10 @@ __all__ = [
     "TorchClassifier",
     "__version__",
     "compare",
+    "evaluate",
     "load",
     "load_attribution",
+    "load_evaluation",
     "load_model",
     "methods",
     "metrics",
@@ -71,6 +75,7 @@ _HOMES = {
     "CallableClassifier": "interpix.models",
     "Comparison": "interpix.comparison",
     "DropTokens": "interpix.absence",
+    "Evaluation": "interpix.evaluation",
     "Explanation": "interpix.results.explanation",
     "Fill": "interpix.absence",
     "MaskAttention": "interpix.absence",
@@ -81,8 +86,10 @@ _HOMES = {
     "Superpixels": "interpix.regions",
     "TorchClassifier": "interpix.models.adapters.torch",
     "compare": "interpix.comparison",
+    "evaluate": "interpix.evaluation",
     "load": "interpix.results.files",
     "load_attribution": "interpix.results.files",
+    "load_evaluation": "interpix.evaluation",
     "load_model": "interpix.models.adapters.loading",
     "propagate": "interpix.propagation",
     "propagated": "interpix.methods.propagated",

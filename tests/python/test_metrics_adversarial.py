@@ -122,5 +122,5 @@ def test_attacked_patches_replace_clean_ones():
 
 @pytest.mark.parametrize("options", [{"radius": -1}, {"step_size": -1}, {"steps": -1}])
 def test_bad_options_are_refused(options):
-    with pytest.raises(ix.ArgumentError, match="at least 0|in 0 ... 1e"):
+    with pytest.raises(ix.ArgumentError, match=r"at least 0|in 0 ... 1e"):
         l2_pgd(Linear(), UNIT, GRAY, 0, **options)

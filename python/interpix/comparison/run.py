@@ -28,20 +28,19 @@ from interpix.comparison.specs import (
     read_targets,
 )
 from interpix.comparison.store import Store, fingerprint
+from interpix.comparison.variants import score_variant
 from interpix.comparison.versions import library_versions
 from interpix.errors import ArgumentError, bad_value
 from interpix.images import LoadedImage, read_image
 from interpix.methods.propagated import Propagated
-from interpix.metrics.base import AnyMetric, MethodMetric
+from interpix.metrics.base import AnyMetric
 from interpix.metrics.sample import Sample
-from interpix.metrics.shared_scores import score_map
 from interpix.models import as_classifier
 from interpix.models.protocol.classifier import ModelInput
 from interpix.options import python_number
 from interpix.progress import ProgressCounter
 from interpix.question import Explainer, ask_whole, check_model, explain_with
 from interpix.results.attribution import Attribution
-from interpix.results.scores import ImageScore
 
 __all__ = ["compare"]
 
@@ -242,20 +241,6 @@ class _Runner:
         key = photo.key(explainer, photo.sample.annotation, photo.sample.seed, self.metrics)
         scores = self.store.load_scores(key)
         if scores is None or scores.keys() != self.metrics.keys():
-            scores = self._scores(photo, explainer, found)
+            scores = score_variant(photo.sample, explainer, found, self.metrics)
             self.store.save_scores(key, scores)
         return Entry(photo.name, name, scores, found.provenance["seconds"], found if keep else None)
-
-    def _scores(self, photo: _Photo, explainer: Explainer, attribution: Attribution) -> dict[str, ImageScore]:
-        def blind(metric: AnyMetric) -> bool:
-            return photo.sample.annotation is None and getattr(metric, "needs_annotation", False)
-
-        maps = {name: one for name, one in self.metrics.items() if not isinstance(one, MethodMetric) and not blind(one)}
-        scores = score_map(photo.sample, attribution.map, maps)
-        for name, metric in self.metrics.items():
-            if isinstance(metric, MethodMetric):
-                scores[name] = metric.score_method(photo.sample, explainer, attribution.map)
-            elif blind(metric):
-                better = metric.higher_is_better
-                scores[name] = ImageScore(metric.name, float("nan"), better, skipped="there is no mask")
-        return {name: scores[name] for name in self.metrics}

@@ -28,6 +28,7 @@ from interpix.question import Explainer
 from interpix.terms import Target, TargetInput
 
 __all__ = [
+    "PHOTO_SUFFIXES",
     "ImagesInput",
     "MasksInput",
     "MethodsInput",
@@ -58,7 +59,8 @@ TargetsInput: TypeAlias = TargetInput | Mapping[str, Target]
 _Made = TypeVar("_Made")
 
 _ALL_METRICS: Mapping[str, Callable[..., AnyMetric]] = {**METRICS, ModelRandomization.name: ModelRandomization}
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""The endings of files in a folder that are taken for photos, in small letters."""
 
 
 def read_methods(methods: MethodsInput) -> dict[str, Explainer]:
@@ -118,9 +120,11 @@ def name_images(images: ImagesInput) -> dict[str, ImageInput]:
     if isinstance(images, Mapping):
         named = {str(name): image for name, image in images.items()}
     elif isinstance(images, str | os.PathLike) and Path(images).is_dir():
-        named = {path.name: path for path in sorted(Path(images).iterdir()) if path.suffix.lower() in _SUFFIXES}
+        named = {path.name: path for path in sorted(Path(images).iterdir()) if path.suffix.lower() in PHOTO_SUFFIXES}
         if not named:
-            raise bad_value("images", "a folder with photos", f"'{images}'", f"names end in {', '.join(_SUFFIXES)}")
+            raise bad_value(
+                "images", "a folder with photos", f"'{images}'", f"names end in {', '.join(PHOTO_SUFFIXES)}"
+            )
     else:
         many: list[Any] = list(images) if _holds_several(images) else [images]
         names = [_file_name(one) or f"image {index}" for index, one in enumerate(many, start=1)]
