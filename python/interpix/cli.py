@@ -18,6 +18,7 @@ import numpy as np
 from interpix import _core
 from interpix.arrays import FloatArray
 from interpix.checks import check_positive
+from interpix.cli_evaluate import add_evaluate
 from interpix.drawing import png_bytes, require_matplotlib
 from interpix.errors import InterpixError, bad_value
 from interpix.images import read_image
@@ -33,7 +34,19 @@ _DEFAULT_MODEL = "efficientnet_lite0"
 _DEFAULT_STEPS = 12
 _DEFAULT_METHODS = ("rise(count=500)", "moxi_one_shot", "moxi")
 _DEFAULT_METRICS = ("insertion", "deletion", "dir")
-_EXTRAS = ("matplotlib", "tqdm", "onnxruntime", "torch", "timm", "torchvision", "transformers", "scikit-image", "scipy")
+_EXTRAS = (
+    "matplotlib",
+    "tqdm",
+    "onnxruntime",
+    "torch",
+    "timm",
+    "torchvision",
+    "transformers",
+    "scikit-image",
+    "scipy",
+    "pyarrow",
+    "ray",
+)
 _PARTLY = 1
 """Some photos could not be read."""
 _USAGE_ERROR = 2
@@ -59,6 +72,21 @@ _FLAGS = {
     "image": "photo",
     "images": "photos",
     "attribution": "map",
+    "out": "--output",
+    **{
+        name: f"--{name.replace('_', '-')}"
+        for name in (
+            "annotations",
+            "classes",
+            "shard",
+            "workers",
+            "engine",
+            "address",
+            "batch_size",
+            "threads",
+            "config",
+        )
+    },
 }
 """What the command calls the library's arguments."""
 _CURES = {
@@ -66,6 +94,10 @@ _CURES = {
     "or pass a torch model instead": "or a model of another library, as torchvision:resnet50",
     "use RISE, SuperpixelRISE, LIME, Shapley, MoXIMap or MoXIOneShot": "use rise, moxi or moxi_one_shot",
     "names; pass a dict": "names; name each once",
+    "pass classes=, a file": "name --classes, a file",
+    "or labels=False": "or --no-labels",
+    "or use workers=1": "or use --workers 1",
+    "try workers=1": "try --workers 1",
     "pass one for each image, or leave it out": "name their folder, or leave it out",
 }
 """What the command has for the library's cures."""
@@ -123,6 +155,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_explain(commands)
     _add_propagate(commands)
     _add_compare(commands)
+    add_evaluate(commands)
     models = commands.add_parser("models", help="list the native models and where their weights are looked for")
     models.set_defaults(run=_models)
     doctor = commands.add_parser("doctor", help="show versions, extras and threads, for a bug report")

@@ -1,7 +1,7 @@
 """Annotations that lie in a folder of their own: pictures of masks, or PASCAL VOC's XML files, as ImageNet's are.
 
-An annotation is found by its photo's path without the ending, or, where the folders differ (ImageNet's photos sorted into
-classes, its XML files not), by the photo's name alone.
+An annotation is found by its photo's path without the ending, or, where the folders differ (ImageNet's photos sorted
+into classes, its XML files not), by the photo's name alone.
 """
 
 import xml.etree.ElementTree as ET
@@ -55,7 +55,7 @@ def _with(item: Item, path: Path) -> Item:
 
 
 def read_voc(path: Path) -> tuple[str | None, tuple[Box, ...]]:
-    """The class and the boxes of a PASCAL VOC file, whose numbers are taken for edges between pixels, as ImageNet's are.
+    """The class and the boxes of a PASCAL VOC file; their numbers are edges between pixels, as ImageNet's are.
 
     >>> path = getfixture("tmp_path") / "1.xml"
     >>> box = "<bndbox><xmin>1</xmin><ymin>0</ymin><xmax>3</xmax><ymax>2</ymax></bndbox>"

@@ -1,7 +1,7 @@
 """Tar files as WebDataset has them: what of one picture has one name, and endings say what it is.
 
-`.jpg`, `.png` and so on are the picture, `.cls` its label, `.mask.png` or `.seg.png` where the object is, `.json` may hold
-`label` and `boxes`. Contents are found again by their places, so any process reads any image at once.
+`.jpg`, `.png` and so on are the picture, `.cls` its label, `.mask.png` or `.seg.png` where the object is; `.json` may
+hold `label` and `boxes`. Contents are found again by their places, so any process reads any image at once.
 """
 
 import json

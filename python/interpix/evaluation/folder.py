@@ -19,7 +19,17 @@ from interpix.evaluation.plan import hash_of
 from interpix.evaluation.rows import into_shard, read_journal, rows_folder
 from interpix.storage import FORMAT, make_folder, read_arrays, remove_leftovers, replace_file, write_arrays
 
-__all__ = ["CONFIG", "Finished", "claim", "clean", "finished_images", "read_config", "shard_files", "write_config"]
+__all__ = [
+    "CONFIG",
+    "Finished",
+    "claim",
+    "clean",
+    "finished_images",
+    "is_running",
+    "read_config",
+    "shard_files",
+    "write_config",
+]
 
 CONFIG = "config.toml"
 _ANSWERS = "answers.safetensors"
@@ -149,6 +159,18 @@ def _lock(file: Any) -> bool:
     except OSError:  # a file system without locks
         return True
     return True
+
+
+def is_running(out: Path) -> bool:
+    """Whether some run is writing to a folder, as far as this machine can tell."""
+    for path in out.glob(".*of*.lock"):
+        try:
+            with path.open("r+") as file:
+                if not _lock(file):
+                    return True
+        except OSError:  # it has just ended
+            continue
+    return False
 
 
 def run_name(shard: tuple[int, int], token: str) -> str:

@@ -17,7 +17,7 @@ _SHOWN = 3
 
 
 def classes_of_file(path: str | os.PathLike[str]) -> list[str]:
-    r"""The labels of a model's classes in their order: the first word of each line, as of ImageNet's `synset_words.txt`.
+    r"""The labels of a model's classes in their order: each line's first word, as of ImageNet's `synset_words.txt`.
 
     >>> path = getfixture("tmp_path") / "words.txt"
     >>> _ = path.write_text("n01440764 tench, Tinca tinca\nn01443537 goldfish\n")
@@ -50,7 +50,7 @@ def with_targets(
         class_names: The model's.
         count: Of the model's classes.
         classes: The source's label of each class, in the model's order, if known.
-        label_names: What labels that are numbers are called in the source; None: they are indices of the model's classes.
+        label_names: What labels that are numbers are called in the source; None: they are the model's classes.
 
     Raises:
         ArgumentError: Some are no classes of the model.

@@ -1,7 +1,7 @@
 """Evaluation on Ray: actors, on this machine or on a cluster, that Ray Data feeds with rows of id and path.
 
-Each actor makes the model once and writes to a journal of its own, as any worker does; what Ray does again after an actor
-has died is looked up there. So Ray's own checkpoints are not needed, and rows are those of the other engine.
+Each actor makes the model once and writes to a journal of its own, as any worker does; what Ray does again after an
+actor has died is looked up there. So Ray's own checkpoints are not needed, and rows are those of the other engine.
 """
 
 import contextlib
@@ -14,8 +14,8 @@ from typing import Any
 
 from interpix.checks import require_module
 from interpix.errors import InterpixError, ModelError, bad_value
-from interpix.evaluation.local import Work
 from interpix.evaluation.items import Item
+from interpix.evaluation.local import Work
 from interpix.evaluation.plan import Plan
 from interpix.evaluation.worker import Outcome, Worker, limit_threads, thread_limits
 
@@ -76,9 +76,7 @@ def _cluster(ray: Any, address: str | None, workers: int) -> Iterator[dict[str, 
         if address:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         else:
-            ray.init(
-                num_cpus=max(workers, 1) + 1, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
-            )
+            ray.init(num_cpus=max(workers, 1) + 1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError) as error:
         got = f"{address or 'none'} ({error})"
         raise bad_value("address", "a Ray cluster that answers", got, "see `ray status`") from error

@@ -188,10 +188,9 @@ class Evaluation:
         for index in np.flatnonzero(statuses != "ok"):
             what = self._columns["metric"][index] or self._names[index] or "images"
             counts[what, statuses[index], reasons[index]] += 1
-        per = {metric: len(self.methods) for metric in self.metrics}
         lines = []
         for (what, status, reason), count in sorted(counts.items(), key=lambda one: -one[1]):
-            unit = "scores" if what in per else "images"
+            unit = "scores" if what in self.metrics else "images"
             lines.append(f"{what}: {count} {unit} {status}: {reason}")
         return lines
 
@@ -217,6 +216,20 @@ class Evaluation:
         except ImportError as error:
             raise MissingDependencyError("rows as a DataFrame need pandas: pip install pandas") from error
         return pd.DataFrame(self.rows())
+
+    def report(self, folder: str | os.PathLike[str] | None = None, *, overwrite: bool = False) -> Path:
+        """Writes `index.html`, its pictures, and `evaluation.json`; needs matplotlib.
+
+        Args:
+            folder: Made if it is not there; None: that of the evaluation.
+            overwrite: Replace files of these names that interpix did not write, too.
+
+        Returns:
+            The path of the page.
+        """
+        from interpix.evaluation_page import write_page  # matplotlib only when asked for
+
+        return write_page(self, self.folder if folder is None else read_path(folder, "folder"), overwrite=overwrite)
 
     def best(self, metric: str) -> float:
         """The best mean of any method; NaN if there is none."""
