@@ -59,11 +59,12 @@ def with_targets(
         cure = "name one for each, in the model's order"
         raise bad_value("classes", f"a label for each of the model's {count} classes", len(classes), cure)
     labels = list(dict.fromkeys(item.target for item in items if item.target is not None))
-    if label_names is not None and not _are_known(label_names, class_names):
-        if len(label_names) != count:
+    if label_names is not None and not _are_known(label_names, class_names if classes is None else list(classes)):
+        # Of a model that does not say what its classes are, as many are taken for the same.
+        if len(label_names) != count or class_names is not None or classes is not None:
             got = f"{len(label_names)} others, as {', '.join(label_names[:_SHOWN])}"
             raise bad_value("source", f"labels that are among the model's {count} classes", got, _CURE)
-        label_names = None  # its own classes, under other names or none
+        label_names = None
     index = _indices(labels, class_names, count, classes, label_names)
     return [item if item.target is None else replace(item, target=index[item.target]) for item in items]
 
