@@ -223,6 +223,12 @@ def _add_compare(commands: Any) -> None:
     compare.add_argument(
         "--masks", type=Path, help="folder of pictures, bright inside of the object, named as the photos"
     )
+    compare.add_argument(
+        "--no-controls",
+        dest="controls",
+        action="store_false",
+        help="no noise, edges and plain blurs beside the methods",
+    )
     compare.add_argument("--seed", type=int, default=0, help="of the metrics' random choices (default: %(default)s)")
     compare.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder (default: %(default)s)")
     _add_overwrite(compare)
@@ -381,6 +387,7 @@ def _compare(options: argparse.Namespace) -> int:
             options.methods,
             options.metrics,
             None if masks is None else dict(zip(photos, masks.values(), strict=True)),
+            controls=options.controls,
             folder=options.output / "maps",
             seed=options.seed,
             progress=not options.quiet,

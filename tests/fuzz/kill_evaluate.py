@@ -127,7 +127,9 @@ def try_engine(engine, photos, expected, kills, chance, length):
         assert 0 <= again <= cost, f"{again} images done again, {cost} were in flight"
         left = sorted(path.name for path in out.rglob("*") if path.is_file() and path.suffix != ".parquet")
         assert left == ["answers.safetensors", "config.toml"], left
-        print(f"{engine}: {dict(killed)} killed, {again} images done again of {cost} in flight; all the same", flush=True)
+        print(
+            f"{engine}: {dict(killed)} killed, {again} images done again of {cost} in flight; all the same", flush=True
+        )
 
 
 def main():

@@ -10,7 +10,9 @@ from interpix.evaluation.worker import Worker
 
 def logits(batch):
     left, right = batch[..., :16], batch[..., 16:]
-    return np.stack([9 * left[:, 0].mean((1, 2)), 9 * right[:, 1].mean((1, 2)), 6 * batch[:, 2].mean((1, 2)) + 2], axis=1)
+    return np.stack(
+        [9 * left[:, 0].mean((1, 2)), 9 * right[:, 1].mean((1, 2)), 6 * batch[:, 2].mean((1, 2)) + 2], axis=1
+    )
 
 
 def preprocess(raw):

@@ -3,12 +3,12 @@ import os
 import subprocess
 import sys
 
-import evaluation_models
 import numpy as np
 import pytest
-from evaluation_models import model, picture, write_photos
 
+import evaluation_models
 import interpix as ix
+from evaluation_models import model, picture, write_photos
 from interpix import metrics
 from interpix.evaluation import rows, worker
 from interpix.evaluation.folder import claim
@@ -249,7 +249,9 @@ def test_a_full_disk_is_one_error(photos, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Journal, "finish", full)
-    with pytest.raises(ix.ArgumentError, match="`out`: .*No space left on device.*; make room, and start the run again"):
+    with pytest.raises(
+        ix.ArgumentError, match="`out`: .*No space left on device.*; make room, and start the run again"
+    ):
         evaluate(photos, tmp_path / "out")
     monkeypatch.undo()
     assert evaluate(photos, tmp_path / "out").is_finished

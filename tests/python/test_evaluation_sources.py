@@ -5,10 +5,10 @@ import tomllib
 
 import numpy as np
 import pytest
-from evaluation_models import CLASSES, SIZE, model, picture, write_photos
 from PIL import Image
 
 import interpix as ix
+from evaluation_models import CLASSES, SIZE, model, picture, write_photos
 from interpix.cli import main
 from interpix.evaluation.items import Item
 from interpix.evaluation.labels import with_targets
@@ -18,7 +18,9 @@ MOXI = "moxi(regions='2x3')"
 
 
 def evaluate(source, out, metrics="insertion(steps=3)", **options):
-    return ix.evaluate(options.pop("model", model()), source, MOXI, metrics, out, propagate=False, controls=False, **options)
+    return ix.evaluate(
+        options.pop("model", model()), source, MOXI, metrics, out, propagate=False, controls=False, **options
+    )
 
 
 def targets(found):
@@ -145,7 +147,11 @@ def test_data_sets_of_hugging_face(tmp_path):
     other = read_source(data.cast_column("label", datasets.ClassLabel(names=["x", "y", "z"])))
     names = {"label_names": other.label_names}
     assert [one.target for one in with_targets(other.items, None, 3, **names)] == [2, 0, None]
-    assert [one.target for one in with_targets(other.items, CLASSES, 3, classes=["z", "y", "x"], **names)] == [0, 2, None]
+    assert [one.target for one in with_targets(other.items, CLASSES, 3, classes=["z", "y", "x"], **names)] == [
+        0,
+        2,
+        None,
+    ]
     with pytest.raises(ix.ArgumentError, match="labels that are among the model's 3 classes, got 3 others, as x, y, z"):
         with_targets(other.items, CLASSES, 3, **names)
     more = data.cast_column("label", datasets.ClassLabel(names=["x", "y", "z", "w"]))
@@ -215,7 +221,11 @@ BAD = {
     "missing": (lambda folder: folder / "no", {}, "a folder or file that exists"),
     "no source": (lambda folder: 3, {}, "`source`: expected a folder, a manifest, tar files or a data set, got int"),
     "a photo": (lambda folder: write_photos(folder, 1) / "p0000.png", {}, "put photos into a folder"),
-    "no column": (photos_with("name\np0000.png\n"), {}, "a table with the column file_name, got 'metadata.csv' with name"),
+    "no column": (
+        photos_with("name\np0000.png\n"),
+        {},
+        "a table with the column file_name, got 'metadata.csv' with name",
+    ),
     "no such file": (photos_with("file_name\nq.png\n"), {}, "files that exist, got 'metadata.csv' with 'q.png'"),
     "an empty name": (photos_with("file_name,label\n,red\n"), {}, "a file_name in every row, got none in row 1"),
     "twice": (two_of_one_name, {}, "each image once, got p0000.png twice"),
@@ -237,7 +247,11 @@ BAD = {
     "shard": (lambda folder: write_photos(folder, 1), {"shard": "a"}, "`shard`: expected i/n"),
     "workers": (lambda folder: write_photos(folder, 1), {"workers": 0}, "`workers`: expected a positive integer"),
     "engine": (lambda folder: write_photos(folder, 1), {"engine": "dask"}, '`engine`: expected "local" or "ray"'),
-    "classes": (lambda folder: write_photos(folder, 1), {"classes": ["a"]}, "a label for each of the model's 3 classes"),
+    "classes": (
+        lambda folder: write_photos(folder, 1),
+        {"classes": ["a"]},
+        "a label for each of the model's 3 classes",
+    ),
 }
 
 
