@@ -63,6 +63,7 @@ _FLAGS = {
     "target": "--target",
     "radius": "--radius",
     "discount": "--discount",
+    "color_weight": "--color-weight",
     "methods": "--methods",
     "metrics": "--metrics",
     "masks": "--masks",
@@ -253,6 +254,12 @@ def _add_overwrite(parser: argparse.ArgumentParser) -> None:
 
 def _add_propagation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--radius", type=int, help="how far a pixel reaches (default: 1/32 of the longer side)")
+    parser.add_argument(
+        "--color-weight",
+        type=float,
+        default=1.0,
+        help="0 ... 1.5, by what distances of colors are multiplied (default: 1)",
+    )
     parser.add_argument("--discount", type=float, default=0.99, help="in 0 ... 1, how far it spreads (default: 0.99)")
 
 
@@ -260,13 +267,14 @@ def _explain(options: argparse.Namespace) -> None:
     require_matplotlib()
     import interpix  # heavy parts load when they are used
     from interpix.plots import plot_overview
-    from interpix.propagation import check_discount, check_radius
+    from interpix.propagation import check_color_weight, check_discount, check_radius
     from interpix.regions import check_regions
 
     check_positive("min_patches", options.steps)
     check_regions(options.regions)
     check_radius(options.radius)
     check_discount(options.discount)
+    check_color_weight(options.color_weight)
     image = _read_photo(options.photo)
     stem = options.output / Path(options.photo).stem
     files = [Path(f"{stem}.{ending}") for ending in ("json", "safetensors", "png")]
@@ -284,7 +292,9 @@ def _explain(options: argparse.Namespace) -> None:
         if results:
             _write_numbers(stem, results)
     _print_results(results)
-    propagated = results[0].propagate(radius=options.radius, discount=options.discount)
+    propagated = results[0].propagate(
+        radius=options.radius, color_weight=options.color_weight, discount=options.discount
+    )
     figure = plot_overview(*results, propagated=propagated)
     picture = png_bytes(figure, dpi=100, bbox_inches="tight", pad_inches=0.25)
     replace_file(f"{stem}.png", picture)
@@ -346,7 +356,13 @@ def _propagate(options: argparse.Namespace) -> None:
 
     _check_outputs([options.output], [Path(options.photo), options.map], options)
     image = _read_photo(options.photo)
-    values = propagate(_read_map(options.map), image, radius=options.radius, discount=options.discount)
+    values = propagate(
+        _read_map(options.map),
+        image,
+        radius=options.radius,
+        color_weight=options.color_weight,
+        discount=options.discount,
+    )
     buffer = io.BytesIO()
     np.save(buffer, np.asarray(values), allow_pickle=False)
     replace_file(options.output, buffer.getvalue())

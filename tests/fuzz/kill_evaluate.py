@@ -1,7 +1,7 @@
 """Kills `evaluate` at random moments and starts it again: python tests/fuzz/kill_evaluate.py --kills 20 --images 2000.
 
-Workers, the parent, and Ray's actors, each with SIGKILL. The rows must equal, to the bit but for the seconds, those of a run
-that nobody killed; no more images than those in flight may be done again; no file may be left over.
+Workers, the parent, and Ray's actors, each with SIGKILL. The rows must equal, to the bit but for the seconds, those of
+a run that nobody killed; no more images than those in flight may be done again; no file may be left over.
 """
 
 import argparse

@@ -462,8 +462,8 @@ def test_a_comparison_that_was_cut_short_is_drawn_and_written(model, photos, tmp
             raise RuntimeError(message)
         return image[0]
 
+    both = {PATCHES: "moxi(regions='2x3')", "$_^ $": breaks}
     with pytest.raises(RuntimeError, match="half way") as caught:
-        both = {PATCHES: "moxi(regions='2x3')", "$_^ $": breaks}
         ix.compare(model, photos, both, "insertion(steps=2)", controls=False)
     part = caught.value.comparison
     assert [entry.image for entry in part.entries] == ["one"] * 4 + ["two"] * 2

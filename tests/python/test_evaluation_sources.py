@@ -113,10 +113,8 @@ def test_tables_say_labels_masks_and_boxes(tmp_path, kind):
     elif kind == "jsonl":
         table.write_text("\n".join(map(json.dumps, rows)))
     else:
-        import pyarrow
-        import pyarrow.parquet
-
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), table)
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pytest.importorskip("pyarrow").Table.from_pylist(rows), table)
     assert read_source(table).items == [
         Item("photos/p0002.png", "photos/p0002.png", "green", "m.png"),
         Item("photos/p0000.png", "photos/p0000.png", "2", None, ((1, 2, 9, 12),)),

@@ -16,6 +16,7 @@ from interpix.errors import ArgumentError, InterpixError, bad_type, bad_value
 from interpix.images import ImageInput, LoadedImage, image_size
 from interpix.masks import MaskInput, read_mask
 from interpix.methods import METHODS
+from interpix.methods.controls import Blurred
 from interpix.methods.propagated import MethodInput, Propagated, as_explainer
 from interpix.metrics import METRICS
 from interpix.metrics.annotation import annotation_as_seen
@@ -214,7 +215,10 @@ def read_masks(
 def options_of(one: Any) -> Any:
     """A method's or metric's options as plain JSON values; its class if it does not say."""
     if isinstance(one, Propagated):
-        return {"method": options_of(one.method), "radius": one.radius, "discount": one.discount}
+        own = {"radius": one.radius, "discount": one.discount, "color_weight": one.color_weight, "signed": one.signed}
+        return {"method": options_of(one.method), **own}
+    if isinstance(one, Blurred):
+        return {"method": options_of(one.method), "sigma": one.sigma}
     name = str(getattr(one, "name", type(one).__name__))
     # What `as_explainer` wraps a function in has nothing to say but its name.
     if not dataclasses.is_dataclass(one) or isinstance(one, type) or hasattr(one, "ask"):

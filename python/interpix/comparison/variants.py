@@ -99,7 +99,9 @@ def make_map(variant: Variant, sample: Sample, source: Attribution | None) -> At
     """The map of a variant, from that of its source if it has one."""
     if source is None:
         return explain_with(variant.explainer, sample)
-    return variant.explainer.blur(source) if isinstance(variant.explainer, Blurred) else source.propagate()
+    if isinstance(variant.explainer, Propagated):
+        return variant.explainer.propagate(source)
+    return variant.explainer.blur(source) if isinstance(variant.explainer, Blurred) else source
 
 
 def score_variant(
