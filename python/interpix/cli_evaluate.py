@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,11 @@ def add_evaluate(commands: Any) -> None:
     ):
         default = _DEFAULTS[flag.replace("-", "_")]
         evaluate.add_argument(f"--{flag}", type=int, help=f"{text} (default: {default})")
+    evaluate.add_argument(
+        "--preset",
+        choices=("iprop", "moxi"),
+        help="a paper's methods and metrics, so far as model and source can do them; its tables: docs/evaluation.md",
+    )
     evaluate.add_argument("--config", type=Path, help="the config.toml of another run, which is done again")
     evaluate.add_argument("--watch", type=Path, metavar="OUT", help="show the table of a run while it goes on")
     evaluate.add_argument("--quiet", action="store_true", default=False, help="no progress on stderr")
@@ -112,6 +117,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     model, source, methods, metrics = (wanted.pop(name) for name in ("model", "source", "methods", "metrics"))
     if source is None:
         raise bad_value("source", "a folder, a table or tar files", "none", "name it, or a run's --config")
+    if "preset" in options:
+        methods, metrics = _of_preset(options, model, source, wanted["annotations"])
+        if "propagate" not in options:
+            wanted["propagate"] = options.preset == "iprop"
     found = evaluate(
         model,
         source,
@@ -133,6 +142,22 @@ def _evaluate(options: argparse.Namespace) -> int:
     page = found.report(overwrite=options.overwrite)
     print(f"report: {page}  rows: {options.output / 'rows'}")
     return _PARTLY if found.failed() else 0
+
+
+def _of_preset(
+    options: argparse.Namespace, model: str, source: str, annotations: str | None
+) -> tuple[Sequence[str], Sequence[str]]:
+    """The methods and metrics of a paper, but for those that are named; what cannot be done is told and left out."""
+    from interpix.evaluation.plan import load_classifier  # heavy parts load when they are used
+    from interpix.evaluation.presets import PRESETS, possible
+    from interpix.evaluation.sources import read_source
+
+    items = read_source(source, annotations).items
+    annotated = any(item.mask is not None or item.boxes for item in items)
+    methods, metrics, left = possible(PRESETS[options.preset], load_classifier(model), annotated=annotated)
+    for name, reason in left.items():
+        sys.stderr.write(f"interpix: without {name}: {reason}\n")
+    return vars(options).get("methods", methods), vars(options).get("metrics", metrics)
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from interpix import _core
 from interpix.comparison.paired import Estimate
 from interpix.drawing import draw_map, draw_name, new_figure, png_bytes, show
 from interpix.errors import InterpixError
+from interpix.evaluation.presets import paper_numbers
 from interpix.results.files import load_all
 from interpix.results.scores import arrow, goodness
 from interpix.storage import check_output, make_folder, read_arrays, replace_file
@@ -21,7 +22,7 @@ from interpix.storage import check_output, make_folder, read_arrays, replace_fil
 if TYPE_CHECKING:
     from interpix.evaluation import Evaluation
 
-__all__ = ["average_curves", "summarized", "write_page"]
+__all__ = ["average_curves", "beside_paper", "summarized", "write_page"]
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
@@ -57,6 +58,7 @@ def write_page(found: "Evaluation", folder: Path, *, overwrite: bool = False) ->
         _section("Against controls", _controls(found)),
         _section("Method against method", _differences(found)),
     ]
+    sections.append(_section("Beside the paper", _paper(found)))
     curves = _curves(found)
     for index, (metric, figure) in enumerate(curves, start=1):
         name = f"curves-{index}.png"
@@ -97,8 +99,53 @@ def summarized(found: "Evaluation") -> dict[str, Any]:
             for metric in found.metrics
             for one in found.differences(metric)
         ],
+        "paper": [
+            {
+                "metric": metric,
+                "method": method,
+                "propagated": propagated,
+                "mean": _number(found.summary(f"IProp({method})" if propagated else method, metric).mean),
+                "paper": float(np.mean(numbers)),
+                "paper_least": min(numbers),
+                "paper_greatest": max(numbers),
+            }
+            for metric, method, propagated, numbers in beside_paper(found)
+        ],
         "left_out": found.left_out(),
     }
+
+
+def beside_paper(found: "Evaluation") -> list[tuple[str, str, bool, Sequence[float]]]:
+    """The cells of an evaluation by IProp's protocol that the paper has, too, with its numbers for nine networks."""
+    if not any("preset='iprop'" in metric for metric in found.metrics):
+        return []
+    numbers = paper_numbers()
+    return [
+        (metric, method, propagated, numbers[key])
+        for metric in found.metrics
+        for method in found.methods
+        for propagated in (False, True)
+        if (key := (_word(metric), _word(method), propagated)) in numbers
+        and (f"IProp({method})" if propagated else method) in found.methods
+    ]
+
+
+def _word(name: str) -> str:
+    """The name of a method or metric without its options."""
+    return name.split("(", 1)[0]
+
+
+def _paper(found: "Evaluation") -> str:
+    rows = []
+    for metric, method, propagated, numbers in beside_paper(found):
+        name = f"IProp({method})" if propagated else method
+        paper = f"{np.mean(numbers):.3f} ({min(numbers):.3f} to {max(numbers):.3f})"
+        cells = (html.escape(metric), html.escape(name), str(found.summary(name, metric)), paper)
+        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    if not rows:
+        return ""
+    head = "".join(f"<th>{name}</th>" for name in ("metric", "method", "here", "IProp's paper, nine networks"))
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def _number(value: float) -> float | None:

@@ -309,6 +309,47 @@ def test_the_command(tmp_path, command, capsys):
     assert "images: 1 images failed: `image`: expected an image file that Pillow reads" in capsys.readouterr().err
 
 
+def test_a_preset_is_what_the_model_can_do(tmp_path, command, capsys, monkeypatch):
+    from interpix.evaluation import presets
+    from interpix.evaluation.presets import Preset, paper_numbers
+
+    few = Preset(("gradient(magnitude='channels')", "rise(count=40)"), presets.PRESETS["iprop"].metrics, propagate=True)
+    monkeypatch.setitem(presets.PRESETS, "iprop", few)
+    photos, out = write_photos(tmp_path / "photos", 3), tmp_path / "out"
+    assert command(photos, "-o", out, "--preset", "iprop", "--no-controls", "--quiet", "-m", "mine") == 0
+    told = capsys.readouterr().err
+    assert "without gradient(magnitude='channels'): `model`: expected a torch module" in told
+    assert "without roc_auc: it needs masks or boxes" in told
+    found = ix.load_evaluation(out)
+    assert found.methods == ("rise(count=40)", "IProp(rise(count=40))")
+    assert found.metrics == ("aic(preset='iprop')", "sic(preset='iprop')", "dir")
+    numbers = json.loads((out / "evaluation.json").read_text())["paper"]
+    assert [(one["metric"], one["propagated"]) for one in numbers][:2] == [
+        (found.metrics[0], False),
+        (found.metrics[0], True),
+    ]
+    paper = paper_numbers()["aic", "rise", True]
+    assert len(paper) == 9
+    assert numbers[1]["paper"] == pytest.approx(np.mean(paper))
+    assert f"{np.mean(paper):.3f} (" in (out / "index.html").read_text()
+    assert (
+        command(photos, "-o", tmp_path / "one", "--preset", "iprop", "--metrics", "dir", "--quiet", "-m", "mine") == 0
+    )
+    assert ix.load_evaluation(tmp_path / "one").metrics == ("dir",)
+
+
+def test_every_preset_names_what_there_is():
+    from interpix.comparison.specs import read_methods, read_metrics
+    from interpix.evaluation.presets import PRESETS
+
+    for preset in PRESETS.values():
+        assert len(read_methods(list(preset.methods))) == len(preset.methods)
+        assert len(read_metrics(list(preset.metrics))) == len(preset.metrics)
+    for name in PRESETS["iprop"].methods:
+        made = read_methods([name])[name]
+        assert made == type(made).preset("iprop")
+
+
 def test_errors_of_the_command_name_its_options(tmp_path, command, capsys):
     photos = write_photos(tmp_path / "photos", 1)
     assert command(photos, "-o", tmp_path / "out", "--shard", "3/2") == 2

@@ -95,7 +95,8 @@ def blurred_picture(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """
     sigma = max(pixels.shape[:2]) * _BLUR_SHARE
     taps = gaussian_taps(sigma, int(_TRUNCATE * sigma + 0.5))
-    return np.rint(np.moveaxis(convolve(np.moveaxis(pixels, -1, 0), taps, "mirror"), 0, -1)).astype(np.uint8)
+    planes = np.moveaxis(pixels, -1, 0).astype(np.float64)
+    return np.rint(np.moveaxis(convolve(planes, taps, "mirror"), 0, -1)).astype(np.uint8)
 
 
 def webp_bytes(pixels: npt.NDArray[np.uint8]) -> int:
