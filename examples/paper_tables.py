@@ -190,6 +190,7 @@ def main():
             masks,
             targets=targets,
             propagate=part != "controls",
+            controls=False,  # one of the parts has more of them
             folder=folder / "maps",
             progress=True,
         )

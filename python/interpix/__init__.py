@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from interpix import methods, metrics, outputs
     from interpix.absence import DropTokens, Fill, MaskAttention
     from interpix.comparison import Comparison, compare
+    from interpix.evaluation import Evaluation, evaluate, load_evaluation
     from interpix.methods.propagated import propagated
     from interpix.models import CallableClassifier
     from interpix.models.adapters.loading import load_model
@@ -46,6 +47,7 @@ __all__ = [
     "Comparison",
     "ConvergenceError",
     "DropTokens",
+    "Evaluation",
     "Explanation",
     "Fill",
     "InterpixError",
@@ -62,8 +64,10 @@ __all__ = [
     "__version__",
     "compare",
     "embed",
+    "evaluate",
     "load",
     "load_attribution",
+    "load_evaluation",
     "load_model",
     "methods",
     "metrics",
@@ -78,6 +82,7 @@ _HOMES = {
     "CallableClassifier": "interpix.models",
     "Comparison": "interpix.comparison",
     "DropTokens": "interpix.absence",
+    "Evaluation": "interpix.evaluation",
     "Explanation": "interpix.results.explanation",
     "Fill": "interpix.absence",
     "MaskAttention": "interpix.absence",
@@ -90,8 +95,10 @@ _HOMES = {
     "TorchClassifier": "interpix.models.adapters.torch",
     "compare": "interpix.comparison",
     "embed": "interpix.question",
+    "evaluate": "interpix.evaluation",
     "load": "interpix.results.files",
     "load_attribution": "interpix.results.files",
+    "load_evaluation": "interpix.evaluation",
     "load_model": "interpix.models.adapters.loading",
     "propagate": "interpix.propagation",
     "propagated": "interpix.methods.propagated",

@@ -20,6 +20,7 @@ from PIL import Image
 from interpix import _core
 from interpix.arrays import FloatArray
 from interpix.checks import check_positive
+from interpix.cli_evaluate import add_evaluate
 from interpix.drawing import png_bytes, require_matplotlib
 from interpix.errors import ArgumentError, InterpixError, bad_value
 from interpix.images import read_image
@@ -46,6 +47,8 @@ _EXTRAS = (
     "open_clip_torch",
     "scikit-image",
     "scipy",
+    "pyarrow",
+    "ray",
 )
 _PARTLY = 1
 """Some photos could not be read."""
@@ -65,6 +68,7 @@ _FLAGS = {
     "target": "--target",
     "radius": "--radius",
     "discount": "--discount",
+    "color_weight": "--color-weight",
     "methods": "--methods",
     "metrics": "--metrics",
     "masks": "--masks",
@@ -80,6 +84,21 @@ _FLAGS = {
     "image": "photo",
     "images": "photos",
     "attribution": "map",
+    "out": "--out",
+    **{
+        name: f"--{name.replace('_', '-')}"
+        for name in (
+            "annotations",
+            "classes",
+            "shard",
+            "workers",
+            "engine",
+            "address",
+            "batch_size",
+            "threads",
+            "config",
+        )
+    },
 }
 """What the command calls the library's arguments."""
 _CURES = {
@@ -87,6 +106,10 @@ _CURES = {
     "or pass a torch model instead": "or a model of another library, as torchvision:resnet50",
     "use RISE, SuperpixelRISE, LIME, Shapley, MoXIMap or MoXIOneShot": "use rise, moxi or moxi_one_shot",
     "names; pass a dict": "names; name each once",
+    "pass classes=, a file": "name --classes, a file",
+    "or labels=False": "or --no-labels",
+    "or use workers=1": "or use --workers 1",
+    "try workers=1": "try --workers 1",
     "pass one for each image, or leave it out": "name their folder, or leave it out",
 }
 """What the command has for the library's cures."""
@@ -144,6 +167,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_explain(commands)
     _add_propagate(commands)
     _add_compare(commands)
+    add_evaluate(commands)
     models = commands.add_parser("models", help="list the native models and where their weights are looked for")
     models.set_defaults(run=_models)
     doctor = commands.add_parser("doctor", help="show versions, extras and threads, for a bug report")
@@ -234,6 +258,12 @@ def _add_compare(commands: Any) -> None:
     compare.add_argument(
         "--masks", type=Path, help="folder of pictures, bright inside of the object, named as the photos"
     )
+    compare.add_argument(
+        "--no-controls",
+        dest="controls",
+        action="store_false",
+        help="no noise, edges and plain blurs beside the methods",
+    )
     compare.add_argument("--seed", type=int, default=0, help="of the metrics' random choices (default: %(default)s)")
     compare.add_argument("-o", "--out", type=Path, default=Path("out"), help="folder (default: %(default)s)")
     _add_overwrite(compare)
@@ -258,6 +288,12 @@ def _add_overwrite(parser: argparse.ArgumentParser) -> None:
 
 def _add_propagation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--radius", type=int, help="how far a pixel reaches (default: 1/32 of the longer side)")
+    parser.add_argument(
+        "--color-weight",
+        type=float,
+        default=1.0,
+        help="0 ... 1.5, by what distances of colors are multiplied (default: 1)",
+    )
     parser.add_argument("--discount", type=float, default=0.99, help="in 0 ... 1, how far it spreads (default: 0.99)")
 
 
@@ -265,13 +301,14 @@ def _explain(options: argparse.Namespace) -> int:
     require_matplotlib()
     import interpix  # heavy parts load when they are used
     from interpix.outputs import read_output
-    from interpix.propagation import check_discount, check_radius
+    from interpix.propagation import check_color_weight, check_discount, check_radius
     from interpix.regions import check_regions
 
     check_positive("min_patches", options.steps)
     check_regions(options.regions)
     check_radius(options.radius)
     check_discount(options.discount)
+    check_color_weight(options.color_weight)
     target = _read_target(options)
     output = "boxes" if options.box is not None and options.output == "auto" else options.output
     read_output(output)
@@ -314,7 +351,9 @@ def _explain_photo(moxi: Any, stem: Path, image: Any, target: Any, options: argp
         if results:
             _write_numbers(stem, results)
     _print_results(results)
-    propagated = results[0].propagate(radius=options.radius, discount=options.discount)
+    propagated = results[0].propagate(
+        radius=options.radius, color_weight=options.color_weight, discount=options.discount
+    )
     figure = plot_overview(*results, propagated=propagated)
     picture = png_bytes(figure, dpi=100, bbox_inches="tight", pad_inches=0.25)
     replace_file(f"{stem}.png", picture)
@@ -430,7 +469,13 @@ def _propagate(options: argparse.Namespace) -> None:
 
     _check_outputs([options.out], [Path(options.photo), options.map], options)
     image = _read_photo(options.photo)
-    values = propagate(_read_map(options.map), image, radius=options.radius, discount=options.discount)
+    values = propagate(
+        _read_map(options.map),
+        image,
+        radius=options.radius,
+        color_weight=options.color_weight,
+        discount=options.discount,
+    )
     buffer = io.BytesIO()
     np.save(buffer, np.asarray(values), allow_pickle=False)
     replace_file(options.out, buffer.getvalue())
@@ -471,6 +516,7 @@ def _compare(options: argparse.Namespace) -> int:
             options.methods,
             options.metrics,
             None if masks is None else dict(zip(photos, masks.values(), strict=True)),
+            controls=options.controls,
             folder=options.out / "maps",
             seed=options.seed,
             progress=not options.quiet,

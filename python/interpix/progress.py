@@ -13,15 +13,25 @@ _SECONDS_BETWEEN_LINES = 0.5
 class ProgressCounter:
     """Shows a running number: with tqdm if it is installed, else as one plain line."""
 
-    def __init__(self, label: str, unit: str = "model evaluations", *, enabled: bool, total: int | None = None) -> None:
-        """Shows nothing at all unless `enabled`; `total` is the number of units if it is known."""
+    def __init__(
+        self,
+        label: str,
+        unit: str = "model evaluations",
+        *,
+        enabled: bool,
+        total: int | None = None,
+        done: int = 0,
+    ) -> None:
+        """Shows nothing at all unless `enabled`; `total` is the number of units if it is known, `done` those before."""
         self._label = label
         self._unit = unit
         self._total = total
-        self._count = 0
+        self._count = done
+        self._before = done
+        self._started = time.monotonic()
         self._shown_at = 0.0
         self._enabled = enabled
-        self._bar = _tqdm(label, unit, total) if enabled else None
+        self._bar = _tqdm(label, unit, total, done) if enabled else None
 
     def __enter__(self) -> Self:
         """Nothing to set up."""
@@ -47,13 +57,22 @@ class ProgressCounter:
 
     def _line(self, end: str) -> None:
         of = "" if self._total is None else f" of {self._total}"
-        sys.stderr.write(f"\r{self._label}: {self._count}{of} {self._unit}{end}")
+        sys.stderr.write(f"\r{self._label}: {self._count}{of} {self._unit}{self._left()}{end}")
         sys.stderr.flush()
 
+    def _left(self) -> str:
+        """How fast it goes, and how long it will, where the total is known."""
+        seconds, count = time.monotonic() - self._started, self._count - self._before
+        if self._total is None or not count or not seconds:
+            return ""
+        rate = count / seconds
+        left = time.strftime("%H:%M:%S", time.gmtime((self._total - self._count) / rate))
+        return f", {rate:.3g}/s, {left} left"
 
-def _tqdm(label: str, unit: str, total: int | None) -> Any:
+
+def _tqdm(label: str, unit: str, total: int | None, done: int) -> Any:
     try:
         from tqdm.auto import tqdm  # optional
     except ImportError:
         return None
-    return tqdm(desc=label, total=total, unit=f" {unit}", dynamic_ncols=True)
+    return tqdm(desc=label, total=total, initial=done, unit=f" {unit}", dynamic_ncols=True)

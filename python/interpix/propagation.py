@@ -12,7 +12,7 @@ import numpy as np
 
 from interpix import _core
 from interpix.arrays import ArrayT, describe, from_numpy, is_array, to_numpy
-from interpix.checks import check_choice, check_positive
+from interpix.checks import check_choice, check_number, check_positive
 from interpix.errors import ArgumentError, MissingDependencyError, bad_type, bad_value
 from interpix.images import ImageInput, rgb_pixels
 from interpix.options import python_number
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import scipy.sparse
     from numpy.typing import NDArray
 
-__all__ = ["PixelGraph", "Propagation", "Solver", "check_discount", "check_radius", "propagate"]
+__all__ = ["PixelGraph", "Propagation", "Solver", "check_color_weight", "check_discount", "check_radius", "propagate"]
 
 Solver = Literal["auto", "chebyshev", "conjugate_gradients", "value_iteration"]
 
@@ -36,6 +36,8 @@ _MISLEADING_ERROR = 0.05
 _STATE_FORMAT = 1
 
 _MEMORY_BUDGET = 1 << 30
+#: Beyond it colors would lie outside of what the compiled half takes for CIELAB's.
+_GREATEST_COLOR_WEIGHT = 1.5
 #: Undirected edges of all pixels from which the default radius is worth a warning: seconds on two fast cores, minutes
 #: on a slow one.
 _MANY_EDGES = 400_000_000
@@ -82,6 +84,8 @@ class PixelGraph:
         image: the picture as the eye sees it, never normalized: a PIL image, a path, a uint8 array (H, W, 3), or a
             float array (H, W, 3) or (3, H, W) of sRGB values in 0..1.
         radius: Chebyshev radius of a pixel's neighborhood, at least 1; None is the paper's ``max(H, W) // 32``.
+        color_weight: by what distances of colors are multiplied, 0 to 1.5: below 1 more flows over edges, at 0 colors
+            do not count. The paper's is 1.
         memory_budget: bytes that stored weights may take (about 3 x 2 radius (radius + 1) a pixel: 540 at
             radius 9). Above it they are computed again in every product: no memory, three times the time.
 
@@ -93,16 +97,27 @@ class PixelGraph:
         MemoryError: the graph needs more memory than there is; the message says how much.
     """
 
-    def __init__(self, image: ImageInput, radius: int | None = None, *, memory_budget: int = _MEMORY_BUDGET) -> None:
+    def __init__(
+        self,
+        image: ImageInput,
+        radius: int | None = None,
+        *,
+        color_weight: float = 1.0,
+        memory_budget: int = _MEMORY_BUDGET,
+    ) -> None:
         """Build the graph."""
         radius, memory_budget = check_radius(radius), _check_budget(memory_budget)
+        color_weight = check_color_weight(color_weight)
         pixels = rgb_pixels(image)
         if radius is None:
             radius = _default_radius(pixels.shape, memory_budget)
-        self._build(_core.rgb_to_lab(pixels), radius, memory_budget)
+        lab = _core.rgb_to_lab(pixels)
+        # A distance of colors that are nearer to each other by a factor is less by it.
+        self._build(lab if color_weight == 1 else lab * np.float32(color_weight), radius, memory_budget, color_weight)
 
-    def _build(self, lab: NDArray[np.float32], radius: int, memory_budget: int) -> None:
+    def _build(self, lab: NDArray[np.float32], radius: int, memory_budget: int, color_weight: float) -> None:
         self._memory_budget = memory_budget
+        self._color_weight = color_weight
         self._graph = _core.PixelGraph(lab, radius=radius, memory_budget=memory_budget)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -112,12 +127,14 @@ class PixelGraph:
             "colors": self._graph.colors,
             "radius": self.radius,
             "memory_budget": self._memory_budget,
+            "color_weight": self._color_weight,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         try:
             made, version = state["format"], state["version"]
             parts = (np.asarray(state["colors"]), check_radius(state["radius"]), _check_budget(state["memory_budget"]))
+            color_weight = check_color_weight(state.get("color_weight", 1.0))
         except (KeyError, TypeError) as error:
             raise bad_value("state", "a pickled PixelGraph", "another", "pickle the graph again") from error
         if made != _STATE_FORMAT:
@@ -127,7 +144,7 @@ class PixelGraph:
         colors, radius, memory_budget = parts
         if colors.dtype != np.float32 or colors.ndim != 3 or radius is None:
             raise bad_value("state", "colors (3, H, W) and a radius", describe(colors), "pickle the graph again")
-        self._build(colors, radius, memory_budget)
+        self._build(colors, radius, memory_budget, color_weight)
 
     def __copy__(self) -> PixelGraph:
         """The graph itself: it never changes."""
@@ -146,6 +163,11 @@ class PixelGraph:
     def radius(self) -> int:
         """Chebyshev radius of the neighborhood."""
         return self._graph.radius
+
+    @property
+    def color_weight(self) -> float:
+        """By what distances of colors are multiplied."""
+        return self._color_weight
 
     @property
     def weight_bytes(self) -> int:
@@ -219,6 +241,7 @@ def propagate(
     image: ImageInput | None = None,
     *,
     radius: int | None = ...,
+    color_weight: float = ...,
     discount: float = ...,
     tolerance: float | None = ...,
     solver: Solver = ...,
@@ -231,6 +254,7 @@ def propagate(
     image: ImageInput | Sequence[ImageInput],
     *,
     radius: int | None = ...,
+    color_weight: float = ...,
     discount: float = ...,
     tolerance: float | None = ...,
     solver: Solver = ...,
@@ -243,6 +267,7 @@ def propagate(
     image: Any = None,
     *,
     radius: int | None = None,
+    color_weight: float = 1.0,
     discount: float = 0.99,
     tolerance: float | None = None,
     solver: Solver = "auto",
@@ -256,6 +281,7 @@ def propagate(
         image: see `PixelGraph`; for (B, C, H, W) a sequence of B images or an array with a batch axis; None: an
             `Attribution`'s own.
         radius: see `PixelGraph`.
+        color_weight: see `PixelGraph`.
         discount: see `PixelGraph.propagate`.
         tolerance: see `PixelGraph.propagate`.
         solver: see `PixelGraph.propagate`.
@@ -282,14 +308,16 @@ def propagate(
         array([[1.3333, 0.6667]])
     """
     options: dict[str, Any] = {"discount": discount, "tolerance": tolerance, "solver": solver}
-    radius = check_radius(radius)
+    radius, color_weight = check_radius(radius), check_color_weight(color_weight)
     _solve_options(**options)
     if isinstance(attribution, Attribution):
         if channel_axis is not None:
             raise bad_value("channel_axis", "None for an Attribution, a map (H, W)", channel_axis, "leave it out")
         pixels = _checked_pixels(attribution.map, attribution.image if image is None else image)
-        found = _graph(pixels, radius).propagate(attribution.map, **options)
-        return attribution.propagated_to(found.values, found.error_bound, radius=radius, discount=discount)
+        found = _graph(pixels, radius, color_weight).propagate(attribution.map, **options)
+        return attribution.propagated_to(
+            found.values, found.error_bound, radius=radius, color_weight=color_weight, discount=discount
+        )
     if image is None:
         cure = "pass it; only an Attribution brings its own"
         raise bad_value("image", "the picture that the map explains", "none", cure)
@@ -301,12 +329,12 @@ def propagate(
         # All are read before the first is solved: what is wrong with the last is said at once.
         pictures = [_checked_pixels(maps, picture, 0) for maps, picture in zip(array, image, strict=True)]
         solved = [
-            _graph(pixels, radius).propagate(maps, channel_axis=0, **options).values
+            _graph(pixels, radius, color_weight).propagate(maps, channel_axis=0, **options).values
             for maps, pixels in zip(array, pictures, strict=True)
         ]
         return from_numpy(np.stack(solved)[:, None], like=attribution)
     pixels = _checked_pixels(array, image, channel_axis)
-    return _graph(pixels, radius).propagate(attribution, channel_axis=channel_axis, **options).values
+    return _graph(pixels, radius, color_weight).propagate(attribution, channel_axis=channel_axis, **options).values
 
 
 def check_radius(radius: Any) -> int | None:
@@ -338,6 +366,19 @@ def check_discount(discount: Any) -> float:
     if not 0 <= discount < 1:
         raise bad_value("discount", "0 <= discount < 1", discount, "0.99 is the paper's")
     return float(discount)
+
+
+def check_color_weight(color_weight: Any) -> float:
+    """A factor of color distances as Python's own number.
+
+    >>> check_color_weight(2)
+    Traceback (most recent call last):
+    interpix.errors.ArgumentError: `color_weight`: expected a number in 0 ... 1.5, got 2; 1 is the paper's
+    """
+    color_weight = python_number(color_weight)
+    need, cure = f"a number in 0 ... {_GREATEST_COLOR_WEIGHT}", "1 is the paper's"
+    check_number("color_weight", color_weight, 0, _GREATEST_COLOR_WEIGHT, need, cure)
+    return float(color_weight)
 
 
 def _check_budget(memory_budget: Any) -> int:
@@ -374,9 +415,10 @@ def _solve_options(discount: Any, tolerance: Any, solver: Any, max_iterations: A
     return options
 
 
-def _graph(pixels: NDArray[Any], radius: int | None) -> PixelGraph:
+def _graph(pixels: NDArray[Any], radius: int | None, color_weight: float) -> PixelGraph:
     """The graph of a picture that `rgb_pixels` gave, for the function that users call."""
-    return PixelGraph(pixels, _default_radius(pixels.shape, _MEMORY_BUDGET, stacklevel=4) if radius is None else radius)
+    radius = _default_radius(pixels.shape, _MEMORY_BUDGET, stacklevel=4) if radius is None else radius
+    return PixelGraph(pixels, radius, color_weight=color_weight)
 
 
 def _default_radius(shape: tuple[int, ...], memory_budget: int, stacklevel: int = 3) -> int:

@@ -61,7 +61,7 @@ def test_propagation_is_propagate(attribution):
     np.testing.assert_array_equal(result.map, expected)
     assert result.method == "IProp(rise)"
     assert result.provenance == {
-        "method": "IProp(rise)", "seed": 3, "grid": [7, 7], "radius": 2, "discount": 0.9
+        "method": "IProp(rise)", "seed": 3, "grid": [7, 7], "radius": 2, "color_weight": 1.0, "discount": 0.9
     }  # fmt: skip
     json.dumps(result.provenance)
 

@@ -43,7 +43,7 @@ def test_help_names_every_command(capsys):
         main(["--help"])
     assert stop.value.code == 0
     commands = re.findall(r"^ {4}(\w+)", capsys.readouterr().out, flags=re.MULTILINE)
-    assert commands == ["explain", "propagate", "compare", "models", "doctor"]
+    assert commands == ["explain", "propagate", "compare", "evaluate", "models", "doctor"]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,7 @@ def test_help_names_every_command(capsys):
         ),
         ("propagate", ["--out", "--radius", "--discount"]),
         ("compare", ["--model", "--methods", "--metrics", "--masks", "--out", "--quiet"]),
+        ("evaluate", ["--model", "--methods", "--shard", "--retry", "--workers", "--engine", "--config", "--watch"]),
     ],
 )
 def test_help_names_every_option(capsys, command, options):

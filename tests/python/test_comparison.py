@@ -46,7 +46,7 @@ def masks():
 
 def test_every_score_is_what_the_metric_says_alone(model, photos, masks):
     names = ["insertion(steps=7)", "deletion(steps=7)", "dir(steps=7)", "sic(min_confidence=0)", "aic", "roc_auc"]
-    result = ix.compare(model, photos, [RISE, PATCHES], names, masks)
+    result = ix.compare(model, photos, [RISE, PATCHES], names, masks, controls=False)
     assert result.methods == (RISE, f"IProp({RISE})", PATCHES, f"IProp({PATCHES})")
     assert result.images == ("one", "two")
     made = {RISE: methods.RISE(40, (3, 4), baseline="zero"), PATCHES: methods.MoXIMap(regions="2x3", stop="all")}
@@ -80,7 +80,7 @@ def test_nothing_is_measured_twice(photos):
         return batch.mean((2, 3))
 
     model = ix.CallableClassifier(logits, preprocess=lambda raw: raw.transpose(2, 0, 1).astype(np.float32) / 255)
-    kwargs = {"propagate": False}
+    kwargs = {"propagate": False, "controls": False}
     ix.compare(model, photos["one"], PATCHES, ["insertion(steps=9)", "deletion(steps=9)", "aic", "sic"], **kwargs)
     pictures = sum(seen)
     seen.clear()
@@ -107,7 +107,9 @@ def test_a_run_goes_on_where_it_was(photos, tmp_path):
         calls.clear()
         metrics = ["insertion(steps=5)", "sic", "pointing_game"]
         mask = np.arange(24 * 30).reshape(SIZE) % 7 < 3
-        return ix.compare(model, photos, [PATCHES, RISE], metrics, [mask, mask], folder=tmp_path, **options)
+        return ix.compare(
+            model, photos, [PATCHES, RISE], metrics, [mask, mask], controls=False, folder=tmp_path, **options
+        )
 
     first = run()
     # A look at an image, one more beside two others, and at four like it; insertion and SIC.
@@ -145,7 +147,7 @@ def test_what_was_found_is_not_lost(error, model, photos):
             return inputs
 
     with pytest.raises(error) as caught:
-        ix.compare(model, photos, {"broken": Breaks()}, "insertion(steps=4)", propagate=False)
+        ix.compare(model, photos, {"broken": Breaks()}, "insertion(steps=4)", propagate=False, controls=False)
     assert [entry.image for entry in caught.value.comparison.entries] == ["one"]
     sample = metrics.Sample.of(model, photos["one"])
     expected = metrics.Insertion(steps=4).score(sample, model.preprocess(photos["one"]).sum(axis=0)).value
@@ -157,21 +159,22 @@ def test_names_of_images_methods_and_measures(model, tmp_path):
         Image.fromarray(photo(index)).save(tmp_path / f"p{index}.png")
     (tmp_path / "notes.txt").write_text("no photo")
     own = {"mine": lambda model, image, target: image[target]}
-    result = ix.compare(model, tmp_path, own, {"fast": metrics.Insertion(steps=3)}, keep_maps=1)
+    result = ix.compare(model, tmp_path, own, {"fast": metrics.Insertion(steps=3)}, keep_maps=1, controls=False)
     assert result.images == ("p0.png", "p1.png", "p2.png")
     assert result.methods == ("mine", "IProp(mine)")
     assert list(result.metrics) == ["fast"]
     assert result.entry("p0.png", "mine").attribution is not None
     assert result.entry("p1.png", "mine").attribution is None
     batch = np.random.default_rng(0).random((2, 3, *SIZE), np.float32)
-    ready = ix.compare(model, batch, own, "insertion(steps=3)", propagate=False)
+    ready = ix.compare(model, batch, own, "insertion(steps=3)", propagate=False, controls=False)
     assert ready.images == ("image 1", "image 2")
-    already = ix.compare(model, batch[0], ix.propagated(methods.RISE(9, baseline="zero")), "insertion(steps=3)")
+    iprop = ix.propagated(methods.RISE(9, baseline="zero"))
+    already = ix.compare(model, batch[0], iprop, "insertion(steps=3)", controls=False)
     assert already.methods == ("IProp(rise)",)
 
 
 def test_table_wins_and_pandas(model, photos, masks):
-    result = ix.compare(model, photos, [RISE], ["roc_auc", "insertion(steps=3)"], masks)
+    result = ix.compare(model, photos, [RISE], ["roc_auc", "insertion(steps=3)"], masks, controls=False)
     values = [result.summary(name, "roc_auc").scores for name in result.methods]
     means = [[result.summary(name, metric).value for metric in result.metrics] for name in result.methods]
     best = np.max(means, axis=0)
@@ -197,7 +200,7 @@ def test_table_wins_and_pandas(model, photos, masks):
 
 
 def test_images_without_a_score_are_counted(model, photos):
-    result = ix.compare(model, photos, PATCHES, "sic(min_confidence=1.1)", propagate=False)
+    result = ix.compare(model, photos, PATCHES, "sic(min_confidence=1.1)", propagate=False, controls=False)
     assert np.isnan(result.table[PATCHES]["sic(min_confidence=1.1)"])
     assert np.isnan(result.best("sic(min_confidence=1.1)"))
     assert "over 0 images; left out 2: the original's score" in result.left_out()[0]
@@ -251,7 +254,12 @@ def test_the_best_randomization_is_the_one_nearest_to_0():
 def test_report(model, photos, tmp_path):
     pytest.importorskip("matplotlib")
     result = ix.compare(
-        model, {"<b>": photos["one"], "two": photos["two"]}, [PATCHES], "insertion(steps=3)", keep_maps=1
+        model,
+        {"<b>": photos["one"], "two": photos["two"]},
+        [PATCHES],
+        "insertion(steps=3)",
+        keep_maps=1,
+        controls=False,
     )
     page = result.report(tmp_path / "report")
     text = page.read_text()
@@ -272,7 +280,7 @@ def test_report(model, photos, tmp_path):
 def test_pictures_show_photo_map_and_propagated_map(model, photos):
     pytest.importorskip("matplotlib")
     constant = {"constant": lambda model, image, target: np.ones(SIZE, np.float32)}
-    result = ix.compare(model, photos, constant, "insertion(steps=3)")
+    result = ix.compare(model, photos, constant, "insertion(steps=3)", controls=False)
     axes = result.plot("two").axes
     assert [len(ax.images) for ax in axes] == [1, 1, 1, 0]
     np.testing.assert_array_equal(axes[0].images[0].get_array(), photos["two"])
@@ -332,7 +340,7 @@ def test_masks_are_as_the_model_sees_them(tmp_path):
         ({"targets": ["cat", None]}, "`target`: expected an index, as this model has no class names"),
         (
             {"methods": ["rise", ix.propagated(methods.RISE())]},
-            "`methods`: expected each name once, got rise and IProp",
+            "`methods`: expected each name once, got IProp.rise. twice",
         ),
         ({"images": []}, "`images`: expected at least one image"),
         ({"images": ["missing.jpg"]}, "`images`: expected files that exist, got 'missing.jpg'"),
@@ -378,7 +386,9 @@ def test_functions_are_never_taken_for_each_other(photos, tmp_path):
         model = ix.CallableClassifier(
             function, name="same name", preprocess=lambda raw: raw.transpose(2, 0, 1).astype(np.float32) / 255
         )
-        result = ix.compare(model, photos["one"], {"m": method}, "insertion(steps=2)", propagate=False, folder=tmp_path)
+        result = ix.compare(
+            model, photos["one"], {"m": method}, "insertion(steps=2)", propagate=False, controls=False, folder=tmp_path
+        )
         return result.entries[0].attribution.map
 
     def looks_at(rows):
@@ -406,13 +416,13 @@ def test_functions_get_the_users_own_model(photos):
     metric = metrics.Insertion(baseline="zero", steps=2)
     with pytest.raises(ix.ArgumentError, match=r"whose preprocessing is known.*or use a baseline of"):
         ix.compare(module, batch, "gradient", "insertion")
-    ix.compare(module, batch, {"mine": method}, {"insertion": metric}, propagate=False)
+    ix.compare(module, batch, {"mine": method}, {"insertion": metric}, propagate=False, controls=False)
     assert seen[0] is module
 
     def function(pictures):
         return pictures.mean((2, 3))
 
-    ix.compare(function, batch, {"mine": method}, {"insertion": metric}, propagate=False)
+    ix.compare(function, batch, {"mine": method}, {"insertion": metric}, propagate=False, controls=False)
     assert seen[1] is function
 
 
@@ -429,14 +439,15 @@ class Negated:
 def test_any_object_with_a_name_and_explain_is_a_method(model, photos, tmp_path):
     rise = methods.RISE(40, (3, 4), baseline="zero")
     for _ in range(2):
-        result = ix.compare(model, photos["one"], [rise, Negated(rise)], "insertion(steps=3)", folder=tmp_path)
+        both = [rise, Negated(rise)]
+        result = ix.compare(model, photos["one"], both, "insertion(steps=3)", controls=False, folder=tmp_path)
         plain, negated = (result.entry("image 1", name).attribution.map for name in ("rise", "negated"))
         np.testing.assert_array_equal(negated, -plain)
     assert len(list(tmp_path.iterdir())) == 1 + 2 * 2 * 2  # the model's answers; maps and their scores
 
 
 def test_one_without_a_mask_is_left_out(model, photos, masks):
-    result = ix.compare(model, photos, PATCHES, "roc_auc", {"two": masks["two"]}, propagate=False)
+    result = ix.compare(model, photos, PATCHES, "roc_auc", {"two": masks["two"]}, propagate=False, controls=False)
     summary = result.summary(PATCHES, "roc_auc")
     assert (summary.count, dict(summary.skipped)) == (1, {"there is no mask": 1})
     assert "left out 1: there is no mask" in result._repr_html_()
@@ -451,8 +462,9 @@ def test_a_comparison_that_was_cut_short_is_drawn_and_written(model, photos, tmp
             raise RuntimeError(message)
         return image[0]
 
+    both = {PATCHES: "moxi(regions='2x3')", "$_^ $": breaks}
     with pytest.raises(RuntimeError, match="half way") as caught:
-        ix.compare(model, photos, {PATCHES: "moxi(regions='2x3')", "$_^ $": breaks}, "insertion(steps=2)")
+        ix.compare(model, photos, both, "insertion(steps=2)", controls=False)
     part = caught.value.comparison
     assert [entry.image for entry in part.entries] == ["one"] * 4 + ["two"] * 2
     assert len(part.plot("two").axes) == 4, "one row, as the other method has no map"
@@ -475,7 +487,7 @@ def test_subclasses_of_measures_score_in_their_own_way(model, photos):
             return dataclasses.replace(found, value=2 * found.value)
 
     both = {"plain": metrics.Insertion(steps=3), "doubled": Doubled(steps=3)}
-    row = ix.compare(model, photos["one"], PATCHES, both, propagate=False).table[PATCHES]
+    row = ix.compare(model, photos["one"], PATCHES, both, propagate=False, controls=False).table[PATCHES]
     assert row["doubled"] == 2 * row["plain"]
 
 
@@ -484,7 +496,7 @@ def test_captums_own_model_is_not_randomized(photos):
     captum = pytest.importorskip("captum.attr")
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 24 * 30, 3))
     batch = np.random.default_rng(0).random((1, 3, *SIZE), np.float32)
-    result = ix.compare(module, batch, captum.Saliency(module), "model_randomization(seeds=(0,))")
+    result = ix.compare(module, batch, captum.Saliency(module), "model_randomization(seeds=(0,))", controls=False)
     assert result.methods == ("Saliency", "IProp(Saliency)")
     assert len(result.left_out()) == 1
     assert "the method's object has a model of its own" in result.left_out()[0]
@@ -506,7 +518,7 @@ def test_the_command(tmp_path, capsys):
     assert "IProp(moxi(regions='2x2',stop=2))" in printed
     assert f"report: {tmp_path / 'out' / 'index.html'}" in printed
     assert (tmp_path / "out" / "image-1.png").exists()
-    assert len(list((tmp_path / "out" / "maps").iterdir())) == 1 + 4  # the model's answers; maps and their scores
+    assert len(list((tmp_path / "out" / "maps").iterdir())) == 1 + 2 * 6  # the model's answers; maps and their scores
     (tmp_path / "masks" / "noise.png").unlink()
     assert main([*arguments, "-o", str(tmp_path / "out")]) == 2
     assert "`--masks`: expected one picture named noise.*" in capsys.readouterr().err
@@ -522,3 +534,39 @@ def test_a_name_of_a_class_that_the_model_no_longer_has_is_refused():
     photo = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     with pytest.raises(ix.ArgumentError, match="`target`: expected an index, as this model has no class names"):
         ix.compare(model, photo, "gradient", "insertion(steps=2)", targets=["goldfish"])
+
+
+def test_controls_have_rows_and_are_told(model, photos):
+    result = ix.compare(model, photos, [RISE], ["insertion(steps=3)", "deletion(steps=3)"])
+    assert result.methods == (RISE, f"IProp({RISE})", f"blur({RISE})", "random", "IProp(random)", "edges")
+    assert result.controls[RISE] == ("random", "edges")
+    assert result.controls[f"IProp({RISE})"] == ("IProp(random)", f"blur({RISE})")
+    assert result.controls["edges"] == ()
+    told = {(one.method, one.control, one.metric): one for one in result.against_controls()}
+    assert len(told) == 2 * 2 * 2
+    scores = {name: result.summary(name, "deletion(steps=3)").scores for name in result.methods}
+    better = scores["edges"] - scores[RISE]  # less is more
+    one = told[RISE, "edges", "deletion(steps=3)"]
+    assert one.by.mean == pytest.approx(better.mean())
+    assert one.by.error == pytest.approx(better.std(ddof=1) / np.sqrt(2))
+    unsure = [str(one) for one in told.values() if not one.is_sure]
+    assert unsure
+    assert [line for line in str(result).splitlines() if line.endswith(": not told from it")] == unsure
+    assert all(f"<li>{line.replace(chr(39), '&#x27;')}</li>" in result.to_html() for line in unsure)
+    assert len(result.summarized()["controls"]) == len(told)
+    noise = methods.Random().explain(model, photos["one"]).map
+    np.testing.assert_array_equal(result.entry("one", "random").attribution.map, noise)
+    blurred = methods.blurred(methods.RISE(40, (3, 4), baseline="zero")).explain(model, photos["one"]).map
+    np.testing.assert_array_equal(result.entry("one", f"blur({RISE})").attribution.map, blurred)
+
+
+def test_a_map_that_is_better_than_noise_beats_it(model, photos):
+    """By the mean of all channels' probability, of which the map knows more than noise does."""
+    many = {str(index): photo(index) for index in range(12)}
+    masks = {name: np.arange(24 * 30).reshape(SIZE) < 300 for name in many}
+    perfect = {"perfect": lambda model, image, target: (np.arange(24 * 30).reshape(SIZE) < 300).astype(float)}
+    result = ix.compare(model, many, perfect, "roc_auc", masks, propagate=False)
+    told = {one.control: one for one in result.against_controls()}
+    assert told.keys() == {"random", "edges"}
+    assert all(one.is_sure and one.by.mean > 0.4 for one in told.values())
+    assert "not told" not in str(result)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import interpix as ix
+from interpix import methods
 from interpix.methods import Gradient, IntegratedGradients
 
 HEIGHT, WIDTH = 8, 11
@@ -169,3 +170,48 @@ def test_a_model_that_detaches_is_an_error_of_the_model(image):
 def test_options_are_checked_at_once(make, message):
     with pytest.raises(ix.ArgumentError, match=message):
         make()
+
+
+@pytest.mark.parametrize("method", [methods.Gradient, methods.IntegratedGradients, methods.GuidedIG, methods.BlurIG])
+def test_magnitudes_are_those_of_the_sum_or_of_each_channel(method):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(4 * 24, 3))
+    image = np.random.default_rng(0).normal(size=(3, 6, 8)).astype(np.float32)
+    few = {} if method is methods.Gradient else {"steps": 5}
+    few |= {} if method in (methods.Gradient, methods.BlurIG) else {"baseline": "zero"}
+    signed = method(**few).explain(net, image, 1).map
+    total = method(**few, magnitude="sum").explain(net, image, 1).map
+    channels = method(**few, magnitude="channels").explain(net, image, 1).map
+    np.testing.assert_array_equal(total, np.abs(signed))
+    assert (channels >= total - 1e-6).all()
+    assert (channels > total + 1e-3).any()
+    gray = np.repeat(image[:1], 3, axis=0)
+    same = torch.nn.Sequential(net[0], *net[1:])
+    with torch.no_grad():
+        same[0].weight[:] = same[0].weight[:, :1]
+    pair = [method(**few, magnitude=how).explain(same, gray, 1).map for how in ("sum", "channels")]
+    np.testing.assert_allclose(*pair, rtol=1e-4, atol=1e-6)  # channels of one kind have one sign
+    assert method.preset("iprop").magnitude == "channels"
+    with pytest.raises(ix.ArgumentError, match='`magnitude`: expected "sum" or "channels"'):
+        method(magnitude="both")
+
+
+def test_iprop_propagates_magnitudes_of_gradients():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 3))
+    image = np.random.default_rng(0).random((3, 6, 8), np.float32)
+    plain = methods.Gradient().explain(net, image, 1)
+    assert (plain.map < 0).any()
+    found = ix.propagated(methods.Gradient(), radius=1).explain(net, image, 1)
+    expected = ix.propagate(np.abs(plain.map), plain.image, radius=1)
+    np.testing.assert_array_equal(found.map, expected)
+    assert found.provenance["magnitude"] == "sum"
+    signed = ix.propagated(methods.Gradient(), radius=1, signed=True).explain(net, image, 1)
+    np.testing.assert_array_equal(signed.map, ix.propagate(plain.map, plain.image, radius=1))
+    compared = ix.compare(net, image, "gradient", "insertion(steps=2,baseline='zero')", targets=1)
+    np.testing.assert_array_equal(
+        compared.entry("image 1", "IProp(gradient)").attribution.map, ix.propagate(np.abs(plain.map), plain.image)
+    )
+    channels = ix.propagated(methods.Gradient(magnitude="channels"), radius=1).explain(net, image, 1)
+    raw = methods.Gradient(magnitude="channels").explain(net, image, 1)
+    np.testing.assert_array_equal(channels.map, ix.propagate(raw.map, raw.image, radius=1))

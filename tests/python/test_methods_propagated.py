@@ -23,7 +23,7 @@ def image():
 
 
 def test_any_method_is_propagated_over_what_the_model_sees(model, image):
-    method = IntegratedGradients(steps=5, baseline="zero")
+    method = IntegratedGradients(steps=5, baseline="zero", magnitude="channels")
     plain = method.explain(model, image, 2)
     result = ix.propagated(method, radius=2, discount=0.9).explain(model, image, 2)
     np.testing.assert_array_equal(result.map, ix.propagate(plain.map, plain.image, radius=2, discount=0.9))

@@ -237,3 +237,35 @@ def test_ctrl_c_does_not_wait_for_pictures(model, after):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert time.perf_counter() - start - after < 0.5
+
+
+def test_a_start_that_is_blurred_is_seen_through_a_gaussian(model, photo, attribution):
+    from scipy.ndimage import gaussian_filter
+
+    sample = Sample.of(model, photo)
+    values = attribution.map if hasattr(attribution, "map") else attribution
+    sigma = 20 / 224 * max(sample.size)
+    soft = gaussian_filter(sample.pixels.astype(np.float64), (sigma, sigma, 0), mode="reflect")
+    first = np.rint(soft).astype(np.uint8)
+    shown = values >= np.quantile(values, 0.9)
+    half = np.where(shown[..., None], sample.pixels, first)
+    trace = trace_information(sample, attribution, thresholds=[0.1], start="blur")
+    assert trace.start == "blur"
+    np.testing.assert_array_equal(trace.sizes, [webp_bytes(one) for one in (first, half, sample.pixels)])
+    expected = [Sample.of(model, one, target=sample.target).probability for one in (first, half, sample.pixels)]
+    np.testing.assert_allclose(trace.answers, expected, rtol=1e-5)
+
+
+def test_the_preset_of_iprop_starts_from_a_blur(model, photo, attribution):
+    sample = Sample.of(model, photo)
+    plain, blurred = (SoftmaxInformation(min_confidence=0, preset=name) for name in ("pair", "iprop"))
+    assert (plain.first, blurred.first) == ("interpolation", "blur")
+    assert SoftmaxInformation(preset="iprop", start="interpolation").first == "interpolation"
+    both = ix.metrics.score_map(sample, attribution, {"plain": plain, "blurred": blurred})
+    for name, one in (("plain", plain), ("blurred", blurred)):
+        np.testing.assert_equal(both[name].value, one.score(sample, attribution).value)
+    assert both["plain"].value != both["blurred"].value
+    assert [both[name].options["start"] for name in both] == ["interpolation", "blur"]
+    for bad in ({"preset": "pic"}, {"start": "black"}):
+        with pytest.raises(ix.ArgumentError, match=next(iter(bad))):
+            SoftmaxInformation(**bad)

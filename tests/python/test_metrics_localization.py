@@ -105,3 +105,26 @@ def test_an_annotation_is_cropped_as_the_image_is():
     mask[3:, 4:] = True
     seen = annotation_as_seen(Crops(lambda batch: batch.sum(axis=(2, 3))), mask)
     np.testing.assert_array_equal(seen, mask[1:5, 2:8])
+
+
+def test_pointing_with_values_clipped_and_the_first_of_ties():
+    values = np.arange(200.0).reshape(10, 20)[::-1]  # the greatest in the first row, at its end
+    inside = np.zeros((10, 20), bool)
+    inside[0, -1] = True
+    assert pointing_hit(values, inside) == 1
+    assert pointing_hit(values, inside, clip=99) == 0.5  # 198 and 199 lie above the 99th percentile of 0 ... 199
+    assert pointing_hit(values, inside, clip=99, ties="first") == 0
+    assert pointing_hit(values, inside, clip=100, ties="first") == 1
+
+
+def test_the_pointing_game_of_iprop(classifier, image):
+    sample = Sample.of(classifier, image, annotation=[(WIDTH - 1, HEIGHT - 1, WIDTH, HEIGHT)])
+    values = np.zeros((HEIGHT, WIDTH))
+    values[0, 0] = values[-1, -1] = 1
+    assert PointingGame().score(sample, values).value == 0.5
+    found = PointingGame(preset="iprop").score(sample, values)
+    assert (found.value, found.options["clip"], found.options["ties"]) == (0, 99.0, "first")
+    assert PointingGame(preset="iprop", ties="expected").score(sample, values).value == 0.5
+    for bad in ({"preset": "rise"}, {"clip": 101}, {"clip": float("nan")}, {"ties": "last"}):
+        with pytest.raises(ix.ArgumentError, match=next(iter(bad))):
+            PointingGame(**bad)

@@ -429,3 +429,34 @@ assert small.propagate(np.ones((50, 300))).error_bound <= 1e-4
 def test_what_memory_does_not_hold_is_refused():
     """R8, F43: the interpreter was aborted."""
     subprocess.run([sys.executable, "-c", LITTLE_MEMORY], check=True, timeout=120)
+
+
+def test_color_weight_multiplies_distances_of_colors():
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(100, 140, (5, 7, 3), np.uint8)
+    lab = ix._core.rgb_to_lab(pixels).astype(np.float64)
+    for weight in (0.0, 0.25, 1.0, 1.5):
+        graph = ix.PixelGraph(pixels, 2, color_weight=weight)
+        assert graph.color_weight == weight
+        matrix = graph.transition_matrix().toarray()
+        rows, columns = np.nonzero(matrix)
+        here, there = np.unravel_index(rows, (5, 7)), np.unravel_index(columns, (5, 7))
+        spatial = np.hypot(here[0] - there[0], here[1] - there[1])
+        color = np.sqrt(((lab[:, *here] - lab[:, *there]) ** 2).sum(axis=0))
+        expected = np.zeros_like(matrix)
+        expected[rows, columns] = np.exp(-spatial - weight * color)
+        np.testing.assert_allclose(matrix, expected / expected.sum(axis=1, keepdims=True), rtol=2e-3, atol=1e-9)
+        values = rng.random((5, 7))
+        found = ix.propagate(values, pixels, radius=2, color_weight=weight, tolerance=1e-6)
+        solved = np.linalg.solve(np.eye(35) - 0.99 * matrix, values.ravel()).reshape(5, 7)
+        np.testing.assert_allclose(found, solved, rtol=2e-3)
+        again = pickle.loads(pickle.dumps(graph))
+        assert again.color_weight == weight
+        np.testing.assert_array_equal(again.transition_matrix().toarray(), matrix)
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.6, float("nan"), "1", True, None])
+def test_a_color_weight_out_of_range_is_refused(weight):
+    for call in (ix.PixelGraph, lambda image, **options: ix.propagate(np.ones((2, 3)), image, **options)):
+        with pytest.raises(ix.InterpixError, match=r"`color_weight`: expected a number in 0 \.\.\. 1\.5"):
+            call(np.zeros((2, 3, 3), np.uint8), color_weight=weight)

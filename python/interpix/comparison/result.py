@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from interpix.comparison.paired import Beaten, against_control, sentences
 from interpix.errors import MissingDependencyError, bad_value
 from interpix.metrics.base import AnyMetric
 from interpix.results.attribution import Attribution
@@ -53,7 +55,7 @@ class Comparison:
     >>> image[1] = np.arange(24).reshape(4, 6)
     >>> own = {"green": lambda model, image, target: image[1], "flat": lambda model, image, target: image[0]}
     >>> model = lambda batch: batch.sum(axis=(2, 3))
-    >>> found = ix.compare(model, image, own, "roc_auc", [image[1] >= 12], propagate=False)
+    >>> found = ix.compare(model, image, own, "roc_auc", [image[1] >= 12], propagate=False, controls=False)
     >>> found.table["green"]["roc_auc"], found.table["flat"]["roc_auc"], found.wins("green", "flat", "roc_auc")
     (1.0, 0.5, (1, 1))
 
@@ -62,12 +64,14 @@ class Comparison:
         metrics: By name, in the table's order.
         provenance: Model, versions, options.
         failed: Photos that could not be read, by name, and why.
+        controls: The controls of each method, by its name.
     """
 
     entries: tuple[Entry, ...]
     metrics: Mapping[str, AnyMetric]
     provenance: Mapping[str, Any]
     failed: Mapping[str, str] = field(default_factory=dict)
+    controls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
@@ -115,6 +119,24 @@ class Comparison:
         if metric not in self.metrics:
             raise bad_value("metric", f"one of {', '.join(self.metrics)}", repr(metric), "see .metrics")
 
+    def against_controls(self) -> list[Beaten]:
+        """By how much each method is better than each of its controls, by each metric, on the same images."""
+        found = []
+        for metric, one in self.metrics.items():
+            names = {name for method, those in self.controls.items() for name in (method, *those)}
+            values = {name: self._values(name, metric) for name in names}
+            found += [
+                against_control(method, control, metric, values, one)
+                for method in self.methods
+                for control in self.controls.get(method, ())
+            ]
+        return found
+
+    def _values(self, method: str, metric: str) -> npt.NDArray[np.float64]:
+        """A method's scores, one for each of `images`; NaN where there is none."""
+        entries = [self._by_key.get((image, method)) for image in self.images]
+        return np.array([np.nan if one is None else one.scores[metric].value for one in entries], np.float64)
+
     @cached_property
     def table(self) -> Mapping[str, Mapping[str, float]]:
         """The aggregate scores by method, then by metric; NaN where every image was left out."""
@@ -151,12 +173,16 @@ class Comparison:
         return pd.DataFrame(rows, columns=["image", "method", *self.metrics]).set_index(["image", "method"])
 
     def __str__(self) -> str:
-        """The table as text: arrows say which way is better, * marks the best of a column."""
+        """The table as text: arrows say which way is better, * marks the best of a column; what controls say below."""
         header = ["method", *(f"{name} {arrow(metric)}" for name, metric in self.metrics.items())]
         rows = [header, *([method, *self._cells(method)] for method in self.methods)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._not_told()])
+
+    def _not_told(self) -> list[str]:
+        """Which methods a metric does not tell from a control of theirs."""
+        return sentences([one for one in self.against_controls() if one.by.count > 1 and not one.is_sure])
 
     def __repr__(self) -> str:
         """One line for people."""
@@ -174,7 +200,7 @@ class Comparison:
             f"<tr><td>{html.escape(method)}</td>{''.join(map(_html_cell, self._cells(method)))}</tr>"
             for method in self.methods
         )
-        note = "".join(f"<li>{html.escape(line)}</li>" for line in self.left_out())
+        note = "".join(f"<li>{html.escape(line)}</li>" for line in [*self._not_told(), *self.left_out()])
         table = f"<table><thead><tr><th>method</th>{head}</tr></thead><tbody>{rows}</tbody></table>"
         return table + (f"<ul>{note}</ul>" if note else "")
 
@@ -225,6 +251,18 @@ class Comparison:
             "summaries": {
                 method: {name: _summary(self.summary(method, name)) for name in self.metrics} for method in self.methods
             },
+            "controls": [
+                {
+                    "metric": one.metric,
+                    "method": one.method,
+                    "control": one.control,
+                    "by": _number(one.by.mean),
+                    "error": _number(one.by.error),
+                    "count": one.by.count,
+                    "sure": one.is_sure,
+                }
+                for one in self.against_controls()
+            ],
             "images": [
                 {
                     "image": entry.image,

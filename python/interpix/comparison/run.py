@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,21 +28,19 @@ from interpix.comparison.specs import (
     read_targets,
 )
 from interpix.comparison.store import Store, fingerprint
+from interpix.comparison.variants import Variant, controls_of, make_map, make_variants, score_variant
 from interpix.comparison.versions import library_versions
-from interpix.errors import ArgumentError, bad_value
+from interpix.errors import ArgumentError
 from interpix.images import LoadedImage, read_image
-from interpix.methods.propagated import Propagated
-from interpix.metrics.base import AnyMetric, MethodMetric
+from interpix.metrics.base import AnyMetric
 from interpix.metrics.sample import Sample
-from interpix.metrics.shared_scores import score_map
 from interpix.models import as_classifier
 from interpix.models.protocol.classifier import ModelInput
 from interpix.options import python_number
 from interpix.outputs.reading import OutputInput
 from interpix.progress import ProgressCounter
-from interpix.question import Explainer, ask_whole, check_model, explain_with
+from interpix.question import Explainer, ask_whole, check_model
 from interpix.results.attribution import Attribution
-from interpix.results.scores import ImageScore
 
 __all__ = ["compare"]
 
@@ -78,6 +76,7 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     *,
     targets: TargetsInput = None,
     propagate: bool = True,
+    controls: bool = True,
     folder: str | os.PathLike[str] | None = None,
     keep_maps: int = 20,
     batch_size: int = 32,
@@ -85,15 +84,16 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     output: OutputInput = "auto",
     progress: bool = False,
 ) -> Comparison:
-    """Compares attribution methods by metrics over images, each method with and without IProp.
+    """Compares attribution methods by metrics over images, each with and without IProp, and with controls.
 
     >>> model = lambda batch: batch.sum(axis=(2, 3))
     >>> image = np.zeros((3, 4, 6), np.float32)
     >>> image[1] = np.arange(24).reshape(4, 6)
     >>> inside = np.arange(24).reshape(4, 6) >= 12
-    >>> print(compare(model, image, "moxi(regions='2x3', stop='all')", "roc_auc", [inside], propagate=False))
-    method                          roc_auc ↑
-    moxi(regions='2x3',stop='all')  1*
+    >>> print(compare(model, image, "moxi(regions='2x3', stop='all')", "roc_auc", [inside], controls=False))
+    method                                 roc_auc ↑
+    moxi(regions='2x3',stop='all')         1*
+    IProp(moxi(regions='2x3',stop='all'))  1*
 
     Args:
         model: Anything that `interpix.MoXI` takes; it is not changed.
@@ -106,6 +106,8 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
             `"pointing_game"` need them.
         targets: The class to explain, one for each image or a dict: an index, a name, or None for the prediction.
         propagate: Score IProp of each method, too.
+        controls: Score what knows nothing of the model, too: noise, IProp of it, the picture's edges, and a plain blur
+            of each map. A metric that does not tell a method from its control says nothing about that method.
         folder: Where each map, and then its scores, are written as soon as they are known. What is there already is
             read, not computed again: maps for the same model, image, target and method, scores for the same map, mask,
             seed and metrics. So a run that was interrupted goes on, and other metrics find the maps. A function of
@@ -133,10 +135,7 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     explainers, scorers, named = read_methods(methods), read_metrics(metrics), name_images(images)
     annotations = read_masks(one_each("masks", masks, named), scorers, named)
     goals = read_targets(one_each("targets", targets, named), classifier)
-    doubled = [name for name in explainers if propagate and f"IProp({name})" in explainers]
-    if doubled:
-        got = f"{doubled[0]} and IProp({doubled[0]}), which is scored with it"
-        raise bad_value("methods", "each name once", got, "pass a dict with names of your own, or propagate=False")
+    variants = make_variants(explainers, propagate=propagate, controls=controls)
     for one in (*explainers.values(), *scorers.values()):
         check_model(one, classifier)
     origin = classifier.provenance()
@@ -145,17 +144,17 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
         "methods": {name: options_of(one) for name, one in explainers.items()},
         "metrics": {name: options_of(one) for name, one in scorers.items()},
         "propagate": propagate,
+        "controls": controls,
         "seed": seed,
         "interpix": _core.__version__,
         "numpy": np.__version__,
     }
     store = Store(folder)
-    runner = _Runner(explainers, scorers, store, propagate)
+    runner = _Runner(variants, scorers, store)
+    beside = {one.name: tuple(controls_of(one, variants)) for one in variants}
     entries: list[Entry] = []
     failed: dict[str, str] = {}
-    propagated = sum(not isinstance(one, Propagated) for one in explainers.values()) if propagate else 0
-    each = len(explainers) + propagated
-    maps = len(named) * each
+    maps = len(named) * len(variants)
     try:
         with ProgressCounter("compare", "maps", enabled=progress, total=maps) as counter:
 
@@ -170,7 +169,7 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
                     failed[name] = str(error)
                     if len(failed) == len(named):
                         raise
-                    counter.add(each)
+                    counter.add(len(variants))
                     continue
                 sample = Sample.of(
                     classifier,
@@ -186,9 +185,9 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
 
                 runner.run(_Photo(name, sample, depends), add, keep=index - len(failed) < keep_maps)
     except BaseException as error:
-        error.comparison = Comparison(tuple(entries), scorers, provenance, failed)  # type: ignore[attr-defined]
+        error.comparison = Comparison(tuple(entries), scorers, provenance, failed, beside)  # type: ignore[attr-defined]
         raise
-    return Comparison(tuple(entries), scorers, provenance, failed)
+    return Comparison(tuple(entries), scorers, provenance, failed, beside)
 
 
 def _what_maps_depend_on(store: Store, origin: Mapping[str, Any], loaded: LoadedImage, sample: Sample) -> str | None:
@@ -210,33 +209,32 @@ def _what_maps_depend_on(store: Store, origin: Mapping[str, Any], loaded: Loaded
 class _Runner:
     """What is asked about each image."""
 
-    explainers: Mapping[str, Explainer]
+    variants: Sequence[Variant]
     metrics: Mapping[str, AnyMetric]
     store: Store
-    propagate: bool
 
     def run(self, photo: _Photo, add: Callable[[Entry], None], *, keep: bool) -> None:
-        """Adds all methods' entries of one image, IProp of each after it.
+        """Adds the entries of all variants of one image.
 
         Not a generator: the user's functions are called here, and their StopIteration would be another error there.
         """
-        for name, explainer in self.explainers.items():
-            found = self._map(photo, explainer, None)
-            add(self._entry(photo, name, explainer, found, keep=keep))
-            if self.propagate and not isinstance(explainer, Propagated):
-                propagated = Propagated(explainer)
-                after = self._map(photo, propagated, found)
-                add(self._entry(photo, f"IProp({name})", propagated, after, keep=keep))
+        sources = {one.source for one in self.variants}
+        maps: dict[str, Attribution] = {}
+        for one in self.variants:
+            found = self._map(photo, one, None if one.source is None else maps[one.source])
+            if one.name in sources:
+                maps[one.name] = found
+            add(self._entry(photo, one.name, one.explainer, found, keep=keep))
 
-    def _map(self, photo: _Photo, explainer: Explainer, before: Attribution | None) -> Attribution:
-        """One method's map with the seconds that it took; a propagated one is made from the map `before`."""
+    def _map(self, photo: _Photo, variant: Variant, before: Attribution | None) -> Attribution:
+        """One variant's map with the seconds that it took, made from the map `before` if there is one."""
         # IProp of a map that is there already takes less time than of one that is not.
-        key = photo.key(explainer, before is None)
+        key = photo.key(variant.explainer, before is None)
         found = self.store.load_map(key)
         if found is not None:
             return found
         start = time.perf_counter()
-        made = explain_with(explainer, photo.sample) if before is None else before.propagate()
+        made = make_map(variant, photo.sample, before)
         made = dataclasses.replace(made, provenance={**made.provenance, "seconds": time.perf_counter() - start})
         self.store.save_map(key, made)
         return made
@@ -246,20 +244,6 @@ class _Runner:
         key = photo.key(explainer, photo.sample.annotation, photo.sample.seed, self.metrics)
         scores = self.store.load_scores(key)
         if scores is None or scores.keys() != self.metrics.keys():
-            scores = self._scores(photo, explainer, found)
+            scores = score_variant(photo.sample, explainer, found, self.metrics)
             self.store.save_scores(key, scores)
         return Entry(photo.name, name, scores, found.provenance["seconds"], found if keep else None)
-
-    def _scores(self, photo: _Photo, explainer: Explainer, attribution: Attribution) -> dict[str, ImageScore]:
-        def blind(metric: AnyMetric) -> bool:
-            return photo.sample.annotation is None and getattr(metric, "needs_annotation", False)
-
-        maps = {name: one for name, one in self.metrics.items() if not isinstance(one, MethodMetric) and not blind(one)}
-        scores = score_map(photo.sample, attribution.map, maps)
-        for name, metric in self.metrics.items():
-            if isinstance(metric, MethodMetric):
-                scores[name] = metric.score_method(photo.sample, explainer, attribution.map)
-            elif blind(metric):
-                better = metric.higher_is_better
-                scores[name] = ImageScore(metric.name, float("nan"), better, skipped="there is no mask")
-        return {name: scores[name] for name in self.metrics}

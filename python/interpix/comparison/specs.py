@@ -13,6 +13,7 @@ from interpix.errors import ArgumentError, bad_type, bad_value
 from interpix.images import ImageInput, LoadedImage, image_size
 from interpix.masks import MaskInput, read_mask
 from interpix.methods import METHODS
+from interpix.methods.controls import Blurred
 from interpix.methods.propagated import MethodInput, Propagated, as_explainer
 from interpix.metrics import METRICS
 from interpix.metrics.annotation import annotation_as_seen
@@ -25,6 +26,7 @@ from interpix.targets import resolve_target
 from interpix.terms import Target, TargetInput
 
 __all__ = [
+    "PHOTO_SUFFIXES",
     "ImagesInput",
     "MasksInput",
     "MethodsInput",
@@ -54,7 +56,8 @@ TargetsInput: TypeAlias = TargetInput | Mapping[str, Target]
 _Made = TypeVar("_Made")
 
 _ALL_METRICS: Mapping[str, Callable[..., AnyMetric]] = {**METRICS, ModelRandomization.name: ModelRandomization}
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""The endings of files in a folder that are taken for photos, in small letters."""
 
 
 def read_methods(methods: MethodsInput) -> dict[str, Explainer]:
@@ -87,9 +90,11 @@ def name_images(images: ImagesInput) -> dict[str, ImageInput]:
     if isinstance(images, Mapping):
         named = {str(name): image for name, image in images.items()}
     elif isinstance(images, str | os.PathLike) and Path(images).is_dir():
-        named = {path.name: path for path in sorted(Path(images).iterdir()) if path.suffix.lower() in _SUFFIXES}
+        named = {path.name: path for path in sorted(Path(images).iterdir()) if path.suffix.lower() in PHOTO_SUFFIXES}
         if not named:
-            raise bad_value("images", "a folder with photos", f"'{images}'", f"names end in {', '.join(_SUFFIXES)}")
+            raise bad_value(
+                "images", "a folder with photos", f"'{images}'", f"names end in {', '.join(PHOTO_SUFFIXES)}"
+            )
     else:
         many: list[Any] = list(images) if _holds_several(images) else [images]
         names = [_file_name(one) or f"image {index}" for index, one in enumerate(many, start=1)]
@@ -180,7 +185,10 @@ def read_masks(
 def options_of(one: Any) -> Any:
     """A method's or metric's options as plain JSON values; its class if it does not say."""
     if isinstance(one, Propagated):
-        return {"method": options_of(one.method), "radius": one.radius, "discount": one.discount}
+        own = {"radius": one.radius, "discount": one.discount, "color_weight": one.color_weight, "signed": one.signed}
+        return {"method": options_of(one.method), **own}
+    if isinstance(one, Blurred):
+        return {"method": options_of(one.method), "sigma": one.sigma}
     name = str(getattr(one, "name", type(one).__name__))
     # What `as_explainer` wraps a function in has nothing to say but its name.
     if not dataclasses.is_dataclass(one) or isinstance(one, type) or hasattr(one, "ask"):

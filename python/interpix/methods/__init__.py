@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 from interpix.methods.attention_rollout import AttentionRollout
 from interpix.methods.base import Method
+from interpix.methods.controls import Edges, Random, blurred
 from interpix.methods.grad_cam import GradCAM, GradCAMPlusPlus
 from interpix.methods.gradients import Gradient, IntegratedGradients
 from interpix.methods.lime import LIME
@@ -31,6 +32,7 @@ __all__ = [
     "XRAI",
     "AttentionRollout",
     "BlurIG",
+    "Edges",
     "GradCAM",
     "GradCAMPlusPlus",
     "Gradient",
@@ -40,8 +42,10 @@ __all__ = [
     "MoXIMap",
     "MoXIOneShot",
     "Question",
+    "Random",
     "Shapley",
     "SuperpixelRISE",
+    "blurred",
 ]
 
 METHODS: Mapping[str, type[Method]] = {
@@ -61,6 +65,8 @@ METHODS: Mapping[str, type[Method]] = {
         Shapley,
         MoXIOneShot,
         MoXIMap,
+        Random,
+        Edges,
     )
 }
 """The methods by name, with the papers' settings as defaults."""

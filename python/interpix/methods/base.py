@@ -26,11 +26,14 @@ from interpix.models.protocol.classifier import Classifier, ModelInput, output_o
 __all__ = [
     "Facts",
     "Layout",
+    "Magnitude",
     "Map",
     "MapMethod",
     "Method",
     "Output",
+    "check_magnitude",
     "check_output",
+    "over_channels",
     "torch_classifier",
 ]
 
@@ -42,6 +45,10 @@ Layout: TypeAlias = Literal["channels_first", "channels_last"]
 """Where a map has its channels: (C, h, w) or (h, w, C)."""
 Output: TypeAlias = Literal["logit", "probability"]
 """Which number of the model is explained: the target's logit, or its softmax probability."""
+
+Magnitude: TypeAlias = Literal["sum", "channels"] | None
+"""What becomes of a pixel's three numbers: their sum with its sign (None), the sum's absolute value (`"sum"`), or the
+sum of their absolute values (`"channels"`)."""
 
 _FORWARD_ONLY = "RISE, SuperpixelRISE, LIME, Shapley, MoXIMap or MoXIOneShot"
 
@@ -145,3 +152,22 @@ def torch_classifier(classifier: Classifier, method: str) -> "TorchClassifier":
 def check_output(output: str) -> None:
     """Refuses everything but an `Output`."""
     check_choice("output", output, ("logit", "probability"))
+
+
+def check_magnitude(magnitude: object) -> None:
+    """Refuses everything but a `Magnitude`."""
+    if magnitude is not None:
+        check_choice("magnitude", magnitude, ("sum", "channels"))
+
+
+def over_channels(values: npt.NDArray[Any], magnitude: Magnitude) -> npt.NDArray[Any]:
+    """One number for each pixel (H, W) from one for each channel (C, H, W).
+
+    >>> pixel = np.array([-3.0, 1.0, 1.0]).reshape(3, 1, 1)
+    >>> [float(over_channels(pixel, how)[0, 0]) for how in (None, "sum", "channels")]
+    [-1.0, 1.0, 5.0]
+    """
+    if magnitude == "channels":
+        return np.asarray(np.abs(values).sum(axis=0))
+    total = np.asarray(values.sum(axis=0))
+    return np.abs(total) if magnitude == "sum" else total

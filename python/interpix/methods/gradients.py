@@ -1,6 +1,6 @@
 """Methods that follow the gradient of the score with respect to the pixels. They need a torch module.
 
-All sum over channels.
+They sum over channels, with or without signs: see `Magnitude`.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,17 @@ import numpy as np
 
 from interpix.absence import AbsenceInput, read_fill
 from interpix.checks import MOST_STEPS, check_positive
-from interpix.methods.base import Facts, Map, MapMethod, Output, check_output, torch_classifier
+from interpix.methods.base import (
+    Facts,
+    Magnitude,
+    Map,
+    MapMethod,
+    Output,
+    check_magnitude,
+    check_output,
+    over_channels,
+    torch_classifier,
+)
 from interpix.options import plain_options
 from interpix.question import Question
 
@@ -32,22 +42,26 @@ class Gradient(MapMethod):
 
     Attributes:
         output: Differentiate the target's `"logit"` or its `"probability"`.
+        magnitude: What becomes of a pixel's channels: None: their sum with its sign; `"sum"`: its absolute value;
+            `"channels"`: the sum of absolute values, which are the IProp paper's maps.
     """
 
     output: Output = "logit"
+    magnitude: Magnitude = None
 
     name = "gradient"
     needs_torch = True
     needs_gradient = True
-    presets: ClassVar = {"iprop": {}}
+    presets: ClassVar = {"iprop": {"magnitude": "channels"}}
 
     def __post_init__(self) -> None:
         check_output(self.output)
+        check_magnitude(self.magnitude)
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:
         model = differentiable(question, self.name, self.output)
         _, gradient = model.gradients(model.net.tensor(question.tensor[None]))
-        return gradient[0].sum(0).cpu().numpy(), {}
+        return over_channels(gradient[0].cpu().numpy(), self.magnitude), {}
 
 
 @dataclass(frozen=True)
@@ -71,33 +85,37 @@ class IntegratedGradients(MapMethod):
         baseline: Where the way starts: what `interpix.Fill` takes.
         output: Differentiate the target's `"logit"` or its `"probability"`.
         batch_size: Pictures differentiated at once; None: by device.
+        magnitude: What becomes of a pixel's channels: None: their sum with its sign; `"sum"`: its absolute value;
+            `"channels"`: the sum of absolute values, which are the IProp paper's maps.
     """
 
     steps: int = 200
     baseline: AbsenceInput = "black"
     output: Output = "logit"
     batch_size: int | None = None
+    magnitude: Magnitude = None
 
     name = "integrated_gradients"
     needs_torch = True
     needs_gradient = True
-    presets: ClassVar = {"iprop": {"steps": 200, "baseline": "black"}}
+    presets: ClassVar = {"iprop": {"steps": 200, "baseline": "black", "magnitude": "channels"}}
 
     def __post_init__(self) -> None:
         plain_options(self)
         check_positive("steps", self.steps, greatest=MOST_STEPS)
         check_positive("batch_size", self.batch_size, optional=True)
         check_output(self.output)
+        check_magnitude(self.magnitude)
         read_fill(self.baseline, "baseline")
 
     def _attribute(self, question: Question) -> tuple[Map, Facts]:
         model = differentiable(question, self.name, self.output, self.batch_size)
         fill = read_fill(self.baseline, "baseline")
         start, end = fill.make(question.tensor, question.classifier), question.tensor
-        values = model.integrated(start, end, self.steps).sum(0)
+        values = model.integrated(start, end, self.steps)
         scores, _ = model.gradients(model.net.tensor(np.stack([start, end])))
         error = float(values.sum()) - float(scores[1] - scores[0])
-        return values, {"baseline": fill.name, "completeness_error": error}
+        return over_channels(values, self.magnitude), {"baseline": fill.name, "completeness_error": error}
 
 
 def differentiable(question: Question, method: str, output: Output, batch_size: int | None = None) -> "Differentiable":

@@ -10,7 +10,16 @@ import numpy.typing as npt
 from interpix.absence import AbsenceInput, read_fill
 from interpix.blur import convolve, gaussian_taps
 from interpix.checks import MOST_STEPS, check_number, check_positive
-from interpix.methods.base import Facts, Map, MapMethod, Output, check_output
+from interpix.methods.base import (
+    Facts,
+    Magnitude,
+    Map,
+    MapMethod,
+    Output,
+    check_magnitude,
+    check_output,
+    over_channels,
+)
 from interpix.methods.gradients import differentiable
 from interpix.options import plain_options
 from interpix.question import Question
@@ -51,6 +60,8 @@ class GuidedIG(MapMethod):
         corridor: How far, in shares of the way, an input may run ahead of or fall behind the straight way.
         baseline: Where the way starts: what `interpix.Fill` takes.
         output: Differentiate the target's `"logit"` or its `"probability"`.
+        magnitude: What becomes of a pixel's channels: None: their sum with its sign; `"sum"`: its absolute value;
+            `"channels"`: the sum of absolute values, which are the IProp paper's maps.
     """
 
     steps: int = 200
@@ -58,16 +69,20 @@ class GuidedIG(MapMethod):
     corridor: float = 0.02
     baseline: AbsenceInput = "black"
     output: Output = "logit"
+    magnitude: Magnitude = None
 
     name = "guided_ig"
     needs_torch = True
     needs_gradient = True
-    presets: ClassVar = {"iprop": {"steps": 200, "fraction": 0.25, "corridor": 0.02, "baseline": "black"}}
+    presets: ClassVar = {
+        "iprop": {"steps": 200, "fraction": 0.25, "corridor": 0.02, "baseline": "black", "magnitude": "channels"}
+    }
 
     def __post_init__(self) -> None:
         plain_options(self)
         check_positive("steps", self.steps, greatest=MOST_STEPS)
         check_output(self.output)
+        check_magnitude(self.magnitude)
         read_fill(self.baseline, "baseline")
         need, cure = "a number in 0 ... 1, not 0", "0.25 is the paper's"
         check_number("fraction", self.fraction, 0, 1, need, cure, above=True)
@@ -82,7 +97,8 @@ class GuidedIG(MapMethod):
 
         start = fill.make(question.tensor, question.classifier).astype(np.float64)
         steps = guided_steps(start, question.tensor.astype(np.float64), gradient, self)
-        return sum(steps, np.zeros_like(start)).sum(0), {"baseline": fill.name}
+        total = sum(steps, np.zeros_like(start))
+        return over_channels(total, self.magnitude), {"baseline": fill.name}
 
 
 def guided_steps(start: Array, end: Array, gradient: Callable[[Array], Array], options: GuidedIG) -> Iterator[Array]:
@@ -134,23 +150,27 @@ class BlurIG(MapMethod):
         sigma: The Gaussian's greatest standard deviation, pixels.
         output: Differentiate the target's `"logit"` or its `"probability"`.
         batch_size: Pictures differentiated at once; None: by device.
+        magnitude: What becomes of a pixel's channels: None: their sum with its sign; `"sum"`: its absolute value;
+            `"channels"`: the sum of absolute values, which are the IProp paper's maps.
     """
 
     steps: int = 200
     sigma: float = 50.0
     output: Output = "logit"
     batch_size: int | None = None
+    magnitude: Magnitude = None
 
     name = "blur_ig"
     needs_torch = True
     needs_gradient = True
-    presets: ClassVar = {"iprop": {"steps": 200, "sigma": 50.0}}
+    presets: ClassVar = {"iprop": {"steps": 200, "sigma": 50.0, "magnitude": "channels"}}
 
     def __post_init__(self) -> None:
         plain_options(self)
         check_positive("steps", self.steps, greatest=MOST_STEPS)
         check_positive("batch_size", self.batch_size, optional=True)
         check_output(self.output)
+        check_magnitude(self.magnitude)
         need, cure = f"a positive number of pixels up to {_GREATEST_SIGMA}", "50 is the paper's"
         check_number("sigma", self.sigma, 0, _GREATEST_SIGMA, need, cure, above=True)
 
@@ -165,7 +185,7 @@ class BlurIG(MapMethod):
             slopes = np.stack([_blurred(image, sigma + _STEP) for sigma in part]) - pictures
             _, gradients = model.gradients(model.net.tensor(pictures))
             total -= (slopes / _STEP * gradients.cpu().numpy()).sum(0)
-        return (total * self.sigma / self.steps).sum(0), {}
+        return over_channels(total * self.sigma / self.steps, self.magnitude), {}
 
 
 def _blurred(image: Array, sigma: float) -> Array:

@@ -1,5 +1,6 @@
 """IProp on top of any method: of this package, of Captum, or the user's own."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import AnyArray, to_numpy
+from interpix.checks import check_flag
 from interpix.errors import bad_type
 from interpix.images import ImageInput
 from interpix.methods.base import Method
 from interpix.models.adapters.adapt import is_torch
 from interpix.models.protocol.classifier import Classifier, ModelInput
-from interpix.propagation import check_discount, check_radius
+from interpix.propagation import check_color_weight, check_discount, check_radius
 from interpix.question import Explainer, Question, check_model, explain_with
 from interpix.results.attribution import Attribution
 from interpix.terms import Target
@@ -72,11 +74,15 @@ class Propagated:
         method: Whose maps.
         radius: As in `interpix.propagate`.
         discount: As in `interpix.propagate`.
+        color_weight: As in `interpix.propagate`.
+        signed: Propagate the signed map of a gradient as it is, and not its magnitude.
     """
 
     method: Explainer
     radius: int | None = None
     discount: float = 0.99
+    color_weight: float = 1.0
+    signed: bool = False
 
     @property
     def name(self) -> str:
@@ -94,17 +100,32 @@ class Propagated:
 
     def explain(self, model: ModelInput, image: ImageInput, target: Target = None) -> Attribution:
         """See `Method.explain`."""
-        return self._propagate(self.method.explain(model, image, target))
+        return self.propagate(self.method.explain(model, image, target))
 
     def explain_question(self, question: Question) -> Attribution:
         """See `Method.explain_question`."""
-        return self._propagate(explain_with(self.method, question))
+        return self.propagate(explain_with(self.method, question))
 
-    def _propagate(self, found: Attribution) -> Attribution:
-        return found.propagate(radius=self.radius, discount=self.discount)
+    def propagate(self, found: Attribution) -> Attribution:
+        """The method's map, propagated: its magnitude where it is a signed sum of gradients over channels.
+
+        Neighbors of one color have gradients of either sign, so IProp of the signs is a mean of about nothing.
+        """
+        options = {"radius": self.radius, "color_weight": self.color_weight, "discount": self.discount}
+        if not self.signed and getattr(self.method, "magnitude", "none") is None:
+            provenance = {**found.provenance, "magnitude": "sum"}
+            found = dataclasses.replace(found, map=np.abs(found.map), provenance=provenance)
+        return found.propagate(**options)  # type: ignore[arg-type]
 
 
-def propagated(method: MethodInput, radius: int | None = None, discount: float = 0.99) -> Propagated:
+def propagated(
+    method: MethodInput,
+    radius: int | None = None,
+    discount: float = 0.99,
+    *,
+    color_weight: float = 1.0,
+    signed: bool = False,
+) -> Propagated:
     """IProp on top of any method: an object with `explain`, like the method itself.
 
     >>> import numpy as np
@@ -120,8 +141,12 @@ def propagated(method: MethodInput, radius: int | None = None, discount: float =
             numpy or torch, (H, W), or (C, H, W) or (1, C, H, W), which is summed over channels.
         radius: As in `interpix.propagate`.
         discount: As in `interpix.propagate`.
+        color_weight: As in `interpix.propagate`.
+        signed: Propagate the signed map of a gradient as it is; False: its magnitude, which gains by it.
     """
-    return Propagated(as_explainer(method), check_radius(radius), check_discount(discount))
+    check_flag("signed", signed)
+    weight = check_color_weight(color_weight)
+    return Propagated(as_explainer(method), check_radius(radius), check_discount(discount), weight, bool(signed))
 
 
 def as_explainer(method: MethodInput) -> Explainer:

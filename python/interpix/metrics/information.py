@@ -8,10 +8,10 @@ lossless WebP file: both from 0 (the blurred picture) to 1 (the original).
 import abc
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from PIL import Image
 
 from interpix import _core
 from interpix.arrays import BoolArray, IntArray
+from interpix.blur import convolve, gaussian_taps
 from interpix.checks import check_choice, check_number, check_positive
 from interpix.errors import bad_type, bad_value
 from interpix.metrics.base import read_attribution
@@ -30,9 +31,12 @@ from interpix.results.scores import Average, Curve, ImageScore, Summary, average
 __all__ = [
     "THRESHOLDS",
     "AccuracyInformation",
+    "InformationPreset",
     "InformationTrace",
     "SoftmaxInformation",
+    "Start",
     "blur_between",
+    "blurred_picture",
     "seed_mask",
     "trace_information",
     "webp_bytes",
@@ -41,6 +45,16 @@ __all__ = [
 THRESHOLDS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.10, 0.13, 0.21, 0.34, 0.5, 0.75)
 """Fractions of the most important pixels that are shown."""
 
+Start: TypeAlias = Literal["interpolation", "blur"]
+"""What the first picture shows: `"interpolation"`: 1 % of the pixels, and between them what lies between (PAIR);
+`"blur"`: the picture through a Gaussian blur."""
+InformationPreset: TypeAlias = Literal["pair", "iprop"]
+"""`"pair"`: PAIR's interpolation. `"iprop"`: a Gaussian blur, with which the paper's tables come out."""
+
+_STARTS: Mapping[str, Start] = {"pair": "interpolation", "iprop": "blur"}
+_BLUR_SHARE = 20 / 224
+# As scipy's Gaussian filter.
+_TRUNCATE = 4.0
 _CURVE_POINTS = 1000
 _MOST_BINS = 100_000
 
@@ -69,6 +83,20 @@ def blur_between(pixels: npt.NDArray[np.uint8], shown: npt.NDArray[np.bool_]) ->
     mean = pixels.mean(axis=(0, 1)).astype(np.float32)
     values = _core.interpolate(pixels.astype(np.float32), np.ascontiguousarray(shown), mean)
     return np.rint(values).astype(np.uint8)
+
+
+def blurred_picture(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The picture (H, W, 3) through a Gaussian blur of 5/56 of its longer side.
+
+    >>> blurred_picture(np.array([[[0], [250]]], np.uint8)).ravel()
+    array([  0, 250], dtype=uint8)
+    >>> blurred_picture(np.array([[[0]] * 28 + [[250]] * 28], np.uint8)).ravel()[[26, 27, 28, 29]]
+    array([ 95, 115, 135, 155], dtype=uint8)
+    """
+    sigma = max(pixels.shape[:2]) * _BLUR_SHARE
+    taps = gaussian_taps(sigma, int(_TRUNCATE * sigma + 0.5))
+    planes = np.moveaxis(pixels, -1, 0).astype(np.float64)
+    return np.rint(np.moveaxis(convolve(planes, taps, "mirror"), 0, -1)).astype(np.uint8)
 
 
 def webp_bytes(pixels: npt.NDArray[np.uint8]) -> int:
@@ -102,6 +130,7 @@ class InformationTrace:
         seed: Of the seed mask.
         thresholds: Fractions of the most important pixels (t,).
         fraction: Of random pixels that every picture shows.
+        start: What the first picture shows.
     """
 
     sizes: IntArray
@@ -111,6 +140,7 @@ class InformationTrace:
     seed: int
     thresholds: tuple[float, ...]
     fraction: float
+    start: Start = "interpolation"
     output: str = "softmax"
 
 
@@ -120,11 +150,13 @@ def trace_information(
     *,
     thresholds: Sequence[float] = THRESHOLDS,
     fraction: float = 0.01,
+    start: Start = "interpolation",
 ) -> InformationTrace:
     """Measures the pictures along one map (H, W): once for both AIC and SIC.
 
     The seed mask is drawn from the sample's seed, so that all maps of an image share it. Pixels of equal value
-    appear together, as in PAIR's code: at each threshold, all that reach the quantile.
+    appear together, as in PAIR's code: at each threshold, all that reach the quantile. With `start="blur"` there is no
+    seed mask: what is not shown is seen through a Gaussian blur, of 20 pixels where the longer side has 224.
 
     See `InformationTrace`; what it measured serves both metrics:
 
@@ -139,10 +171,18 @@ def trace_information(
     """
     steps = _read_thresholds(thresholds)
     _check_fraction(fraction)
+    check_choice("start", start, ("interpolation", "blur"))
     values = read_attribution(attribution, sample.size)
-    seeds = seed_mask(sample.size, fraction=fraction, seed=sample.seed)
-    shown = [seeds, *(seeds | (values >= np.quantile(values, 1 - step)) for step in steps)]
-    pictures = [*(blur_between(sample.pixels, mask) for mask in shown), sample.pixels]
+    most = [values >= np.quantile(values, 1 - step) for step in steps]
+    if start == "blur":
+        blurred = blurred_picture(sample.pixels)
+        pictures = [blurred, *(np.where(mask[..., None], sample.pixels, blurred) for mask in most), sample.pixels]
+    else:
+        seeds = seed_mask(sample.size, fraction=fraction, seed=sample.seed)
+        pictures = [
+            *(blur_between(sample.pixels, mask) for mask in [seeds, *(seeds | one for one in most)]),
+            sample.pixels,
+        ]
     # Pillow lets go of the interpreter while it encodes, which is most of the time of the whole metric.
     pool = ThreadPoolExecutor()
     try:
@@ -153,7 +193,7 @@ def trace_information(
     size = sample.batch_size
     batches = (pictures[first : first + size] for first in range(0, len(pictures), size))
     scores = sample.scores_of(sample.normalization.apply(np.stack(batch)) for batch in batches)
-    told = sample.target, sample.seed, steps, fraction, sample.output.name
+    told = sample.target, sample.seed, steps, fraction, start, sample.output.name
     return InformationTrace(np.array(sizes), scores.answer, scores.holds, *told)
 
 
@@ -184,7 +224,9 @@ class _InformationCurve(abc.ABC):
             measured points in equal bins of information, empty bins bridged, IProp's wording.
         bins: How many bins.
         thresholds: Fractions of the most important pixels that are shown.
-        fraction: Of random pixels that every picture shows.
+        fraction: Of random pixels that every picture shows; none do where the start is a blur.
+        preset: Whose start to take where `start` is None.
+        start: What the first picture shows: `"interpolation"` or `"blur"`; None: the preset's.
     """
 
     min_confidence: float = 0.8
@@ -193,6 +235,8 @@ class _InformationCurve(abc.ABC):
     bins: int = 20
     thresholds: tuple[float, ...] = THRESHOLDS
     fraction: float = 0.01
+    preset: InformationPreset = "pair"
+    start: Start | None = None
 
     name: ClassVar[str]
     higher_is_better = True
@@ -209,6 +253,14 @@ class _InformationCurve(abc.ABC):
             raise bad_type("monotonous", "True or False", self.monotonous, "True is the usual one")
         object.__setattr__(self, "thresholds", _read_thresholds(self.thresholds))
         _check_fraction(self.fraction)
+        check_choice("preset", self.preset, tuple(_STARTS))
+        if self.start is not None:
+            check_choice("start", self.start, ("interpolation", "blur"))
+
+    @property
+    def first(self) -> Start:
+        """What the first picture shows."""
+        return _STARTS[self.preset] if self.start is None else self.start
 
     @abc.abstractmethod
     def _answers(self, trace: InformationTrace) -> npt.NDArray[np.float64]:
@@ -216,7 +268,9 @@ class _InformationCurve(abc.ABC):
 
     def score(self, sample: Sample, attribution: MapInput) -> ImageScore:
         """The area for one map (H, W) of one image."""
-        trace = trace_information(sample, attribution, thresholds=self.thresholds, fraction=self.fraction)
+        trace = trace_information(
+            sample, attribution, thresholds=self.thresholds, fraction=self.fraction, start=self.first
+        )
         return self.from_trace(trace)
 
     def from_trace(self, trace: InformationTrace) -> ImageScore:
@@ -228,6 +282,7 @@ class _InformationCurve(abc.ABC):
             "bins": self.bins if self.aggregate_by == "bins" else None,
             "thresholds": trace.thresholds,
             "fraction": trace.fraction,
+            "start": trace.start,
             "seed": trace.seed,
             "target": trace.target,
         }

@@ -8,6 +8,7 @@ from interpix.metrics.information import (
     AccuracyInformation,
     InformationTrace,
     SoftmaxInformation,
+    Start,
     trace_information,
 )
 from interpix.metrics.insertion_deletion import Deletion, DeletionInsertionRatio, Insertion
@@ -34,7 +35,7 @@ def score_map(sample: Sample, attribution: MapInput, metrics: Mapping[str, Metri
     >>> {name: round(score.value, 6) for name, score in scores.items()}
     {'in': 0.4, 'out': 0.2}
     """
-    traces: dict[tuple[tuple[float, ...], float], InformationTrace] = {}
+    traces: dict[tuple[tuple[float, ...], float, Start], InformationTrace] = {}
     curves: dict[tuple[Any, ...], ImageScore] = {}
 
     def curve(metric: Insertion | Deletion) -> ImageScore:
@@ -53,10 +54,12 @@ def score_map(sample: Sample, attribution: MapInput, metrics: Mapping[str, Metri
             deletion, insertion = metric.terms()
             return metric.combine(curve(deletion), curve(insertion))
         if is_ours and isinstance(metric, AccuracyInformation | SoftmaxInformation):
-            key = (tuple(metric.thresholds), metric.fraction)
+            key = (tuple(metric.thresholds), metric.fraction, metric.first)
             if key not in traces:
-                thresholds, fraction = key
-                traces[key] = trace_information(sample, attribution, thresholds=thresholds, fraction=fraction)
+                thresholds, fraction, start = key
+                traces[key] = trace_information(
+                    sample, attribution, thresholds=thresholds, fraction=fraction, start=start
+                )
             return metric.from_trace(traces[key])
         return metric.score(sample, attribution)
 

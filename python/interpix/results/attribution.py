@@ -85,18 +85,27 @@ class Attribution(Result):
         """The map, for numpy."""
         return np.array(self.map, dtype=dtype, copy=copy)
 
-    def propagate(self, *, radius: int | None = None, discount: float = 0.99) -> "Attribution":
+    def propagate(
+        self, *, radius: int | None = None, color_weight: float = 1.0, discount: float = 0.99
+    ) -> "Attribution":
         """The same with the map propagated over the image: see `interpix.propagate`."""
         from interpix.propagation import propagate  # only when asked for
 
-        return propagate(self, radius=radius, discount=discount)
+        return propagate(self, radius=radius, color_weight=color_weight, discount=discount)
 
     def propagated_to(
-        self, values: npt.NDArray[np.float32], error_bound: float, *, radius: int | None, discount: float
+        self,
+        values: npt.NDArray[np.float32],
+        error_bound: float,
+        *,
+        radius: int | None,
+        color_weight: float,
+        discount: float,
     ) -> "Attribution":
         """The same with the map that IProp made of this one, and how exact that is."""
         method = f"IProp({self.method})"
-        provenance = {**self.provenance, "method": method, "radius": radius, "discount": discount}
+        options = {"radius": radius, "color_weight": color_weight, "discount": discount}
+        provenance = {**self.provenance, "method": method, **options}
         return dataclasses.replace(self, map=values, method=method, provenance=provenance, error_bound=error_bound)
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":

@@ -227,9 +227,9 @@ class Explanation(Result):
             provenance={**self.provenance, "method": method},
         )
 
-    def propagate(self, *, radius: int | None = None, discount: float = 0.99) -> Attribution:
+    def propagate(self, *, radius: int | None = None, color_weight: float = 1.0, discount: float = 0.99) -> Attribution:
         """The heat map from patches to pixels: see `interpix.propagate`."""
-        return self.attribution().propagate(radius=radius, discount=discount)
+        return self.attribution().propagate(radius=radius, color_weight=color_weight, discount=discount)
 
     def plot(self, kind: PlotKind = "group", *, ax: "Axes | None" = None) -> "Axes":
         """Draws the result on `ax`; needs matplotlib.

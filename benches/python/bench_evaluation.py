@@ -1,0 +1,182 @@
+"""What `evaluate` costs beside the calls that it makes, what more workers bring, and what large manifests take.
+
+    python benches/python/bench_evaluation.py overhead workers ray manifest memory
+
+With a small model and pictures of 72 x 90 pixels, an image takes a tenth of a second: with others, it costs less.
+"""
+
+import argparse
+import csv
+import os
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# Before numpy is there: several threads on busy cores slow it down, and would be compared with workers of one.
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = "1"
+
+import numpy as np
+from PIL import Image
+
+import interpix as ix
+from interpix.comparison.specs import read_methods, read_metrics
+from interpix.comparison.variants import make_map, make_variants, score_variant
+from interpix.metrics import Sample
+
+METHODS = ["rise(count=64,grid=(3,4),baseline='zero')", "moxi_one_shot(regions='3x4')"]
+METRICS = ["insertion(steps=20)", "deletion(steps=20)", "sic(min_confidence=0)"]
+PARTS = ("overhead", "workers", "ray", "manifest", "memory")
+
+
+def logits(batch):
+    half = batch.shape[-1] // 2
+    left, right = batch[..., :half], batch[..., half:]
+    return np.stack(
+        [9 * left[:, 0].mean((1, 2)), 9 * right[:, 1].mean((1, 2)), 6 * batch[:, 2].mean((1, 2)) + 2], axis=1
+    )
+
+
+def preprocess(raw):
+    return np.ascontiguousarray(raw.transpose(2, 0, 1), np.float32) / np.float32(255)
+
+
+def model():
+    return ix.CallableClassifier(logits, name="halves", preprocess=preprocess)
+
+
+def write_photos(folder, count, *, scale=18):
+    folder.mkdir()
+    for index in range(count):
+        numbers = np.random.default_rng(index)
+        coarse = numbers.integers(0, 230, (4, 5, 3)).repeat(scale, axis=0).repeat(scale, axis=1)
+        pixels = coarse + numbers.integers(0, 20, coarse.shape)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index:05}.png")
+    return folder
+
+
+def timed(call):
+    begun = time.perf_counter()
+    found = call()
+    return time.perf_counter() - begun, found
+
+
+def run(photos, out, **options):
+    return ix.evaluate(model(), photos, METHODS, METRICS, out, **options)
+
+
+def bare(photos):
+    """What an image costs without a folder of results."""
+    scorers, classifier = read_metrics(METRICS), model()
+    values = []
+    for path in sorted(photos.iterdir()):
+        sample, maps = Sample.of(classifier, path), {}
+        for one in make_variants(read_methods(METHODS), propagate=True, controls=True):
+            maps[one.name] = make_map(one, sample, None if one.source is None else maps[one.source])
+            values += [score.value for score in score_variant(sample, one.explainer, maps[one.name], scorers).values()]
+    return values
+
+
+def overhead(work):
+    photos = write_photos(work / "photos", 60)
+    run(write_photos(work / "few", 1), work / "first")  # imports
+    empty, _ = timed(lambda: run(work / "few", work / "start"))
+    shares = []
+    for turn in range(3):
+        alone, values = timed(lambda: bare(photos))
+        whole, found = timed(lambda: run(photos, work / f"out{turn}"))
+        kept = [row["value"] for row in found.rows()]
+        np.testing.assert_array_equal([np.nan if one is None else one for one in kept], values)
+        shares.append((whole - empty) / alone - 1)
+        print(f"bare calls {alone:.2f} s, evaluate {whole:.2f} s, of which {empty:.2f} s for a folder of one image")
+    print(f"overhead: {min(shares):+.1%} to {max(shares):+.1%} of 60 images")
+
+
+def workers(work):
+    photos = write_photos(work / "photos", 200)
+    one, first = timed(lambda: run(photos, work / "one"))
+    two, second = timed(lambda: run(photos, work / "two", workers=2))
+    assert [row["value"] for row in first.rows()] == [row["value"] for row in second.rows()]
+    print(f"200 images: 1 worker {one:.1f} s, 2 workers {two:.1f} s, {one / two:.2f} times as fast with their start")
+
+
+def ray(work):
+    photos = write_photos(work / "photos", 200)
+    one, first = timed(lambda: run(photos, work / "one"))
+    two, second = timed(lambda: run(photos, work / "two", workers=2, engine="ray"))
+    assert [row["value"] for row in first.rows()] == [row["value"] for row in second.rows()]
+    print(
+        f"200 images: 1 worker {one:.1f} s, 2 actors of Ray {two:.1f} s, {one / two:.2f} times as fast with its start"
+    )
+
+
+class _FirstError(Exception):
+    """The first image was reached."""
+
+
+def manifest(work):
+    """50,000 images in a manifest: how long until the first is scored, and what memory that takes."""
+    photos = write_photos(work / "photos", 1, scale=6)
+    whole = (photos / "00000.png").read_bytes()
+    with (photos / "list.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file_name", "label", "boxes"])
+        for index in range(50_000):
+            (photos / f"{index:05}.png").write_bytes(whole)
+            table.writerow([f"{index:05}.png", index % 3, "[[2, 2, 20, 18]]"])
+    from interpix.evaluation.worker import Worker
+
+    def first(self, item, attempt):
+        raise _FirstError
+
+    original, Worker.run = Worker.run, first
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begun = time.perf_counter()
+    try:
+        ix.evaluate(model(), photos / "list.csv", METHODS, METRICS, work / "out")
+    except _FirstError:
+        seconds = time.perf_counter() - begun
+    Worker.run = original
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        f"50,000 images: {seconds:.1f} s until the first, {peak >> 10} MiB in all, {(peak - before) >> 10} MiB for them"
+    )
+    assert seconds < 10
+    assert peak < 1 << 20
+
+
+def memory(work):
+    """What a worker has after 500, 1,000, ... 5,000 images."""
+    photos = write_photos(work / "photos", 5000, scale=6)
+    from interpix.evaluation.worker import Worker
+
+    original, done, sizes = Worker.run, [], []
+
+    def watched(self, item, attempt=0):
+        outcome = original(self, item, attempt)
+        done.append(1)
+        if len(done) % 500 == 0:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            sizes.append(pages * resource.getpagesize() >> 20)
+        return outcome
+
+    Worker.run = watched
+    ix.evaluate(model(), photos, ["moxi_one_shot(regions='2x3')"], "insertion(steps=5)", work / "out", controls=False)
+    Worker.run = original
+    print(f"5,000 images, MiB after each 500: {sizes}")
+    assert sizes[-1] - sizes[1] < 20
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=PARTS, default=["overhead", "workers"])
+    for part in parser.parse_args().parts:
+        with tempfile.TemporaryDirectory() as folder:
+            print(f"{part}:", flush=True)
+            globals()[part](Path(folder))
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    main()

@@ -1,0 +1,357 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import evaluation_models
+import interpix as ix
+from evaluation_models import model, picture, write_photos
+from interpix import metrics
+from interpix.evaluation import rows, worker
+from interpix.evaluation.folder import claim
+from interpix.evaluation.rows import Journal, read_journal
+
+METHODS = ["rise(count=40,grid=(3,4),baseline='zero')", "moxi(regions='2x3',stop='all')"]
+METRICS = ["insertion(steps=7)", "sic(min_confidence=0)"]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return write_photos(tmp_path / "photos", 5)
+
+
+def evaluate(source, out, **options):
+    return ix.evaluate(options.pop("model", model()), source, METHODS, METRICS, out, **options)
+
+
+def content(found):
+    """All rows but for the seconds, which differ from run to run."""
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in found.rows()]
+
+
+def files(out):
+    return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+
+
+def test_every_row_is_what_metric_and_method_say_alone(photos, tmp_path):
+    found = evaluate(photos, tmp_path / "out", controls=False)
+    assert found.image_ids == tuple(f"p{index:04}.png" for index in range(5))
+    assert found.methods == (METHODS[0], f"IProp({METHODS[0]})", METHODS[1], f"IProp({METHODS[1]})")
+    table = {(row["image"], row["method"], row["propagated"], row["metric"]): row for row in found.rows()}
+    assert len(table) == len(found.rows()) == 5 * 4 * 2
+    made = [metrics.Insertion(steps=7), metrics.SoftmaxInformation(min_confidence=0)]
+    for name in found.image_ids:
+        sample = metrics.Sample.of(model(), photos / name)
+        for method, explainer in ix.comparison.specs.read_methods(METHODS).items():
+            plain = explainer.explain(model(), photos / name)
+            for propagated, attribution in ((False, plain), (True, plain.propagate())):
+                for metric, one in zip(METRICS, made, strict=True):
+                    row = table[name, method, propagated, metric]
+                    score = one.score(sample, attribution.map)
+                    np.testing.assert_equal(row["value"], None if score.skipped else score.value)
+                    assert (row["status"], row["reason"]) == ("skipped" if score.skipped else "ok", score.skipped)
+                    assert (row["target"], row["prediction"]) == (sample.target, sample.prediction)
+                    assert row["probability"] == sample.probability
+    values = np.array([table[name, METHODS[0], True, METRICS[0]]["value"] for name in found.image_ids])
+    summary = found.summary(f"IProp({METHODS[0]})", METRICS[0])
+    assert summary.mean == pytest.approx(values.mean())
+    assert summary.error == pytest.approx(values.std(ddof=1) / np.sqrt(5))
+    assert summary.count == 5
+    assert files(tmp_path / "out")[:2] == ["answers.safetensors", "config.toml"]
+    assert [path.split("/")[0] for path in files(tmp_path / "out")[2:]] == ["rows"]
+
+
+def test_a_run_goes_on_where_it_was(photos, tmp_path, monkeypatch):
+    whole = evaluate(photos, tmp_path / "whole")
+    scored = []
+    original = worker.Worker._score
+
+    def stops(self, item, attempt):
+        scored.append(item.id)
+        if len(scored) == 3:
+            raise KeyboardInterrupt
+        return original(self, item, attempt)
+
+    monkeypatch.setattr(worker.Worker, "_score", stops)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(photos, tmp_path / "out")
+    part = ix.load_evaluation(tmp_path / "out")
+    assert (part.images, part.total, part.is_finished) == (2, 5, False)
+    monkeypatch.setattr(worker.Worker, "_score", original)
+    again = evaluate(photos, tmp_path / "out")
+    assert content(again) == content(whole)
+    monkeypatch.setattr(worker.Worker, "_score", stops)
+    assert content(evaluate(photos, tmp_path / "out")) == content(whole)
+    assert scored == ["p0000.png", "p0001.png", "p0002.png"]
+    assert {path.suffix for path in (tmp_path / "out" / "rows").iterdir()} == {".parquet"}
+
+
+def test_processes_give_the_same_rows(photos, tmp_path):
+    one = evaluate(photos, tmp_path / "one")
+    assert content(evaluate(photos, tmp_path / "two", workers=2)) == content(one)
+    assert {path.suffix for path in (tmp_path / "two" / "rows").iterdir()} == {".parquet"}
+
+
+def test_parts_of_the_images_fill_one_folder(photos, tmp_path):
+    whole = evaluate(photos, tmp_path / "whole")
+    for part in ("1/2", "2/2"):
+        assert evaluate(photos, tmp_path / "out", shard=part).images == {"1/2": 3, "2/2": 5}[part]
+    assert content(ix.load_evaluation(tmp_path / "out")) == content(whole)
+
+
+def test_what_goes_wrong_with_one_image_is_a_row(photos, tmp_path):
+    (photos / "p0001.png").write_bytes((photos / "p0001.png").read_bytes()[:200])
+    picture(7, white_corner=True).save(photos / "p0002.png")
+    bad = model(evaluation_models.raises)
+    found = evaluate(photos, tmp_path / "out", model=bad)
+    reasons = found.failed()
+    assert list(reasons) == ["p0001.png", "p0002.png"]
+    assert "cannot be read" in reasons["p0001.png"]
+    assert "it has met a white corner" in reasons["p0002.png"]
+    assert found.images == 5
+    assert found.summary(METHODS[0], METRICS[0]).count == 3
+    assert any("images: 1 images failed" in line for line in found.left_out())
+    picture(1).save(photos / "p0001.png")
+    assert content(evaluate(photos, tmp_path / "out", model=bad)) == content(found)  # errors are rows, until --retry
+    again = evaluate(photos, tmp_path / "out", model=bad, retry=True)
+    assert list(again.failed()) == ["p0002.png"]
+    assert {row["attempt"] for row in again.rows() if row["image"] == "p0001.png"} == {1}
+    assert again.summary(METHODS[0], METRICS[0]).count == 4
+
+
+def test_a_method_or_a_metric_that_raises_costs_its_own_rows(photos, tmp_path):
+    class Picky:
+        name, higher_is_better = "picky", True
+
+        def score(self, sample, attribution):
+            if attribution.max() <= 1:
+                raise RuntimeError("too dark")
+            return metrics.ImageScore(self.name, 1.0, higher_is_better=True)
+
+        def aggregate(self, scores):
+            raise AssertionError
+
+    def breaks(module, image, target):
+        raise ZeroDivisionError("in vain")
+
+    def zero(module, image, target):
+        return np.zeros(image.shape[1:])
+
+    found = ix.evaluate(
+        model(),
+        photos,
+        {"breaks": breaks, "zero": zero, "moxi": ix.methods.MoXIMap(regions="2x3")},
+        {"picky": Picky(), "insertion": metrics.Insertion(steps=3)},
+        tmp_path / "out",
+        controls=False,
+    )
+    cells = {
+        (row["method"], row["propagated"], row["metric"]): (row["status"], row["reason"])
+        for row in found.rows()
+        if row["image"] == "p0000.png"
+    }
+    assert cells["breaks", False, None] == ("failed", "ZeroDivisionError: in vain")
+    assert cells["breaks", True, None] == ("failed", "breaks failed")
+    assert cells["zero", False, "picky"] == ("failed", "RuntimeError: too dark")
+    assert cells["zero", False, "insertion"] == ("ok", None)
+    assert found.failed() == {}
+
+
+def test_a_process_that_dies_is_replaced_and_its_image_told(photos, tmp_path):
+    picture(7, white_corner=True).save(photos / "p0002.png")
+    found = evaluate(photos, tmp_path / "out", model=model(evaluation_models.kills), workers=2)
+    assert list(found.failed()) == ["p0002.png"]
+    assert "ended 3 times: it may need more memory" in found.failed()["p0002.png"]
+    sound = evaluate(photos, tmp_path / "sound", model=model())
+    rows = [row for row in content(sound) if row["image"] != "p0002.png"]
+    assert [row for row in content(found) if row["image"] != "p0002.png"] == rows
+
+
+def test_a_model_that_no_process_can_have_is_refused(photos, tmp_path):
+    own = ix.CallableClassifier(lambda batch: 2 * batch.mean((2, 3)), preprocess=evaluation_models.preprocess)
+    with pytest.raises(ix.ArgumentError, match="`workers`: expected 1, or a model and methods that other processes"):
+        evaluate(photos, tmp_path / "out", model=own, workers=2)
+
+
+def test_a_model_that_fails_always_ends_the_run(tmp_path):
+    photos = write_photos(tmp_path / "photos", 25, bad=range(25))
+    with pytest.raises(ix.ModelError, match=r"none of the first 20 images could be scored, the last: .*white corner"):
+        evaluate(photos, tmp_path / "out", model=model(evaluation_models.raises))
+    assert ix.load_evaluation(tmp_path / "out").images == 20
+
+
+def test_another_configuration_gets_another_folder(photos, tmp_path):
+    evaluate(photos, tmp_path / "out")
+    with pytest.raises(ix.ArgumentError, match=r"`out`: .* one of another: options.seed was 0 and is 1; choose"):
+        evaluate(photos, tmp_path / "out", seed=1)
+    with pytest.raises(ix.ArgumentError, match=r"one of another: metrics\.insertion"):
+        ix.evaluate(model(), photos, METHODS, "deletion", tmp_path / "out")
+
+    def means(batch):
+        return 2 * evaluation_models.means(batch)
+
+    other = ix.CallableClassifier(
+        means, name="means", class_names=evaluation_models.CLASSES, preprocess=evaluation_models.preprocess
+    )
+    with pytest.raises(ix.ArgumentError, match="one of a model of this name that answered otherwise"):
+        evaluate(photos, tmp_path / "out", model=other)
+
+
+def test_the_second_of_two_runs_is_told(photos, tmp_path):
+    with claim(tmp_path / "out", (1, 1)):
+        with pytest.raises(ix.ArgumentError, match=rf"to which process {os.getpid()} on .* is writing"):
+            evaluate(photos, tmp_path / "out")
+        assert evaluate(photos, tmp_path / "out", shard="1/2").images == 3  # another part
+
+
+def test_an_image_with_another_label_is_scored_again(photos, tmp_path):
+    table = photos / "metadata.csv"
+    table.write_text("file_name,label\np0000.png,red\np0001.png,green\n")
+    first = evaluate(photos, tmp_path / "out")
+    assert {row["image"]: row["target"] for row in first.rows()} == {"p0000.png": 0, "p0001.png": 1}
+    table.write_text("file_name,label\np0000.png,bright\np0001.png,green\n")
+    second = evaluate(photos, tmp_path / "out")
+    assert {row["image"]: row["target"] for row in second.rows()} == {"p0000.png": 2, "p0001.png": 1}
+    assert [row for row in content(second) if row["image"] == "p0001.png"] == [
+        row for row in content(first) if row["image"] == "p0001.png"
+    ]
+
+
+def test_maps_and_curves_are_kept_beside(photos, tmp_path):
+    found = evaluate(photos, tmp_path / "out", maps=True, curves=True)
+    maps = ix.results.load_all(tmp_path / "out" / "maps" / "p0003.png.safetensors")
+    assert tuple(one.method for one in maps) == found.methods
+    plain = ix.methods.MoXIMap(regions="2x3", stop="all").explain(model(), photos / "p0003.png")
+    np.testing.assert_array_equal(maps[3].map, plain.map)
+    page = found.report()
+    text = page.read_text()
+    assert "Images that stand out" in text
+    assert sorted(path.name for path in page.parent.glob("*.png")) == [
+        "curves-1.png",
+        "curves-2.png",
+        *(f"image-{index}.png" for index in range(1, 6)),
+    ]
+    numbers = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert numbers["table"][METHODS[0]][METRICS[0]]["mean"] == found.summary(METHODS[0], METRICS[0]).mean
+    score = metrics.Insertion(steps=7).score(metrics.Sample.of(model(), photos / "p0003.png"), plain.map)
+    from interpix.storage import read_arrays
+
+    arrays, about = read_arrays(tmp_path / "out" / "curves" / "p0003.png.safetensors")
+    index = about["curves"].index([METHODS[1], METRICS[0]])
+    np.testing.assert_array_equal(arrays[str(index)], [score.curve.x, score.curve.y])
+
+
+def test_a_full_disk_is_one_error(photos, tmp_path, monkeypatch):
+    def full(self, image, rows):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Journal, "finish", full)
+    with pytest.raises(
+        ix.ArgumentError, match=r"`out`: .*No space left on device.*; make room, and start the run again"
+    ):
+        evaluate(photos, tmp_path / "out")
+    monkeypatch.undo()
+    assert evaluate(photos, tmp_path / "out").is_finished
+
+
+def test_no_room_is_told_first(photos, tmp_path, monkeypatch):
+    import shutil
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
+    with pytest.raises(ix.ArgumentError, match=r"`out`: expected . MiB of free space"):
+        evaluate(photos, tmp_path / "out")
+
+
+def test_a_line_that_was_cut_is_not_there(tmp_path):
+    journal = Journal(tmp_path, "run")
+    journal.start("a")
+    row = dict.fromkeys(rows.COLUMNS) | {"image": "a", "status": "ok", "value": 0.1 + 0.2}
+    journal.finish("a", [row])
+    journal._file.close()
+    path = next(tmp_path.iterdir())
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        kept = read_journal(path)
+        assert kept.finished == ({"a"} if length == len(whole) - 1 else set())
+    path.write_bytes(whole + whole[:30])
+    assert read_journal(path).rows == [row]
+    rows.into_shard(path)
+    assert [one.suffix for one in tmp_path.iterdir()] == [".parquet"]
+
+
+def test_a_journal_beside_its_shard_counts_once(photos, tmp_path, monkeypatch):
+    """Killed after a shard had its name, and before the journal was gone."""
+    from pathlib import Path
+
+    unlink = Path.unlink
+    monkeypatch.setattr(Path, "unlink", lambda self, **_: None if self.suffix == ".jsonl" else unlink(self, **_))
+    first = evaluate(photos, tmp_path / "out")
+    assert {path.suffix for path in (tmp_path / "out" / "rows").iterdir()} == {".jsonl", ".parquet"}
+    monkeypatch.undo()
+    assert content(ix.load_evaluation(tmp_path / "out")) == content(first)
+    assert content(evaluate(photos, tmp_path / "out")) == content(first)
+    assert {path.suffix for path in (tmp_path / "out" / "rows").iterdir()} == {".parquet"}
+
+
+def test_controls_are_rows_and_are_told(photos, tmp_path):
+    found = evaluate(photos, tmp_path / "out")
+    assert found.controls == (f"blur({METHODS[0]})", f"blur({METHODS[1]})", "random", "IProp(random)", "edges")
+    beaten = {(one.method, one.control, one.metric): one for one in found.against_controls()}
+    one = beaten[f"IProp({METHODS[0]})", f"blur({METHODS[0]})", METRICS[0]]
+    difference = found.values(one.method, METRICS[0]) - found.values(one.control, METRICS[0])
+    assert one.by.mean == pytest.approx(difference.mean())
+    assert one.by.error == pytest.approx(difference.std(ddof=1) / np.sqrt(5))
+    unsure = [line for line in str(found).splitlines() if line.endswith("not told from it")]
+    assert len(unsure) == sum(not two.is_sure for two in beaten.values() if two.by.count > 1)
+    assert unsure
+    assert {(METHODS[0], "random"), (METHODS[0], "edges"), (f"IProp({METHODS[0]})", "IProp(random)")} <= {
+        pair[:2] for pair in beaten
+    }
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ray_gives_the_same_rows(photos, tmp_path):
+    pytest.importorskip("ray")
+    picture(7, white_corner=True).save(photos / "p0002.png")
+    one = evaluate(photos, tmp_path / "one", model=model(evaluation_models.kills), workers=2)
+    found = evaluate(photos, tmp_path / "ray", model=model(evaluation_models.kills), workers=2, engine="ray")
+    assert list(found.failed()) == ["p0002.png"]  # whose actor died three times
+    assert content(found) == content(one)
+    assert {path.suffix for path in (tmp_path / "ray" / "rows").iterdir()} == {".parquet"}
+
+
+KILLED = """
+import sys
+import interpix as ix
+from evaluation_models import model
+if __name__ == "__main__":
+    ix.evaluate(model(), sys.argv[1], ["moxi(regions='2x3')"], "insertion(steps=7)", sys.argv[2], workers=2)
+"""
+
+
+def test_a_killed_run_goes_on(tmp_path):
+    """The parent, with its workers: nothing is lost but the images in flight, and nothing is left over."""
+    photos, out = write_photos(tmp_path / "photos", 40), tmp_path / "out"
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    path = os.pathsep.join([str(p) for p in sys.path if p])
+    command = [sys.executable, str(script), str(photos), str(out)]
+    done = set()
+    for count in (3, 10):
+        with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}) as process:
+            while process.poll() is None and (not (out / "config.toml").exists() or len(done) < count):
+                if (out / "config.toml").exists():
+                    done = set(ix.load_evaluation(out).image_ids)
+            process.kill()
+        assert len(done) >= count
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, check=True)
+    whole = ix.evaluate(model(), photos, ["moxi(regions='2x3')"], "insertion(steps=7)", tmp_path / "whole")
+    assert content(ix.load_evaluation(out)) == content(whole)
+    assert [name.split("/")[0] for name in files(out)] == ["answers.safetensors", "config.toml"] + ["rows"] * (
+        len(files(out)) - 2
+    )
+    assert {path.suffix for path in (out / "rows").iterdir()} == {".parquet"}
