@@ -9,6 +9,7 @@
 mod checkpoint;
 mod classifier;
 mod efficientnet_lite;
+mod kernels;
 mod load;
 mod masked;
 mod nhwc;
