@@ -8,17 +8,15 @@
 //! become `w s` and the bias `bias - mean s`.
 
 use candle_core::{Device, Tensor};
-use ndarray::{Array2, ArrayView4, Axis};
-use rayon::prelude::*;
+use ndarray::{Array2, ArrayView4};
 
 use super::checkpoint::Checkpoint;
-use super::classifier::{Classifier, imagenet_classes};
 use super::nhwc::{
     Bias, BiasRelu6, BiasShortcut, Depthwise, Extent, MeanOverPixels, Unfold, Window, pointwise,
 };
-use super::preprocess::Preprocessing;
+use super::network::{Network, in_groups};
+use super::preprocess::{Filter, Preprocessing, Resize};
 use crate::error::{Error, Result};
-use crate::{memory, parallel};
 
 /// The checkpoint's name.
 const NAME: &str = "efficientnet_lite0";
@@ -36,7 +34,13 @@ const GROUP: usize = 2;
 const PIXEL_BYTES: usize = 160;
 
 /// RGB, `(byte - 127) / 128`: what the checkpoint was trained with, not ImageNet's mean and deviation.
-const PREPROCESSING: Preprocessing = Preprocessing { resize: 256, crop: 224, mean: 127.0, scale: 128.0 };
+pub(super) const PREPROCESSING: Preprocessing = Preprocessing {
+    resize: Resize::Short(256),
+    filter: Filter::Bicubic,
+    crop: (224, 224),
+    mean: [127.0; 3],
+    scale: [128.0; 3],
+};
 
 /// A run of blocks with the same width; only its first block strides.
 struct Stage {
@@ -136,37 +140,13 @@ impl EfficientNetLite0 {
     }
 }
 
-impl Classifier for EfficientNetLite0 {
-    fn name(&self) -> &str {
-        NAME
-    }
-
-    fn preprocessing(&self) -> &Preprocessing {
-        &PREPROCESSING
-    }
-
-    fn class_names(&self) -> &[&str] {
-        imagenet_classes()
+impl Network for EfficientNetLite0 {
+    fn classes(&self) -> usize {
+        CLASSES
     }
 
     fn logits(&self, batch: ArrayView4<'_, f32>) -> Result<Array2<f32>> {
-        let (count, channels, height, width) = batch.dim();
-        if channels != 3 || height == 0 || width == 0 {
-            return Err(Error::argument(
-                "batch",
-                "preprocessed images of shape (B, 3, H, W)",
-                format!("shape {:?}", batch.shape()),
-                "pass what `preprocess` returns, stacked",
-            ));
-        }
-        let at_once = count.min(GROUP * parallel::threads());
-        let bytes = [at_once, height, width].iter().fold(PIXEL_BYTES, |a, &b| a.saturating_mul(b));
-        memory::require(bytes, "batch", "the network", "make the images smaller")?;
-        let groups: Vec<_> = batch.axis_chunks_iter(Axis(0), GROUP).collect();
-        let logits: candle_core::Result<Vec<Vec<f32>>> =
-            parallel::install(|| groups.into_par_iter().map(|images| self.group(images)).collect());
-        let logits = logits.map_err(failed)?.concat();
-        Ok(Array2::from_shape_vec((count, CLASSES), logits).expect("a row of logits for each image"))
+        in_groups(batch, (GROUP, PIXEL_BYTES), CLASSES, |images| self.group(images).map_err(failed))
     }
 }
 

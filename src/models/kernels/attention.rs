@@ -13,12 +13,14 @@ const LANES: usize = 16;
 /// Queries are those of the first `queries` tokens of each image: what is read of its last block's output.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::models) struct Attention<'a> {
-    /// (images, queries, heads * dimensions), each `stride.0` numbers after the other.
+    /// (images, asking, heads * dimensions), each `stride.0` numbers after the other.
     pub(in crate::models) q: &'a [f32],
     /// (images, tokens, 2 * heads * dimensions): keys, then values, each `stride.1` numbers after the other.
     pub(in crate::models) kv: &'a [f32],
     pub(in crate::models) stride: (usize, usize),
     pub(in crate::models) images: usize,
+    /// Tokens that have a row in `q`, of which the first `queries` are wanted.
+    pub(in crate::models) asking: usize,
     pub(in crate::models) queries: usize,
     pub(in crate::models) tokens: usize,
     pub(in crate::models) heads: usize,
@@ -53,7 +55,7 @@ fn one_head(this: Attention<'_>, image: usize, head: usize, scratch: &mut Scratc
     let beyond_keys = this.heads * dimensions;
     scratch.keys.refill(tokens, dimensions, |token, d| this.kv[key(token) + d]);
     scratch.values.refill(dimensions, tokens, |d, token| this.kv[key(token) + beyond_keys + d]);
-    let first = image * this.queries;
+    let first = image * this.asking;
     let starts: Vec<usize> =
         (first..first + this.queries).map(|query| query * this.stride.0 + head * dimensions).collect();
     let queries = Rows { values: this.q, starts: &starts, taps: &[0], depth: dimensions };
@@ -112,6 +114,7 @@ mod tests {
                 kv: &kv,
                 stride: (width, 2 * width),
                 images,
+                asking: queries,
                 queries,
                 tokens,
                 heads,

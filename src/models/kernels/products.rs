@@ -100,11 +100,6 @@ impl Matrix {
         self.outputs
     }
 
-    /// The number of inputs.
-    pub(in crate::models) fn inputs(&self) -> usize {
-        self.inputs
-    }
-
     /// The products of `rows` into `out` (rows, outputs), on the threads of the pool.
     pub(in crate::models) fn product(&self, rows: Rows<'_>, out: &mut [f32], after: After) {
         let task = task_rows(rows.starts.len());
