@@ -21,6 +21,20 @@ pub const ARCHITECTURES: [&str; 7] = [
     "efficientnet_lite0",
 ];
 
+/// Refuses a name that is no architecture's.
+///
+/// ```
+/// use interpix::models::check_architecture;
+/// assert!(check_architecture("vit_tiny_patch16_224").is_ok());
+/// assert!(check_architecture("swin_tiny_patch4_window7_224").is_err());
+/// ```
+///
+/// # Errors
+/// [`Error::Argument`] with the names that there are.
+pub fn check_architecture(name: &str) -> Result<()> {
+    Architecture::named(name).map(|_| ())
+}
+
 /// Means and deviations of the colors of ImageNet's photos, as torchvision has them.
 const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 /// Of timm's and Google's Vision Transformers: bytes to -1 ... 1.

@@ -23,7 +23,7 @@ mod unpickle;
 mod vit;
 mod weights;
 
-pub use architectures::ARCHITECTURES;
+pub use architectures::{ARCHITECTURES, check_architecture};
 pub use checkpoint::Checkpoint;
 pub use classifier::{Classifier, imagenet_classes};
 pub use load::{load, load_file};

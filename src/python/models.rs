@@ -45,6 +45,11 @@ impl NativeModel {
     }
 
     #[getter]
+    fn depth(&self) -> Option<usize> {
+        self.0.transformer().map(VisionTransformer::depth)
+    }
+
+    #[getter]
     fn class_names(&self) -> Option<Vec<String>> {
         self.0.class_names().map(<[String]>::to_vec)
     }
@@ -150,6 +155,18 @@ fn indices(name: &'static str, values: &PyReadonlyArray1<'_, i64>) -> PyResult<V
             .map_err(|_| Error::argument(name, "indices from 0", value, "count from the front"))
     };
     Ok(values.as_array().iter().map(index).collect::<crate::Result<_>>()?)
+}
+
+/// The names of the native architectures, in patterns.
+#[pyfunction]
+pub(super) fn architectures() -> Vec<&'static str> {
+    models::ARCHITECTURES.to_vec()
+}
+
+/// Refuses a name that is no architecture's.
+#[pyfunction]
+pub(super) fn check_architecture(name: &str) -> crate::Result<()> {
+    models::check_architecture(name)
 }
 
 /// A checkpoint in torch's old pickle format, or in safetensors, as the bytes of a safetensors file.
