@@ -1,12 +1,12 @@
 //! The native architectures by name, as timm and torchvision name them.
 
-use super::checkpoint::Checkpoint;
-use super::efficientnet_lite::{self, EfficientNetLite0};
+use super::inverted_residual::Plan;
 use super::network::Network;
 use super::preprocess::{Filter, Preprocessing, Resize};
 use super::resnet::{ResNet, Shape};
 use super::vit::{Options, VisionTransformer};
 use super::weights::Weights;
+use super::{efficientnet_lite, mobilenet_v2};
 use crate::error::{Error, Result};
 
 /// The names that [`crate::models::load_file`] knows, in patterns: of `{a,b}` one is meant, and of `SIZE` and `PATCH` a
@@ -17,8 +17,8 @@ pub const ARCHITECTURES: [&str; 7] = [
     "deit3_{small,medium,base,large,huge}_patchPATCH_SIZE",
     "vit_b_16, vit_b_32, vit_l_16, vit_l_32, vit_h_14",
     "resnet18, resnet34, resnet50, resnet101, resnet152",
-    "mobilenetv2_100, mobilenet_v2",
-    "efficientnet_lite0",
+    "mobilenetv2_{050,100,140}, mobilenet_v2",
+    "efficientnet_lite{0,1,2,3,4}, tf_efficientnet_lite{0,1,2,3,4}",
 ];
 
 /// Refuses a name that is no architecture's.
@@ -41,11 +41,12 @@ const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.
 const HALF: ([f32; 3], [f32; 3]) = ([0.5; 3], [0.5; 3]);
 
 /// An architecture, with what its weights' file does not tell.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Architecture {
     Transformer(Options),
     ResNet(Shape),
-    EfficientNetLite,
+    MobileNetV2(Plan),
+    EfficientNetLite(Plan),
 }
 
 impl Architecture {
@@ -54,15 +55,19 @@ impl Architecture {
     /// # Errors
     /// [`Error::Argument`] for another name.
     pub(super) fn named(name: &str) -> Result<(Self, Preprocessing)> {
-        let found = if name == "efficientnet_lite0" {
-            Some((Self::EfficientNetLite, efficientnet_lite::PREPROCESSING))
+        let convolutional = |network, filter| (network, cropped((224, 224), 0.875, filter, IMAGENET));
+        let timm = name.starts_with("tf_");
+        let lite = name.strip_prefix(if timm { "tf_efficientnet_lite" } else { "efficientnet_lite" });
+        let found = if let Some(number) = lite {
+            let variant = number.parse().ok().and_then(|number| efficientnet_lite::variant(number, timm));
+            variant.map(|(plan, preprocessing)| (Self::EfficientNetLite(plan), preprocessing))
         } else if let Some(depth) = name.strip_prefix("resnet") {
-            // timm's first ones; its later ones were tested at a crop of 0.95.
-            depth
-                .parse()
-                .ok()
-                .and_then(Shape::of_depth)
-                .map(|shape| (Self::ResNet(shape), cropped((224, 224), 0.875, Filter::Bilinear, IMAGENET)))
+            let shape = depth.parse().ok().and_then(Shape::of_depth);
+            shape.map(|shape| convolutional(Self::ResNet(shape), Filter::Bilinear))
+        } else if name == "mobilenet_v2" {
+            Some(convolutional(Self::MobileNetV2(mobilenet_v2::plan()), Filter::Bilinear))
+        } else if ["mobilenetv2_050", "mobilenetv2_100", "mobilenetv2_140"].contains(&name) {
+            Some(convolutional(Self::MobileNetV2(mobilenet_v2::plan()), Filter::Bicubic))
         } else {
             torchvision_transformer(name).or_else(|| timm_transformer(name))
         };
@@ -73,11 +78,12 @@ impl Architecture {
     }
 
     /// The network with the weights of a file.
-    pub(super) fn load(self, weights: Weights, name: &str) -> Result<Box<dyn Network>> {
+    pub(super) fn load(self, weights: Weights) -> Result<Box<dyn Network>> {
         Ok(match self {
             Self::Transformer(options) => Box::new(VisionTransformer::load(options, weights)?),
             Self::ResNet(shape) => Box::new(ResNet::load(shape, weights)?),
-            Self::EfficientNetLite => Box::new(EfficientNetLite0::new(&weights.into_checkpoint(name)?)?),
+            Self::MobileNetV2(plan) => Box::new(mobilenet_v2::load(&plan, &weights)?),
+            Self::EfficientNetLite(plan) => Box::new(efficientnet_lite::load(&plan, &weights)?),
         })
     }
 }
@@ -133,17 +139,12 @@ fn timm_transformer(name: &str) -> Option<(Architecture, Preprocessing)> {
         [word, "gap"] if registers(word) => (true, false),
         _ => return None,
     };
-    let heads = ["huge", "giant"].contains(&size).then_some(16);
+    // One of them, trained by I-JEPA, has more heads than others of its width.
+    let many = ["huge", "giant"].contains(&size) || name == "vit_base_patch16_gap_224";
+    let heads = many.then_some(16);
     // timm's layer norm of CLIP's towers has torch's epsilon.
     let epsilon = if clip { 1e-5 } else { 1e-6 };
     let options = Options { image: (side, side), heads, mean, epsilon };
     let colors = if family == "vit" { HALF } else { IMAGENET };
     Some((Architecture::Transformer(options), cropped((side, side), 0.9, Filter::Bicubic, colors)))
-}
-
-impl Weights {
-    /// All of the file's tensors, read.
-    fn into_checkpoint(self, name: &str) -> Result<Checkpoint> {
-        Checkpoint::read(name, std::path::Path::new(self.file()))
-    }
 }

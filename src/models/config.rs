@@ -6,6 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::architectures::{Architecture, cropped};
+use super::mobilenet_v2;
+use super::nhwc::Padding;
 use super::preprocess::{Filter, Preprocessing, Resize};
 use super::resnet::Shape;
 use super::vit::Options;
@@ -190,6 +192,10 @@ fn checked(config: &Config, preprocessing: &Preprocessing) -> Result<()> {
         Resize::Short(side) => height.max(width) <= side,
         Resize::Cover(tall, wide) | Resize::Exact(tall, wide) => height <= tall && width <= wide,
     };
+    let positive = |scale: &f32| scale.is_finite() && *scale > 0.0;
+    if !preprocessing.scale.iter().all(positive) || !preprocessing.mean.iter().all(|mean| mean.is_finite()) {
+        return Err(config.fail("`std`: expected three positive numbers, to divide by"));
+    }
     if fits {
         return Ok(());
     }
@@ -229,7 +235,21 @@ fn transformers(config: &Config, prepared: &Config) -> Result<Described> {
             let depths = depths.ok_or_else(|| config.expected("depths", "four numbers of blocks"))?;
             Architecture::ResNet(Shape::new(depths, config.text("layer_type") != Some("basic")))
         }
-        _ => return Err(config.expected("model_type", "vit, deit or resnet")),
+        "mobilenet_v2" => {
+            if config.text("hidden_act").is_some_and(|act| act != "relu6") {
+                return Err(config.expected("hidden_act", r#""relu6""#));
+            }
+            if config.number("output_stride", 32.0)? < 32.0 {
+                return Err(config.expected("output_stride", "32"));
+            }
+            let mut plan = mobilenet_v2::plan();
+            plan.epsilon = config.number("layer_norm_eps", 1e-3)? as f32;
+            if config.flag("tf_padding", true) {
+                plan.padding = Padding::Same;
+            }
+            Architecture::MobileNetV2(plan)
+        }
+        _ => return Err(config.expected("model_type", "vit, deit, resnet or mobilenet_v2")),
     };
     let name = config.text("_name_or_path").filter(|name| !name.is_empty()).unwrap_or(kind).to_owned();
     Ok(Described { name, architecture, preprocessing, class_names: labels(config)? })

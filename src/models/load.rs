@@ -54,7 +54,7 @@ fn assemble(
     class_names: Option<Vec<String>>,
     weights: &Path,
 ) -> Result<Box<dyn Classifier>> {
-    let network = architecture.load(Weights::open(&name, weights)?, &name)?;
+    let network = architecture.load(Weights::open(&name, weights)?)?;
     let classes = network.classes();
     let class_names = match class_names {
         Some(names) if names.len() != classes => {

@@ -139,11 +139,6 @@ impl Weights {
         Ok(values)
     }
 
-    /// The file's path.
-    pub(super) fn file(&self) -> &str {
-        &self.file
-    }
-
     /// A failure of this file.
     pub(super) fn fail(&self, message: &str) -> Error {
         Error::Model { model: self.model.clone(), message: format!("{}: {message}", self.file) }
