@@ -69,17 +69,14 @@ fn scorer(
     });
     let tokens = model.transformer().map(|transformer| transformer.embed(image.view())).transpose()?;
     Ok(move |batch: &Batch| {
-        let logits: Array2<f32> = match (model.transformer(), &tokens) {
-            (Some(transformer), Some(tokens)) => {
-                transformer.dropped(tokens, batch.owner(), batch.masks().view(), 0, &|| false)?
-            }
-            _ => MaskedImages { images: image.view(), regions: regions.view(), fill: fill.view() }.logits(
-                model,
-                batch.owner(),
-                batch.masks().view(),
-                &|| false,
-            )?,
-        };
+        let logits: Array2<f32> =
+            match (model.transformer(), &tokens) {
+                (Some(transformer), Some(tokens)) => {
+                    transformer.dropped(tokens, batch.owner(), batch.masks().view(), 0, &|| false)?
+                }
+                _ => MaskedImages { images: image.view(), regions: regions.view(), fill: fill.view() }
+                    .logits(model, batch.owner(), batch.masks().view(), &|| false)?,
+            };
         let score = |logits: ArrayView1<'_, f32>| {
             let reward = models::log_odds(logits, target);
             Score { reward, probability: 1.0 / (1.0 + (-reward).exp()), predicted: greatest(logits) }

@@ -83,7 +83,7 @@ def steps(classifier, image, target, bases, direction):
         present[0, base] ^= True
         zeros = np.zeros(len(left), np.int64)
         coalitions = Coalitions(zeros, present, zeros, np.array(left), np.full((len(left), 1), target))
-        found.append(scorer.score(coalitions).reward[:, 0])
+        found.append(scorer.score(coalitions).log_odds[:, 0])
     return found
 
 

@@ -96,8 +96,11 @@ pub(super) fn cropped(
     (mean, deviation): ([f32; 3], [f32; 3]),
 ) -> Preprocessing {
     let side = |length: usize| (length as f64 / part).floor() as usize;
-    let resize =
-        if size.0 == size.1 { Resize::Short(side(size.0)) } else { Resize::Cover(side(size.0), side(size.1)) };
+    let resize = if size.0 == size.1 {
+        Resize::Short(side(size.0))
+    } else {
+        Resize::Cover(side(size.0), side(size.1))
+    };
     Preprocessing {
         resize,
         filter,

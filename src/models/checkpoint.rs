@@ -71,11 +71,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Model`] if they are truncated or of another format.
     pub fn from_bytes(model: &str, bytes: &[u8]) -> Result<Self> {
-        if is_pickle(bytes) {
-            Self::from_pickle(model, bytes)
-        } else {
-            Self::from_safetensors(model, bytes)
-        }
+        if is_pickle(bytes) { Self::from_pickle(model, bytes) } else { Self::from_safetensors(model, bytes) }
     }
 
     fn from_safetensors(model: &str, bytes: &[u8]) -> Result<Self> {

@@ -50,7 +50,8 @@ impl Config {
         let size = fs::metadata(path).map_err(io)?.len();
         let this = |values| Self { file, values };
         if size > MAX_CONFIG {
-            return Err(this(Value::Null).fail(&format!("it has {size} bytes, more than the {MAX_CONFIG} that are read")));
+            return Err(this(Value::Null)
+                .fail(&format!("it has {size} bytes, more than the {MAX_CONFIG} that are read")));
         }
         match serde_json::from_slice::<Value>(&fs::read(path).map_err(io)?) {
             Ok(values) if values.is_object() => Ok(this(values)),
@@ -71,7 +72,10 @@ impl Config {
 
     /// The field of this path, as "pretrained_cfg.mean"; nothing if it is null.
     fn at(&self, field: &str) -> Option<&Value> {
-        field.split('.').try_fold(&self.values, |value, name| value.get(name)).filter(|value| !value.is_null())
+        field
+            .split('.')
+            .try_fold(&self.values, |value, name| value.get(name))
+            .filter(|value| !value.is_null())
     }
 
     fn text(&self, field: &str) -> Option<&str> {
@@ -82,7 +86,9 @@ impl Config {
     fn count(&self, field: &str) -> Result<Option<usize>> {
         let Some(value) = self.at(field) else { return Ok(None) };
         let count = value.as_u64().filter(|count| (1..=1 << 20).contains(count));
-        count.map(|count| Some(count as usize)).ok_or_else(|| self.expected(field, "a number from 1 to 1048576"))
+        count
+            .map(|count| Some(count as usize))
+            .ok_or_else(|| self.expected(field, "a number from 1 to 1048576"))
     }
 
     fn number(&self, field: &str, otherwise: f64) -> Result<f64> {
@@ -107,10 +113,13 @@ impl Config {
     fn size(&self, field: &str) -> Result<Option<(usize, usize)>> {
         let Some(value) = self.at(field) else { return Ok(None) };
         let sides: Vec<usize> = match value {
-            Value::Array(values) => values.iter().filter_map(Value::as_u64).map(|side| side as usize).collect(),
-            Value::Object(sides) => {
-                ["height", "width"].iter().filter_map(|name| Some(sides.get(*name)?.as_u64()? as usize)).collect()
+            Value::Array(values) => {
+                values.iter().filter_map(Value::as_u64).map(|side| side as usize).collect()
             }
+            Value::Object(sides) => ["height", "width"]
+                .iter()
+                .filter_map(|name| Some(sides.get(*name)?.as_u64()? as usize))
+                .collect(),
             one => one.as_u64().map(|side| side as usize).into_iter().collect(),
         };
         let size = match sides[..] {
@@ -140,7 +149,8 @@ fn timm(config: &Config) -> Result<Described> {
     // Newer files have what the weights were made with in a part of its own.
     let place = if config.at("pretrained_cfg").is_some() { "pretrained_cfg." } else { "" };
     let field = |name: &str| format!("{place}{name}");
-    let (mut architecture, usual) = Architecture::named(name).map_err(|error| config.fail(&error.to_string()))?;
+    let (mut architecture, usual) =
+        Architecture::named(name).map_err(|error| config.fail(&error.to_string()))?;
     let size = match config.size("model_args.img_size")? {
         Some(size) => Some(size),
         None => config.size(&field("input_size"))?,
@@ -231,7 +241,9 @@ fn transformers(config: &Config, prepared: &Config) -> Result<Described> {
                 .and_then(Value::as_array)
                 .map(|depths| depths.iter().filter_map(Value::as_u64).map(|depth| depth as usize).collect())
                 .unwrap_or_else(|| vec![3, 4, 6, 3]);
-            let depths = <[usize; 4]>::try_from(depths).ok().filter(|depths| depths.iter().all(|d| (1..100).contains(d)));
+            let depths = <[usize; 4]>::try_from(depths)
+                .ok()
+                .filter(|depths| depths.iter().all(|d| (1..100).contains(d)));
             let depths = depths.ok_or_else(|| config.expected("depths", "four numbers of blocks"))?;
             Architecture::ResNet(Shape::new(depths, config.text("layer_type") != Some("basic")))
         }
@@ -274,7 +286,9 @@ fn prepare(config: &Config) -> Result<Preprocessing> {
     };
     let (mean, deviation) = (config.colors("image_mean", [0.5; 3])?, config.colors("image_std", [0.5; 3])?);
     let short = config.count("size.shortest_edge")?;
-    let (resize, crop) = if let (Some(side), "ConvNextImageProcessor" | "ConvNextFeatureExtractor") = (short, kind) {
+    let (resize, crop) = if let (Some(side), "ConvNextImageProcessor" | "ConvNextFeatureExtractor") =
+        (short, kind)
+    {
         // Small ones are cropped, large ones are squashed.
         let part = config.number("crop_pct", 224.0 / 256.0)?;
         let resize =

@@ -49,8 +49,11 @@ pub(super) fn variant(number: usize, timm: bool) -> Option<(Plan, Preprocessing)
 
 /// The network with the weights of a file.
 pub(super) fn load(plan: &Plan, weights: &Weights) -> Result<InvertedResiduals> {
-    let names: (Names, &str) =
-        if weights.contains("_conv_stem.weight") { (package_names, "_fc") } else { (timm_names, "classifier") };
+    let names: (Names, &str) = if weights.contains("_conv_stem.weight") {
+        (package_names, "_fc")
+    } else {
+        (timm_names, "classifier")
+    };
     InvertedResiduals::load(plan, names, weights)
 }
 

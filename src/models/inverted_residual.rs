@@ -8,7 +8,8 @@ use ndarray::{Array2, ArrayView4};
 
 use super::network::{Network, in_groups};
 use super::nhwc::{
-    Bias, BiasRelu6, BiasShortcut, Depthwise, Extent, LANES, MeanOverPixels, Padding, Unfold, Window, pointwise,
+    Bias, BiasRelu6, BiasShortcut, Depthwise, Extent, LANES, MeanOverPixels, Padding, Unfold, Window,
+    pointwise,
 };
 use super::weights::{Weights, normalized};
 use crate::error::{Error, Result};
@@ -109,12 +110,15 @@ impl InvertedResiduals {
                 let [outputs, ..] = weights.shape::<4>(&kernel(Unit::Project(place)))?;
                 if wide % LANES > 0 {
                     let name = kernel(Unit::Depthwise(place));
-                    return Err(weights.fail(&format!("`{name}`: expected a multiple of {LANES} channels, got {wide}")));
+                    return Err(weights
+                        .fail(&format!("`{name}`: expected a multiple of {LANES} channels, got {wide}")));
                 }
                 // The first stage of these networks does not expand.
-                let expand = (stage > 0).then(|| unit(Unit::Expand(place), [wide, inputs, 1, 1])).transpose()?;
+                let expand =
+                    (stage > 0).then(|| unit(Unit::Expand(place), [wide, inputs, 1, 1])).transpose()?;
                 if stage == 0 && wide != inputs {
-                    return Err(weights.fail(&format!("{wide} channels after {inputs}; the first stage has one width")));
+                    return Err(weights
+                        .fail(&format!("{wide} channels after {inputs}; the first stage has one width")));
                 }
                 blocks.push(Block {
                     expand,

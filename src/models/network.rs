@@ -43,7 +43,6 @@ pub(super) fn in_groups(
     let bytes = [at_once, height, width].iter().fold(pixel_bytes, |a, &b| a.saturating_mul(b));
     memory::require(bytes, "batch", "the network", "make the images smaller")?;
     let groups: Vec<_> = batch.axis_chunks_iter(Axis(0), group).collect();
-    let logits: Result<Vec<Vec<f32>>> =
-        parallel::install(|| groups.into_par_iter().map(&forward).collect());
+    let logits: Result<Vec<Vec<f32>>> = parallel::install(|| groups.into_par_iter().map(&forward).collect());
     Ok(Array2::from_shape_vec((count, classes), logits?.concat()).expect("a row of logits for each image"))
 }

@@ -190,8 +190,9 @@ fn taps((from, to): (usize, usize), filter: Filter, window: Range<usize>) -> Vec
         let center = (output as f64 + 0.5) * scale;
         let start = (center - support + 0.5).max(0.0) as usize;
         let end = ((center + support + 0.5) as usize).min(from);
-        let weights: Vec<f64> =
-            (start..end).map(|source| filter.weight((source as f64 - center + 0.5) * (1.0 / widening))).collect();
+        let weights: Vec<f64> = (start..end)
+            .map(|source| filter.weight((source as f64 - center + 0.5) * (1.0 / widening)))
+            .collect();
         let total: f64 = weights.iter().sum();
         Taps { start, weights: weights.iter().map(|weight| fixed_point(weight / total)).collect() }
     };

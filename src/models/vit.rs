@@ -103,7 +103,8 @@ impl VisionTransformer {
         let patch = (rows, columns);
         let (height, wide) = options.image;
         if height < rows || wide < columns || height % rows > 0 || wide % columns > 0 {
-            let message = format!("images of {height} x {wide} are not made of patches of {rows} x {columns}");
+            let message =
+                format!("images of {height} x {wide} are not made of patches of {rows} x {columns}");
             return Err(weights.fail(&message));
         }
         let heads = options.heads.unwrap_or(width.div_ceil(64));
@@ -241,7 +242,13 @@ impl VisionTransformer {
 
     /// The tokens (images, n, width) after the blocks from `first` up to `end`, or, if that is the last, those that the
     /// head reads; `seen` (images, n) tells to which of them attention goes.
-    fn run(&self, (first, end): (usize, usize), images: usize, level: Level, seen: Option<&[bool]>) -> Vec<f32> {
+    fn run(
+        &self,
+        (first, end): (usize, usize),
+        images: usize,
+        level: Level,
+        seen: Option<&[bool]>,
+    ) -> Vec<f32> {
         let tokens = level.x.len() / self.width / images;
         let Level { mut x, mut q, mut kv } = level;
         for index in first..end {
@@ -298,7 +305,11 @@ impl VisionTransformer {
             let (normed, hidden) = scratch;
             normed.resize(x.len(), 0.0);
             hidden.resize(x.len() / width * block.fc1.outputs(), 0.0);
-            block.proj.multiply(Rows { values: attended, starts, taps: &taps, depth: dimensions }, x, After::Add);
+            block.proj.multiply(
+                Rows { values: attended, starts, taps: &taps, depth: dimensions },
+                x,
+                After::Add,
+            );
             block.norm2.apply(x, normed);
             block.fc1.multiply_all(normed, hidden, After::Gelu);
             block.fc2.multiply_all(hidden, x, After::Add);
@@ -370,8 +381,9 @@ impl VisionTransformer {
         let inputs = pooled.len() / images / if self.mean { 1 } else { heads };
         let mut logits = vec![0.0; images * classes];
         for (number, classifier) in self.classifiers.iter().enumerate() {
-            let starts: Vec<usize> =
-                (0..images).map(|image| (image * if self.mean { 1 } else { heads } + number) * inputs).collect();
+            let starts: Vec<usize> = (0..images)
+                .map(|image| (image * if self.mean { 1 } else { heads } + number) * inputs)
+                .collect();
             let rows = Rows { values: &pooled, starts: &starts, taps: &[0], depth: inputs };
             classifier.multiply(rows, &mut logits, After::Add);
         }
@@ -496,8 +508,7 @@ impl VisionTransformer {
         }
         let first = tokens.levels.get(0).expect("it is made with the tokens");
         let level = Level { x: first.x.clone(), q: first.q.clone(), kv: first.kv.clone() };
-        let level =
-            parallel::install(|| self.level(from, self.run((0, from), tokens.images, level, None)));
+        let level = parallel::install(|| self.level(from, self.run((0, from), tokens.images, level, None)));
         tokens.levels.insert(from, level)
     }
 
@@ -529,7 +540,8 @@ impl VisionTransformer {
     /// Logits of coalitions from what goes into block `from`.
     fn finish(&self, from: usize, images: usize, level: Level, seen: Option<&[bool]>) -> Vec<f32> {
         // Without class token and patches there is no token, and the mean of none is zero.
-        let x = if level.x.is_empty() { level.x } else { self.run((from, self.depth()), images, level, seen) };
+        let x =
+            if level.x.is_empty() { level.x } else { self.run((from, self.depth()), images, level, seen) };
         self.head(x, images)
     }
 }
@@ -539,7 +551,9 @@ impl Level {
     fn gather(&self, tokens: &[usize], width: usize) -> Self {
         let take = |values: &[f32], width: usize| -> Vec<f32> {
             let mut out = Vec::with_capacity(tokens.len() * width);
-            tokens.iter().for_each(|&token| out.extend_from_slice(&values[token * width..(token + 1) * width]));
+            tokens
+                .iter()
+                .for_each(|&token| out.extend_from_slice(&values[token * width..(token + 1) * width]));
             out
         };
         Self { x: take(&self.x, width), q: take(&self.q, width), kv: take(&self.kv, 2 * width) }

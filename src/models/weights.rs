@@ -168,9 +168,15 @@ impl Weights {
                 let Found { dtype, bytes, .. } = &found[name];
                 let bytes = &map[bytes.clone()];
                 match dtype {
-                    Dtype::F32 => values.extend(bytes.as_chunks().0.iter().map(|&raw| f32::from_le_bytes(raw))),
+                    Dtype::F32 => {
+                        values.extend(bytes.as_chunks().0.iter().map(|&raw| f32::from_le_bytes(raw)))
+                    }
                     Dtype::BF16 => values.extend(
-                        bytes.as_chunks().0.iter().map(|&raw| f32::from_bits(u32::from(u16::from_le_bytes(raw)) << 16)),
+                        bytes
+                            .as_chunks()
+                            .0
+                            .iter()
+                            .map(|&raw| f32::from_bits(u32::from(u16::from_le_bytes(raw)) << 16)),
                     ),
                     Dtype::F16 => values
                         .extend(bytes.as_chunks().0.iter().map(|&raw| widen_half(u16::from_le_bytes(raw)))),
@@ -204,7 +210,8 @@ impl Weights {
                 taken.insert(part);
             }
         }
-        let left = self.names().into_iter().filter(|name| !taken.contains(*name) && !name.ends_with(COUNTERS));
+        let left =
+            self.names().into_iter().filter(|name| !taken.contains(*name) && !name.ends_with(COUNTERS));
         let mut left: Vec<String> = left.map(|name| format!("`{name}`")).collect();
         left.sort();
         let kinds = [("missing", missing), ("left over", left), ("of another shape", shapes)];
@@ -251,7 +258,8 @@ fn index(bytes: &[u8]) -> std::result::Result<HashMap<String, Found>, String> {
 
 /// A number of half precision.
 fn widen_half(bits: u16) -> f32 {
-    let (sign, exponent, fraction) = (u32::from(bits >> 15) << 31, bits >> 10 & 0x1f, u32::from(bits & 0x3ff));
+    let (sign, exponent, fraction) =
+        (u32::from(bits >> 15) << 31, bits >> 10 & 0x1f, u32::from(bits & 0x3ff));
     match exponent {
         // Subnormal: a multiple of 2^-24.
         0 => f32::from_bits(sign | (fraction as f32 / 16_777_216.0).to_bits()),
@@ -276,7 +284,8 @@ pub(super) fn normalized(
     let (mean, variance) = (statistic("running_mean")?, statistic("running_var")?);
     let scale: Vec<f32> =
         gain.iter().zip(variance).map(|(gain, variance)| gain / (variance + epsilon).sqrt()).collect();
-    let bias = shift.iter().zip(&mean).zip(&scale).map(|((shift, mean), scale)| shift - mean * scale).collect();
+    let bias =
+        shift.iter().zip(&mean).zip(&scale).map(|((shift, mean), scale)| shift - mean * scale).collect();
     let taps = shape[1..].iter().product();
     for (row, scale) in kernel.chunks_exact_mut(taps).zip(&scale) {
         row.iter_mut().for_each(|weight| *weight *= scale);

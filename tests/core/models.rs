@@ -235,7 +235,8 @@ fn a_folder_tells_what_its_model_is_and_tokens_can_be_dropped() {
     std::fs::remove_dir_all(&folder).unwrap();
     assert_eq!((model.name(), model.classes(), model.input_size()), ("vit_tiny_patch16_224", 5, (32, 48)));
     assert_eq!(model.class_names().unwrap(), ["a", "b", "c", "d", "e"]);
-    let images = Array4::from_shape_fn((2, 3, 32, 48), |(n, c, y, x)| ((n + 2 * c + 3 * y + x * x) % 17) as f32);
+    let images =
+        Array4::from_shape_fn((2, 3, 32, 48), |(n, c, y, x)| ((n + 2 * c + 3 * y + x * x) % 17) as f32);
     let vit = model.transformer().unwrap();
     assert_eq!((vit.grid(), vit.depth(), vit.pools_patches()), ((4, 6), 3, false));
     let tokens = vit.embed(images.view()).unwrap();

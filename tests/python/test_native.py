@@ -309,9 +309,7 @@ def brute_force(scorer, players, steps, direction):
 @pytest.mark.parametrize("direction", ["insertion", "deletion"])
 def test_moxi_on_a_native_transformer_is_brute_force_and_the_torch_path(vit, direction):
     image = pictures(1, (32, 48))[0].numpy()
-    ours, theirs = (
-        ix.MoXI(model, regions="tokens").explain(image, 3, direction=direction, stop=5) for model in vit
-    )
+    ours, theirs = (ix.MoXI(model, regions="tokens").explain(image, 3, direction=direction, stop=5) for model in vit)
     np.testing.assert_array_equal(ours.ranking, theirs.ranking)
     np.testing.assert_allclose(ours.rewards, theirs.rewards, atol=2e-5)
     assert "drop_tokens" in json.dumps(ours.summary())
@@ -320,7 +318,7 @@ def test_moxi_on_a_native_transformer_is_brute_force_and_the_torch_path(vit, dir
 
     def reward(masks):
         coalitions = Coalitions.of_masks(np.zeros(len(masks), int), masks, np.full((len(masks), 1), 3))
-        return scorer.score(coalitions).reward[:, 0]
+        return scorer.score(coalitions).log_odds[:, 0]
 
     assert ours.ranking.tolist() == brute_force(reward, 24, 5, direction)
 
@@ -362,13 +360,17 @@ def test_what_is_missing_left_over_or_of_another_shape_is_named(tmp_path):
     with pytest.raises(ix.ModelError) as error:
         ix.load_model("vit_tiny_patch16_224", weights=file)
     text = str(error.value)
-    assert "missing: `blocks.0.norm2.bias`; left over: `extra.weight`; of another shape: `blocks.0.mlp.fc2.bias`" in text
+    assert (
+        "missing: `blocks.0.norm2.bias`; left over: `extra.weight`; of another shape: `blocks.0.mlp.fc2.bias`" in text
+    )
     assert "(expected [192], got [3])" in text
     assert str(file) in text
     assert "num_batches" not in text
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "vit_base_patch16_224", "efficientnet_lite0", "mobilenetv2_100"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "resnet50", "vit_base_patch16_224", "efficientnet_lite0", "mobilenetv2_100"]
+)
 def test_weights_of_another_architecture_are_refused(name, tmp_path):
     file = write(timm.create_model("vit_tiny_patch16_224", depth=1), tmp_path / "w.safetensors")
     if name == "vit_base_patch16_224":  # the file's own width; another size of picture is another number of positions
@@ -391,9 +393,7 @@ HOSTILE = {
     "no JSON": hostile(b"{" + b"[" * 100_000),
     "huge shape": hostile({"a": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 4]}}, b"abcd"),
     "offsets beyond": hostile({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 2**60]}}, b"abcd"),
-    "overlap": hostile(
-        {name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for name in ("a", "b")}, b"abcd"
-    ),
+    "overlap": hostile({name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for name in ("a", "b")}, b"abcd"),
     "another type": hostile(
         {"patch_embed.proj.weight": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}, b"abcd"
     ),
@@ -427,7 +427,10 @@ def test_hostile_files_are_refused_by_name(kind, name, tmp_path):
         ('{"architecture": "resnet18", "label_names": [1]}', "label_names.*list of names"),
         ('{"architecture": "vit_tiny_patch16_224", "global_pool": "map"}', 'expected "token" or "avg"'),
         ('{"architecture": "vit_tiny_patch16_224", "model_args": {"num_heads": 5}}', "5 heads do not share 192"),
-        ('{"architecture": "vit_tiny_patch16_224", "model_args": {"img_size": 100}}', "100 x 100 are not made of patches"),
+        (
+            '{"architecture": "vit_tiny_patch16_224", "model_args": {"img_size": 100}}',
+            "100 x 100 are not made of patches",
+        ),
         ('{"model_type": "swin"}', "preprocessor_config.json"),
     ],
 )

@@ -70,7 +70,11 @@ fn one_head(this: Attention<'_>, image: usize, head: usize, scratch: &mut Scratc
 }
 
 /// `softmax(scale * row)` over what is seen, 0 elsewhere.
-#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+#[multiversion(targets(
+    "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
 fn softmax(row: &mut [f32], scale: f32, seen: Option<&[bool]>) {
     if let Some(seen) = seen {
         for (value, &seen) in row.iter_mut().zip(seen) {
@@ -105,7 +109,8 @@ mod tests {
     fn attention_is_its_definition_also_where_tokens_are_not_seen() {
         let (images, queries, tokens, heads, dimensions) = (2, 3, 19, 2, 5);
         let width = heads * dimensions;
-        let wave = |count: usize, step: f32| (0..count).map(|i| 2.0 * (i as f32 * step).sin()).collect::<Vec<_>>();
+        let wave =
+            |count: usize, step: f32| (0..count).map(|i| 2.0 * (i as f32 * step).sin()).collect::<Vec<_>>();
         let (q, kv) = (wave(images * queries * width, 0.7), wave(images * tokens * 2 * width, 0.3));
         let seen: Vec<bool> = (0..images * tokens).map(|token| token % 3 != 1).collect();
         for seen in [None, Some(&seen[..])] {
@@ -126,7 +131,8 @@ mod tests {
                 let (head, image) =
                     (index / dimensions / queries % heads, index / dimensions / queries / heads);
                 let (mut above, mut below) = (0.0, 0.0);
-                for token in (0..tokens).filter(|token| seen.is_none_or(|seen| seen[image * tokens + token])) {
+                for token in (0..tokens).filter(|token| seen.is_none_or(|seen| seen[image * tokens + token]))
+                {
                     let key = (image * tokens + token) * 2 * width + head * dimensions;
                     let query = (image * queries + query) * width + head * dimensions;
                     let dot: f64 =

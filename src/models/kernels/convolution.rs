@@ -135,15 +135,21 @@ mod tests {
             [(1, 1, 4, 7), (1, 2, 5, 6), (3, 1, 4, 7), (3, 2, 6, 5), (7, 2, 9, 4), (3, 1, 1, 1)]
         {
             let (images, inputs, outputs) = (2, 3, 5);
-            let maps =
-                Maps { images, height, width, channels: inputs, values: wave(images * height * width * inputs, 0.7) };
+            let maps = Maps {
+                images,
+                height,
+                width,
+                channels: inputs,
+                values: wave(images * height * width * inputs, 0.7),
+            };
             let weights = wave(outputs * inputs * kernel * kernel, 1.3);
             let bias = wave(outputs, 0.4);
             let out = Convolution::new(&weights, &bias, kernel, stride).apply(&maps, After::Keep, None);
             assert_eq!((out.height, out.width), (height.div_ceil(stride), width.div_ceil(stride)));
             for (index, &found) in out.values.iter().enumerate() {
                 let (output, place) = (index % outputs, index / outputs);
-                let (x, y, image) = (place % out.width, place / out.width % out.height, place / out.width / out.height);
+                let (x, y, image) =
+                    (place % out.width, place / out.width % out.height, place / out.width / out.height);
                 let mut expected = bias[output];
                 for (input, dy, dx) in (0..inputs * kernel * kernel)
                     .map(|i| (i / kernel / kernel, i / kernel % kernel, i % kernel))

@@ -72,7 +72,8 @@ mod tests {
             let from = f64::from(index) * step;
             assert!((f64::from(erf(from as f32)) - integral).abs() < 4e-7, "{from}");
             assert_eq!(erf(-from as f32), -erf(from as f32));
-            integral += step / 6.0 * (density(from) + 4.0 * density(from + step / 2.0) + density(from + step));
+            integral +=
+                step / 6.0 * (density(from) + 4.0 * density(from + step / 2.0) + density(from + step));
         }
     }
 }

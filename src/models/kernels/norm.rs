@@ -32,7 +32,11 @@ impl LayerNorm {
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+#[multiversion(targets(
+    "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
 fn normalize(row: &[f32], gain: &[f32], shift: &[f32], epsilon: f32, out: &mut [f32]) {
     let mean = sum_of(row, |x| x) / row.len() as f32;
     let variance = sum_of(row, |x| (x - mean) * (x - mean)) / row.len() as f32;

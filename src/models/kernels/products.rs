@@ -142,7 +142,11 @@ fn width(columns: usize) -> usize {
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+#[multiversion(targets(
+    "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
 fn multiply(matrix: &Matrix, rows: Rows<'_>, out: &mut [f32], after: After) {
     if target_cfg_f!(target_feature = "avx512f") {
         all_panels::<PANEL, { PANEL / 2 }, true>(matrix, rows, out, after);
@@ -319,8 +323,9 @@ mod tests {
                     matrix.multiply_all(&values, &mut out, after);
                     for (index, &found) in out.iter().enumerate() {
                         let (row, output) = (index / outputs, index % outputs);
-                        let pairs = (0..inputs)
-                            .map(|i| f64::from(values[row * inputs + i]) * f64::from(weights[output * inputs + i]));
+                        let pairs = (0..inputs).map(|i| {
+                            f64::from(values[row * inputs + i]) * f64::from(weights[output * inputs + i])
+                        });
                         let sum = pairs.sum::<f64>() + f64::from(bias[output]);
                         let old = f64::from(before[index]);
                         let expected = match after {
@@ -330,7 +335,10 @@ mod tests {
                             After::Add => sum + old,
                             After::AddRelu => (sum + old).max(0.0),
                         };
-                        assert!((f64::from(found) - expected).abs() < 1e-5, "{outputs} {rows} {inputs} {after:?}");
+                        assert!(
+                            (f64::from(found) - expected).abs() < 1e-5,
+                            "{outputs} {rows} {inputs} {after:?}"
+                        );
                     }
                 }
             }
