@@ -3,6 +3,7 @@
 import json
 import pickle
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ torchvision = pytest.importorskip("torchvision")
 transformers = pytest.importorskip("transformers")
 from safetensors.torch import load_file, save_file  # noqa: E402 - torch is optional
 
+PHOTOS = Path(__file__).parents[2] / "examples"
 COLORS = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
@@ -179,7 +181,7 @@ def test_photos_are_prepared_as_timm_does(photo, cfg, tmp_path):
     cfg = {"input_size": size} | cfg
     module = timm_folder(tmp_path, cfg=cfg, img_size=size[1:], depth=1)
     native = ix.load_model(f"native:{tmp_path}")
-    image = Image.open(f"examples/{photo}").convert("RGB")
+    image = Image.open(PHOTOS / photo).convert("RGB")
     config = timm.data.resolve_data_config({}, pretrained_cfg=module.pretrained_cfg | cfg)
     transform = timm.data.create_transform(**config, is_training=False)
     ours, theirs = native.preprocess(np.array(image)), transform(image).numpy()
@@ -199,7 +201,7 @@ def test_photos_are_prepared_as_timm_does(photo, cfg, tmp_path):
 def test_photos_are_prepared_as_transformers_does(processor, tmp_path):
     module = with_weights(next(transformers_models())[0])
     native = ix.load_model(f"native:{transformers_folder(module, tmp_path, processor)}")
-    image = Image.open("examples/coffee.jpg").convert("RGB")
+    image = Image.open(PHOTOS / "coffee.jpg").convert("RGB")
     theirs = processor(images=image, return_tensors="pt")["pixel_values"]
     ours = native.preprocess(np.array(image))
     assert ours.shape == theirs.shape[1:]
@@ -285,10 +287,11 @@ def test_neither_batches_nor_threads_change_what_tokens_say(vit):
 def test_a_block_that_is_not_there_is_named(vit):
     with pytest.raises(ix.ArgumentError, match=r"`from_layer`: expected a block of model .* 0 ... 2, got 3"):
         rewards(vit[0], MaskAttention(3), MASKS)
+    images, regions = pictures(1, (32, 48)).numpy(), np.zeros((1, 32, 48), np.int64)
+    coalitions = Coalitions.of_masks(np.zeros(1, int), np.ones((1, 1), bool), np.zeros((1, 1), int))
+    scorer = vit[0].scorer(images, regions, DropTokens())
     with pytest.raises(ix.ArgumentError, match="`precision`"):
-        images, regions = pictures(1, (32, 48)).numpy(), np.zeros((1, 32, 48), np.int64)
-        coalitions = Coalitions.of_masks(np.zeros(1, int), np.ones((1, 1), bool), np.zeros((1, 1), int))
-        vit[0].scorer(images, regions, DropTokens()).score(coalitions, "mixed")
+        scorer.score(coalitions, "mixed")
 
 
 def brute_force(scorer, players, steps, direction):

@@ -212,7 +212,7 @@ struct Out<'a> {
     after: After,
 }
 
-/// `W` outputs of `R` rows.
+/// `W` outputs of `R` rows. The sums are passed by value and indexed by constants: so they stay in registers.
 #[inline(always)]
 fn tile<const R: usize, const N: usize, const W: usize, const FUSED: bool>(
     rows: Rows<'_>,
@@ -224,23 +224,24 @@ fn tile<const R: usize, const N: usize, const W: usize, const FUSED: bool>(
     let mut sums = [[0.0; W]; R];
     for (tap, lines) in rows.taps.iter().zip(panel.chunks_exact(rows.depth)) {
         let pieces = std::array::from_fn(|row| &rows.values[rows.starts[row] + tap..][..rows.depth]);
-        accumulate::<R, N, W, FUSED>(&mut sums, pieces, lines, at);
+        sums = accumulate::<R, N, W, FUSED>(sums, pieces, lines, at);
     }
     let lines = std::mem::take(&mut out.rows);
     let (mine, rest) = lines.split_at_mut(R * out.stride);
-    for (sums, line) in sums.iter_mut().zip(mine.chunks_exact_mut(out.stride)) {
-        finish(sums, bias, &mut line[out.columns.clone()], out.after);
+    for row in 0..R {
+        let line = &mut mine[row * out.stride..][out.columns.clone()];
+        finish(sums[row], bias, line, out.after);
     }
     out.rows = rest;
 }
 
 #[inline(always)]
 fn accumulate<const R: usize, const N: usize, const W: usize, const FUSED: bool>(
-    sums: &mut [[f32; W]; R],
+    mut sums: [[f32; W]; R],
     rows: [&[f32]; R],
     lines: &[[f32; N]],
     at: usize,
-) {
+) -> [[f32; W]; R] {
     assert!(at + W <= N, "a tile lies in its panel");
     let (steps, rest) = lines.as_chunks::<STEP>();
     let quads: [&[[f32; STEP]]; R] = rows.map(|row| &row.as_chunks::<STEP>().0[..steps.len()]);
@@ -260,6 +261,7 @@ fn accumulate<const R: usize, const N: usize, const W: usize, const FUSED: bool>
             add_scaled::<W, FUSED>(&mut sums[row], rows[row][done + input], line);
         }
     }
+    sums
 }
 
 #[inline(always)]
@@ -272,19 +274,19 @@ fn add_scaled<const W: usize, const FUSED: bool>(sums: &mut [f32; W], scale: f32
 }
 
 #[inline(always)]
-fn finish<const W: usize>(sums: &mut [f32; W], bias: &[f32; W], out: &mut [f32], after: After) {
+fn finish<const W: usize>(mut sums: [f32; W], bias: &[f32; W], out: &mut [f32], after: After) {
     for lane in 0..W {
         sums[lane] += bias[lane];
     }
     match after {
         After::Keep => {}
         After::Gelu => {
-            for sum in &mut *sums {
+            for sum in &mut sums {
                 *sum = gelu(*sum);
             }
         }
         After::Relu => {
-            for sum in &mut *sums {
+            for sum in &mut sums {
                 *sum = sum.max(0.0);
             }
         }

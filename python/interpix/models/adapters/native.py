@@ -157,7 +157,8 @@ class _TokenScorer:
         """Takes images (K, 3, H, W) and regions (K, H, W), each made of whole patches."""
         self._name, self._absence = model.name, absence
         self._from_layer = absence.from_layer if isinstance(absence, MaskAttention) else 0
-        if self._from_layer >= (depth := model.depth):
+        depth = model.depth or 0
+        if self._from_layer >= depth:
             expected = f"a block of model `{model.name}`, 0 ... {depth - 1}"
             raise bad_value("from_layer", expected, self._from_layer, "0 masks in all blocks")
         self._players = token_players(regions, grid)
