@@ -327,15 +327,19 @@ class NativeModel:
     """A classifier that runs without torch.
 
     Args:
-        name: The model's name.
-        weights_path: A safetensors file, or torch's old pickle format.
+        name: The architecture's name.
+        weights: A safetensors file, or torch's old pickle format.
 
     Raises:
-        interpix.errors.ArgumentError: There is no such model.
-        interpix.errors.ModelError: The file is damaged, of another format, or another model's.
+        interpix.errors.ArgumentError: There is no such architecture.
+        interpix.errors.ModelError: The file is damaged, of another format, or another architecture's.
     """
 
-    def __new__(cls, name: str, weights_path: str | PathLike[str]) -> NativeModel: ...
+    def __new__(cls, name: str, weights: str | PathLike[str]) -> NativeModel: ...
+    @staticmethod
+    def from_folder(folder: str | PathLike[str]) -> NativeModel:
+        """Return the model that a folder holds, with timm's or transformers' configuration."""
+
     @property
     def name(self) -> str:
         """The checkpoint's name."""
@@ -345,8 +349,23 @@ class NativeModel:
         """Height and width of the image that the network sees."""
 
     @property
-    def class_names(self) -> list[str]:
-        """One name for each class."""
+    def token_grid(self) -> tuple[int, int] | None:
+        """Rows and columns of a Vision Transformer's patches."""
+
+    @property
+    def depth(self) -> int | None:
+        """The number of a Vision Transformer's blocks."""
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """One name for each class, where they are known."""
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+
+    def tokens(self, images: NDArray[np.float32]) -> NativeTokens:
+        """Embed preprocessed images (K, 3, H, W), once for all of their coalitions."""
 
     def preprocess(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return an RGB photo (H, W, 3) as the network's normalized input (3, h, w)."""
@@ -374,6 +393,32 @@ class NativeModel:
             owner: The image of each coalition, (c,).
             masks: The coalitions (c, n), True = present.
         """
+
+@final
+class NativeTokens:
+    """Images as a Vision Transformer's tokens; made by `NativeModel.tokens`."""
+
+    def logits(
+        self, owner: NDArray[np.int64], kept: NDArray[np.bool_], *, masked: bool, from_layer: int
+    ) -> NDArray[np.float32]:
+        """Return the logits (c, classes) of coalitions of patches.
+
+        Args:
+            owner: The image of each coalition, (c,).
+            kept: The coalitions (c, patches), True = present.
+            masked: Absent tokens stay, but attention does not see them; otherwise they are dropped.
+            from_layer: The first block where they are missing.
+        """
+
+def architectures() -> list[str]:
+    """Return the names of the native architectures, in patterns."""
+
+def check_architecture(name: str) -> None:
+    """Refuse a name that is no native architecture's.
+
+    Raises:
+        interpix.errors.ArgumentError: With the names that there are.
+    """
 
 def convert_weights(name: str, source: str | PathLike[str]) -> bytes:
     """Return a checkpoint in torch's old pickle format, or in safetensors, as a safetensors file's content.

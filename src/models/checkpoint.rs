@@ -14,6 +14,12 @@ const MAX_FILE: u64 = 1 << 30;
 /// Bytes of a safetensors file's header, which has some 120 for each tensor: this limits names, shapes and entries.
 const MAX_HEADER: u64 = 1 << 20;
 
+/// Whether this may be one of torch's files. A pickle starts with its protocol (0x80), a zip file with PK; safetensors
+/// with the length of its header, whose lowest byte may be the same, and then the header, a JSON object.
+pub(super) fn is_pickle(bytes: &[u8]) -> bool {
+    (bytes.first() == Some(&0x80) || bytes.starts_with(b"PK")) && bytes.get(8) != Some(&b'{')
+}
+
 /// Tensors by name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
@@ -65,12 +71,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Model`] if they are truncated or of another format.
     pub fn from_bytes(model: &str, bytes: &[u8]) -> Result<Self> {
-        // A pickle starts with its protocol (0x80), a zip file with PK, safetensors with the length of its header.
-        if bytes.first() == Some(&0x80) || bytes.starts_with(b"PK") {
-            Self::from_pickle(model, bytes)
-        } else {
-            Self::from_safetensors(model, bytes)
-        }
+        if is_pickle(bytes) { Self::from_pickle(model, bytes) } else { Self::from_safetensors(model, bytes) }
     }
 
     fn from_safetensors(model: &str, bytes: &[u8]) -> Result<Self> {
@@ -109,6 +110,21 @@ impl Checkpoint {
             }
             None => fail(format!("weights `{name}` are missing; is this file another model's?")),
         }
+    }
+
+    /// A checkpoint without tensors.
+    pub(super) fn empty(model: &str) -> Self {
+        Self::new(model, Entries::new())
+    }
+
+    /// The names of all tensors.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// The shape of the tensor `name`, if there is one.
+    pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|entry| &entry.shape[..])
     }
 
     /// Number of tensors.

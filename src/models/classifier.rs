@@ -3,6 +3,7 @@
 use ndarray::{Array2, Array3, ArrayView3, ArrayView4};
 
 use super::preprocess::Preprocessing;
+use super::vit::VisionTransformer;
 use crate::error::Result;
 
 /// An image classifier: preprocessing, class names and logits.
@@ -13,8 +14,11 @@ pub trait Classifier: Send + Sync {
     /// What is done to a photo before the network sees it.
     fn preprocessing(&self) -> &Preprocessing;
 
-    /// The name of each class.
-    fn class_names(&self) -> &[&str];
+    /// The number of classes.
+    fn classes(&self) -> usize;
+
+    /// The name of each class, where they are known.
+    fn class_names(&self) -> Option<&[String]>;
 
     /// Logits (B, classes) of a preprocessed batch (B, 3, H, W).
     ///
@@ -24,7 +28,12 @@ pub trait Classifier: Send + Sync {
 
     /// Height and width of the image that the network sees.
     fn input_size(&self) -> (usize, usize) {
-        (self.preprocessing().crop, self.preprocessing().crop)
+        self.preprocessing().crop
+    }
+
+    /// The same network as one that can be asked about some of its tokens, if it is a Vision Transformer.
+    fn transformer(&self) -> Option<&VisionTransformer> {
+        None
     }
 
     /// An RGB photo (H, W, 3) as the network's normalized input (3, h, w).

@@ -54,7 +54,7 @@ fn in_chunks(
     interrupted: &dyn Fn() -> bool,
     work: impl Fn(Range<usize>) -> Result<Array2<f32>>,
 ) -> Result<Array2<f32>> {
-    let mut logits = Array2::zeros((count, classifier.class_names().len()));
+    let mut logits = Array2::zeros((count, classifier.classes()));
     let mut rows = 0..1.min(count);
     while !rows.is_empty() {
         if interrupted() {
@@ -85,7 +85,7 @@ impl MaskedImages<'_> {
             let expected = format!("{} targets, as owners", owner.len());
             return Err(Error::argument("target", expected, target.len(), "pass one for each mask"));
         }
-        let classes = classifier.class_names().len();
+        let classes = classifier.classes();
         if let Some(&target) = target.iter().find(|&&target| target >= classes) {
             let expected = format!("a class below {classes}");
             return Err(Error::argument("target", expected, target, "pass one of the model's classes"));

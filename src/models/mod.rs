@@ -6,19 +6,29 @@
 //!                                             checkpoint ◄── safetensors or torch's old pickle
 //! ```
 
+mod architectures;
 mod checkpoint;
 mod classifier;
+mod config;
 mod efficientnet_lite;
+mod inverted_residual;
+mod kernels;
 mod load;
 mod masked;
+mod mobilenet_v2;
+mod network;
 mod nhwc;
 mod preprocess;
+mod resnet;
 mod tensors;
 mod unpickle;
+mod vit;
+mod weights;
 
+pub use architectures::{ARCHITECTURES, check_architecture};
 pub use checkpoint::Checkpoint;
 pub use classifier::{Classifier, imagenet_classes};
-pub use efficientnet_lite::EfficientNetLite0;
-pub use load::{NAMES, load};
+pub use load::{load, load_file};
 pub use masked::{MaskedImages, log_odds, logits};
-pub use preprocess::{Preprocessing, resize_bicubic};
+pub use preprocess::{Filter, Preprocessing, Resize, resize_bicubic};
+pub use vit::{Tokens, VisionTransformer};

@@ -15,7 +15,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 /// Channels of one vector step of the depthwise kernel.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 /// Elements of one task of an elementwise pass: 128 KiB, well inside of a core's own cache.
 const TASK: usize = 32 * 1024;
 /// The upper bound of `ReLU6`.
@@ -35,23 +35,35 @@ impl Extent {
         self.images * self.height * self.width
     }
 
-    /// The extent after a convolution with `TensorFlow`'s `SAME` padding.
+    /// The extent after a convolution of this stride.
     pub(super) fn strided(self, stride: usize) -> Self {
         Self { height: self.height.div_ceil(stride), width: self.width.div_ceil(stride), ..self }
     }
 }
 
-/// Side and stride of a square convolution with `TensorFlow`'s `SAME` padding: the output has `ceil(n / stride)` pixels,
-/// and if the padding is odd, the extra zero comes after the image.
+/// Where the zeros around an image are; either way the output has `ceil(n / stride)` pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Padding {
+    /// `TensorFlow`'s `SAME`: no more than are needed, and if their number is odd, the extra one comes after the image.
+    Same,
+    /// torch's: as many before the image as keep the size at stride 1.
+    Even,
+}
+
+/// Side, stride and padding of a square convolution.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
     pub(super) kernel: usize,
     pub(super) stride: usize,
+    pub(super) padding: Padding,
 }
 
 impl Window {
     /// Zeros before the first of `length` pixels.
     fn before(self, length: usize) -> usize {
+        if self.padding == Padding::Even {
+            return self.kernel / 2;
+        }
         let needed = (length.div_ceil(self.stride) - 1) * self.stride + self.kernel;
         needed.saturating_sub(length) / 2
     }
@@ -328,13 +340,16 @@ pub(super) fn pointwise(rows: &Tensor, weights: &Tensor) -> Result<Tensor> {
 mod tests {
     use candle_core::{Device, Tensor};
 
-    use super::{Depthwise, Extent, Window};
+    use super::{Depthwise, Extent, Padding, Window};
 
     /// The definition, one multiplication at a time.
     fn slow(maps: &[f32], weights: &[f32], bias: &[f32], extent: Extent, window: Window) -> Vec<f32> {
         let (Extent { images, height, width }, channels) = (extent, bias.len());
         let out = extent.strided(window.stride);
-        let before = |n: usize, m: usize| ((m - 1) * window.stride + window.kernel).saturating_sub(n) / 2;
+        let before = |n: usize, m: usize| match window.padding {
+            Padding::Same => ((m - 1) * window.stride + window.kernel).saturating_sub(n) / 2,
+            Padding::Even => window.kernel / 2,
+        };
         let (above, left) = (before(height, out.height), before(width, out.width));
         let mut result = Vec::new();
         for index in 0..images * out.height * out.width * channels {
@@ -361,7 +376,16 @@ mod tests {
         for (kernel, stride, height, width) in
             [(3, 1, 4, 7), (3, 2, 6, 5), (3, 2, 5, 8), (5, 1, 3, 2), (5, 2, 7, 4), (5, 2, 1, 1), (5, 1, 9, 6)]
         {
-            let (extent, window) = (Extent { images: 2, height, width }, Window { kernel, stride });
+            for padding in [Padding::Same, Padding::Even] {
+                let window = Window { kernel, stride, padding };
+                check(Extent { images: 2, height, width }, window);
+            }
+        }
+    }
+
+    fn check(extent: Extent, window: Window) {
+        let kernel = window.kernel;
+        {
             let wave = |count: usize, step: f32| {
                 (0..count).map(|i| (i as f32 * step).sin() * 2.0).collect::<Vec<_>>()
             };
@@ -378,7 +402,7 @@ mod tests {
                 .unwrap();
             let fast: Vec<f32> = fast.flatten_all().unwrap().to_vec1().unwrap();
             for (fast, slow) in fast.iter().zip(slow(&maps, &weights, &bias, extent, window)) {
-                assert!((fast - slow).abs() < 1e-4, "{fast} {slow} {kernel} {stride} {height} {width}");
+                assert!((fast - slow).abs() < 1e-4, "{fast} {slow} {extent:?} {window:?}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! From a photo's bytes to a network's input: resize the short side, crop the center, normalize.
 //!
-//! The resize is the one of Pillow (`Image.resize(..., BICUBIC)`): Keys' cubic kernel with `a = -1/2`, widened by the
+//! The resize is the one of Pillow (`Image.resize`): a kernel, as Keys' cubic one with `a = -1/2`, widened by the
 //! shrink factor (antialiasing), applied along rows and then along columns, each pass in 22-bit fixed point and rounded
 //! to bytes. Same arithmetic, so same bytes; the networks were measured behind exactly this. Pillow 13.0
 //! takes the columns first for some tall images, which rounds in another order; here rows always come first.
@@ -19,24 +19,50 @@ use crate::parallel;
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 /// Keys' cubic kernel reaches two samples to each side.
 const CUBIC_SUPPORT: f64 = 2.0;
+/// Lanczos' kernel reaches three.
+const LANCZOS_SUPPORT: f64 = 3.0;
 /// Red, green, blue.
 const CHANNELS: usize = 3;
+
+/// How pixels are weighed in a resize, all with antialiasing, as Pillow has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filter {
+    /// A triangle.
+    Bilinear,
+    /// Keys' cubic kernel.
+    Bicubic,
+    /// A windowed sinc of three lobes.
+    Lanczos,
+}
+
+/// The size that a photo is brought to before its middle is cut out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resize {
+    /// The short side gets this length, and the long one follows in proportion, rounded down.
+    Short(usize),
+    /// Both sides change by one factor, rounded, so that height and width are at least these.
+    Cover(usize, usize),
+    /// Height and width, whatever they were.
+    Exact(usize, usize),
+}
 
 /// What is done to an RGB photo before a network sees it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Preprocessing {
-    /// The short side's length after the resize; the long side follows in proportion, rounded down.
-    pub resize: usize,
-    /// Side of the square that is cut from the center; at most `resize`.
-    pub crop: usize,
-    /// Subtracted from each byte.
-    pub mean: f32,
-    /// What the difference is divided by.
-    pub scale: f32,
+    /// The size after the resize.
+    pub resize: Resize,
+    /// How it is resized.
+    pub filter: Filter,
+    /// Height and width of what is cut from the middle, at most what is left after the resize.
+    pub crop: (usize, usize),
+    /// Subtracted from the bytes of each channel.
+    pub mean: [f32; CHANNELS],
+    /// What the differences are divided by.
+    pub scale: [f32; CHANNELS],
 }
 
 impl Preprocessing {
-    /// The part of `photo` (H, W, 3) that the network sees, (crop, crop, 3).
+    /// The part of `photo` (H, W, 3) that the network sees, (height, width, 3).
     ///
     /// # Errors
     /// [`Error::Argument`] if the photo is empty or has other than three channels.
@@ -44,31 +70,43 @@ impl Preprocessing {
         check_photo(photo)?;
         let (height, width, _) = photo.dim();
         let (tall, wide) = self.resized(height, width);
-        let (rows, columns) = (self.middle(tall), self.middle(wide));
-        Ok(resize_window(photo, (tall, wide), rows, columns))
+        let (rows, columns) = (middle(tall, self.crop.0), middle(wide, self.crop.1));
+        Ok(resize_window(photo, (tall, wide), self.filter, rows, columns))
     }
 
-    /// The network's input (3, crop, crop) for `photo` (H, W, 3): `(byte - mean) / scale`.
+    /// The network's input (3, height, width) for `photo` (H, W, 3): `(byte - mean) / scale`.
     ///
     /// # Errors
     /// [`Error::Argument`] if the photo is empty or has other than three channels.
     pub fn apply(&self, photo: ArrayView3<'_, u8>) -> Result<Array3<f32>> {
         let crop = self.crop(photo)?;
-        let image = crop.permuted_axes([2, 0, 1]).mapv(|byte| (f32::from(byte) - self.mean) / self.scale);
-        Ok(image.as_standard_layout().into_owned())
+        let (height, width, _) = crop.dim();
+        Ok(Array3::from_shape_fn((CHANNELS, height, width), |(channel, row, column)| {
+            (f32::from(crop[[row, column, channel]]) - self.mean[channel]) / self.scale[channel]
+        }))
     }
 
-    /// Height and width after the resize, as torchvision's `Resize` has them.
+    /// Height and width after the resize, as torchvision's `Resize` and timm's `ResizeKeepRatio` have them.
     fn resized(&self, height: usize, width: usize) -> (usize, usize) {
-        let short = height.min(width);
-        (self.resize * height / short, self.resize * width / short)
+        match self.resize {
+            Resize::Short(side) => {
+                let short = height.min(width);
+                (side * height / short, side * width / short)
+            }
+            Resize::Cover(tall, wide) => {
+                let ratio = (height as f64 / tall as f64).min(width as f64 / wide as f64);
+                let side = |length: usize| (length as f64 / ratio).round_ties_even() as usize;
+                (side(height).max(self.crop.0), side(width).max(self.crop.1))
+            }
+            Resize::Exact(tall, wide) => (tall, wide),
+        }
     }
+}
 
-    /// The middle `crop` of `length` pixels; a half is rounded to even, as torchvision's `CenterCrop` does.
-    fn middle(&self, length: usize) -> Range<usize> {
-        let start = ((length - self.crop) as f64 / 2.0).round_ties_even() as usize;
-        start..start + self.crop
-    }
+/// The middle `part` of `length` pixels; a half is rounded to even, as torchvision's `CenterCrop` does.
+fn middle(length: usize, part: usize) -> Range<usize> {
+    let start = (length.saturating_sub(part) as f64 / 2.0).round_ties_even() as usize;
+    start..start + part.min(length)
 }
 
 /// `image` (H, W, 3) at another size, as Pillow's bicubic resize gives it, rows first.
@@ -87,7 +125,7 @@ pub fn resize_bicubic(image: ArrayView3<'_, u8>, height: usize, width: usize) ->
         let got = format!("{height} x {width}");
         return Err(Error::argument("size", "at least 1 x 1", got, "ask for a larger picture"));
     }
-    Ok(resize_window(image, (height, width), 0..height, 0..width))
+    Ok(resize_window(image, (height, width), Filter::Bicubic, 0..height, 0..width))
 }
 
 fn check_photo(photo: ArrayView3<'_, u8>) -> Result<()> {
@@ -107,13 +145,14 @@ fn check_photo(photo: ArrayView3<'_, u8>) -> Result<()> {
 fn resize_window(
     image: ArrayView3<'_, u8>,
     size: (usize, usize),
+    filter: Filter,
     rows: Range<usize>,
     columns: Range<usize>,
 ) -> Array3<u8> {
     let (height, width, _) = image.dim();
     let out = (rows.len(), columns.len());
-    let across = taps(width, size.1, columns);
-    let down = taps(height, size.0, rows);
+    let across = taps((width, size.1), filter, columns);
+    let down = taps((height, size.0), filter, rows);
     let (Some(first), Some(last)) = (down.first(), down.last()) else {
         return Array3::zeros((0, out.1, CHANNELS));
     };
@@ -143,20 +182,46 @@ struct Taps {
 }
 
 /// The taps of the outputs `window`, when `from` pixels become `to`.
-fn taps(from: usize, to: usize, window: Range<usize>) -> Vec<Taps> {
+fn taps((from, to): (usize, usize), filter: Filter, window: Range<usize>) -> Vec<Taps> {
     let scale = from as f64 / to as f64;
     let widening = scale.max(1.0);
-    let support = CUBIC_SUPPORT * widening;
+    let support = filter.support() * widening;
     let tap = |output: usize| {
         let center = (output as f64 + 0.5) * scale;
         let start = (center - support + 0.5).max(0.0) as usize;
         let end = ((center + support + 0.5) as usize).min(from);
-        let weights: Vec<f64> =
-            (start..end).map(|source| cubic((source as f64 - center + 0.5) * (1.0 / widening))).collect();
+        let weights: Vec<f64> = (start..end)
+            .map(|source| filter.weight((source as f64 - center + 0.5) * (1.0 / widening)))
+            .collect();
         let total: f64 = weights.iter().sum();
         Taps { start, weights: weights.iter().map(|weight| fixed_point(weight / total)).collect() }
     };
     window.map(tap).collect()
+}
+
+impl Filter {
+    /// How many samples the kernel reaches to each side.
+    fn support(self) -> f64 {
+        match self {
+            Self::Bilinear => 1.0,
+            Self::Bicubic => CUBIC_SUPPORT,
+            Self::Lanczos => LANCZOS_SUPPORT,
+        }
+    }
+
+    fn weight(self, x: f64) -> f64 {
+        match self {
+            Self::Bilinear => (1.0 - x.abs()).max(0.0),
+            Self::Bicubic => cubic(x),
+            Self::Lanczos if x.abs() < LANCZOS_SUPPORT => sinc(x) * sinc(x / LANCZOS_SUPPORT),
+            Self::Lanczos => 0.0,
+        }
+    }
+}
+
+fn sinc(x: f64) -> f64 {
+    let angle = x * std::f64::consts::PI;
+    if x == 0.0 { 1.0 } else { angle.sin() / angle }
 }
 
 /// Keys' cubic convolution kernel with `a = -1/2`.

@@ -1,6 +1,7 @@
 //! The Python face of `crate::models`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use numpy::{
     IntoPyArray, PyArray2, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3, PyReadonlyArray4,
@@ -10,17 +11,22 @@ use pyo3::types::PyBytes;
 
 use super::error::detached;
 use crate::error::Error;
-use crate::models::{self, Checkpoint, Classifier, MaskedImages};
+use crate::models::{self, Checkpoint, Classifier, MaskedImages, Tokens, VisionTransformer};
 
 /// A classifier that runs without torch.
 #[pyclass(frozen, module = "interpix._core")]
-pub(super) struct NativeModel(Box<dyn Classifier>);
+pub(super) struct NativeModel(Arc<dyn Classifier>);
 
 #[pymethods]
 impl NativeModel {
     #[new]
-    fn new(py: Python<'_>, name: &str, weights_path: PathBuf) -> PyResult<Self> {
-        detached(py, |_| models::load(name, &weights_path)).map(Self)
+    fn new(py: Python<'_>, name: &str, weights: PathBuf) -> PyResult<Self> {
+        detached(py, |_| models::load_file(name, &weights)).map(|model| Self(model.into()))
+    }
+
+    #[staticmethod]
+    fn from_folder(py: Python<'_>, folder: PathBuf) -> PyResult<Self> {
+        detached(py, |_| models::load(&folder)).map(|model| Self(model.into()))
     }
 
     #[getter]
@@ -34,8 +40,29 @@ impl NativeModel {
     }
 
     #[getter]
-    fn class_names(&self) -> Vec<&str> {
-        self.0.class_names().to_vec()
+    fn token_grid(&self) -> Option<(usize, usize)> {
+        self.0.transformer().map(VisionTransformer::grid)
+    }
+
+    #[getter]
+    fn depth(&self) -> Option<usize> {
+        self.0.transformer().map(VisionTransformer::depth)
+    }
+
+    #[getter]
+    fn class_names(&self) -> Option<Vec<String>> {
+        self.0.class_names().map(<[String]>::to_vec)
+    }
+
+    #[getter]
+    fn classes(&self) -> usize {
+        self.0.classes()
+    }
+
+    fn tokens(&self, py: Python<'_>, images: PyReadonlyArray4<'_, f32>) -> PyResult<NativeTokens> {
+        let images = images.as_array();
+        let tokens = detached(py, |_| transformer(&*self.0)?.embed(images))?;
+        Ok(NativeTokens { model: self.0.clone(), tokens })
     }
 
     fn preprocess<'py>(
@@ -81,6 +108,46 @@ impl NativeModel {
     }
 }
 
+/// The model as a Vision Transformer.
+fn transformer(model: &dyn Classifier) -> crate::Result<&VisionTransformer> {
+    model.transformer().ok_or_else(|| Error::Model {
+        model: model.name().to_owned(),
+        message: "it has no tokens that can be dropped; fill pixels instead".to_owned(),
+    })
+}
+
+/// Images as a Vision Transformer's tokens.
+#[pyclass(frozen, module = "interpix._core")]
+pub(super) struct NativeTokens {
+    model: Arc<dyn Classifier>,
+    tokens: Tokens,
+}
+
+#[pymethods]
+impl NativeTokens {
+    #[pyo3(signature = (owner, kept, *, masked, from_layer))]
+    fn logits<'py>(
+        &self,
+        py: Python<'py>,
+        owner: PyReadonlyArray1<'py, i64>,
+        kept: PyReadonlyArray2<'py, bool>,
+        masked: bool,
+        from_layer: usize,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let (owner, kept) = (indices("owner", &owner)?, kept.as_array());
+        let logits = detached(py, |interrupted| {
+            let model = transformer(&*self.model)?;
+            // Where the head reads no patch, a token that nobody attends to need not be computed.
+            if masked && model.pools_patches() {
+                model.masked(&self.tokens, &owner, kept, from_layer, interrupted)
+            } else {
+                model.dropped(&self.tokens, &owner, kept, from_layer, interrupted)
+            }
+        })?;
+        Ok(logits.into_pyarray(py))
+    }
+}
+
 /// An index array; Python's are signed.
 fn indices(name: &'static str, values: &PyReadonlyArray1<'_, i64>) -> PyResult<Vec<usize>> {
     let index = |&value: &i64| {
@@ -88,6 +155,18 @@ fn indices(name: &'static str, values: &PyReadonlyArray1<'_, i64>) -> PyResult<V
             .map_err(|_| Error::argument(name, "indices from 0", value, "count from the front"))
     };
     Ok(values.as_array().iter().map(index).collect::<crate::Result<_>>()?)
+}
+
+/// The names of the native architectures, in patterns.
+#[pyfunction]
+pub(super) fn architectures() -> Vec<&'static str> {
+    models::ARCHITECTURES.to_vec()
+}
+
+/// Refuses a name that is no architecture's.
+#[pyfunction]
+pub(super) fn check_architecture(name: &str) -> crate::Result<()> {
+    models::check_architecture(name)
 }
 
 /// A checkpoint in torch's old pickle format, or in safetensors, as the bytes of a safetensors file.

@@ -4,11 +4,17 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use interpix::Error;
-use interpix::models::{self, Classifier, MaskedImages, Preprocessing, resize_bicubic};
+use interpix::models::{self, Classifier, Filter, MaskedImages, Preprocessing, Resize, resize_bicubic};
 use ndarray::{Array2, Array3, Array4, ArrayView4, Axis, array};
 use safetensors::tensor::{Dtype, TensorView};
 
-const PREPROCESSING: Preprocessing = Preprocessing { resize: 6, crop: 4, mean: 127.0, scale: 128.0 };
+const PREPROCESSING: Preprocessing = Preprocessing {
+    resize: Resize::Short(6),
+    filter: Filter::Bicubic,
+    crop: (4, 4),
+    mean: [127.0; 3],
+    scale: [128.0, 128.0, 64.0],
+};
 
 #[test]
 fn crops_the_middle_and_normalizes() {
@@ -19,7 +25,8 @@ fn crops_the_middle_and_normalizes() {
     assert_eq!(crop, photo.slice(ndarray::s![1..5, 2..6, ..]));
     let input = PREPROCESSING.apply(photo.view()).unwrap();
     assert_eq!(input.dim(), (3, 4, 4));
-    assert_eq!(input[[2, 0, 0]], (f32::from(photo[[1, 2, 2]]) - 127.0) / 128.0);
+    assert_eq!(input[[1, 0, 0]], (f32::from(photo[[1, 2, 1]]) - 127.0) / 128.0);
+    assert_eq!(input[[2, 0, 0]], (f32::from(photo[[1, 2, 2]]) - 127.0) / 64.0);
 }
 
 #[test]
@@ -55,8 +62,12 @@ impl Classifier for Sum {
         &self.0
     }
 
-    fn class_names(&self) -> &[&str] {
-        &["zero", "sum"]
+    fn classes(&self) -> usize {
+        2
+    }
+
+    fn class_names(&self) -> Option<&[String]> {
+        None
     }
 
     fn logits(&self, batch: ArrayView4<'_, f32>) -> interpix::Result<Array2<f32>> {
@@ -164,13 +175,112 @@ fn write_lite0(path: &Path, without: &str) {
     std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
+/// A weights file of tensors of these names and shapes; positive where variances are, and of no pattern elsewhere.
+fn write_tensors(path: &Path, shapes: &[(String, Vec<usize>)]) {
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = shapes
+        .iter()
+        .map(|(name, shape)| {
+            let element = |index: usize| {
+                ((index * index % 251) as f32 / 251.0 - if name.ends_with("var") { -0.5 } else { 0.5 }) * 0.2
+            };
+            let bytes = (0..shape.iter().product()).flat_map(|index| element(index).to_le_bytes()).collect();
+            (name.clone(), shape.clone(), bytes)
+        })
+        .collect();
+    let views = tensors
+        .iter()
+        .map(|(name, shape, bytes)| (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+/// The name and shape of each tensor of a Vision Transformer as timm names them.
+fn vit_shapes(width: usize, depth: usize, patches: usize, classes: usize) -> Vec<(String, Vec<usize>)> {
+    let mut shapes: Vec<(String, Vec<usize>)> = Vec::new();
+    let mut add = |name: &str, shape: &[usize]| {
+        shapes.push((format!("{name}.weight"), shape.to_vec()));
+        shapes.push((format!("{name}.bias"), shape[..1].to_vec()));
+    };
+    for block in 0..depth {
+        let path = format!("blocks.{block}");
+        add(&format!("{path}.norm1"), &[width]);
+        add(&format!("{path}.attn.qkv"), &[3 * width, width]);
+        add(&format!("{path}.attn.proj"), &[width, width]);
+        add(&format!("{path}.norm2"), &[width]);
+        add(&format!("{path}.mlp.fc1"), &[2 * width, width]);
+        add(&format!("{path}.mlp.fc2"), &[width, 2 * width]);
+    }
+    add("norm", &[width]);
+    add("head", &[classes, width]);
+    add("patch_embed.proj", &[width, 3, 8, 8]);
+    shapes.push(("cls_token".to_owned(), vec![1, 1, width]));
+    shapes.push(("pos_embed".to_owned(), vec![1, 1 + patches, width]));
+    shapes
+}
+
+/// A folder as a hub gives it, of a small Vision Transformer.
+fn vit_folder(name: &str) -> PathBuf {
+    let folder = temporary(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    write_tensors(&folder.join("model.safetensors"), &vit_shapes(64, 3, 24, 5));
+    let config = r#"{"architecture": "vit_tiny_patch16_224", "label_names": ["a", "b", "c", "d", "e"],
+                     "pretrained_cfg": {"input_size": [3, 32, 48], "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}}"#;
+    std::fs::write(folder.join("config.json"), config).unwrap();
+    folder
+}
+
+#[test]
+fn a_folder_tells_what_its_model_is_and_tokens_can_be_dropped() {
+    let folder = vit_folder("vit");
+    let model = models::load(&folder).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!((model.name(), model.classes(), model.input_size()), ("vit_tiny_patch16_224", 5, (32, 48)));
+    assert_eq!(model.class_names().unwrap(), ["a", "b", "c", "d", "e"]);
+    let images =
+        Array4::from_shape_fn((2, 3, 32, 48), |(n, c, y, x)| ((n + 2 * c + 3 * y + x * x) % 17) as f32);
+    let vit = model.transformer().unwrap();
+    assert_eq!((vit.grid(), vit.depth(), vit.pools_patches()), ((4, 6), 3, false));
+    let tokens = vit.embed(images.view()).unwrap();
+    let whole = Array2::from_elem((2, 24), true);
+    let all = vit.dropped(&tokens, &[1, 0], whole.view(), 0, &|| false).unwrap();
+    let plain = model.logits(images.view()).unwrap();
+    assert_eq!((all.row(0), all.row(1)), (plain.row(1), plain.row(0)));
+    // Every third patch: attention that never sees a token is as good as no token.
+    let some = Array2::from_shape_fn((2, 24), |(row, patch)| (patch + row) % 3 == 0);
+    let dropped = vit.dropped(&tokens, &[0, 1], some.view(), 0, &|| false).unwrap();
+    let masked = vit.masked(&tokens, &[0, 1], some.view(), 0, &|| false).unwrap();
+    assert!(dropped.iter().zip(&masked).all(|(a, b)| (a - b).abs() < 1e-5));
+    assert_ne!(dropped, plain);
+    let error = vit.dropped(&tokens, &[0, 2], some.view(), 0, &|| false).unwrap_err();
+    assert!(matches!(error, Error::Argument { name: "owner", .. }), "{error}");
+    let error = vit.masked(&tokens, &[0, 1], some.view(), 3, &|| false).unwrap_err();
+    assert!(matches!(error, Error::Argument { name: "from_layer", .. }), "{error}");
+    let stopped = vit.dropped(&tokens, &[0, 1], some.view(), 0, &|| true).unwrap_err();
+    assert!(matches!(stopped, Error::Interrupted));
+    let error = model.logits(Array4::zeros((1, 3, 48, 32)).view()).unwrap_err();
+    assert!(matches!(error, Error::Argument { name: "batch", .. }), "{error}");
+}
+
+/// The length of a header may begin with the byte that a pickle begins with.
+#[test]
+fn safetensors_of_any_length_of_header_are_told_from_pickles() {
+    let path = temporary("header.safetensors");
+    for padding in 0..40 {
+        let mut shapes = vit_shapes(16, 1, 4, 2);
+        shapes.push((format!("x{}", "y".repeat(8 * padding)), vec![1]));
+        write_tensors(&path, &shapes);
+        let error = models::load_file("vit_tiny_patch8_16", &path).err().unwrap().to_string();
+        assert!(error.contains("left over: `xy") || error.contains("left over: `x`"), "{error}");
+    }
+    std::fs::remove_file(path).unwrap();
+}
+
 /// To the last bit (R5): chunks are sized by the clock, and what is kept by answers has to be found again. The small
 /// picture is one pixel in the last layers.
 #[test]
 fn neither_batches_nor_threads_change_a_logit() {
     let path = temporary("lite0.safetensors");
     write_lite0(&path, "");
-    let model = models::load("efficientnet_lite0", &path).unwrap();
+    let model = models::load_file("efficientnet_lite0", &path).unwrap();
     std::fs::remove_file(path).unwrap();
     for (height, width) in [(64, 96), (24, 32)] {
         let batch = Array4::from_shape_fn((7, 3, height, width), |(n, c, y, x)| {
@@ -198,12 +308,12 @@ fn neither_batches_nor_threads_change_a_logit() {
 fn another_models_weights_are_refused() {
     let path = temporary("incomplete.safetensors");
     write_lite0(&path, "_blocks.3._bn1.bias");
-    let refused = models::load("efficientnet_lite0", &path).err().unwrap().to_string();
-    assert!(refused.contains("`_blocks.3._bn1.bias` are missing"), "{refused}");
+    let refused = models::load_file("efficientnet_lite0", &path).err().unwrap().to_string();
+    assert!(refused.contains("missing: `_blocks.3._bn1.bias`"), "{refused}");
     std::fs::write(&path, &std::fs::read(&path).unwrap()[..1000]).unwrap();
-    let cut = models::load("efficientnet_lite0", &path).err().unwrap().to_string();
+    let cut = models::load_file("efficientnet_lite0", &path).err().unwrap().to_string();
     assert!(cut.contains("cut short") && cut.contains("incomplete.safetensors"), "{cut}");
     std::fs::remove_file(&path).unwrap();
-    assert!(matches!(models::load("efficientnet_lite0", &path), Err(Error::Io { .. })));
-    assert!(matches!(models::load("resnet", &path), Err(Error::Argument { name: "name", .. })));
+    assert!(matches!(models::load_file("efficientnet_lite0", &path), Err(Error::Io { .. })));
+    assert!(matches!(models::load_file("resnet", &path), Err(Error::Argument { name: "name", .. })));
 }

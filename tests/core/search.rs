@@ -12,7 +12,6 @@ use interpix::search::{
 };
 use proptest::prelude::*;
 
-
 /// A game as a table over all coalitions; bit `i` of the index is player `i`.
 #[derive(Debug, Clone)]
 struct Table {

@@ -357,7 +357,7 @@ def test_errors_of_the_command_name_its_options(tmp_path, command, capsys):
     assert command("-o", tmp_path / "out") == 2
     assert "got none; name it, or a run's --config" in capsys.readouterr().err
     assert command("--watch", tmp_path) == 2
-    assert "`--output`: expected the folder of this evaluation, or a new one, got" in capsys.readouterr().err
+    assert "`--out`: expected the folder of this evaluation, or a new one, got" in capsys.readouterr().err
     (photos / "metadata.csv").write_text("file_name,label\np0000.png,blue\n")
     assert command(photos, "-o", tmp_path / "out", "--methods", MOXI, "--metrics", "insertion") == 2
     assert "name --classes, a file" in capsys.readouterr().err

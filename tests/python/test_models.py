@@ -321,7 +321,7 @@ def test_a_damaged_package_file_is_not_read(tmp_path, monkeypatch):
     with pytest.raises(ix.ModelError, match="is damaged: expected sha256 579344"):
         weights.find(NAME)
     with pytest.raises(ix.ModelError, match="truncated"):
-        ix.load_model(NAME, weights_path=damaged)
+        ix.load_model(NAME, weights=damaged)
 
 
 def test_no_such_model_or_file(tmp_path):
@@ -331,9 +331,9 @@ def test_no_such_model_or_file(tmp_path):
         with pytest.raises(ix.ArgumentTypeError, match="`name`: expected the name of a model, got "):
             ix.load_model(name)
     for path in (1, [tmp_path]):
-        with pytest.raises(ix.ArgumentTypeError, match="`weights_path`: expected the path of a file, got "):
-            ix.load_model(NAME, weights_path=path)
-    with pytest.raises(ix.ArgumentError, match="`weights_path`: expected an existing file"):
-        ix.load_model(NAME, weights_path=tmp_path / "absent")
+        with pytest.raises(ix.ArgumentTypeError, match="`weights`: expected the path of a file, got "):
+            ix.load_model(NAME, weights=path)
+    with pytest.raises(ix.ArgumentError, match="`weights`: expected an existing file"):
+        ix.load_model(NAME, weights=tmp_path / "absent")
     with pytest.raises(OSError, match="absent"):
         _core.NativeModel(NAME, os.fspath(tmp_path / "absent"))

@@ -134,8 +134,8 @@ def test_damaged_and_unknown_files_are_refused(tmp_path):
         ix.load_model(str(path))
     with pytest.raises(ix.ArgumentError, match=r"`model`: expected a file that exists, got 'no\.onnx'"):
         ix.load_model("no.onnx")
-    with pytest.raises(ix.ArgumentError, match="`weights_path`"):
-        ix.load_model("no.onnx", weights_path="w.pth")
+    with pytest.raises(ix.ArgumentError, match="`weights`"):
+        ix.load_model("no.onnx", weights="w.pth")
 
 
 def test_what_the_runtime_raises_names_the_model(tmp_path):

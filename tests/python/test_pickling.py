@@ -135,7 +135,7 @@ def test_a_pickled_native_model_finds_its_weights_elsewhere_or_says_which_it_lac
     """The weights are told by their hash: others of the same name are not taken (F21)."""
     there = tmp_path / "weights.safetensors"
     there.write_bytes(weights.find(NAME).path.read_bytes())
-    pickled = pickle.dumps(ix.load_model(NAME, weights_path=there))
+    pickled = pickle.dumps(ix.load_model(NAME, weights=there))
     there.unlink()
     expected = native.logits(picture()[None])
     np.testing.assert_array_equal(pickle.loads(pickled).logits(picture()[None]), expected)

@@ -19,7 +19,7 @@ __all__ = ["load_model"]
 
 
 def load_model(
-    name: str, *, weights_path: str | os.PathLike[str] | None = None, prompts: Sequence[str] | None = None
+    name: str, *, weights: str | os.PathLike[str] | None = None, prompts: Sequence[str] | None = None
 ) -> Classifier:
     """A classifier with its weights.
 
@@ -28,13 +28,17 @@ def load_model(
     (NativeClassifier('efficientnet_lite0', 224 x 224, 1000 classes), 'hammerhead')
 
     Args:
-        name: A native model, ``"efficientnet_lite0"`` (ImageNet-1k, 224 x 224; no torch); or ``"timm:NAME"``,
-            ``"torchvision:NAME"`` (its default weights) or ``"hf:ID"`` (a hub's identifier or a folder), which that
-            library itself finds or downloads; or ``"torch:efficientnet_lite0"``, the native model in timm's module
-            with its package's weights, for methods that need gradients; or the path of a ``.onnx`` file.
-        weights_path: The weights file of a native model. If it is left out: what the environment variable
-            ``INTERPIX_WEIGHTS`` names, a file or a folder; where it is not set, what is cached
-            (``$XDG_CACHE_HOME/interpix``, else ``~/.cache/interpix``) of the package that brings them.
+        name: A native architecture (no torch), as `interpix models` lists them: ``"efficientnet_lite0"``, whose weights
+            a package brings, or ``"vit_tiny_patch16_224"``, ``"resnet18"`` and others with `weights`; or
+            ``"native:FOLDER"``, a folder as a hub gives it, with timm's or transformers' ``config.json`` and
+            ``model.safetensors``; or ``"timm:NAME"``, ``"torchvision:NAME"`` (its default weights) or ``"hf:ID"`` (a
+            hub's identifier or a folder), which that library itself finds or downloads; or
+            ``"torch:efficientnet_lite0"``, the native model in timm's module with its package's weights, for methods
+            that need gradients; or the path of a ``.onnx`` file.
+        weights: The weights file of a native model: safetensors with the names of timm, torchvision or transformers. If
+            it is left out: what the environment variable ``INTERPIX_WEIGHTS`` names, a file or a folder; where it is
+            not set, what is cached (``$XDG_CACHE_HOME/interpix``, else ``~/.cache/interpix``) of the package that
+            brings them.
         prompts: What a model of images and texts (``"hf:ID"`` of CLIP, SigLIP) shall tell apart: see
             `interpix.zero_shot`.
 
@@ -45,13 +49,13 @@ def load_model(
     """
     if not isinstance(name, str):
         raise bad_type("name", "the name of a model", name, 'use "efficientnet_lite0" or "timm:resnet18", for example')
-    if weights_path is not None and not isinstance(weights_path, str | os.PathLike):
-        raise bad_type("weights_path", "the path of a file", weights_path, "or leave it out")
+    if weights is not None and not isinstance(weights, str | os.PathLike):
+        raise bad_type("weights", "the path of a file", weights, "or leave it out")
     if name.endswith(".onnx"):
         from interpix.models.adapters.onnx import OnnxClassifier  # only what is asked for
 
-        if weights_path is not None:
-            raise bad_value("weights_path", "None for an ONNX file", repr(weights_path), "the file has its weights")
+        if weights is not None:
+            raise bad_value("weights", "None for an ONNX file", repr(weights), "the file has its weights")
         return OnnxClassifier(name)
     source, _, rest = name.partition(":")
     if prompts is not None:
@@ -61,12 +65,16 @@ def load_model(
     if not rest:
         from interpix.models.adapters.native import load_native  # only what is asked for
 
-        return load_native(name, weights_path)
-    if source not in _LOADERS:
-        names = ", ".join(f"{one}:NAME" for one in _LOADERS)
+        return load_native(name, weights)
+    if source not in _LOADERS and source != "native":
+        names = ", ".join(f"{one}:NAME" for one in ("native", *_LOADERS))
         raise bad_value("name", f"a native model or one of {names}", repr(name), 'use "timm:resnet18", for example')
-    if weights_path is not None:
-        raise bad_value("weights_path", "None for a torch model", repr(weights_path), "load its weights with torch")
+    if weights is not None:
+        raise bad_value("weights", f"None for {source}:", repr(weights), "its weights are found where the model is")
+    if source == "native":
+        from interpix.models.adapters.native import load_folder  # only what is asked for
+
+        return load_folder(rest)
     library, extra, load = _LOADERS[source]
     return _loaded(name, library, extra, lambda: load(rest))
 
@@ -132,9 +140,9 @@ def _torchvision(name: str) -> "TorchClassifier":
 
     if name not in list_models():
         raise bad_value("name", "one of torchvision's models", repr(name), "see torchvision.models.list_models")
-    weights = get_model_weights(name).DEFAULT
-    model = get_model(name, weights=weights).eval()
-    return TorchClassifier(model, preprocess=weights, name=f"torchvision:{name}")
+    entry = get_model_weights(name).DEFAULT
+    model = get_model(name, weights=entry).eval()
+    return TorchClassifier(model, preprocess=entry, name=f"torchvision:{name}")
 
 
 def _hugging_face(name: str) -> "TorchClassifier":

@@ -1,22 +1,30 @@
 """Classifiers that run in the compiled half: no torch anywhere."""
 
 import os
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
 from interpix import _core
-from interpix.absence import Absence
+from interpix.absence import Absence, DropTokens, Fill, MaskAttention
 from interpix.arrays import BoolArray, IntArray
-from interpix.errors import bad_value
+from interpix.errors import ModelError, bad_value
 from interpix.models.adapters import weights
-from interpix.models.protocol.classifier import Scorer
+from interpix.models.protocol.classifier import Coalitions, Scorer, check_logits, coalitions_named
 from interpix.models.protocol.pictures import PictureScorer, make_fill
+from interpix.models.protocol.players import token_players
 from interpix.normalization import Normalized
 from interpix.outputs.base import Output
+from interpix.outputs.readout import Readout, read_logits
+from interpix.terms import Precision
 
-__all__ = ["NativeClassifier", "describe_models", "load_native"]
+__all__ = ["NativeClassifier", "describe_models", "load_folder", "load_native"]
+
+_TOKEN_BATCH = 1024
+"""Coalitions that a search hands out at once; the compiled half divides them by a budget of its own."""
+_CONFIGURATIONS = ("config.json", "preprocessor_config.json")
 
 
 @final
@@ -29,21 +37,22 @@ class NativeClassifier(Normalized):
     Args:
         model: The compiled model.
         file: The file that its weights came from.
+        folder: The folder that described it, if one did.
 
     Attributes:
-        token_grid: None: pixels can only be filled.
         batch_size: How many pictures go through the model at once by default.
         output: What its logits mean; None: a softmax.
     """
 
-    token_grid: tuple[int, int] | None = None
     batch_size: int = 32
 
-    def __init__(self, model: _core.NativeModel, file: weights.Weights) -> None:
+    def __init__(self, model: _core.NativeModel, file: weights.Weights, folder: Path | None = None) -> None:
         """Wraps `model`, whose weights came from `file`."""
         self._model = model
         self._class_names = model.class_names
         self._file = file
+        self._folder = folder
+        self._described = None if folder is None else _described(folder)
         self.output: Output | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -58,12 +67,19 @@ class NativeClassifier(Normalized):
         """
         name = state.pop("name")
         self.__dict__.update(state)
-        self._file = weights.find_again(name, self._file)
-        self._model = _core.NativeModel(name, self._file.path)
+        if self._folder is None:
+            self._file = weights.find_again(name, self._file)
+            self._model = _core.NativeModel(name, self._file.path)
+            return
+        same = self._file.path.is_file() and weights.Weights.of(self._file.path) == self._file
+        if not same or _described(self._folder) != self._described:
+            message = f"model `{name}`: {self._folder} is not as it was when the model was made; bring back its files"
+            raise ModelError(message)
+        self._model = _core.NativeModel.from_folder(self._folder)
 
     def __copy__(self) -> "NativeClassifier":
         """Another object with the same compiled model."""
-        copy = NativeClassifier(self._model, self._file)
+        copy = NativeClassifier.__new__(NativeClassifier)
         copy.__dict__.update(self.__dict__)
         return copy
 
@@ -73,7 +89,7 @@ class NativeClassifier(Normalized):
 
     def __repr__(self) -> str:
         height, width = self.input_size
-        return f"NativeClassifier({self.name!r}, {height} x {width}, {len(self._class_names)} classes)"
+        return f"NativeClassifier({self.name!r}, {height} x {width}, {self._model.classes} classes)"
 
     @property
     def name(self) -> str:
@@ -81,9 +97,14 @@ class NativeClassifier(Normalized):
         return self._model.name
 
     @property
-    def class_names(self) -> list[str]:
-        """One name for each class."""
-        return list(self._class_names)
+    def class_names(self) -> list[str] | None:
+        """One name for each class, where they are known."""
+        return None if self._class_names is None else list(self._class_names)
+
+    @property
+    def token_grid(self) -> tuple[int, int] | None:
+        """Rows and columns of a Vision Transformer's patch tokens; None: pixels can only be filled."""
+        return self._model.token_grid
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -107,7 +128,9 @@ class NativeClassifier(Normalized):
         return self._rows(self._model.logits(batch))
 
     def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
-        """See `Classifier.scorer`; absent pixels can only be filled."""
+        """See `Classifier.scorer`: tokens are dropped or masked where the model has them, pixels filled anywhere."""
+        if self.token_grid is not None and not isinstance(absence, Fill):
+            return _TokenScorer(self, self.token_grid, images, regions, absence)
         fill = make_fill(self, images, absence)
 
         def masked_logits(owner: IntArray, masks: BoolArray) -> npt.NDArray[np.float32]:
@@ -127,11 +150,56 @@ class NativeClassifier(Normalized):
         return {"model": self.name, "model_kind": "native", "weights_sha256": self._file.sha256}
 
 
+@final
+class _TokenScorer:
+    """Coalitions of a Vision Transformer's patches: the image is embedded once, absent tokens are dropped or masked."""
+
+    batch_size = _TOKEN_BATCH
+
+    def __init__(
+        self,
+        classifier: NativeClassifier,
+        grid: tuple[int, int],
+        images: npt.NDArray[np.float32],
+        regions: IntArray,
+        absence: DropTokens | MaskAttention,
+    ) -> None:
+        """Takes images (K, 3, H, W) and regions (K, H, W), each made of whole patches."""
+        model = classifier._model  # noqa: SLF001 - it is the same module's
+        self._classifier, self._name, self._absence = classifier, model.name, absence
+        self._from_layer = absence.from_layer if isinstance(absence, MaskAttention) else 0
+        depth = model.depth or 0
+        if self._from_layer >= depth:
+            expected = f"a block of model `{model.name}`, 0 ... {depth - 1}"
+            raise bad_value("from_layer", expected, self._from_layer, "0 masks in all blocks")
+        self._players = token_players(regions, grid)
+        self._tokens = model.tokens(images)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See `Scorer`."""
+        return {"scored_as": "tokens"}
+
+    def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
+        """See `Scorer`; there is one precision."""
+        if precision != "exact":
+            cure = 'leave it out: "mixed" is for PyTorch models'
+            raise bad_value("precision", f'"exact" for model `{self._name}`', repr(precision), cure)
+        masks = coalitions.masks
+        kept = np.take_along_axis(masks, self._players[coalitions.owner], axis=1)
+        masked = isinstance(self._absence, MaskAttention)
+        with coalitions_named(self._name, masks):
+            found = self._tokens.logits(coalitions.owner, kept, masked=masked, from_layer=self._from_layer)
+            rows = self._classifier._rows(found)  # noqa: SLF001 - it is the same module's
+            logits = check_logits(rows, len(coalitions), self._name, self._classifier.output)
+        return read_logits(logits, coalitions.targets, relative=coalitions.relative)
+
+
 def load_native(name: str, weights_path: str | os.PathLike[str] | None = None) -> NativeClassifier:
     """A native classifier with its weights.
 
     Args:
-        name: ``"efficientnet_lite0"`` (ImageNet-1k, 224 x 224).
+        name: One of the architectures that `describe_models` lists, as ``"vit_tiny_patch16_224"``.
         weights_path: The weights file; found by `interpix.models.adapters.weights.find` if left out.
 
     Raises:
@@ -143,8 +211,36 @@ def load_native(name: str, weights_path: str | os.PathLike[str] | None = None) -
     return NativeClassifier(_core.NativeModel(name, file.path), file)
 
 
+def load_folder(folder: str | os.PathLike[str]) -> NativeClassifier:
+    """The native classifier that a folder holds, as a hub gives it.
+
+    Args:
+        folder: With ``model.safetensors`` and ``config.json``, timm's or transformers'; transformers' with
+            ``preprocessor_config.json``, too.
+
+    Raises:
+        ArgumentError: There is no such folder, or a file of it is not there.
+        ModelError: A file is damaged, or says what no native model does.
+    """
+    place = Path(folder).absolute()
+    if not place.is_dir():
+        raise bad_value("name", "native: and a folder", f"`{os.fspath(folder)}`", "check the path")
+    for file in ("config.json", "model.safetensors"):
+        if not (place / file).is_file():
+            cure = "give the folder as a hub has it"
+            raise bad_value("name", f"a folder with {file}", f"`{os.fspath(folder)}` without it", cure)
+    model = _core.NativeModel.from_folder(place)
+    return NativeClassifier(model, weights.Weights.of(place / "model.safetensors"), place)
+
+
+def _described(folder: Path) -> list[str | None]:
+    """What a folder says of its model."""
+    files = [folder / name for name in _CONFIGURATIONS]
+    return [file.read_text(encoding="utf-8") if file.is_file() else None for file in files]
+
+
 def describe_models() -> str:
-    """The native models and, for each place where weights are looked for, whether they are there."""
+    """The native architectures and, for each place where weights are looked for, whether they are there."""
     lines = []
     for name, checkpoint in weights.CHECKPOINTS.items():
         places = [(kind, path, path.is_file()) for kind, path in weights.places(name)]
@@ -155,4 +251,7 @@ def describe_models() -> str:
             lines.append(f"  {weights.VARIABLE} is set, so that no other place is used: correct it, or unset it")
         elif not any(found for _, _, found in places):
             lines.append(f"  {checkpoint.install}")
+    lines += ["", "with weights of your own, load_model(NAME, weights=FILE) or load_model('native:FOLDER'):"]
+    for pattern in _core.architectures():
+        lines += [f"  {pattern}", *(f"    found   {file}" for file in weights.files_like(pattern))]
     return "\n".join(lines)

@@ -9,6 +9,7 @@ never executed; what is cached of it is checked against its own.
 import hashlib
 import importlib.util
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ __all__ = [
     "Checkpoint",
     "Weights",
     "cache_folder",
+    "files_like",
     "find",
     "find_again",
     "package_file",
@@ -98,13 +100,15 @@ def cache_folder() -> Path:
 
 def places(name: str) -> Iterator[tuple[str, Path]]:
     """The places that are looked into for the weights of `name`, best first, with a word on each."""
-    checkpoint = _checkpoint(name)
+    checkpoint = CHECKPOINTS.get(name)
     chosen = os.environ.get(VARIABLE)
     if chosen and Path(chosen).is_file():
         yield VARIABLE, Path(chosen)
     elif chosen:
         for suffix in _SUFFIXES:
             yield VARIABLE, Path(chosen) / f"{name}{suffix}"
+    if checkpoint is None:
+        return
     yield "cache", cache_folder() / checkpoint.cached_name
     package = _package_folder(checkpoint)
     if package is not None:
@@ -119,7 +123,7 @@ def find(name: str, path: str | os.PathLike[str] | None = None) -> Weights:
     written, it is made again, with a warning.
 
     Args:
-        name: One of `CHECKPOINTS`.
+        name: An architecture's name; the weights of those that are not among `CHECKPOINTS` are the caller's.
         path: The weights file, if it is not to be looked for: safetensors, or torch's old pickle format.
 
     Raises:
@@ -127,14 +131,14 @@ def find(name: str, path: str | os.PathLike[str] | None = None) -> Weights:
         MissingDependencyError: The weights are nowhere; the message says what to install.
         ModelError: The package's file, or what is cached of it, is damaged.
     """
-    checkpoint = _checkpoint(name)
     if path is not None:
-        return Weights.of(_existing("weights_path", path, [Path(path)], "an existing file", "or leave it out"))
+        return Weights.of(_existing("weights", path, [Path(path)], "an existing file", "or leave it out"))
     found = list(places(name))
     chosen = [place for kind, place in found if kind == VARIABLE]
     if chosen:
         need = f"a weights file, or a folder that holds {name}.safetensors or {name}.pth"
         return Weights.of(_existing(VARIABLE, os.environ[VARIABLE], chosen, need, "or unset the variable"))
+    checkpoint = _checkpoint(name)
     files = {kind: place for kind, place in found if place.is_file()}
     if "cache" in files:
         cached = Weights.of(files["cache"])
@@ -192,12 +196,35 @@ def find_again(name: str, weights: Weights) -> Weights:
     raise ModelError(message)
 
 
+def files_like(pattern: str) -> list[Path]:
+    """The weights files where ``INTERPIX_WEIGHTS`` says whose names are a `pattern`'s, as ``"resnet{18,34}"``."""
+    chosen = Path(os.environ.get(VARIABLE) or os.devnull)
+    words = r"\{[^}]*\}|PATCH|SIZE|N(?=_)"
+    alternatives = [part.strip().split(" ")[0] for part in re.sub(r",(?=[^{}]*\})", "|", pattern).split(",")]
+
+    def expression(word: re.Match[str]) -> str:
+        return f"(?:{word[0][1:-1]})" if word[0].startswith("{") else r"\d+"
+
+    wanted = [re.compile(re.sub(words, expression, one)) for one in alternatives]
+    files = sorted(chosen.iterdir()) if chosen.is_dir() else []
+    return [one for one in files if one.suffix in _SUFFIXES and any(name.fullmatch(one.stem) for name in wanted)]
+
+
 def _checkpoint(name: str) -> Checkpoint:
+    """What is known of the weights of `name`.
+
+    Raises:
+        ArgumentError: There is no such architecture.
+        MissingDependencyError: No package brings them.
+    """
     if name in CHECKPOINTS:
         return CHECKPOINTS[name]
-    names = ", ".join(CHECKPOINTS)
-    message = f"`name`: expected one of {names}, got {name!r}; pick one of these, or pass a torch model instead"
-    raise ArgumentError(message)
+    _core.check_architecture(name)
+    message = (
+        f"no package brings weights of `{name}`: pass `weights`, a safetensors file of it, or set {VARIABLE} to a "
+        f"folder that holds {name}.safetensors"
+    )
+    raise MissingDependencyError(message)
 
 
 def _package_folder(checkpoint: Checkpoint) -> Path | None:

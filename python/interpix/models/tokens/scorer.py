@@ -11,6 +11,7 @@ from interpix.absence import DropTokens, MaskAttention
 from interpix.arrays import BoolArray, IntArray
 from interpix.errors import bad_value
 from interpix.models.protocol.classifier import Coalitions
+from interpix.models.protocol.players import token_players
 from interpix.models.tokens.model import TokenModel
 from interpix.models.torch.agreement import disagreement
 from interpix.models.torch.memory import Chunks
@@ -46,7 +47,7 @@ class TokenScorer:
             expected = f"a block of model `{net.name}`, 0 ... {tokens.depth - 1}"
             raise bad_value("from_layer", expected, absence.from_layer, "0 masks in all blocks")
         self._net, self._model, self._absence = net, tokens, absence
-        self._players = _token_players(regions, tokens.grid_at(images.shape[2:]))
+        self._players = token_players(regions, tokens.grid_at(images.shape[2:]))
         self._token = _tokens_of_players(self._players)
         self.batch_size = _TOKEN_BATCH if net.device.type == "cpu" else _TOKEN_BATCH_ON_GPU
         self._chunks = Chunks(net.name, self.batch_size)
@@ -168,17 +169,6 @@ class TokenScorer:
         image = np.zeros(len(sets), np.int64)
         image[row] = owner
         return np.take_along_axis(sets, self._players[image], axis=1)
-
-
-def _token_players(regions: IntArray, grid: tuple[int, int]) -> IntArray:
-    """The player of each token (K, T), if every patch lies in one region."""
-    count, height, width = regions.shape
-    patches = regions.reshape(count, grid[0], height // grid[0], grid[1], width // grid[1])
-    players = patches[:, :, 0, :, 0]
-    if not (patches == players[:, :, None, :, None]).all():
-        expected = f"regions made of whole patches of the {grid[0]} x {grid[1]} token grid"
-        raise bad_value("regions", expected, "regions that cut patches", 'use "tokens", or absence="zero"')
-    return players.reshape(count, -1)
 
 
 def _tokens_of_players(players: IntArray) -> IntArray | None:

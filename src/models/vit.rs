@@ -1,0 +1,735 @@
+//! Vision Transformers: Dosovitskiy et al., *An Image is Worth 16x16 Words*, ICLR 2021; `DeiT`, with and without a
+//! distillation token: Touvron et al., ICML 2021; with registers: Darcet et al., ICLR 2024.
+//!
+//! ```text
+//! x <- x + proj(attention(qkv(norm1(x))));   x <- x + fc2(gelu(fc1(norm2(x))))
+//! ```
+//!
+//! Width, depth, patches, prefix tokens, layer scales and heads are read from the file's shapes; only the number of
+//! attention heads and the image's size have to be said. Weights have the names that timm, torchvision or transformers
+//! give them. Layer scales are folded into the matrices before them at load.
+//!
+//! An image is embedded once, with what the first block computes of each token alone; a coalition gathers the tokens of
+//! its patches. Tokens that no head reads are not computed in the last block.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ndarray::{Array2, ArrayView2, ArrayView4, Axis};
+use rayon::prelude::*;
+
+use super::kernels::{After, Attention, LayerNorm, Matrix, Rows, attend, task_rows};
+use super::network::{Network, in_groups};
+use super::weights::{Naming, Weights};
+use crate::error::{Error, Result};
+use crate::parallel;
+
+/// Tokens that go through a block together on each thread: enough rows for its products, few enough for its maps to
+/// stay in a core's own cache.
+const TOKENS: usize = 800;
+/// Bytes of what is computed of a pixel: a token of 256 pixels has some 12 numbers for each of its 192 to 1280.
+const PIXEL_BYTES: usize = 300;
+
+/// What a file's shapes do not tell.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Options {
+    /// Height and width of an image.
+    pub(super) image: (usize, usize),
+    /// Heads of attention; nothing: one for each 64 numbers, as the usual ones have but for the widest.
+    pub(super) heads: Option<usize>,
+    /// Whether the mean of the patches is read, and not the class token; without a class token it is.
+    pub(super) mean: bool,
+    /// Of layer norms.
+    pub(super) epsilon: f32,
+}
+
+/// A Vision Transformer with its weights.
+pub struct VisionTransformer {
+    image: (usize, usize),
+    patch: (usize, usize),
+    width: usize,
+    heads: usize,
+    embedding: Matrix,
+    /// Class, distillation and register tokens with their positions, (prefix, width).
+    prefix: Vec<f32>,
+    /// Of each patch, (patches, width).
+    positions: Vec<f32>,
+    norm_before: Option<LayerNorm>,
+    blocks: Vec<Block>,
+    norm: Option<LayerNorm>,
+    mean: bool,
+    norm_of_mean: Option<LayerNorm>,
+    before_logits: Option<Matrix>,
+    /// Of the class token or the mean, and of the distillation token.
+    classifiers: Vec<Matrix>,
+}
+
+struct Block {
+    norm1: LayerNorm,
+    q: Matrix,
+    kv: Matrix,
+    proj: Matrix,
+    norm2: LayerNorm,
+    fc1: Matrix,
+    fc2: Matrix,
+}
+
+/// What goes into a block: tokens (images, n, width), and of each its query, and its key and value.
+struct Level {
+    x: Vec<f32>,
+    q: Vec<f32>,
+    kv: Vec<f32>,
+}
+
+/// Embedded images, of which coalitions of patches are asked; what they share is computed when it is first asked for.
+pub struct Tokens {
+    images: usize,
+    levels: Levels,
+}
+
+/// What [`Tokens`] remembers: what goes into the blocks that were asked for, all patches present.
+#[derive(Default)]
+struct Levels(Mutex<HashMap<usize, Arc<Level>>>);
+
+impl VisionTransformer {
+    /// The network with the weights of a file.
+    pub(super) fn load(options: Options, weights: Weights) -> Result<Self> {
+        let weights = in_own_names(weights);
+        weights.build(|weights| Self::new(options, weights))
+    }
+
+    fn new(options: Options, weights: &Weights) -> Result<Self> {
+        let [width, _, rows, columns] = weights.shape("patch_embed.proj.weight")?;
+        let patch = (rows, columns);
+        let (height, wide) = options.image;
+        if height < rows || wide < columns || height % rows > 0 || wide % columns > 0 {
+            let message =
+                format!("images of {height} x {wide} are not made of patches of {rows} x {columns}");
+            return Err(weights.fail(&message));
+        }
+        let heads = options.heads.unwrap_or(width.div_ceil(64));
+        if heads == 0 || width % heads > 0 {
+            return Err(weights.fail(&format!("{heads} heads do not share {width} channels evenly")));
+        }
+        let (prefix, positions) = tokens(weights, width, height / rows * (wide / columns))?;
+        let area = 3 * rows * columns;
+        let norm = |name: &str| -> Result<Option<LayerNorm>> {
+            let found = weights.has(&format!("{name}.weight"));
+            found.then(|| layer_norm(weights, name, width, options.epsilon)).transpose()
+        };
+        let depth = (0..).take_while(|block| weights.has(&format!("blocks.{block}.norm1.weight"))).count();
+        let [hidden, _] = weights.shape("blocks.0.mlp.fc1.weight")?;
+        let before_logits = if weights.has("pre_logits.fc.weight") {
+            let [outputs, _] = weights.shape("pre_logits.fc.weight")?;
+            Some(matrix(weights, "pre_logits.fc", (outputs, width))?)
+        } else {
+            None
+        };
+        let mean = options.mean || !weights.has("cls_token");
+        let inputs = before_logits.as_ref().map_or(width, |_| {
+            // In a dry run the matrix has no shape yet.
+            weights.shape("pre_logits.fc.weight").map_or(width, |[outputs, _]| outputs)
+        });
+        let [classes, _] = weights.shape("head.weight")?;
+        let mut classifiers = vec![matrix(weights, "head", (classes, inputs))?];
+        if weights.has("head_dist.weight") {
+            classifiers.push(matrix(weights, "head_dist", (classes, inputs))?);
+        }
+        Ok(Self {
+            image: options.image,
+            patch,
+            width,
+            heads,
+            embedding: matrix_of(weights, "patch_embed.proj", &[width, 3, rows, columns], area)?,
+            prefix,
+            positions,
+            norm_before: norm("norm_pre")?,
+            blocks: (0..depth)
+                .map(|index| block(weights, index, (width, hidden), options.epsilon))
+                .collect::<Result<_>>()?,
+            norm: norm("norm")?,
+            mean,
+            norm_of_mean: norm("fc_norm")?,
+            before_logits,
+            classifiers,
+        })
+    }
+
+    /// Rows and columns of patches.
+    pub fn grid(&self) -> (usize, usize) {
+        (self.image.0 / self.patch.0, self.image.1 / self.patch.1)
+    }
+
+    /// The number of blocks.
+    pub fn depth(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Whether the head reads the mean of the patches, so that a dropped token is not the same as one that attention
+    /// does not see.
+    pub fn pools_patches(&self) -> bool {
+        self.mean
+    }
+
+    /// Embeds preprocessed images (K, 3, H, W), once for all of their coalitions.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for images of another size.
+    pub fn embed(&self, images: ArrayView4<'_, f32>) -> Result<Tokens> {
+        self.check(images)?;
+        let x = parallel::install(|| self.embedded(images));
+        let levels = Levels::default();
+        levels.insert(0, parallel::install(|| self.level(0, x)));
+        Ok(Tokens { images: images.len_of(Axis(0)), levels })
+    }
+
+    fn check(&self, images: ArrayView4<'_, f32>) -> Result<()> {
+        let (_, channels, height, width) = images.dim();
+        if (channels, height, width) == (3, self.image.0, self.image.1) {
+            return Ok(());
+        }
+        let expected = format!("preprocessed images of shape (B, 3, {}, {})", self.image.0, self.image.1);
+        let cure = "pass what `preprocess` returns, stacked";
+        Err(Error::argument("batch", expected, format!("shape {:?}", images.shape()), cure))
+    }
+
+    fn patches(&self) -> usize {
+        self.grid().0 * self.grid().1
+    }
+
+    fn prefix(&self) -> usize {
+        self.prefix.len() / self.width
+    }
+
+    /// The first block's input, (images, prefix + patches, width).
+    fn embedded(&self, images: ArrayView4<'_, f32>) -> Vec<f32> {
+        let ((rows, columns), (tall, wide)) = (self.grid(), self.patch);
+        let each = self.prefix.len() + self.positions.len();
+        let mut x = vec![0.0; images.len_of(Axis(0)) * each];
+        let pictures: Vec<_> = images.outer_iter().collect();
+        x.par_chunks_mut(each).zip(pictures).for_each(|(x, image)| {
+            let (prefix, x) = x.split_at_mut(self.prefix.len());
+            prefix.copy_from_slice(&self.prefix);
+            x.copy_from_slice(&self.positions);
+            let mut pixels = Vec::with_capacity(rows * columns * 3 * tall * wide);
+            for patch in 0..rows * columns {
+                let (top, left) = (patch / columns * tall, patch % columns * wide);
+                let window = ndarray::s![.., top..top + tall, left..left + wide];
+                pixels.extend(image.slice(window).iter());
+            }
+            self.embedding.multiply_all(&pixels, x, After::Add);
+        });
+        if let Some(norm) = &self.norm_before {
+            norm.apply_in_place(&mut x);
+        }
+        x
+    }
+
+    /// Tokens with their queries, keys and values in block `index`.
+    fn level(&self, index: usize, x: Vec<f32>) -> Level {
+        let mut level = Level { q: vec![0.0; x.len()], kv: vec![0.0; 2 * x.len()], x };
+        let task = task_rows(level.x.len() / self.width) * self.width;
+        let tasks =
+            level.x.par_chunks(task).zip(level.q.par_chunks_mut(task)).zip(level.kv.par_chunks_mut(2 * task));
+        tasks.for_each_init(Vec::new, |normed, ((x, q), kv)| {
+            normed.resize(x.len(), 0.0);
+            self.blocks[index].norm1.apply(x, normed);
+            self.blocks[index].q.multiply_all(normed, q, After::Keep);
+            self.blocks[index].kv.multiply_all(normed, kv, After::Keep);
+        });
+        level
+    }
+
+    /// The tokens (images, n, width) after the blocks from `first` up to `end`, or, if that is the last, those that the
+    /// head reads; `seen` (images, n) tells to which of them attention goes.
+    fn run(
+        &self,
+        (first, end): (usize, usize),
+        images: usize,
+        level: Level,
+        seen: Option<&[bool]>,
+    ) -> Vec<f32> {
+        let tokens = level.x.len() / self.width / images;
+        let Level { mut x, mut q, mut kv } = level;
+        for index in first..end {
+            let last = index + 1 == self.depth();
+            let queries = if last { self.read(tokens) } else { tokens };
+            let attended = attend(Attention {
+                q: &q,
+                kv: &kv,
+                stride: (self.width, 2 * self.width),
+                images,
+                asking: q.len() / self.width / images,
+                queries,
+                tokens,
+                heads: self.heads,
+                dimensions: self.width / self.heads,
+                seen,
+            });
+            if queries < tokens {
+                x = self.leading(&x, tokens, queries);
+            }
+            let next = (index + 1 < end).then(|| &self.blocks[index + 1]);
+            // Of the next block's queries, only those that are asked: all, or those that the head reads.
+            let all_ask = index + 2 < self.depth() || self.read(tokens) == tokens;
+            if next.is_some() {
+                q.resize(if all_ask { x.len() } else { 0 }, 0.0);
+            }
+            self.advance(index, &mut x, &attended, queries, next.map(|next| (next, &mut q, &mut kv)));
+            if let Some(next) = next.filter(|_| !all_ask) {
+                let mut read = self.leading(&x, tokens, self.read(tokens));
+                next.norm1.apply_in_place(&mut read);
+                q.resize(read.len(), 0.0);
+                next.q.multiply_all(&read, &mut q, After::Keep);
+            }
+        }
+        x
+    }
+
+    /// What comes after attention in block `index`, and what the next block computes of each token alone.
+    fn advance(
+        &self,
+        index: usize,
+        x: &mut [f32],
+        attended: &[f32],
+        queries: usize,
+        next: Option<(&Block, &mut Vec<f32>, &mut Vec<f32>)>,
+    ) {
+        let (block, width, dimensions) = (&self.blocks[index], self.width, self.width / self.heads);
+        let starts: Vec<usize> = (0..x.len() / width)
+            .map(|row| (row / queries * self.heads * queries + row % queries) * dimensions)
+            .collect();
+        let taps: Vec<usize> = (0..self.heads).map(|head| head * queries * dimensions).collect();
+        let task = task_rows(starts.len());
+        let finish = |scratch: &mut (Vec<f32>, Vec<f32>), x: &mut [f32], starts: &[usize]| {
+            let (normed, hidden) = scratch;
+            normed.resize(x.len(), 0.0);
+            hidden.resize(x.len() / width * block.fc1.outputs(), 0.0);
+            block.proj.multiply(
+                Rows { values: attended, starts, taps: &taps, depth: dimensions },
+                x,
+                After::Add,
+            );
+            block.norm2.apply(x, normed);
+            block.fc1.multiply_all(normed, hidden, After::Gelu);
+            block.fc2.multiply_all(hidden, x, After::Add);
+        };
+        let parts = x.par_chunks_mut(task * width).zip(starts.par_chunks(task));
+        let Some((next, q, kv)) = next else {
+            parts.for_each_init(Default::default, |scratch, (x, starts)| finish(scratch, x, starts));
+            return;
+        };
+        let asked = if q.is_empty() { 0 } else { task * width };
+        // Where no query is wanted of each token, each task gets nothing to fill.
+        let mut queries: Vec<&mut [f32]> = q.chunks_mut(asked.max(1)).collect();
+        queries.resize_with(starts.len().div_ceil(task), Default::default);
+        parts.zip(queries).zip(kv.par_chunks_mut(2 * task * width)).for_each_init(
+            Default::default,
+            |scratch, (((x, starts), q), kv)| {
+                finish(scratch, x, starts);
+                next.norm1.apply(x, &mut scratch.0);
+                next.kv.multiply_all(&scratch.0, kv, After::Keep);
+                if !q.is_empty() {
+                    next.q.multiply_all(&scratch.0, q, After::Keep);
+                }
+            },
+        );
+    }
+
+    /// How many of an image's leading tokens the head reads.
+    fn read(&self, tokens: usize) -> usize {
+        if self.mean { tokens } else { self.classifiers.len() }
+    }
+
+    /// The first `count` of each image's `tokens`.
+    fn leading(&self, x: &[f32], tokens: usize, count: usize) -> Vec<f32> {
+        let images = x.chunks_exact(tokens * self.width);
+        images.flat_map(|image| &image[..count * self.width]).copied().collect()
+    }
+
+    /// Logits (images, classes) of what [`Self::run`] says of the last block.
+    fn head(&self, mut x: Vec<f32>, images: usize) -> Vec<f32> {
+        let width = self.width;
+        if let Some(norm) = &self.norm {
+            norm.apply_in_place(&mut x);
+        }
+        let mut pooled = if self.mean {
+            let each = x.len() / images;
+            let mut means = vec![0.0; images * width];
+            for (image, mean) in means.chunks_exact_mut(width).enumerate() {
+                let patches = &x[image * each..(image + 1) * each][self.prefix.len()..];
+                for token in patches.chunks_exact(width) {
+                    mean.iter_mut().zip(token).for_each(|(mean, value)| *mean += value);
+                }
+                // The mean of no patches is zero.
+                let count = (patches.len() / width).max(1) as f32;
+                mean.iter_mut().for_each(|mean| *mean /= count);
+            }
+            means
+        } else {
+            x
+        };
+        if let Some(norm) = &self.norm_of_mean {
+            norm.apply_in_place(&mut pooled);
+        }
+        if let Some(before) = &self.before_logits {
+            let mut out = vec![0.0; pooled.len() / width * before.outputs()];
+            before.multiply_all(&pooled, &mut out, After::Keep);
+            pooled = out.into_iter().map(f32::tanh).collect();
+        }
+        let (heads, classes) = (self.classifiers.len(), self.classes());
+        let inputs = pooled.len() / images / if self.mean { 1 } else { heads };
+        let mut logits = vec![0.0; images * classes];
+        for (number, classifier) in self.classifiers.iter().enumerate() {
+            let starts: Vec<usize> = (0..images)
+                .map(|image| (image * if self.mean { 1 } else { heads } + number) * inputs)
+                .collect();
+            let rows = Rows { values: &pooled, starts: &starts, taps: &[0], depth: inputs };
+            classifier.multiply(rows, &mut logits, After::Add);
+        }
+        logits.iter_mut().for_each(|logit| *logit /= heads as f32);
+        logits
+    }
+}
+
+impl Network for VisionTransformer {
+    fn classes(&self) -> usize {
+        self.classifiers[0].outputs()
+    }
+
+    fn logits(&self, batch: ArrayView4<'_, f32>) -> Result<Array2<f32>> {
+        self.check(batch)?;
+        let group = (TOKENS / (self.prefix() + self.patches())).max(1);
+        in_groups(batch, (group, PIXEL_BYTES), self.classes(), |images| {
+            let count = images.len_of(Axis(0));
+            let level = self.level(0, self.embedded(images));
+            Ok(self.head(self.run((0, self.depth()), count, level, None), count))
+        })
+    }
+
+    fn transformer(&self) -> Option<&VisionTransformer> {
+        Some(self)
+    }
+}
+
+impl VisionTransformer {
+    /// Logits (c, classes) of the coalitions `kept` (c, patches; true = present) of the embedded images `owner` (c), the
+    /// tokens of all other patches dropped before block `from`. `interrupted` is asked before each few of them.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if shapes, owners or the block do not fit, and [`Error::Interrupted`].
+    pub fn dropped(
+        &self,
+        tokens: &Tokens,
+        owner: &[usize],
+        kept: ArrayView2<'_, bool>,
+        from: usize,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Array2<f32>> {
+        self.check_coalitions(tokens, owner, kept, from)?;
+        let (level, prefix) = (self.level_of(tokens, from), self.prefix());
+        let mut by_size: HashMap<usize, Vec<usize>> = HashMap::new();
+        for (row, kept) in kept.outer_iter().enumerate() {
+            by_size.entry(kept.iter().filter(|&&kept| kept).count()).or_default().push(row);
+        }
+        let mut logits = Array2::zeros((owner.len(), self.classes()));
+        for (size, rows) in by_size {
+            let some = self.in_chunks(&rows, prefix + size, interrupted, |rows| {
+                let tokens: Vec<usize> = rows
+                    .iter()
+                    .flat_map(|&row| {
+                        let first = owner[row] * (prefix + self.patches());
+                        let patches = kept.row(row).into_iter().enumerate().filter(|&(_, &kept)| kept);
+                        let patches: Vec<_> = patches.map(move |(patch, _)| first + prefix + patch).collect();
+                        (first..first + prefix).chain(patches)
+                    })
+                    .collect();
+                self.finish(from, rows.len(), level.gather(&tokens, self.width), None)
+            })?;
+            for (row, some) in rows.into_iter().zip(some.outer_iter()) {
+                logits.row_mut(row).assign(&some);
+            }
+        }
+        Ok(logits)
+    }
+
+    /// The same, but all tokens stay, and from block `from` on attention does not see those of absent patches.
+    ///
+    /// # Errors
+    /// As [`Self::dropped`].
+    pub fn masked(
+        &self,
+        tokens: &Tokens,
+        owner: &[usize],
+        kept: ArrayView2<'_, bool>,
+        from: usize,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Array2<f32>> {
+        self.check_coalitions(tokens, owner, kept, from)?;
+        let (level, prefix) = (self.level_of(tokens, from), self.prefix());
+        let tokens = prefix + self.patches();
+        let rows: Vec<usize> = (0..owner.len()).collect();
+        self.in_chunks(&rows, tokens, interrupted, |rows| {
+            let all: Vec<usize> =
+                rows.iter().flat_map(|&row| owner[row] * tokens..(owner[row] + 1) * tokens).collect();
+            let seen: Vec<bool> = rows
+                .iter()
+                .flat_map(|&row| std::iter::repeat_n(true, prefix).chain(kept.row(row).to_vec()))
+                .collect();
+            self.finish(from, rows.len(), level.gather(&all, self.width), Some(&seen))
+        })
+    }
+
+    /// The logits of `rows`, as many at once as have [`TOKENS`] tokens on each thread.
+    fn in_chunks(
+        &self,
+        rows: &[usize],
+        tokens: usize,
+        interrupted: &dyn Fn() -> bool,
+        work: impl Fn(&[usize]) -> Vec<f32> + Sync,
+    ) -> Result<Array2<f32>> {
+        let each = (TOKENS / tokens.max(1)).max(1);
+        let mut logits = Vec::with_capacity(rows.len() * self.classes());
+        for part in rows.chunks(each * parallel::threads()) {
+            if interrupted() {
+                return Err(Error::Interrupted);
+            }
+            let share = part.len().div_ceil(parallel::threads());
+            let some: Vec<Vec<f32>> = parallel::install(|| part.par_chunks(share).map(&work).collect());
+            logits.extend(some.concat());
+        }
+        Ok(Array2::from_shape_vec((rows.len(), self.classes()), logits).expect("a row for each"))
+    }
+
+    /// What goes into block `from` when all patches are present.
+    fn level_of(&self, tokens: &Tokens, from: usize) -> Arc<Level> {
+        if let Some(level) = tokens.levels.get(from) {
+            return level;
+        }
+        let first = tokens.levels.get(0).expect("it is made with the tokens");
+        let level = Level { x: first.x.clone(), q: first.q.clone(), kv: first.kv.clone() };
+        let level = parallel::install(|| self.level(from, self.run((0, from), tokens.images, level, None)));
+        tokens.levels.insert(from, level)
+    }
+
+    fn check_coalitions(
+        &self,
+        tokens: &Tokens,
+        owner: &[usize],
+        kept: ArrayView2<'_, bool>,
+        from: usize,
+    ) -> Result<()> {
+        let (rows, patches) = kept.dim();
+        if (rows, patches) != (owner.len(), self.patches()) {
+            let expected = format!("shape ({}, {})", owner.len(), self.patches());
+            let cure = "pass a column for each patch, and a row for each owner";
+            return Err(Error::argument("kept", expected, format!("shape ({rows}, {patches})"), cure));
+        }
+        if let Some(owner) = owner.iter().find(|&&owner| owner >= tokens.images) {
+            let expected = format!("below {}", tokens.images);
+            return Err(Error::argument("owner", expected, owner, "index into the images"));
+        }
+        let depth = self.depth();
+        if from >= depth {
+            let expected = format!("a block below {depth}");
+            return Err(Error::argument("from_layer", expected, from, "count the blocks from 0"));
+        }
+        Ok(())
+    }
+
+    /// Logits of coalitions from what goes into block `from`.
+    fn finish(&self, from: usize, images: usize, level: Level, seen: Option<&[bool]>) -> Vec<f32> {
+        // Without class token and patches there is no token, and the mean of none is zero.
+        let x =
+            if level.x.is_empty() { level.x } else { self.run((from, self.depth()), images, level, seen) };
+        self.head(x, images)
+    }
+}
+
+impl Level {
+    /// The rows `tokens` of all images.
+    fn gather(&self, tokens: &[usize], width: usize) -> Self {
+        let take = |values: &[f32], width: usize| -> Vec<f32> {
+            let mut out = Vec::with_capacity(tokens.len() * width);
+            tokens
+                .iter()
+                .for_each(|&token| out.extend_from_slice(&values[token * width..(token + 1) * width]));
+            out
+        };
+        Self { x: take(&self.x, width), q: take(&self.q, width), kv: take(&self.kv, 2 * width) }
+    }
+}
+
+impl Levels {
+    fn get(&self, index: usize) -> Option<Arc<Level>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&index).cloned()
+    }
+
+    fn insert(&self, index: usize, level: Level) -> Arc<Level> {
+        let mut levels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        levels.entry(index).or_insert_with(|| Arc::new(level)).clone()
+    }
+}
+
+/// Prefix tokens with their positions, and the positions of `patches` patches.
+fn tokens(weights: &Weights, width: usize, patches: usize) -> Result<(Vec<f32>, Vec<f32>)> {
+    let mut prefix = Vec::new();
+    let mut count = 0;
+    for name in ["cls_token", "dist_token", "reg_token"] {
+        if weights.has(name) {
+            let [_, tokens, _] = weights.shape(name)?;
+            prefix.extend(weights.tensor(name, &[1, tokens, width])?);
+            count += tokens;
+        }
+    }
+    // Positions are added to the patches alone, or to the prefix, too.
+    let [_, positions, _] = weights.shape("pos_embed")?;
+    let own = if positions == patches { 0 } else { count };
+    let mut positions = weights.tensor("pos_embed", &[1, patches + own, width])?;
+    let of_patches = positions.split_off(positions.len().min(own * width));
+    prefix.iter_mut().zip(positions).for_each(|(token, position)| *token += position);
+    Ok((prefix, of_patches))
+}
+
+fn block(weights: &Weights, index: usize, (width, hidden): (usize, usize), epsilon: f32) -> Result<Block> {
+    let path = |part: &str| format!("blocks.{index}.{part}");
+    let name = path("attn.qkv");
+    let mut qkv = weights.tensor(&format!("{name}.weight"), &[3 * width, width])?;
+    let mut bias = bias(weights, &name, 3 * width)?;
+    let kv = qkv.split_off(qkv.len() / 3);
+    let kv_bias = bias.split_off(bias.len() / 3);
+    Ok(Block {
+        norm1: layer_norm(weights, &path("norm1"), width, epsilon)?,
+        q: Matrix::new(&qkv, &bias, width),
+        kv: Matrix::new(&kv, &kv_bias, 2 * width),
+        proj: scaled(weights, &path("attn.proj"), &path("ls1.gamma"), (width, width))?,
+        norm2: layer_norm(weights, &path("norm2"), width, epsilon)?,
+        fc1: matrix(weights, &path("mlp.fc1"), (hidden, width))?,
+        fc2: scaled(weights, &path("mlp.fc2"), &path("ls2.gamma"), (width, hidden))?,
+    })
+}
+
+fn layer_norm(weights: &Weights, name: &str, width: usize, epsilon: f32) -> Result<LayerNorm> {
+    let (gain, shift) = (
+        weights.tensor(&format!("{name}.weight"), &[width])?,
+        weights.tensor(&format!("{name}.bias"), &[width])?,
+    );
+    Ok(LayerNorm::new(gain, shift, epsilon))
+}
+
+/// A bias, or nothing if there is none.
+fn bias(weights: &Weights, name: &str, outputs: usize) -> Result<Vec<f32>> {
+    let name = format!("{name}.bias");
+    if weights.has(&name) { weights.tensor(&name, &[outputs]) } else { Ok(Vec::new()) }
+}
+
+fn matrix(weights: &Weights, name: &str, (outputs, inputs): (usize, usize)) -> Result<Matrix> {
+    matrix_of(weights, name, &[outputs, inputs], inputs)
+}
+
+/// A matrix (outputs, `inputs`) whose weights come in `shape`.
+fn matrix_of(weights: &Weights, name: &str, shape: &[usize], inputs: usize) -> Result<Matrix> {
+    let values = weights.tensor(&format!("{name}.weight"), shape)?;
+    debug_assert!(values.is_empty() || values.len() == shape[0] * inputs, "the weights of {inputs} inputs");
+    Ok(Matrix::new(&values, &bias(weights, name, shape[0])?, shape[0]))
+}
+
+/// A matrix with the scale of what it adds, if there is one.
+fn scaled(weights: &Weights, name: &str, scale: &str, (outputs, inputs): (usize, usize)) -> Result<Matrix> {
+    if !weights.has(scale) {
+        return matrix(weights, name, (outputs, inputs));
+    }
+    let scale = weights.tensor(scale, &[outputs])?;
+    let mut values = weights.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
+    let mut bias = bias(weights, name, outputs)?;
+    for (row, scale) in values.chunks_exact_mut(inputs).zip(&scale) {
+        row.iter_mut().for_each(|value| *value *= scale);
+    }
+    bias.iter_mut().zip(&scale).for_each(|(bias, scale)| *bias *= scale);
+    Ok(Matrix::new(&values, &bias, outputs))
+}
+
+/// `weights`, whichever library named them, under timm's names.
+fn in_own_names(weights: Weights) -> Weights {
+    if weights.contains("conv_proj.weight") {
+        return weights.named(Box::new(|name| vec![torchvision_name(name)]));
+    }
+    for model in ["vit", "deit"] {
+        if weights.contains(&format!("{model}.embeddings.cls_token")) {
+            let teacher = weights.contains("cls_classifier.weight");
+            return weights.named(transformers_names(model, teacher));
+        }
+    }
+    weights
+}
+
+/// The number of a block, and what of it is meant.
+fn in_block(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix("blocks.")?.split_once('.')
+}
+
+fn torchvision_name(name: &str) -> String {
+    const PARTS: [(&str, &str); 10] = [
+        ("norm1.", "ln_1."),
+        ("attn.qkv.weight", "self_attention.in_proj_weight"),
+        ("attn.qkv.bias", "self_attention.in_proj_bias"),
+        ("attn.proj.", "self_attention.out_proj."),
+        ("norm2.", "ln_2."),
+        ("mlp.fc1.", "mlp.0."),
+        ("mlp.fc2.", "mlp.3."),
+        ("patch_embed.proj.", "conv_proj."),
+        ("pre_logits.fc.", "heads.pre_logits."),
+        ("head.", "heads.head."),
+    ];
+    let rename = |name: &str| {
+        let found = PARTS.iter().find_map(|(ours, theirs)| Some((theirs, name.strip_prefix(ours)?)));
+        found.map_or_else(|| name.to_owned(), |(theirs, rest)| format!("{theirs}{rest}"))
+    };
+    match (name, in_block(name)) {
+        (_, Some((block, part))) => format!("encoder.layers.encoder_layer_{block}.{}", rename(part)),
+        ("cls_token", _) => "class_token".to_owned(),
+        ("pos_embed", _) => "encoder.pos_embedding".to_owned(),
+        _ => name.strip_prefix("norm.").map_or_else(|| rename(name), |rest| format!("encoder.ln.{rest}")),
+    }
+}
+
+/// The names that transformers gives the parts of `model`; `teacher`: the model reads its distillation token.
+fn transformers_names(model: &'static str, teacher: bool) -> Naming {
+    const PARTS: [(&str, &str); 5] = [
+        ("norm1.", "layernorm_before."),
+        ("attn.proj.", "attention.output.dense."),
+        ("norm2.", "layernorm_after."),
+        ("mlp.fc1.", "intermediate.dense."),
+        ("mlp.fc2.", "output.dense."),
+    ];
+    Box::new(move |name| {
+        if let Some((block, part)) = in_block(name) {
+            let path = format!("{model}.encoder.layer.{block}");
+            if let Some(last) = part.strip_prefix("attn.qkv.") {
+                let one = |which| format!("{path}.attention.attention.{which}.{last}");
+                return ["query", "key", "value"].map(one).to_vec();
+            }
+            let found = PARTS.iter().find_map(|(ours, theirs)| Some((theirs, part.strip_prefix(ours)?)));
+            return vec![found.map_or_else(
+                || format!("{path}.{part}"),
+                |(theirs, rest)| format!("{path}.{theirs}{rest}"),
+            )];
+        }
+        let embeddings = format!("{model}.embeddings");
+        vec![match name {
+            "cls_token" => format!("{embeddings}.cls_token"),
+            "dist_token" => format!("{embeddings}.distillation_token"),
+            "pos_embed" => format!("{embeddings}.position_embeddings"),
+            _ => match name.split_once('.') {
+                Some(("patch_embed", rest)) => {
+                    format!("{embeddings}.patch_embeddings.{}", rest.replacen("proj", "projection", 1))
+                }
+                Some(("norm", rest)) => format!("{model}.layernorm.{rest}"),
+                Some(("head", rest)) if teacher => format!("cls_classifier.{rest}"),
+                Some(("head", rest)) => format!("classifier.{rest}"),
+                Some(("head_dist", rest)) => format!("distillation_classifier.{rest}"),
+                _ => name.to_owned(),
+            },
+        }]
+    })
+}
