@@ -132,7 +132,7 @@ def brute_force(name, image, target, direction):
         finally:
             handle.remove()
         others = torch.cat([logits[:target], logits[target + 1 :]])
-        return float(logits[target] - others.logsumexp(0))
+        return float(logits[target] - others.logsumexp(0) if name == "CLIP" else logits[target])
 
     patches, order, gap = set(range(24 if name == "SigLIP 2" else 16)), [], np.inf
     while len(order) < len(patches) - 1:
@@ -333,6 +333,24 @@ def test_prompts_that_are_none_are_refused_before_any_work(prompts, kind, messag
     model.register_forward_pre_hook(lambda *_: pytest.fail("the model was run"))
     with pytest.raises(kind, match=f"`prompts`: .*{message}"):
         ix.zero_shot(model, build("CLIP")[1], prompts)
+
+
+@pytest.mark.parametrize("name", ["SigLIP", "SigLIP 2"])
+def test_a_sigmoid_answers_to_a_single_prompt(name):
+    model, processor = build(name)
+    alone, beside = (ix.zero_shot(model, processor, prompts) for prompts in (PROMPTS[:1], PROMPTS))
+    found, expected = (ix.MoXI(one).explain(photo(), PROMPTS[0], stop="all") for one in (alone, beside))
+    assert found.class_names == (PROMPTS[0],)
+    assert found.ranking.tolist() == expected.ranking.tolist()
+    np.testing.assert_allclose(found.rewards, expected.rewards, atol=1e-4)
+    with pytest.raises(ix.ArgumentError, match=r"`prompts`: expected a list of different texts, got \[\]"):
+        ix.zero_shot(model, processor, [])
+
+
+def test_prompts_are_checked_before_a_model_is_loaded(tmp_path):
+    for prompts in ("a husky", [], ["a husky", "A husky"]):
+        with pytest.raises((ix.ArgumentError, ix.ArgumentTypeError), match="`prompts`"):
+            ix.load_model(f"hf:{tmp_path}/nowhere", prompts=prompts)
 
 
 def test_arrays_and_tuples_of_prompts_are_taken():

@@ -92,6 +92,8 @@ def brute_force(name, target, direction, steps):
             logits = own_logits(model, picture)[0].double()
         finally:
             handle.remove()
+        if model.logit_bias is not None:
+            return float(logits[target])
         return float(logits[target] - torch.cat([logits[:target], logits[target + 1 :]]).logsumexp(0))
 
     for _ in range(steps):

@@ -163,8 +163,9 @@ def _hugging_face(name: str) -> "TorchClassifier":
 def _images_and_texts(name: str, prompts: Sequence[str]) -> "TorchClassifier":
     from transformers import AutoModel, AutoProcessor  # optional
 
-    from interpix.models.adapters.zero_shot import zero_shot  # torch only when it is used
+    from interpix.models.adapters.zero_shot import read_prompts, zero_shot  # torch only when it is used
 
+    read_prompts(prompts, least=1)  # before anything is downloaded
     model = AutoModel.from_pretrained(name).eval()
     return zero_shot(model, AutoProcessor.from_pretrained(name), prompts, name=f"hf:{name}")
 

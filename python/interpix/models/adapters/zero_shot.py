@@ -15,7 +15,7 @@ from interpix.models.protocol.agreement import difference
 from interpix.models.torch.module import in_double, unwrap
 from interpix.models.torch.prompted import PromptedModel
 
-__all__ = ["ZeroShotClassifier", "zero_shot"]
+__all__ = ["ZeroShotClassifier", "read_prompts", "zero_shot"]
 
 _PIPELINE = "transformers.pipelines.zero_shot_image_classification.ZeroShotImageClassificationPipeline"
 _PLACE = "{}"
@@ -129,14 +129,15 @@ def zero_shot(
         processor: transformers' processor for the model, or a pair: how a PIL image becomes the model's input, and the
             tokenizer; for open_clip, for example, `(preprocess, open_clip.get_tokenizer("ViT-B-32"))`. A pipeline
             brings its own.
-        prompts: What the model is asked to tell apart: at least two texts.
+        prompts: What the model is asked to tell apart: at least two texts; one will do for SigLIP, which answers to
+            each on its own.
         template: What is made of each prompt before it is encoded, such as `"a photo of {}"`. By default the prompt
             itself; for a pipeline its own, `"This is a photo of {}."`.
         name: For people; by default the model's class.
 
     Raises:
-        ArgumentError: There are fewer than two prompts, two are the same, or one is too long for the model; or the
-            template has no place for a prompt.
+        ArgumentError: There are too few prompts, two are the same, or one is too long for the model; or the template
+            has no place for a prompt.
         ArgumentTypeError: The model is none of images and texts, or the processor or the prompts are of another kind.
     """
     if f"{type(model).__module__}.{type(model).__qualname__}" == _PIPELINE:
@@ -147,7 +148,8 @@ def zero_shot(
         model, processor = model.model, (model.image_processor, model.tokenizer)
     model = unwrap(model) if isinstance(model, nn.Module) else model
     package = find_package(model)
-    prompts = _read_prompts(prompts)
+    # Of a single prompt a softmax is always sure.
+    prompts = read_prompts(prompts, least=1 if package.output(model) == "sigmoid" else 2)
     sentences = _fill_in(template, prompts)
     pictures, tokenizer = _read_processor(processor, package)
     texts = package.tokenize(model, tokenizer, sentences)
@@ -164,8 +166,14 @@ def zero_shot(
 # Prompts
 
 
-def _read_prompts(prompts: object) -> list[str]:
-    need = "a list of at least two different texts"
+def read_prompts(prompts: object, *, least: int) -> list[str]:
+    """`prompts` as a list, if they are at least so many different texts.
+
+    Raises:
+        ArgumentError: They are fewer, empty, or the same.
+        ArgumentTypeError: They are no texts.
+    """
+    need = "a list of at least two different texts" if least > 1 else "a list of different texts"
     if isinstance(prompts, str):
         raise bad_type("prompts", need, prompts, f"put it into a list beside others, {_PROMPTS_CURE}")
     if isinstance(prompts, Mapping | set | frozenset) or not isinstance(prompts, Sequence | np.ndarray):
@@ -174,7 +182,7 @@ def _read_prompts(prompts: object) -> list[str]:
     if wrong is not None or any(one is None for one in prompts):
         raise bad_type("prompts", "texts", wrong, _PROMPTS_CURE)
     found = [str(one) for one in prompts]
-    if len(found) < 2:
+    if len(found) < least:
         raise bad_value("prompts", need, repr(found), f"add what it is to be told apart from, {_PROMPTS_CURE}")
     if not all(one.strip() for one in found):
         raise bad_value("prompts", "texts that say something", repr(found), "leave out empty ones")
