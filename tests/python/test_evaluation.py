@@ -200,6 +200,20 @@ def test_another_configuration_gets_another_folder(photos, tmp_path):
         evaluate(photos, tmp_path / "out", model=other)
 
 
+def test_a_function_that_was_edited_is_another_method(photos, tmp_path):
+    def run(function):
+        return ix.evaluate(model(), photos, {"mine": function}, METRICS[0], tmp_path / "out", controls=False)
+
+    def mine(sign):
+        return lambda model, image, target: sign * image[0]
+
+    first = run(lambda model, image, target: image[0])
+    assert content(run(lambda model, image, target: image[0])) == content(first)
+    for other in (lambda model, image, target: image[1], lambda model, image, target: -image[0], mine(1)):
+        with pytest.raises(ix.ArgumentError, match=r"one of another: code\.mine was"):
+            run(other)
+
+
 def test_the_second_of_two_runs_is_told(photos, tmp_path):
     with claim(tmp_path / "out", (1, 1)):
         with pytest.raises(ix.ArgumentError, match=rf"to which process {os.getpid()} on .* is writing"):
