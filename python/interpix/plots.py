@@ -337,7 +337,8 @@ def plot_methods(entries: "Sequence[Entry]", *, figure: "Figure | None" = None) 
     >>> moxi = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3")
     >>> result = moxi.explain(image, direction="deletion")
     >>> own = {"red": lambda model, image, target: image[0]}
-    >>> found = ix.compare(lambda batch: batch.sum(axis=(2, 3)), image, own, "insertion(steps=2,baseline='zero')")
+    >>> sums = lambda batch: batch.sum(axis=(2, 3))
+    >>> found = ix.compare(sums, image, own, "insertion(steps=2,baseline='zero')", controls=False)
     >>> len(plot_methods(found.entries).axes)  # photo, map, the propagated map, and the scores
     4
     """

@@ -57,7 +57,7 @@ def test_help_names_every_command(capsys):
             ],
         ),
         ("propagate", ["--out", "--radius", "--discount"]),
-        ("compare", ["--model", "--methods", "--metrics", "--masks", "--out", "--quiet"]),
+        ("compare", ["--model", "--methods", "--metrics", "--masks", "--no-controls", "--out", "--quiet"]),
         ("evaluate", ["--model", "--methods", "--shard", "--retry", "--workers", "--engine", "--config", "--watch"]),
     ],
 )
@@ -121,9 +121,10 @@ def test_propagate_writes_the_map_of_the_library(photo, tmp_path):
     values = np.random.default_rng(0).random((4, 6), dtype=np.float32)
     np.save(tmp_path / "map.npy", values)
     out = tmp_path / "better.npy"
-    arguments = ["--radius", "2", "--discount", "0.9", "-o", str(out)]
+    arguments = ["--radius", "2", "--discount", "0.9", "--color-weight", "0.25", "-o", str(out)]
     assert main(["propagate", str(photo), str(tmp_path / "map.npy"), *arguments]) == 0
-    np.testing.assert_array_equal(np.load(out), interpix.propagate(values, photo, radius=2, discount=0.9))
+    options = {"radius": 2, "discount": 0.9, "color_weight": 0.25}
+    np.testing.assert_array_equal(np.load(out), interpix.propagate(values, photo, **options))
 
 
 @pytest.mark.usefixtures("model")
@@ -135,6 +136,7 @@ def test_propagate_writes_the_map_of_the_library(photo, tmp_path):
         (["explain", "PHOTO", "--regions", "2x3", "--target", "rde"], "near names: red"),
         (["explain", "PHOTO", "--regions", "2x3", "--steps", "0"], "positive integer"),
         (["propagate", "PHOTO", "no.npy", "-o", "x.npy"], "no.npy"),
+        (["explain", "PHOTO", "--regions", "2x3", "--color-weight", "2"], "`--color-weight`: expected a number in 0"),
         (["propagate", "PHOTO", "PHOTO", "-o", "x.npy"], "write it with numpy.save"),
     ],
 )

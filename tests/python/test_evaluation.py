@@ -200,6 +200,20 @@ def test_another_configuration_gets_another_folder(photos, tmp_path):
         evaluate(photos, tmp_path / "out", model=other)
 
 
+def test_a_function_that_was_edited_is_another_method(photos, tmp_path):
+    def run(function):
+        return ix.evaluate(model(), photos, {"mine": function}, METRICS[0], tmp_path / "out", controls=False)
+
+    def mine(sign):
+        return lambda model, image, target: sign * image[0]
+
+    first = run(lambda model, image, target: image[0])
+    assert content(run(lambda model, image, target: image[0])) == content(first)
+    for other in (lambda model, image, target: image[1], lambda model, image, target: -image[0], mine(1)):
+        with pytest.raises(ix.ArgumentError, match=r"one of another: code\.mine was"):
+            run(other)
+
+
 def test_the_second_of_two_runs_is_told(photos, tmp_path):
     with claim(tmp_path / "out", (1, 1)):
         with pytest.raises(ix.ArgumentError, match=rf"to which process {os.getpid()} on .* is writing"):
@@ -305,7 +319,7 @@ def test_controls_are_rows_and_are_told(photos, tmp_path):
     difference = found.values(one.method, METRICS[0]) - found.values(one.control, METRICS[0])
     assert one.by.mean == pytest.approx(difference.mean())
     assert one.by.error == pytest.approx(difference.std(ddof=1) / np.sqrt(5))
-    unsure = [line for line in str(found).splitlines() if line.endswith("not told from it")]
+    unsure = [line for line in str(found).splitlines() if line.endswith((" from it", " by it"))]
     assert len(unsure) == sum(not two.is_sure for two in beaten.values() if two.by.count > 1)
     assert unsure
     assert {(METHODS[0], "random"), (METHODS[0], "edges"), (f"IProp({METHODS[0]})", "IProp(random)")} <= {

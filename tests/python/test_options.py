@@ -62,4 +62,4 @@ def test_methods_and_metrics_say_their_options_alike(classifier, image):
     assert methods.RISE(grid=(2, 3)).options()["grid"] == [2, 3]
     sample = Sample.of(classifier, image, annotation=[(0, 0, 3, 4)])
     score = metrics.PointingGame(tolerance=2).score(sample, image[0])
-    assert score.options == {"tolerance": 2}
+    assert score.options == {"tolerance": 2, "preset": "zhang", "clip": None, "ties": "expected"}

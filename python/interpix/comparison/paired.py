@@ -71,7 +71,10 @@ class Beaten:
         sign = "better" if self.by.mean >= 0 else "worse"
         error = "" if np.isnan(self.by.error) else f" ± {self.by.error:.2g}"
         line = f"{self.metric}: {self.method} is {sign} than {self.control} by {abs(self.by.mean):.3g}{error}"
-        return line if self.is_sure else f"{line}: not told from it"
+        if self.is_sure:
+            return line
+        loses = self.by.count > 1 and self.by.mean < 0 and -self.by.mean >= _SURE * self.by.error
+        return f"{line}: {'beaten by it' if loses else 'not told from it'}"
 
 
 def against_control(
@@ -83,6 +86,10 @@ def against_control(
     >>> values = {"mine": np.array([0.1, 0.2, 0.3]), "random": np.array([0.4, 0.4, 0.4])}
     >>> print(against_control("mine", "random", "deletion", values, Deletion()))
     deletion: mine is better than random by 0.2 ± 0.058
+    >>> print(against_control("random", "mine", "deletion", values, Deletion()))
+    deletion: random is worse than mine by 0.2 ± 0.058: beaten by it
+    >>> print(against_control("mine", "mine", "deletion", values, Deletion()))
+    deletion: mine is better than mine by 0 ± 0: not told from it
     """
     better = goodness(values[method], scale) - goodness(values[control], scale)
     return Beaten(method, control, metric, estimate(better))

@@ -28,7 +28,7 @@ from interpix.evaluation.items import Item, Opener
 from interpix.evaluation.labels import classes_of_file, with_targets
 from interpix.evaluation.local import Work, run_here, run_processes
 from interpix.evaluation.manifests import PYARROW
-from interpix.evaluation.plan import Plan, load_classifier
+from interpix.evaluation.plan import Plan, code_of, load_classifier
 from interpix.evaluation.result import Evaluation, load_evaluation
 from interpix.evaluation.sources import Source, SourceInput, read_source
 from interpix.evaluation.worker import Outcome
@@ -243,6 +243,7 @@ def _configuration(
     return {
         "model": classifier.provenance(),
         "methods": {name: options_of(one) for name, one in explainers.items()},
+        "code": {name: code for name, one in explainers.items() if (code := code_of(one)) is not None},
         "metrics": {name: options_of(one) for name, one in metrics.items()},
         "options": {**flags, "batch_size": batch_size, "seed": seed, "threads": threads},
         "versions": {**library_versions(), "interpix": _core.__version__},

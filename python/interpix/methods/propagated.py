@@ -48,6 +48,7 @@ class _Foreign:
     ask: _Ask
     name: str
     has_own_model: bool
+    function: Callable[..., Any] | None = None
 
     def explain(self, model: ModelInput, image: ImageInput, target: Target = None) -> Attribution:
         """See `Method.explain`."""
@@ -159,7 +160,7 @@ def as_explainer(method: MethodInput) -> Explainer:
         return method
     if callable(method) and not isinstance(method, type):
         name = str(getattr(method, "__name__", type(method).__name__))
-        return _Foreign(partial(_ask_function, method), name, has_own_model=False)
+        return _Foreign(partial(_ask_function, method), name, has_own_model=False, function=method)
     kinds = "a method of interpix.methods, an object of Captum, or a function (model, image, target) -> map"
     raise bad_type("method", kinds, method, "use interpix.methods.IntegratedGradients(), for example")
 
