@@ -101,7 +101,7 @@ def make_body(width: int) -> list[nn.Module]:
 def make_labeler(width: int) -> nn.Module:
     """A convolutional network with a logit for each value, which says whether that digit is there."""
     last = [nn.Conv2d(width, 2 * width, 3, 2, 1, bias=False), nn.BatchNorm2d(2 * width), nn.ReLU()]
-    return nn.Sequential(*make_body(width), *last, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2 * width, VALUES))
+    return nn.Sequential(*make_body(width), *last, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(2 * width, VALUES))
 
 
 class Detector(nn.Module):
@@ -165,7 +165,9 @@ def box_loss(model: Detector, batch: Sequence[Composite]) -> Tensor:
     wrong = torch.where(wanted > 0, 1 - likely, likely)
     entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     classes = (counts * wrong**_FOCUS * entropy).sum() / len(aims)
-    return classes + functional.smooth_l1_loss(torch.cat(found, 1) / _BOX_UNIT, torch.cat(aims, 1) / _BOX_UNIT, beta=0.1)
+    return classes + functional.smooth_l1_loss(
+        torch.cat(found, 1) / _BOX_UNIT, torch.cat(aims, 1) / _BOX_UNIT, beta=0.1
+    )
 
 
 def _around(place: int) -> slice:
