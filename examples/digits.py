@@ -1,7 +1,8 @@
 """Do groups of patches lie on the right digit? Labels and boxes of MNIST composites.
 
 A composite shows one to three digits of distinct values at random places. A small convolutional network says of each
-value whether it is there (ten sigmoids), and a small detector where. On composites of MNIST's test digits, MoXI is
+value whether it is there (ten sigmoids), and a small detector where. (A quarter of the pictures from which the network
+learns are empty; of those of "labels-never-empty", none.) On composites of MNIST's test digits, MoXI is
 asked about each label and each box that a model finds and that is right: which patches suffice for it (insertion),
 which does it need (deletion)? Where these lie is compared with chance, with the other digits, and with RISE and
 Shapley values.
@@ -24,8 +25,8 @@ from torch import Tensor, nn
 import interpix as ix
 
 GRID = (8, 12)  # patches of 7 x 7 pixels
-OUTPUTS = {"labels": ix.outputs.Sigmoid(), "boxes": ix.outputs.Boxes()}
-METHODS = ("MoXI, insertion", "MoXI, deletion", "Shapley", "RISE")
+OUTPUTS = {"labels": ix.outputs.Sigmoid(), "labels-never-empty": ix.outputs.Sigmoid(), "boxes": ix.outputs.Boxes()}
+METHODS = ("MoXI, insertion", "the same, minimal", "MoXI, deletion", "Shapley", "RISE")
 COLUMNS = ("patches", "on its digit", "on another", "touching its digit", "pointing game", "mass inside")
 LEAST = 0.5  # the probability, score and IoU from which on something counts as found, as of the outputs
 
@@ -52,7 +53,7 @@ def find(kind: str, model: nn.Module, composite: data.Composite) -> list[Found]:
     """
     with torch.no_grad():
         answer = model(composite.image[None])[0]
-    if kind == "labels":
+    if kind != "boxes":
         there = (answer.sigmoid() >= LEAST).nonzero()[:, 0].tolist()
         return [Found(value, composite.values.index(value) if value in composite.values else None) for value in there]
     found: list[Found] = []
@@ -78,7 +79,7 @@ def explain(kind: str, model: nn.Module, composite: data.Composite, options: arg
     image = composite.image.numpy()
     images, targets = [image] * len(right), [one.target for one in right]
     ranked = {
-        "MoXI, insertion": moxi.explain(images, targets),
+        "MoXI, insertion": moxi.explain(images, targets, minimal=True),
         "MoXI, deletion": moxi.explain(images, targets, direction="deletion"),
         "Shapley": moxi.shapley(images, targets, sampler="permutation", rounds=options.rounds),
     }
@@ -102,23 +103,38 @@ def measure(case: Case) -> dict[str, dict[str, float]]:
     """For each method, and for chance: a number for each of the `COLUMNS`; NaN where there is none.
 
     A group's shares are of its pixels, and of its patches. Of a map, the group are its best patches, as many as the
-    insertion found. Chance draws patches or pixels anywhere: its shares are those of the boxes in the picture.
+    minimal group of the insertion has, and the mass is what is above 0, or above the least value if that is more.
+    Chance draws patches or pixels anywhere: its shares are those of the boxes in the picture.
     """
     boxes = [inside(box) for box in case.composite.boxes]
     digit, others = boxes[case.digit], [box for index, box in enumerate(boxes) if index != case.digit]
-    size = len(case.results["MoXI, insertion"].group)
-    regions = case.results["MoXI, insertion"].regions
-    rows = {"chance": _shares(np.ones_like(digit), np.arange(regions.max() + 1), regions, digit, others)}
-    rows["chance"] |= {"pointing game": digit.mean(), "mass inside": digit.mean(), "patches": np.nan}
-    for name, result in case.results.items():
-        attribution = result.attribution() if isinstance(result, ix.Explanation) else result
-        is_group = name.startswith("MoXI")
-        group = np.array(result.group if is_group else _best(attribution.map, regions, size), int)
-        rows[name] = _shares(np.isin(regions, group), group, regions, digit, others)
-        rows[name] |= {"patches": len(group), "pointing game": ix.metrics.pointing_hit(attribution.map, digit)}
-        mass = attribution.map.clip(0).astype(float)
-        rows[name]["mass inside"] = np.nan if is_group or not mass.any() else mass[digit].sum() / mass.sum()
+    insertion, deletion = (case.results[name] for name in ("MoXI, insertion", "MoXI, deletion"))
+    regions = insertion.regions
+    rows = {
+        "chance": _shares(range(insertion.players), regions, digit, others) | _pointing(np.ones(digit.shape), digit)
+    }
+    rows["chance"]["patches"] = np.nan
+    groups = {
+        "MoXI, insertion": (insertion, insertion.ranking[: insertion.stopped_at or 0]),
+        "the same, minimal": (insertion, insertion.group),
+        "MoXI, deletion": (deletion, deletion.group),
+    }
+    for name, (result, group) in groups.items():
+        hit = _pointing(result.attribution().map, digit)["pointing game"] if result.ranking.size else np.nan
+        rows[name] = _shares(group, regions, digit, others) | {"pointing game": hit, "mass inside": np.nan}
+    for name in ("Shapley", "RISE"):
+        result = case.results[name]
+        values = (result.attribution() if isinstance(result, ix.Explanation) else result).map
+        best = _best(values, regions, len(insertion.group))
+        rows[name] = _shares(best, regions, digit, others) | _pointing(values, digit)
     return rows
+
+
+def _pointing(values: np.ndarray, digit: np.ndarray) -> dict[str, float]:
+    mass = values.astype(float) - max(values.min(), 0) if np.ptp(values) else np.ones(values.shape)
+    mass = mass.clip(0)
+    share = mass[digit].sum() / mass.sum() if mass.any() else np.nan
+    return {"pointing game": ix.metrics.pointing_hit(values, digit), "mass inside": share}
 
 
 def _best(values: np.ndarray, regions: np.ndarray, size: int) -> np.ndarray:
@@ -127,13 +143,18 @@ def _best(values: np.ndarray, regions: np.ndarray, size: int) -> np.ndarray:
 
 
 def _shares(
-    group: np.ndarray, patches: np.ndarray, regions: np.ndarray, digit: np.ndarray, others: Sequence[np.ndarray]
+    group: Sequence[int], regions: np.ndarray, digit: np.ndarray, others: Sequence[np.ndarray]
 ) -> dict[str, float]:
+    """Of a group of patches: how many there are, and where they lie."""
+    patches = np.array(group, int)
     if not len(patches):
-        return dict.fromkeys(COLUMNS[1:4], np.nan)
+        return {"patches": 0} | dict.fromkeys(COLUMNS[1:4], np.nan)
+    pixels = np.isin(regions, patches)
+    another = np.mean([box[pixels].mean() for box in others]) if others else np.nan
     touching = np.isin(patches, regions[digit]).mean()
-    another = np.mean([box[group].mean() for box in others]) if others else np.nan
-    return {"on its digit": digit[group].mean(), "on another": another, "touching its digit": touching}
+    return {"patches": len(patches), "on its digit": digit[pixels].mean(), "on another": another} | {
+        "touching its digit": touching
+    }
 
 
 def mean(values: Sequence[float], clusters: Sequence[int]) -> str:
@@ -166,7 +187,7 @@ def study(kind: str, model: nn.Module, composites: Sequence[data.Composite], opt
     print(f"{kind}: {right} of {digits} digits found, {len(found) - right} found that are not there", flush=True)
     started = time.process_time()
     cases = [(index, case) for index, one in enumerate(composites) for case in explain(kind, model, one, options)]
-    for name in METHODS[:2]:
+    for name in ("MoXI, insertion", "MoXI, deletion"):
         results = [case.results[name] for _, case in cases]
         none, empty = (sum(result.stopped_at == at for result in results) for at in (None, 0))
         asked = np.mean([result.evaluations for result in results])
@@ -177,53 +198,57 @@ def study(kind: str, model: nn.Module, composites: Sequence[data.Composite], opt
 
 
 def plot(cases: dict[str, Sequence[Case]], path: Path, rows: int = 2) -> None:
-    """For each model the first digits of composites of three: the picture, both groups, and the two maps."""
+    """For each model, the first digits of composites of three: the picture, both groups, and the two maps."""
     from matplotlib import pyplot as plt
 
     chosen = [(kind, case) for kind, those in cases.items() for case in _examples(those, rows)]
-    columns = 3 + len(METHODS[2:])
-    figure, axes = plt.subplots(len(chosen), columns, figsize=(2.9 * columns, 2.25 * len(chosen)), squeeze=False)
+    figure, axes = plt.subplots(len(chosen), 5, figsize=(15, 2.35 * len(chosen)), squeeze=False)
     for row, (kind, case) in zip(axes, chosen, strict=True):
         _draw_case(row, kind, case)
     figure.tight_layout()
-    figure.savefig(path, dpi=75)
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
 
 
 def _examples(cases: Sequence[Case], count: int) -> list[Case]:
     """The first digit found of each of the first `count` composites, those of most digits first."""
-    first = {id(case.composite): case for case in reversed(cases)}
-    firsts = list(first.values())[::-1]
-    return sorted(firsts, key=lambda case: -len(case.composite.values))[:count]
+    first: dict[int, Case] = {}
+    for case in cases:
+        first.setdefault(id(case.composite), case)
+    return sorted(first.values(), key=lambda case: -len(case.composite.values))[:count]
 
 
 def _draw_case(row: Sequence[Any], kind: str, case: Case) -> None:
     value = case.composite.values[case.digit]
-    picture = case.composite.image[0].numpy()
-    insertion, deletion = (case.results[name] for name in METHODS[:2])
-    asked = f"label {value}" if kind == "labels" else f"box of the {value}"
-    row[0].imshow(picture, cmap="gray")
-    row[0].set_title(f"asked about: the {asked}")
-    for ax, result, words in ((row[1], insertion, "enough for it"), (row[2], deletion, "needed for it")):
+    insertion, deletion = (case.results[name] for name in ("MoXI, insertion", "MoXI, deletion"))
+    says = f'the label "{value}"' if kind != "boxes" else f'a box of a "{value}"'
+    row[0].imshow(case.composite.image[0].numpy(), cmap="gray")
+    row[0].set_title(f"the model says {says}: where?")
+    words = "These {} patches are enough", "Without these {}: no more"
+    for ax, result, title in zip(row[1:], (insertion, deletion), words, strict=False):
         result.plot(ax=ax)
-        ax.set_title(f"{words}: {len(result.group)} of {result.players} patches")
-    for ax, name in zip(row[3:], METHODS[2:], strict=True):
+        ax.set_title(title.format(len(result.group)))
+        for text in ax.texts:
+            text.set_fontsize(6)
+    for ax, name in zip(row[3:], ("Shapley", "RISE"), strict=True):
         found = case.results[name]
-        ax.imshow((found.attribution() if isinstance(found, ix.Explanation) else found).map, cmap="viridis")
-        ax.set_title(name)
+        ax.imshow((found.attribution() if isinstance(found, ix.Explanation) else found).map, cmap="inferno")
+        ax.set_title({"Shapley": "Shapley values", "RISE": "RISE"}[name])
     left, top, right, bottom = (case.composite.boxes[case.digit] - 0.5).tolist()
     for ax in row:
-        ax.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color="#ffb000", linewidth=1.6)
+        ax.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color="#3db7ff", linewidth=1.8)
         ax.set(xticks=[], yticks=[])
 
 
 def trained(kind: str, mnist: tuple[Tensor, Tensor], options: argparse.Namespace) -> nn.Module:
     """The model as `options` train it: from a file where this has been done before."""
     torch.manual_seed(options.seed)
-    model = (data.make_labeler if kind == "labels" else data.Detector)(options.width).eval()
+    model = (data.Detector if kind == "boxes" else data.make_labeler)(options.width).eval()
     path = options.cache / f"{kind}-{options.width}-{options.composites}-{options.seed}.pt"
     if not path.exists():
         started = time.process_time()
-        data.train(model, *mnist, composites=options.composites, seed=options.seed)
+        least = 0 if kind == "labels" else 1
+        data.train(model, *mnist, composites=options.composites, seed=options.seed, least=least)
         print(f"{path.stem}: trained in {time.process_time() - started:.0f} s of processor time")
         torch.save(model.state_dict(), path)
     model.load_state_dict(torch.load(path, weights_only=True))
@@ -236,8 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add: Any = parser.add_argument
     add("--cache", type=Path, default=Path.home() / ".cache/interpix/mnist", help="MNIST's IDX files, and the weights")
     add("--seed", type=int, default=0)
-    add("--models", nargs="+", choices=OUTPUTS, default=list(OUTPUTS))
-    add("--images", type=int, default=40, help="test composites")
+    add("--models", nargs="+", choices=OUTPUTS, default=["labels", "boxes"])
+    add("--images", type=int, default=60, help="test composites")
     add("--width", type=int, default=32, help="channels of the models")
     add("--composites", type=int, default=20_000, help="seen in training")
     add("--masks", type=int, default=500, help="of RISE")

@@ -37,19 +37,20 @@ class Composite(NamedTuple):
     boxes: Tensor
 
 
-def draw(digits: Tensor, values: Tensor, count: int, random: np.random.Generator) -> list[Composite]:
-    """`count` composites of one to three digits of distinct values at random places, whose boxes stay apart.
+def draw(digits: Tensor, values: Tensor, count: int, random: np.random.Generator, *, least: int = 1) -> list[Composite]:
+    """`count` composites of `least` to three digits of distinct values at random places, whose boxes stay apart.
 
     Args:
         digits: Pictures of digits (n, 28, 28) in 0 ... 1.
         values: The value of each (n,).
         count: How many composites.
         random: Of the digits, how many, and their places.
+        least: How many digits there are at least; 0 makes some composites empty.
     """
     by_value = [np.flatnonzero(values.numpy() == value) for value in range(VALUES)]
     made = []
     for _ in range(count):
-        chosen = random.permutation(VALUES)[: random.integers(1, MOST + 1)].tolist()
+        chosen = random.permutation(VALUES)[: random.integers(least, MOST + 1)].tolist()
         inks = [_ink(digits[random.choice(by_value[value])].numpy()) for value in chosen]
         boxes = _places([ink.shape for ink in inks], random)
         image = np.zeros((1, HEIGHT, WIDTH), np.float32)
@@ -67,7 +68,7 @@ def _ink(digit: np.ndarray) -> np.ndarray:
 
 def _places(sizes: Sequence[tuple[int, int]], random: np.random.Generator) -> np.ndarray:
     """Boxes (n, 4) of the given heights and widths: all places are drawn again until all are apart."""
-    size = np.array(sizes)[:, ::-1]
+    size = np.array(sizes, int).reshape(-1, 2)[:, ::-1]
     while True:
         corner = random.integers(0, [WIDTH, HEIGHT] - size + 1)
         low, high = corner, corner + size
@@ -173,8 +174,13 @@ def _around(place: int) -> slice:
     return slice(max(place - _REACH, 0), place + _REACH + 1)
 
 
-def train(model: nn.Module, digits: Tensor, values: Tensor, *, composites: int, seed: int) -> list[float]:
-    """Trains on composites that are each seen once; the loss of each step. AdamW, one cycle of the learning rate."""
+def train(
+    model: nn.Module, digits: Tensor, values: Tensor, *, composites: int, seed: int, least: int = 1
+) -> list[float]:
+    """Trains on composites that are each seen once; the loss of each step. AdamW, one cycle of the learning rate.
+
+    With `least` = 0, a quarter of the composites are empty: only the labeler can learn from them.
+    """
     random = np.random.default_rng(seed)
     loss_of = box_loss if isinstance(model, Detector) else label_loss
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01)
@@ -183,7 +189,7 @@ def train(model: nn.Module, digits: Tensor, values: Tensor, *, composites: int, 
     model.train()
     losses: list[float] = []
     for _ in range(steps):
-        loss = loss_of(model, draw(digits, values, _BATCH, random))
+        loss = loss_of(model, draw(digits, values, _BATCH, random, least=least))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5)

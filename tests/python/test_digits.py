@@ -145,15 +145,19 @@ def test_shares_of_a_group_by_hand(script):
     image = np.zeros((1, 56, 84), np.float32)
     image[0, :7, :21] = 1
     moxi = ix.MoXI(Model(), regions=script.GRID, absence="zero", output=ix.outputs.Sigmoid())
-    found = moxi.explain(image)
+    found = moxi.explain(image, minimal=True)
     assert set(found.group) == {0, 1, 2}
-    rows = script.measure(script.Case(composite, 0, {"MoXI, insertion": found, "RISE": found.attribution()}))
-    for name in ("MoXI, insertion", "RISE"):
+    results = {"MoXI, insertion": found, "MoXI, deletion": moxi.explain(image, direction="deletion")}
+    results |= {"Shapley": moxi.shapley(image, rounds=2), "RISE": found.attribution()}
+    rows = script.measure(script.Case(composite, 0, results))
+    for name in ("MoXI, insertion", "the same, minimal", "Shapley", "RISE"):
         assert rows[name]["patches"] == 3
         assert rows[name]["on its digit"] == pytest.approx(70 / 147)
         assert rows[name]["on another"] == pytest.approx(1 / 3)
         assert rows[name]["touching its digit"] == pytest.approx(2 / 3)
-    assert rows["chance"]["on its digit"] == pytest.approx(70 / (56 * 84))
+    assert rows["MoXI, deletion"]["patches"] == 1
+    assert rows["RISE"]["mass inside"] == pytest.approx(70 / 147, abs=0.2)
+    assert rows["chance"]["on its digit"] == rows["chance"]["mass inside"] == pytest.approx(70 / (56 * 84))
     assert rows["chance"]["touching its digit"] == pytest.approx(2 / 96)
 
 
