@@ -109,6 +109,7 @@ def test_the_detector_says_where_a_cell_is(script):
     """Without weights, each cell's box is square and around its own middle."""
     model = script.data.Detector(4).eval()
     torch.nn.init.zeros_(model.head.weight)
+    torch.nn.init.zeros_(model.head.bias)
     with torch.no_grad():
         _, boxes = model.cells(torch.zeros(1, 1, 56, 84))
     assert boxes.shape == (1, 4, 14, 21)
