@@ -186,13 +186,7 @@ def _add_explain(commands: Any) -> None:
         "photos", nargs="+", metavar="photo", help="JPEG, PNG or whatever Pillow reads; a folder of them; - for stdin"
     )
     _add_model(explain)
-    explain.add_argument(
-        "--output",
-        default="auto",
-        metavar="WHAT",
-        help="what the model's answers mean: softmax, sigmoid, probabilities, 'value(tolerance=2)', boxes, ... "
-        "(default: softmax of several logits, sigmoid of one)",
-    )
+    _add_output(explain)
     explain.add_argument(
         "--prompts",
         nargs="+",
@@ -264,6 +258,7 @@ def _add_compare(commands: Any) -> None:
         action="store_false",
         help="no noise, edges and plain blurs beside the methods",
     )
+    _add_output(compare)
     compare.add_argument("--seed", type=int, default=0, help="of the metrics' random choices (default: %(default)s)")
     compare.add_argument("-o", "--out", type=Path, default=Path("out"), help="folder (default: %(default)s)")
     _add_overwrite(compare)
@@ -277,6 +272,16 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--model",
         default=_DEFAULT_MODEL,
         help="native model, torch:NAME for it in torch, timm:NAME, torchvision:NAME or hf:ID (default: %(default)s)",
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output",
+        default="auto",
+        metavar="WHAT",
+        help="what the model's answers mean: softmax, sigmoid, probabilities, 'value(tolerance=2)', boxes, ... "
+        "(default: softmax of several logits, sigmoid of one)",
     )
 
 
@@ -519,6 +524,7 @@ def _compare(options: argparse.Namespace) -> int:
             controls=options.controls,
             folder=options.out / "maps",
             seed=options.seed,
+            output=options.output,
             progress=not options.quiet,
         )
     except Exception as error:

@@ -337,3 +337,23 @@ def test_the_schema_refuses_what_is_something_else(photo, tmp_path, classifier, 
         path.write_text(json.dumps(numbers | change))
         with pytest.raises(jsonschema.ValidationError):
             read_numbers(path)
+
+
+@pytest.mark.usefixtures("model")
+def test_compare_says_what_the_answers_mean(photo, tmp_path, capsys):
+    arguments = [
+        "compare",
+        str(photo),
+        "--methods",
+        "moxi(regions='2x3')",
+        "--metrics",
+        "insertion(steps=2)",
+        "--quiet",
+    ]
+    tables = []
+    for output in ("softmax", "sigmoid(threshold=0.9)"):
+        assert main([*arguments, "--no-controls", "--output", output, "-o", str(tmp_path / output[:7])]) == 0
+        tables.append(capsys.readouterr().out.splitlines()[:3])
+    assert tables[0] != tables[1]
+    assert main([*arguments, "--output", "soft"]) == 2
+    assert "`--output`: expected the name of one, got 'soft'" in capsys.readouterr().err

@@ -35,8 +35,9 @@ from interpix.evaluation.worker import Outcome
 from interpix.images import image_size
 from interpix.masks import read_mask
 from interpix.metrics.base import AnyMetric
-from interpix.models.protocol.classifier import Classifier, ModelInput
+from interpix.models.protocol.classifier import Classifier, ModelInput, output_of
 from interpix.options import python_number
+from interpix.outputs.reading import output_for
 from interpix.progress import ProgressCounter
 from interpix.question import Explainer, ask_whole, check_model
 from interpix.storage import read_path, require_space
@@ -148,7 +149,9 @@ def evaluate(  # noqa: PLR0913 - each is a choice of the caller, and all but fiv
     answers = _probe(classifier)
     items = _with_targets(found, classifier, answers.shape[1], labels=labels, classes=classes)
     _check_annotations(items, found.opener, scorers)
-    configuration = _configuration(classifier, explainers, scorers, flags, batch_size, seed, threads)
+    meaning = output_for(output_of(classifier), answers.shape[1]).facts()
+    origin = classifier.provenance() | {"output": meaning}
+    configuration = _configuration(origin, explainers, scorers, flags, batch_size, seed, threads)
     plan = Plan(
         model,
         found.opener,
@@ -231,7 +234,7 @@ def _check_annotations(items: Sequence[Item], opener: Opener, metrics: Mapping[s
 
 
 def _configuration(
-    classifier: Classifier,
+    origin: Mapping[str, Any],
     explainers: Mapping[str, Explainer],
     metrics: Mapping[str, AnyMetric],
     flags: Mapping[str, bool],
@@ -241,7 +244,7 @@ def _configuration(
 ) -> dict[str, Any]:
     """All that the rows of an image depend on, but for the image."""
     return {
-        "model": classifier.provenance(),
+        "model": origin,
         "methods": {name: options_of(one) for name, one in explainers.items()},
         "code": {name: code for name, one in explainers.items() if (code := code_of(one)) is not None},
         "metrics": {name: options_of(one) for name, one in metrics.items()},
