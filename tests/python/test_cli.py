@@ -170,7 +170,8 @@ def test_models_says_where_weights_are_looked_for(tmp_path, monkeypatch, capsys)
     assert main(["models"]) == 0
     first, *places = capsys.readouterr().out.splitlines()
     assert first.startswith("efficientnet_lite0 ")
-    assert [line.split()[0] for line in places if str(file) in line] == ["found"]
+    # Of the package's checkpoint, and of its architecture.
+    assert [line.split()[0] for line in places if str(file) in line] == ["found", "found"]
     assert [line.split()[0] for line in places if str(tmp_path / "cache" / "interpix") in line] == ["absent"]
 
 
