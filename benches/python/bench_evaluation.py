@@ -2,7 +2,7 @@
 
     python benches/python/bench_evaluation.py overhead workers ray manifest memory
 
-With a small model and pictures of 72 x 90 pixels, an image takes a tenth of a second: with others, it costs less.
+With a small model and pictures of 24 x 30 pixels, an image takes some tenths of a second.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def model():
     return ix.CallableClassifier(logits, name="halves", preprocess=preprocess)
 
 
-def write_photos(folder, count, *, scale=18):
+def write_photos(folder, count, *, scale=6):
     folder.mkdir()
     for index in range(count):
         numbers = np.random.default_rng(index)
@@ -118,7 +118,7 @@ class _FirstError(Exception):
 
 def manifest(work):
     """50,000 images in a manifest: how long until the first is scored, and what memory that takes."""
-    photos = write_photos(work / "photos", 1, scale=6)
+    photos = write_photos(work / "photos", 1)
     whole = (photos / "00000.png").read_bytes()
     with (photos / "list.csv").open("w", newline="") as file:
         table = csv.writer(file)
@@ -149,7 +149,7 @@ def manifest(work):
 
 def memory(work):
     """What a worker has after 500, 1,000, ... 5,000 images."""
-    photos = write_photos(work / "photos", 5000, scale=6)
+    photos = write_photos(work / "photos", 5000)
     from interpix.evaluation.worker import Worker
 
     original, done, sizes = Worker.run, [], []
