@@ -63,18 +63,24 @@ fn one_head(this: Attention<'_>, image: usize, head: usize, scratch: &mut Scratc
     scratch.keys.multiply(queries, &mut scratch.weights, After::Keep);
     let scale = 1.0 / (dimensions as f32).sqrt();
     let seen = this.seen.map(|seen| &seen[image * tokens..][..tokens]);
-    for row in scratch.weights.chunks_exact_mut(tokens) {
-        softmax(row, scale, seen);
-    }
+    softmax_all(&mut scratch.weights, tokens, scale, seen);
     scratch.values.multiply_all(&scratch.weights, out, After::Keep);
 }
 
-/// `softmax(scale * row)` over what is seen, 0 elsewhere.
+/// All rows at once: looking up the processor's instructions takes longer than a row.
 #[multiversion(targets(
     "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
     "x86_64+avx2+fma",
     "aarch64+neon"
 ))]
+fn softmax_all(rows: &mut [f32], tokens: usize, scale: f32, seen: Option<&[bool]>) {
+    for row in rows.chunks_exact_mut(tokens) {
+        softmax(row, scale, seen);
+    }
+}
+
+/// `softmax(scale * row)` over what is seen, 0 elsewhere.
+#[inline(always)]
 fn softmax(row: &mut [f32], scale: f32, seen: Option<&[bool]>) {
     if let Some(seen) = seen {
         for (value, &seen) in row.iter_mut().zip(seen) {
