@@ -224,7 +224,7 @@ def _draw_case(row: Sequence[Any], kind: str, case: Case) -> None:
     asked = f'label "{value}": where?' if kind != "boxes" else f'"{value}" found here: why?'
     row[0].imshow(case.composite.image[0].numpy(), cmap="gray")
     row[0].set_title(asked)
-    words = "shown alone, enough: {} of {} patches", "hidden, not found: {} of {} patches"
+    words = "enough: {} of {} patches", "needed: {} of {} patches"
     for ax, result, title in zip(row[1:], (insertion, deletion), words, strict=False):
         result.plot(ax=ax)
         ax.set_title(title.format(len(result.group), result.players))
