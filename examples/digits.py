@@ -221,13 +221,13 @@ def _examples(cases: Sequence[Case], count: int) -> list[Case]:
 def _draw_case(row: Sequence[Any], kind: str, case: Case) -> None:
     value = case.composite.values[case.digit]
     insertion, deletion = (case.results[name] for name in ("MoXI, insertion", "MoXI, deletion"))
-    says = f'the label "{value}"' if kind != "boxes" else f'a box of a "{value}"'
+    asked = f'label "{value}": where?' if kind != "boxes" else f'"{value}" found here: why?'
     row[0].imshow(case.composite.image[0].numpy(), cmap="gray")
-    row[0].set_title(f"the model says {says}: where?")
-    words = "These {} patches are enough", "Without these {}: no more"
+    row[0].set_title(asked)
+    words = "enough: {} of {} patches", "needed: {} of {} patches"
     for ax, result, title in zip(row[1:], (insertion, deletion), words, strict=False):
         result.plot(ax=ax)
-        ax.set_title(title.format(len(result.group)))
+        ax.set_title(title.format(len(result.group), result.players))
         for text in ax.texts:
             text.set_fontsize(6)
     for ax, name in zip(row[3:], ("Shapley", "RISE"), strict=True):
