@@ -50,14 +50,14 @@ def measure(label, model, image, **options):
         shares = []
         for _ in range(3):
             start = time.process_time()
-            games, _ = moxi._begin(image, None, "insertion", {})
+            (call,), _ = moxi._begin(image, None, "insertion", {})
             preparation = time.process_time() - start
             start = time.process_time()
             result = moxi.explain(image, **options)
             run = time.process_time() - start - preparation
             shares.append(1 - watches[-1].seconds / run)
             assert len(result.ranking) > 0
-            assert games.games.targets == [result.target]
+            assert call.games.targets == [result.target]
     finally:
         type(moxi._classifier).scorer = original
     evaluations = result.evaluations
