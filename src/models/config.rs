@@ -70,7 +70,7 @@ impl Config {
         self.fail(&format!("`{field}`: expected {expected}, got {got}"))
     }
 
-    /// The field of this path, as "pretrained_cfg.mean"; nothing if it is null.
+    /// The field of this path, as `pretrained_cfg.mean`; nothing if it is null.
     fn at(&self, field: &str) -> Option<&Value> {
         field
             .split('.')

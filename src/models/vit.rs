@@ -27,6 +27,8 @@ use crate::parallel;
 /// Tokens that go through a block together on each thread: enough rows for its products, few enough for its maps to
 /// stay in a core's own cache.
 const TOKENS: usize = 800;
+/// More blocks than any of these networks has.
+const MAX_DEPTH: usize = 1000;
 /// Bytes of what is computed of a pixel: a token of 256 pixels has some 12 numbers for each of its 192 to 1280.
 const PIXEL_BYTES: usize = 300;
 
@@ -117,7 +119,8 @@ impl VisionTransformer {
             let found = weights.has(&format!("{name}.weight"));
             found.then(|| layer_norm(weights, name, width, options.epsilon)).transpose()
         };
-        let depth = (0..).take_while(|block| weights.has(&format!("blocks.{block}.norm1.weight"))).count();
+        let depth =
+            (0..MAX_DEPTH).take_while(|block| weights.has(&format!("blocks.{block}.norm1.weight"))).count();
         let [hidden, _] = weights.shape("blocks.0.mlp.fc1.weight")?;
         let before_logits = if weights.has("pre_logits.fc.weight") {
             let [outputs, _] = weights.shape("pre_logits.fc.weight")?;
