@@ -366,7 +366,9 @@ impl VisionTransformer {
                 }
                 // The mean of no patches is zero.
                 let count = (patches.len() / width).max(1) as f32;
-                mean.iter_mut().for_each(|mean| *mean /= count);
+                for mean in mean {
+                    *mean /= count;
+                }
             }
             means
         } else {
@@ -390,7 +392,9 @@ impl VisionTransformer {
             let rows = Rows { values: &pooled, starts: &starts, taps: &[0], depth: inputs };
             classifier.multiply(rows, &mut logits, After::Add);
         }
-        logits.iter_mut().for_each(|logit| *logit /= heads as f32);
+        for logit in &mut logits {
+            *logit /= heads as f32;
+        }
         logits
     }
 }
@@ -554,9 +558,9 @@ impl Level {
     fn gather(&self, tokens: &[usize], width: usize) -> Self {
         let take = |values: &[f32], width: usize| -> Vec<f32> {
             let mut out = Vec::with_capacity(tokens.len() * width);
-            tokens
-                .iter()
-                .for_each(|&token| out.extend_from_slice(&values[token * width..(token + 1) * width]));
+            for &token in tokens {
+                out.extend_from_slice(&values[token * width..(token + 1) * width]);
+            }
             out
         };
         Self { x: take(&self.x, width), q: take(&self.q, width), kv: take(&self.kv, 2 * width) }
@@ -646,7 +650,9 @@ fn scaled(weights: &Weights, name: &str, scale: &str, (outputs, inputs): (usize,
     let mut values = weights.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
     let mut bias = bias(weights, name, outputs)?;
     for (row, scale) in values.chunks_exact_mut(inputs).zip(&scale) {
-        row.iter_mut().for_each(|value| *value *= scale);
+        for value in row {
+            *value *= scale;
+        }
     }
     bias.iter_mut().zip(&scale).for_each(|(bias, scale)| *bias *= scale);
     Ok(Matrix::new(&values, &bias, outputs))
