@@ -70,7 +70,7 @@ impl Config {
         self.fail(&format!("`{field}`: expected {expected}, got {got}"))
     }
 
-    /// The field of this path, as "pretrained_cfg.mean"; nothing if it is null.
+    /// The field of this path, as `pretrained_cfg.mean`; nothing if it is null.
     fn at(&self, field: &str) -> Option<&Value> {
         field
             .split('.')
@@ -236,11 +236,10 @@ fn transformers(config: &Config, prepared: &Config) -> Result<Described> {
                     return Err(config.expected(field, "false"));
                 }
             }
-            let depths: Vec<usize> = config
-                .at("depths")
-                .and_then(Value::as_array)
-                .map(|depths| depths.iter().filter_map(Value::as_u64).map(|depth| depth as usize).collect())
-                .unwrap_or_else(|| vec![3, 4, 6, 3]);
+            let depths = config.at("depths").and_then(Value::as_array).map_or_else(
+                || vec![3, 4, 6, 3],
+                |depths| depths.iter().filter_map(Value::as_u64).map(|depth| depth as usize).collect(),
+            );
             let depths = <[usize; 4]>::try_from(depths)
                 .ok()
                 .filter(|depths| depths.iter().all(|d| (1..100).contains(d)));

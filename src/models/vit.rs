@@ -27,6 +27,8 @@ use crate::parallel;
 /// Tokens that go through a block together on each thread: enough rows for its products, few enough for its maps to
 /// stay in a core's own cache.
 const TOKENS: usize = 800;
+/// More blocks than any of these networks has.
+const MAX_DEPTH: usize = 1000;
 /// Bytes of what is computed of a pixel: a token of 256 pixels has some 12 numbers for each of its 192 to 1280.
 const PIXEL_BYTES: usize = 300;
 
@@ -117,7 +119,8 @@ impl VisionTransformer {
             let found = weights.has(&format!("{name}.weight"));
             found.then(|| layer_norm(weights, name, width, options.epsilon)).transpose()
         };
-        let depth = (0..).take_while(|block| weights.has(&format!("blocks.{block}.norm1.weight"))).count();
+        let depth =
+            (0..MAX_DEPTH).take_while(|block| weights.has(&format!("blocks.{block}.norm1.weight"))).count();
         let [hidden, _] = weights.shape("blocks.0.mlp.fc1.weight")?;
         let before_logits = if weights.has("pre_logits.fc.weight") {
             let [outputs, _] = weights.shape("pre_logits.fc.weight")?;
@@ -363,7 +366,9 @@ impl VisionTransformer {
                 }
                 // The mean of no patches is zero.
                 let count = (patches.len() / width).max(1) as f32;
-                mean.iter_mut().for_each(|mean| *mean /= count);
+                for mean in mean {
+                    *mean /= count;
+                }
             }
             means
         } else {
@@ -387,7 +392,9 @@ impl VisionTransformer {
             let rows = Rows { values: &pooled, starts: &starts, taps: &[0], depth: inputs };
             classifier.multiply(rows, &mut logits, After::Add);
         }
-        logits.iter_mut().for_each(|logit| *logit /= heads as f32);
+        for logit in &mut logits {
+            *logit /= heads as f32;
+        }
         logits
     }
 }
@@ -551,9 +558,9 @@ impl Level {
     fn gather(&self, tokens: &[usize], width: usize) -> Self {
         let take = |values: &[f32], width: usize| -> Vec<f32> {
             let mut out = Vec::with_capacity(tokens.len() * width);
-            tokens
-                .iter()
-                .for_each(|&token| out.extend_from_slice(&values[token * width..(token + 1) * width]));
+            for &token in tokens {
+                out.extend_from_slice(&values[token * width..(token + 1) * width]);
+            }
             out
         };
         Self { x: take(&self.x, width), q: take(&self.q, width), kv: take(&self.kv, 2 * width) }
@@ -643,7 +650,9 @@ fn scaled(weights: &Weights, name: &str, scale: &str, (outputs, inputs): (usize,
     let mut values = weights.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
     let mut bias = bias(weights, name, outputs)?;
     for (row, scale) in values.chunks_exact_mut(inputs).zip(&scale) {
-        row.iter_mut().for_each(|value| *value *= scale);
+        for value in row {
+            *value *= scale;
+        }
     }
     bias.iter_mut().zip(&scale).for_each(|(bias, scale)| *bias *= scale);
     Ok(Matrix::new(&values, &bias, outputs))

@@ -26,6 +26,9 @@ const COUNTERS: &str = "num_batches_tracked";
 /// From the name of a network's tensor to those of the file's tensors that, one below the other, make it.
 pub(super) type Naming = Box<dyn Fn(&str) -> Vec<String>>;
 
+/// A tensor's name and shape.
+type Asked = (String, Vec<usize>);
+
 /// A tensor of the file.
 struct Found {
     dtype: Dtype,
@@ -45,7 +48,7 @@ pub(super) struct Weights {
     source: Source,
     naming: Naming,
     /// What a network asked for, with its shape, while that is all that is wanted of it.
-    asked: RefCell<Option<Vec<(String, Vec<usize>)>>>,
+    asked: RefCell<Option<Vec<Asked>>>,
 }
 
 impl Weights {
@@ -169,7 +172,7 @@ impl Weights {
                 let bytes = &map[bytes.clone()];
                 match dtype {
                     Dtype::F32 => {
-                        values.extend(bytes.as_chunks().0.iter().map(|&raw| f32::from_le_bytes(raw)))
+                        values.extend(bytes.as_chunks().0.iter().map(|&raw| f32::from_le_bytes(raw)));
                     }
                     Dtype::BF16 => values.extend(
                         bytes
@@ -288,7 +291,9 @@ pub(super) fn normalized(
         shift.iter().zip(&mean).zip(&scale).map(|((shift, mean), scale)| shift - mean * scale).collect();
     let taps = shape[1..].iter().product();
     for (row, scale) in kernel.chunks_exact_mut(taps).zip(&scale) {
-        row.iter_mut().for_each(|weight| *weight *= scale);
+        for weight in row {
+            *weight *= scale;
+        }
     }
     Ok((kernel, bias))
 }

@@ -116,7 +116,9 @@ pub(in crate::models) fn mean_over_pixels(maps: &Maps) -> Vec<f32> {
         for pixel in map.chunks_exact(maps.channels) {
             mean.iter_mut().zip(pixel).for_each(|(mean, value)| *mean += value);
         }
-        mean.iter_mut().for_each(|mean| *mean /= pixels as f32);
+        for mean in mean {
+            *mean /= pixels as f32;
+        }
     }
     means
 }

@@ -142,6 +142,7 @@ fn width(columns: usize) -> usize {
     }
 }
 
+#[allow(clippy::ifs_same_cond, reason = "the conditions are known, and may be equal, in each variant")]
 #[multiversion(targets(
     "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
     "x86_64+avx2+fma",
@@ -226,6 +227,8 @@ fn tile<const R: usize, const N: usize, const W: usize, const FUSED: bool>(
         let pieces = std::array::from_fn(|row| &rows.values[rows.starts[row] + tap..][..rows.depth]);
         sums = accumulate::<R, N, W, FUSED>(sums, pieces, lines, at);
     }
+    // What follows is too long to be unrolled, and would have the sums indexed by a variable: a copy of theirs is.
+    let sums = std::hint::black_box(sums);
     let lines = std::mem::take(&mut out.rows);
     let (mine, rest) = lines.split_at_mut(R * out.stride);
     for row in 0..R {
