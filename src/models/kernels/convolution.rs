@@ -124,6 +124,7 @@ pub(in crate::models) fn mean_over_pixels(maps: &Maps) -> Vec<f32> {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "what must be equal to the last bit is compared so")]
 mod tests {
     use super::*;
 

@@ -49,6 +49,7 @@ pub(super) fn exp_of_negative(x: f32) -> f32 {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "what must be equal to the last bit is compared so")]
 mod tests {
     use super::*;
 
