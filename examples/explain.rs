@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let image = model.preprocess(read_photo(Path::new(photo))?.view())?.insert_axis(Axis(0));
     let logits = model.logits(image.view())?;
     let target = greatest(logits.row(0));
-    let grid = model.transformer().map_or(GRID, |transformer| transformer.grid());
+    let grid = model.transformer().map_or(GRID, interpix::models::VisionTransformer::grid);
     let score = scorer(&*model, image, grid, target)?;
 
     let options = SearchOptions {
