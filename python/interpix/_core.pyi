@@ -10,10 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "Batch",
     "NativeModel",
+    "NativeTokens",
     "Outcome",
     "PixelGraph",
     "Search",
     "__version__",
+    "architectures",
+    "check_architecture",
     "check_solve",
     "convert_weights",
     "default_radius",
