@@ -21,6 +21,7 @@ from interpix.models.protocol.classifier import ModelInput, output_of, token_gri
 from interpix.models.protocol.memo import doubting
 from interpix.normalization import Normalization, check_preprocessing, has_own_display, picture_of
 from interpix.outputs.base import Output
+from interpix.outputs.classes import look_like_shares
 from interpix.outputs.numbers import Value
 from interpix.outputs.reading import OutputInput, output_for
 from interpix.outputs.readout import Score, Scores
@@ -28,6 +29,7 @@ from interpix.results.attribution import Attribution
 from interpix.terms import Reward, Target
 
 _COLORS = 3
+_NEARLY_ONE = 0.05
 
 __all__ = ["Explainer", "Question", "ask", "ask_whole", "by_size", "check_model", "embed", "explain_with"]
 
@@ -413,10 +415,13 @@ def _answers(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> npt.N
 
 
 def _tell_of_a_probability(classifier: Classifier, answers: npt.NDArray[np.float64]) -> None:
-    """A warning where the only number of a model that does not say what it means could be a probability."""
+    """A warning where what a model answers that does not say what it means could be probabilities."""
     if answers.shape[1] == 1 and answers.any() and ((answers >= 0) & (answers <= 1)).all():
-        message = (
-            f"model `{classifier.name}`: its only number is taken for the logit of yes, but could be a probability; "
-            "say which: output=interpix.outputs.Sigmoid() or Probabilities(independent=True)"
-        )
-        warnings.warn(message, stacklevel=2)
+        which = "its only number is taken for the logit of yes, but could be a probability"
+        cure = "say which: output=interpix.outputs.Sigmoid() or Probabilities(independent=True)"
+    elif look_like_shares(answers) and (np.abs(answers.sum(axis=1) - 1) > _NEARLY_ONE).any():
+        which = "its logits are all in 0 ... 1, as the probabilities of labels are, and taken for those of a softmax"
+        cure = "say which: output=interpix.outputs.Softmax() or Probabilities(independent=True)"
+    else:
+        return
+    warnings.warn(f"model `{classifier.name}`: {which}; {cure}", stacklevel=2)

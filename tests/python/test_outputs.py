@@ -365,7 +365,7 @@ def test_metrics_measure_numbers_and_refuse_what_needs_a_probability():
     with pytest.raises(ix.ArgumentError, match="`output`: expected one with probabilities, got value; see `answer`"):
         _ = sample.probability
     trace = metrics.InformationTrace(
-        np.array([1, 2, 3]), np.array([3.0, 4, 5]), np.ones(3, bool), 0, 0, (0.5,), 0.1, "value"
+        np.array([1, 2, 3]), np.array([3.0, 4, 5]), np.ones(3, bool), 0, 0, (0.5,), 0.1, output="value"
     )
     with pytest.raises(ix.ArgumentError, match="needs no probability, as the output is value, got sic; use Accuracy"):
         metrics.SoftmaxInformation().from_trace(trace)
@@ -514,3 +514,25 @@ def test_a_classifier_of_the_users_own_must_know_outputs():
     del own.output
     with pytest.raises(ix.ArgumentError, match=r'`output`: expected "auto" for model `labels`.*an attribute `output`'):
         ix.MoXI(own, output=outputs.Sigmoid())
+
+
+def test_probabilities_of_labels_that_nobody_named_are_told():
+    weights = np.random.default_rng(1).normal(size=(12, 3 * HEIGHT * WIDTH)).astype(np.float32)
+
+    def logits(batch):
+        return batch.reshape(len(batch), -1) @ weights.T
+
+    def squashed(batch):
+        return sigmoid(logits(batch))
+
+    with pytest.warns(UserWarning, match=r"its logits are all in 0 \.\.\. 1, as the probabilities of labels are"):
+        ix.MoXI(squashed, regions=REGIONS).explain(IMAGE, 1, stop=1)
+    with pytest.warns(UserWarning, match=r"all in 0 \.\.\. 1 and look like probabilities"):
+        ix.MoXI(squashed, regions=REGIONS, output="sigmoid").explain(IMAGE, 1, stop=1)
+    for model, output in (
+        (squashed, outputs.Probabilities(independent=True)),
+        (squashed, outputs.Softmax()),
+        (logits, "auto"),
+        (logits, "sigmoid"),
+    ):
+        ix.MoXI(model, regions=REGIONS, output=output).explain(IMAGE, 1, stop=1)  # pytest raises what warns

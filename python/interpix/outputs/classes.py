@@ -16,14 +16,14 @@ from interpix.outputs.base import Numbers, Output, refuse
 from interpix.outputs.readout import Readout, Scores, from_log_odds, log_odds, predict, read_logits
 from interpix.terms import Reward
 
-__all__ = ["Probabilities", "Sigmoid", "Softmax"]
+__all__ = ["Probabilities", "Sigmoid", "Softmax", "look_like_shares"]
 
 _PROBABILITY_ERROR = 5e-3
 """A sum of probabilities is 1 to this where bfloat16 has rounded them, each by up to 1/512 of it."""
 _NEAREST = 2.0**-24
 """Half of float32's spacing below 1: probabilities nearer to 0 or 1 than this are taken for this."""
-_FEW = 4
-"""So many labels are not all between 0 and 1 by chance."""
+_FEW = 10
+"""So many logits are not all between 0 and 1 by chance."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Sigmoid(Softmax):
 
     def check(self, rows: npt.NDArray[Any], model: str) -> None:
         """See `Output.check`; warns of what look like probabilities."""
-        if rows.shape[1] >= _FEW and ((rows >= 0) & (rows <= 1)).all() and rows.any():
+        if look_like_shares(rows):
             message = (
                 f"model `{model}`: its logits are all in 0 ... 1 and look like probabilities; let it return what goes "
                 "into the sigmoid, or say output=interpix.outputs.Probabilities(independent=True)"
@@ -233,6 +233,15 @@ class Probabilities(Softmax):
     def differentiable(self, rows: Any, target: int, *, probability: bool) -> Any:
         """See `Output.differentiable`."""
         return self._as_logits.differentiable(rows, target, probability=probability)
+
+
+def look_like_shares(rows: npt.NDArray[np.float64]) -> bool:
+    """Whether rows (c, K) of so many numbers that this is no chance are all in 0 ... 1, as probabilities of labels are.
+
+    >>> look_like_shares(np.linspace(0, 1, 12)[None]), look_like_shares(np.array([[0.5, 0.25]]))
+    (True, False)
+    """
+    return bool(rows.shape[1] >= _FEW and ((rows >= 0) & (rows <= 1)).all() and len(np.unique(rows)) >= _FEW)
 
 
 def _look_like_probabilities(rows: npt.NDArray[np.float64]) -> bool:
