@@ -746,7 +746,11 @@ def test_a_comparison_that_fails_leaves_its_report(shell, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-m", "resnet50"], "`--model`: expected one of efficientnet_lite0, got 'resnet50'.*as torchvision:resnet50"),
+        (
+            ["-m", "resnet50"],
+            "no package brings weights of `resnet50`: set INTERPIX_WEIGHTS .*torchvision:NAME or hf:ID",
+        ),
+        (["-m", "torch:resnet50"], "`--model`: expected torch:efficientnet_lite0, got .*as torchvision:resnet50"),
         (["--masks", "nowhere"], "`--masks`: expected a folder of pictures, got 'nowhere'; check the path"),
         (["--metrics", "roc_auc"], "`--masks`: .*; name their folder, or leave it out"),
         (["--methods", "rise", "gradient"], "`--model`: expected a torch module.*; without one, use rise, moxi or"),

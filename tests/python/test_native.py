@@ -457,7 +457,7 @@ def test_folders_and_names_that_are_not_there_are_named(tmp_path, monkeypatch):
         ix.load_model(f"native:{tmp_path}")
     with pytest.raises(ix.ArgumentError, match="`name`: expected one of vit_"):
         ix.load_model("swin_tiny")
-    with pytest.raises(ix.MissingDependencyError, match="no package brings weights of `resnet18`: pass `weights`"):
+    with pytest.raises(ix.MissingDependencyError, match="no package brings weights of `resnet18`: set INTERPIX"):
         ix.load_model("resnet18")
     module = with_weights(torchvision.models.resnet18())
     write(module, tmp_path / "resnet18.safetensors")

@@ -165,7 +165,7 @@ def test_names_lead_to_libraries(monkeypatch):
         ("timm:no_such_net", "one of timm's models"),
         ("tf:resnet", "timm:NAME"),
         ("torchvision:x", "torchvision"),
-        ("torch:resnet50", "one of efficientnet_lite0"),
+        ("torch:resnet50", "`name`: expected torch:efficientnet_lite0, got torch:resnet50; or a model of another"),
     ]:
         with pytest.raises(ix.ArgumentError, match=message):
             ix.load_model(name)

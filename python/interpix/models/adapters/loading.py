@@ -94,8 +94,12 @@ def _loaded(name: str, library: str, extra: str, load: "Callable[[], TorchClassi
 
 def _native_in_torch(name: str) -> "TorchClassifier":
     from interpix.models.adapters.native import load_native  # only what is asked for
-    from interpix.models.adapters.weights import package_file
+    from interpix.models.adapters.weights import CHECKPOINTS, package_file
 
+    if name not in CHECKPOINTS:
+        near = f"torch:{', torch:'.join(CHECKPOINTS)}"
+        cure = "or a model of another library, as torchvision:resnet50"
+        raise bad_value("name", near, f"torch:{name}", cure)
     native = load_native(name)
     import timm  # optional
     import torch  # optional

@@ -221,8 +221,8 @@ def _checkpoint(name: str) -> Checkpoint:
         return CHECKPOINTS[name]
     _core.check_architecture(name)
     message = (
-        f"no package brings weights of `{name}`: pass `weights`, a safetensors file of it, or set {VARIABLE} to a "
-        f"folder that holds {name}.safetensors"
+        f"no package brings weights of `{name}`: set {VARIABLE} to a folder that holds {name}.safetensors, pass "
+        f"`weights`, a safetensors file of it, or take another library's: timm:NAME, torchvision:NAME or hf:ID"
     )
     raise MissingDependencyError(message)
 
