@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import BoolArray, IntArray
-from interpix.errors import ModelError, bad_value
+from interpix.errors import ArgumentError, ModelError, bad_value
 from interpix.outputs.readout import Readout, Score, Scores, predict, write_probability
 from interpix.targets import read_target
 from interpix.terms import Reward
@@ -175,8 +175,7 @@ class Output(abc.ABC):
         Raises:
             ArgumentError: The output has none.
         """
-        self.require_gradient()
-        raise NotImplementedError
+        raise self._without_gradient()
 
     def require_gradient(self) -> None:
         """Refuses an output that has no `differentiable`.
@@ -185,9 +184,12 @@ class Output(abc.ABC):
             ArgumentError: It has none.
         """
         if type(self).differentiable is Output.differentiable:
-            need = f"one without gradients, as the output {self.name} has none"
-            cure = "use RISE, SuperpixelRISE, LIME, Shapley, MoXIMap or MoXIOneShot"
-            raise bad_value("method", need, "one with gradients", cure)
+            raise self._without_gradient()
+
+    def _without_gradient(self) -> ArgumentError:
+        need = f"one without gradients, as the output {self.name} has none"
+        cure = "use RISE, SuperpixelRISE, LIME, Shapley, MoXIMap or MoXIOneShot"
+        return bad_value("method", need, "one with gradients", cure)
 
     def _column(self, rows: Any, target: int, *, probability: bool) -> Any:
         """What gradients are taken of where a column is what is explained, and no probability."""
