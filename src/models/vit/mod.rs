@@ -12,15 +12,19 @@
 //! An image is embedded once, with what the first block computes of each token alone; a coalition gathers the tokens of
 //! its patches. Tokens that no head reads are not computed in the last block.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+mod coalitions;
+mod names;
 
-use ndarray::{Array2, ArrayView2, ArrayView4, Axis};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use ndarray::{Array2, ArrayView4, Axis};
 use rayon::prelude::*;
 
+use self::names::in_own_names;
 use super::kernels::{After, Attention, LayerNorm, Matrix, Rows, attend, task_rows};
 use super::network::{Network, in_groups};
-use super::weights::{Naming, Weights};
+use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::parallel;
 
@@ -419,165 +423,6 @@ impl Network for VisionTransformer {
     }
 }
 
-impl VisionTransformer {
-    /// Logits (c, classes) of the coalitions `kept` (c, patches; true = present) of the embedded images `owner` (c), the
-    /// tokens of all other patches dropped before block `from`. `interrupted` is asked before each few of them.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] if shapes, owners or the block do not fit, and [`Error::Interrupted`].
-    pub fn dropped(
-        &self,
-        tokens: &Tokens,
-        owner: &[usize],
-        kept: ArrayView2<'_, bool>,
-        from: usize,
-        interrupted: &dyn Fn() -> bool,
-    ) -> Result<Array2<f32>> {
-        self.check_coalitions(tokens, owner, kept, from)?;
-        let (level, prefix) = (self.level_of(tokens, from), self.prefix());
-        let mut by_size: HashMap<usize, Vec<usize>> = HashMap::new();
-        for (row, kept) in kept.outer_iter().enumerate() {
-            by_size.entry(kept.iter().filter(|&&kept| kept).count()).or_default().push(row);
-        }
-        let mut logits = Array2::zeros((owner.len(), self.classes()));
-        for (size, rows) in by_size {
-            let some = self.in_chunks(&rows, prefix + size, interrupted, |rows| {
-                let tokens: Vec<usize> = rows
-                    .iter()
-                    .flat_map(|&row| {
-                        let first = owner[row] * (prefix + self.patches());
-                        let patches = kept.row(row).into_iter().enumerate().filter(|&(_, &kept)| kept);
-                        let patches: Vec<_> = patches.map(move |(patch, _)| first + prefix + patch).collect();
-                        (first..first + prefix).chain(patches)
-                    })
-                    .collect();
-                self.finish(from, rows.len(), level.gather(&tokens, self.width), None)
-            })?;
-            for (row, some) in rows.into_iter().zip(some.outer_iter()) {
-                logits.row_mut(row).assign(&some);
-            }
-        }
-        Ok(logits)
-    }
-
-    /// The same, but all tokens stay, and from block `from` on attention does not see those of absent patches.
-    ///
-    /// # Errors
-    /// As [`Self::dropped`].
-    pub fn masked(
-        &self,
-        tokens: &Tokens,
-        owner: &[usize],
-        kept: ArrayView2<'_, bool>,
-        from: usize,
-        interrupted: &dyn Fn() -> bool,
-    ) -> Result<Array2<f32>> {
-        self.check_coalitions(tokens, owner, kept, from)?;
-        let (level, prefix) = (self.level_of(tokens, from), self.prefix());
-        let tokens = prefix + self.patches();
-        let rows: Vec<usize> = (0..owner.len()).collect();
-        self.in_chunks(&rows, tokens, interrupted, |rows| {
-            let all: Vec<usize> =
-                rows.iter().flat_map(|&row| owner[row] * tokens..(owner[row] + 1) * tokens).collect();
-            let seen: Vec<bool> = rows
-                .iter()
-                .flat_map(|&row| std::iter::repeat_n(true, prefix).chain(kept.row(row).to_vec()))
-                .collect();
-            self.finish(from, rows.len(), level.gather(&all, self.width), Some(&seen))
-        })
-    }
-
-    /// The logits of `rows`, as many at once as have [`TOKENS`] tokens on each thread.
-    fn in_chunks(
-        &self,
-        rows: &[usize],
-        tokens: usize,
-        interrupted: &dyn Fn() -> bool,
-        work: impl Fn(&[usize]) -> Vec<f32> + Sync,
-    ) -> Result<Array2<f32>> {
-        let each = (TOKENS / tokens.max(1)).max(1);
-        let mut logits = Vec::with_capacity(rows.len() * self.classes());
-        for part in rows.chunks(each * parallel::threads()) {
-            if interrupted() {
-                return Err(Error::Interrupted);
-            }
-            let share = part.len().div_ceil(parallel::threads());
-            let some: Vec<Vec<f32>> = parallel::install(|| part.par_chunks(share).map(&work).collect());
-            logits.extend(some.concat());
-        }
-        Ok(Array2::from_shape_vec((rows.len(), self.classes()), logits).expect("a row for each"))
-    }
-
-    /// What goes into block `from` when all patches are present.
-    fn level_of(&self, tokens: &Tokens, from: usize) -> Arc<Level> {
-        if let Some(level) = tokens.levels.get(from) {
-            return level;
-        }
-        let first = tokens.levels.get(0).expect("it is made with the tokens");
-        let level = Level { x: first.x.clone(), q: first.q.clone(), kv: first.kv.clone() };
-        let level = parallel::install(|| self.level(from, self.run((0, from), tokens.images, level, None)));
-        tokens.levels.insert(from, level)
-    }
-
-    fn check_coalitions(
-        &self,
-        tokens: &Tokens,
-        owner: &[usize],
-        kept: ArrayView2<'_, bool>,
-        from: usize,
-    ) -> Result<()> {
-        let (rows, patches) = kept.dim();
-        if (rows, patches) != (owner.len(), self.patches()) {
-            let expected = format!("shape ({}, {})", owner.len(), self.patches());
-            let cure = "pass a column for each patch, and a row for each owner";
-            return Err(Error::argument("kept", expected, format!("shape ({rows}, {patches})"), cure));
-        }
-        if let Some(owner) = owner.iter().find(|&&owner| owner >= tokens.images) {
-            let expected = format!("below {}", tokens.images);
-            return Err(Error::argument("owner", expected, owner, "index into the images"));
-        }
-        let depth = self.depth();
-        if from >= depth {
-            let expected = format!("a block below {depth}");
-            return Err(Error::argument("from_layer", expected, from, "count the blocks from 0"));
-        }
-        Ok(())
-    }
-
-    /// Logits of coalitions from what goes into block `from`.
-    fn finish(&self, from: usize, images: usize, level: Level, seen: Option<&[bool]>) -> Vec<f32> {
-        // Without class token and patches there is no token, and the mean of none is zero.
-        let x =
-            if level.x.is_empty() { level.x } else { self.run((from, self.depth()), images, level, seen) };
-        self.head(x, images)
-    }
-}
-
-impl Level {
-    /// The rows `tokens` of all images.
-    fn gather(&self, tokens: &[usize], width: usize) -> Self {
-        let take = |values: &[f32], width: usize| -> Vec<f32> {
-            let mut out = Vec::with_capacity(tokens.len() * width);
-            for &token in tokens {
-                out.extend_from_slice(&values[token * width..(token + 1) * width]);
-            }
-            out
-        };
-        Self { x: take(&self.x, width), q: take(&self.q, width), kv: take(&self.kv, 2 * width) }
-    }
-}
-
-impl Levels {
-    fn get(&self, index: usize) -> Option<Arc<Level>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&index).cloned()
-    }
-
-    fn insert(&self, index: usize, level: Level) -> Arc<Level> {
-        let mut levels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        levels.entry(index).or_insert_with(|| Arc::new(level)).clone()
-    }
-}
-
 /// Prefix tokens with their positions, and the positions of `patches` patches.
 fn tokens(weights: &Weights, width: usize, patches: usize) -> Result<(Vec<f32>, Vec<f32>)> {
     let mut prefix = Vec::new();
@@ -656,89 +501,4 @@ fn scaled(weights: &Weights, name: &str, scale: &str, (outputs, inputs): (usize,
     }
     bias.iter_mut().zip(&scale).for_each(|(bias, scale)| *bias *= scale);
     Ok(Matrix::new(&values, &bias, outputs))
-}
-
-/// `weights`, whichever library named them, under timm's names.
-fn in_own_names(weights: Weights) -> Weights {
-    if weights.contains("conv_proj.weight") {
-        return weights.named(Box::new(|name| vec![torchvision_name(name)]));
-    }
-    for model in ["vit", "deit"] {
-        if weights.contains(&format!("{model}.embeddings.cls_token")) {
-            let teacher = weights.contains("cls_classifier.weight");
-            return weights.named(transformers_names(model, teacher));
-        }
-    }
-    weights
-}
-
-/// The number of a block, and what of it is meant.
-fn in_block(name: &str) -> Option<(&str, &str)> {
-    name.strip_prefix("blocks.")?.split_once('.')
-}
-
-fn torchvision_name(name: &str) -> String {
-    const PARTS: [(&str, &str); 10] = [
-        ("norm1.", "ln_1."),
-        ("attn.qkv.weight", "self_attention.in_proj_weight"),
-        ("attn.qkv.bias", "self_attention.in_proj_bias"),
-        ("attn.proj.", "self_attention.out_proj."),
-        ("norm2.", "ln_2."),
-        ("mlp.fc1.", "mlp.0."),
-        ("mlp.fc2.", "mlp.3."),
-        ("patch_embed.proj.", "conv_proj."),
-        ("pre_logits.fc.", "heads.pre_logits."),
-        ("head.", "heads.head."),
-    ];
-    let rename = |name: &str| {
-        let found = PARTS.iter().find_map(|(ours, theirs)| Some((theirs, name.strip_prefix(ours)?)));
-        found.map_or_else(|| name.to_owned(), |(theirs, rest)| format!("{theirs}{rest}"))
-    };
-    match (name, in_block(name)) {
-        (_, Some((block, part))) => format!("encoder.layers.encoder_layer_{block}.{}", rename(part)),
-        ("cls_token", _) => "class_token".to_owned(),
-        ("pos_embed", _) => "encoder.pos_embedding".to_owned(),
-        _ => name.strip_prefix("norm.").map_or_else(|| rename(name), |rest| format!("encoder.ln.{rest}")),
-    }
-}
-
-/// The names that transformers gives the parts of `model`; `teacher`: the model reads its distillation token.
-fn transformers_names(model: &'static str, teacher: bool) -> Naming {
-    const PARTS: [(&str, &str); 5] = [
-        ("norm1.", "layernorm_before."),
-        ("attn.proj.", "attention.output.dense."),
-        ("norm2.", "layernorm_after."),
-        ("mlp.fc1.", "intermediate.dense."),
-        ("mlp.fc2.", "output.dense."),
-    ];
-    Box::new(move |name| {
-        if let Some((block, part)) = in_block(name) {
-            let path = format!("{model}.encoder.layer.{block}");
-            if let Some(last) = part.strip_prefix("attn.qkv.") {
-                let one = |which| format!("{path}.attention.attention.{which}.{last}");
-                return ["query", "key", "value"].map(one).to_vec();
-            }
-            let found = PARTS.iter().find_map(|(ours, theirs)| Some((theirs, part.strip_prefix(ours)?)));
-            return vec![found.map_or_else(
-                || format!("{path}.{part}"),
-                |(theirs, rest)| format!("{path}.{theirs}{rest}"),
-            )];
-        }
-        let embeddings = format!("{model}.embeddings");
-        vec![match name {
-            "cls_token" => format!("{embeddings}.cls_token"),
-            "dist_token" => format!("{embeddings}.distillation_token"),
-            "pos_embed" => format!("{embeddings}.position_embeddings"),
-            _ => match name.split_once('.') {
-                Some(("patch_embed", rest)) => {
-                    format!("{embeddings}.patch_embeddings.{}", rest.replacen("proj", "projection", 1))
-                }
-                Some(("norm", rest)) => format!("{model}.layernorm.{rest}"),
-                Some(("head", rest)) if teacher => format!("cls_classifier.{rest}"),
-                Some(("head", rest)) => format!("classifier.{rest}"),
-                Some(("head_dist", rest)) => format!("distillation_classifier.{rest}"),
-                _ => name.to_owned(),
-            },
-        }]
-    })
 }
