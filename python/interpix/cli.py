@@ -327,17 +327,15 @@ def _explain(options: argparse.Namespace) -> int:
     moxi = interpix.MoXI(model, regions=options.regions, output=output)
     failed = 0
     for name, photo in photos.items():
-        try:
-            image = read_image(photo).raw
-        except ArgumentError as error:
-            if len(photos) == 1:
-                raise
-            failed += 1  # it costs its own answer
-            sys.stderr.write(f"interpix: {_in_flags(' '.join(str(error).split()))}\n")
-            continue
         if len(photos) > 1:
             print(f"{name}:")
-        _explain_photo(moxi, options.out / name, image, target, options)
+        try:
+            _explain_photo(moxi, options.out / name, read_image(photo).raw, target, options)
+        except ArgumentError as error:  # it costs its own answer
+            failed += 1
+            if failed == len(photos):
+                raise
+            sys.stderr.write(f"interpix: {name}: {_in_flags(' '.join(str(error).split()))}\n")
     return _PARTLY if failed else 0
 
 
@@ -370,6 +368,8 @@ def _find_photos(given: Sequence[str]) -> dict[str, Path | Image.Image]:
     from interpix.comparison.specs import name_images  # heavy parts load when they are used
 
     found: list[tuple[str, Path | Image.Image]] = []
+    if list(given).count("-") > 1:
+        raise bad_value("images", "one photo on stdin", "- twice", "name it once")
     for one in given:
         if one == "-":
             found.append(("stdin", _read_stdin()))
@@ -379,13 +379,19 @@ def _find_photos(given: Sequence[str]) -> dict[str, Path | Image.Image]:
             if not Path(one).exists():
                 raise bad_value("image", "a file that exists", f"'{one}'", "check the path")
             found.append((Path(one).stem, Path(one)))
-    named = dict(found)
-    if len(named) < len(found):
-        names = [name for name, _ in found]
-        got = ", ".join(sorted({name for name in names if names.count(name) > 1}))
-        cure = "call it for each of them, with a folder of its own"
-        raise bad_value("images", "photos whose names differ before the dot", f"{got} twice", cure)
+    named: dict[str, Path | Image.Image] = {}
+    for name, photo in found:
+        other = named.setdefault(name, photo)
+        if other is not photo and not _is_same_file(other, photo):
+            got = f"{other} and {photo}, which would both be {name}.png"
+            raise bad_value(
+                "images", "photos whose names differ before the dot", got, "give one of them a call of its own"
+            )
     return named
+
+
+def _is_same_file(one: object, other: object) -> bool:
+    return isinstance(one, Path) and isinstance(other, Path) and one.samefile(other)
 
 
 def _read_stdin() -> Image.Image:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from interpix.arrays import describe, spacing
 from interpix.errors import ArgumentError, InterpixError, bad_value
 from interpix.images import to_display
+from interpix.options import python_number
 
 __all__ = [
     "Display",
@@ -167,8 +168,9 @@ def read_display(display: Any) -> Display | None:
     """A `Display`, if it is one."""
     if display is None or callable(display):
         return display  # type: ignore[no-any-return]
-    bands = tuple(display) if isinstance(display, list | tuple) else ()
-    if len(bands) != 3 or not all(isinstance(one, int) and one >= 0 for one in bands):
+    given = display.tolist() if isinstance(display, np.ndarray) else display
+    bands = tuple(map(python_number, given)) if isinstance(given, list | tuple) else ()
+    if len(bands) != 3 or not all(type(one) is int and one >= 0 for one in bands):
         cure = "(3, 2, 1) for Sentinel-2's colors, for example"
         raise bad_value("display", "a function to uint8 (H, W, 3), or three bands", repr(display), cure)
     return bands
@@ -179,7 +181,11 @@ def _shown(display: Display, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.
         if max(display) >= len(tensor):
             raise bad_value("display", f"bands of the {len(tensor)} channels", display, "count them from 0")
         return to_display(tensor[list(display)])
-    picture = np.asarray(display(tensor.copy()))
+    try:
+        picture = np.asarray(display(tensor.copy()))
+    except Exception as error:  # a user's function raises what it likes
+        got = f"{type(error).__name__} for an input {tensor.shape}: {error}"
+        raise bad_value("display", "a function to uint8 (H, W, 3)", got, "call it on a preprocessed image") from error
     if picture.dtype != np.uint8 or picture.shape != (*tensor.shape[1:], 3):
         need = f"a function to uint8 {(*tensor.shape[1:], 3)}"
         raise bad_value("display", need, describe(picture), "scale it to 0 ... 255, and put the channels last")
@@ -263,12 +269,12 @@ def check_preprocessing(
     Raises:
         ArgumentError: The same image is preprocessed to another input each time.
     """
+    if getattr(classifier, "shown", None) is not None:
+        return True
     try:
         normalization = Normalization.of(classifier)
     except ArgumentError:
         normalization = None
-    if getattr(classifier, "shown", None) is not None:
-        return True
     negative = np.asarray(classifier.preprocess(_WHITE - image))
     white = 0.0 if normalization is None else _share_of_white(normalization, tensor, negative)
     if white > _NEARLY_ALL:

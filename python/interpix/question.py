@@ -20,6 +20,7 @@ from interpix.models.protocol.agreement import difference
 from interpix.models.protocol.classifier import ModelInput, output_of, token_grid_at
 from interpix.models.protocol.memo import doubting
 from interpix.normalization import Normalization, check_preprocessing, has_own_display, picture_of
+from interpix.options import as_json
 from interpix.outputs.base import Output
 from interpix.outputs.classes import look_like_shares
 from interpix.outputs.numbers import Value
@@ -138,7 +139,14 @@ class Question:
         return self.output.score_rows(np.asarray(rows, np.float64), self.target, self.logits, reward)
 
     def asked_of(self, classifier: Classifier) -> "Question":
-        """The same image and class for another model with the same preprocessing and classes."""
+        """The same image and class for another model with the same preprocessing and classes.
+
+        Raises:
+            ArgumentError: What is explained is the model's own find, as a detector's box.
+        """
+        if self.output.shares:
+            cure = "leave out metrics that compare models, as model_randomization"
+            raise bad_value("output", "one whose targets other models have, too", self.output.name, cure)
         logits = ask_whole(classifier, self.tensor[None])[0]
         # What was noticed of the other model's answers is not this one's.
         facts = {name: fact for name, fact in self.facts.items() if name in ("colors", "output")}
@@ -232,7 +240,9 @@ def _output_facts(question: Question, *, guessed: bool) -> dict[str, Any]:
     """What a result remembers of the output, with what it claims of this image."""
     names, target = question.class_names, question.target
     named = f"class {target}" if names is None else names[target]
-    facts = question.output.facts() | {"claim": question.output.claim(repr(named), question.answer)}
+    facts: dict[str, Any] = as_json(question.output.facts()) | {
+        "claim": question.output.claim(repr(named), question.answer)
+    }
     return facts | {"chosen": "by the number of logits"} if guessed else facts
 
 

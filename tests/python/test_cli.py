@@ -263,7 +263,7 @@ def test_a_photo_that_cannot_be_read_costs_its_own(photos, tmp_path, capsys):
     assert main(["explain", str(photos), "--regions", "2x3", "--quiet"]) == 1
     assert sorted(one.stem for one in (tmp_path / "out").glob("*.json")) == ["a", "c"]
     error = capsys.readouterr().err
-    assert error.startswith("interpix: `photo`: expected an image file that Pillow reads")
+    assert error.startswith("interpix: b: `photo`: expected an image file that Pillow reads")
     assert error.count("\n") == 1
 
 
@@ -271,7 +271,8 @@ def test_a_photo_that_cannot_be_read_costs_its_own(photos, tmp_path, capsys):
 def test_photos_of_the_same_name_are_refused_before_any_work(photos, tmp_path, capsys):
     Image.new("RGB", (6, 4)).save(tmp_path / "a.jpg")
     assert main(["explain", str(photos), str(tmp_path / "a.jpg"), "--quiet"]) == 2
-    assert "names differ before the dot, got a twice" in capsys.readouterr().err
+    assert "names differ before the dot, got " in (error := capsys.readouterr().err)
+    assert "a.jpg, which would both be a.png" in error
     assert not (tmp_path / "out").exists()
 
 
@@ -358,3 +359,26 @@ def test_compare_says_what_the_answers_mean(photo, tmp_path, capsys):
     assert tables[0] != tables[1]
     assert main([*arguments, "--output", "soft"]) == 2
     assert "`--output`: expected the name of one, got 'soft'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("model")
+def test_a_photo_that_is_named_twice_is_explained_once(photos, tmp_path, capsys):
+    assert main(["explain", str(photos / "a.png"), str(photos), "--regions", "2x3", "--quiet"]) == 0
+    assert sorted(one.stem for one in (tmp_path / "out").glob("*.json")) == ["a", "b", "c"]
+    assert capsys.readouterr().out.count("picture: ") == 3
+    assert main(["explain", "-", "-"]) == 2
+    assert "expected one photo on stdin, got - twice" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("model")
+def test_a_photo_that_cannot_be_explained_costs_its_own(photos, tmp_path, monkeypatch, capsys):
+    def finder(batch):
+        found = {"boxes": np.array([[0, 0, 6.0, 4]]), "labels": np.zeros(1)}
+        return [found | {"scores": np.array([0.9 if one[0, 0].any() else 0.1])} for one in batch]
+
+    model = interpix.CallableClassifier(finder, preprocess=lambda raw: np.float32(raw.transpose(2, 0, 1) / 255))
+    monkeypatch.setitem(vars(interpix), "load_model", lambda name: model)
+    Image.new("RGB", (6, 4)).save(photos / "b.png")
+    assert main(["explain", str(photos), "--regions", "2x3", "--output", "boxes", "--quiet"]) == 1
+    assert sorted(one.stem for one in (tmp_path / "out").glob("*.json")) == ["a", "c"]
+    assert "interpix: b: `photo`: expected an image in which the model finds something" in capsys.readouterr().err

@@ -137,7 +137,7 @@ def test_a_target_is_a_number_a_name_or_a_box(target, expected):
             r"`target`: expected a box that overlaps a detection by IoU 0.5, got \(0, 0\) - \(4, 4\)",
         ),
         (outputs.Box(*RED, label="green"), r"`target`: .*the model finds red at \(6, 6\) - \(18, 18\); green at"),
-        (2, r"`target`: expected a class in 0 \.\.\. 1, got 2"),
+        (2, r"`target`: expected one of the 2 detections, best first: 0 \.\.\. 1, got 2"),
         ("blue", "`target`"),
     ],
 )
@@ -278,6 +278,86 @@ def test_a_model_that_changes_is_asked_again():
     finder.find = lambda image: {**(found := find(image)), "scores": found["scores"] * 0.9}
     second = moxi.explain(picture(), "red", stop="all")
     np.testing.assert_allclose(second.answers, first.answers * 0.9, rtol=1e-5)
+
+
+def test_pictures_of_equal_bytes_and_other_shapes_are_others():
+    def finder(batch):
+        wide = batch.shape[3] > batch.shape[2]
+        scores = [0.9 if one.any() else 0.7 if wide else 0.2 for one in batch]
+        return [{"boxes": np.array([[0, 0, 2.0, 2.0]]), "labels": np.ones(1), "scores": np.array([s])} for s in scores]
+
+    wide, tall = np.ones((3, 4, 6), np.float32), 2 * np.ones((3, 6, 4), np.float32)
+    for images in ([wide, tall], [tall, wide]):
+        found = ix.MoXI(finder, regions="2x2", output=outputs.Boxes()).explain(images)
+        empty = {one.image.shape[:2]: one.empty.answer for one in found}
+        assert empty == {(4, 6): pytest.approx(0.7), (6, 4): pytest.approx(0.2)}
+
+
+def test_a_detector_that_changes_between_images_is_asked_again():
+    class Sure(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bias = torch.nn.Parameter(torch.tensor(0.0))
+
+        def forward(self, batch):
+            scores = torch.sigmoid(4 * batch.mean((1, 2, 3)) + self.bias)
+            box = torch.tensor([[0, 0, 8.0, 8.0]])
+            return [{"boxes": box, "scores": score[None], "labels": torch.tensor([1])} for score in scores]
+
+    module, images = Sure(), [np.full((3, 8, 8), value, np.float32) for value in (0.5, 0.7)]
+    moxi = ix.MoXI(ix.TorchClassifier(module, output=outputs.Boxes(min_score=0.6)), regions="2x2")
+    for bias in (0.0, 2.0, 0.5):
+        module.bias.data.fill_(bias)
+        for image in (*images, images[0]):
+            fresh = ix.MoXI(ix.TorchClassifier(module, output=outputs.Boxes(min_score=0.6)), regions="2x2").explain(
+                image
+            )
+            found = moxi.explain(image)
+            assert found.empty.answer == pytest.approx(fresh.empty.answer)
+            assert found.group == fresh.group
+
+
+@pytest.mark.parametrize("what", ["labels", "boxes", "batch"])
+def test_a_detector_whose_finds_depend_on_chance_or_the_batch_is_told(what):
+    random = np.random.default_rng(0)
+
+    def finder(batch):
+        found = Finder()(batch)
+        for one in found:
+            if what == "labels":
+                one["labels"] = random.integers(0, 3, len(one["labels"]))
+            elif what == "boxes":
+                one["boxes"] = one["boxes"] + random.integers(0, 5, 1)
+            elif len(batch) > 1:
+                one["boxes"] = one["boxes"] + 4
+        return found
+
+    with pytest.warns(UserWarning, match="its answer to one picture depends on"):
+        ix.MoXI(finder, regions=REGIONS, output=outputs.Boxes(min_score=0.2)).explain(picture(), 0, stop=1)
+
+
+def test_boxes_that_are_no_corners_and_great_labels_are_told_apart():
+    def inverted(batch):
+        return [{"boxes": np.array([[4.0, 8, 0, 0]]), "scores": np.array([0.9]), "labels": np.ones(1)}] * len(batch)
+
+    with pytest.raises(ix.ModelError, match=r"boxes \(left, top, right, bottom\), got one of \(4, 8\) - \(0, 0\)"):
+        ix.MoXI(inverted, regions=REGIONS, output=outputs.Boxes()).explain(picture())
+
+    def great(batch):
+        labels = np.array([2**24, 2**24 + 1])
+        boxes = np.array([[0.0, 0, 8, 8]] * 2)
+        return [{"boxes": boxes, "scores": np.array([0.9, 0.8 * one.any()]), "labels": labels} for one in batch]
+
+    found = ix.MoXI(great, regions="2x2", output=outputs.Boxes(min_score=0.8)).explain(picture(), 1)
+    assert found.name_of(found.target).startswith(f"class {2**24 + 1} at")
+    assert found.empty.answer == 0
+    assert found.full.answer == 0.8
+
+
+def test_another_model_has_other_boxes():
+    sample = metrics.Sample.of(classifier(), picture())
+    with pytest.raises(ix.ArgumentError, match="`output`: expected one whose targets other models have, too"):
+        sample.asked_of(classifier())
 
 
 def test_a_memo_holds_the_latest_within_its_bytes(monkeypatch):
@@ -498,3 +578,33 @@ def test_a_mask_of_another_size_and_other_answers_are_refused():
         ix.MoXI(lambda batch: batch.sum((2, 3)), output=outputs.Segments(MASK)).explain(SCENE)
     with pytest.raises(ix.ModelError, match="expected logits for each of 24 x 36 pixels"):
         ix.MoXI(lambda batch: batch[:, :, ::2], output=outputs.Segments(MASK)).explain(SCENE)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_contrast_takes_the_most_frequent_class_for_the_answer(seed):
+    torch.manual_seed(seed)
+    module = torch.nn.Conv2d(3, 3, 1)
+    mask = np.ones((4, 6), bool)
+    image = np.random.default_rng(seed).normal(size=(3, 4, 6)).astype(np.float32)
+    regions = np.arange(4).reshape(2, 2).repeat(2, axis=0).repeat(3, axis=1)
+
+    def most(present):
+        with torch.no_grad():
+            shown = torch.from_numpy(np.where(present[regions], image, np.float32(0)))
+            return np.bincount(module(shown[None])[0].argmax(0).numpy().ravel(), minlength=3).argmax()
+
+    moxi = ix.MoXI(module, regions="2x2", output=outputs.Segments(mask))
+    for target in range(3):
+        found = moxi.contrast(image, target)
+        present = np.ones(4, bool)
+        for patch in found.removed_before:
+            assert most(present) != target
+            present[patch] = False
+        assert (most(present) == target) or found.stopped_at is None
+
+
+def test_a_mask_is_copied():
+    mask = MASK.copy()
+    output = outputs.Segments(mask)
+    mask[:] = False
+    np.testing.assert_array_equal(output.mask, MASK)

@@ -78,8 +78,11 @@ def _answers(question: Question, scorer: Scorer, on: BoolArray) -> npt.NDArray[n
     """What the model says to sets (c, n)."""
     output, owner = question.output, np.zeros(len(on), np.int64)
     columns = np.tile(np.array(output.columns(question.target, len(question.logits)), np.int64), (len(on), 1))
-    readout = scorer.score(Coalitions.of_masks(owner, on, columns, relative=output.relative))
-    return output.scores(readout, owner, [question.target], [question.logits], "log_odds").answer
+    readout = scorer.score(
+        Coalitions.of_masks(owner, on, columns, relative=output.relative, width=len(question.logits))
+    )
+    scores = output.scores(readout, owner, [question.target], [question.logits], "log_odds")
+    return output.sign * scores.answer
 
 
 def check_keep(keep: float) -> None:

@@ -155,7 +155,7 @@ def _ask(question: Question, empty: npt.NDArray[np.float32], masks: Masks, batch
         pictures = (image - black) * mask[:, None]
         pictures += black
         logits = logits_of(pictures)
-        answers.append(question.scores(logits).answer)
+        answers.append(question.output.sign * question.scores(logits).answer)
     return np.concatenate(answers)
 
 

@@ -24,6 +24,7 @@ from interpix.checks import check_choice, check_number, check_positive
 from interpix.errors import bad_type, bad_value
 from interpix.metrics.base import read_attribution
 from interpix.metrics.sample import Sample
+from interpix.models.protocol.classifier import Classifier, output_of
 from interpix.options import fields_as_json, plain_options, python_number
 from interpix.results.attribution import MapInput
 from interpix.results.scores import Average, Curve, ImageScore, Summary, average_curve, summarize
@@ -127,6 +128,7 @@ class InformationTrace:
         holds: Whether the target is still the answer (t + 2,).
         target: The class.
         output: What the answers are, by name.
+        is_probability: Whether they are probabilities.
         seed: Of the seed mask.
         thresholds: Fractions of the most important pixels (t,).
         fraction: Of random pixels that every picture shows.
@@ -142,6 +144,7 @@ class InformationTrace:
     fraction: float
     start: Start = "interpolation"
     output: str = "softmax"
+    is_probability: bool = True
 
 
 def trace_information(
@@ -193,7 +196,7 @@ def trace_information(
     size = sample.batch_size
     batches = (pictures[first : first + size] for first in range(0, len(pictures), size))
     scores = sample.scores_of(sample.normalization.apply(np.stack(batch)) for batch in batches)
-    told = sample.target, sample.seed, steps, fraction, start, sample.output.name
+    told = sample.target, sample.seed, steps, fraction, start, sample.output.name, sample.output.is_probability
     return InformationTrace(np.array(sizes), scores.answer, scores.holds, *told)
 
 
@@ -368,8 +371,18 @@ class SoftmaxInformation(_InformationCurve):
     name = "sic"
     _average: ClassVar[Average] = "median"
 
+    def check_model(self, classifier: Classifier) -> None:
+        """Refuses, before any work, an output that has no probabilities."""
+        output = output_of(classifier)
+        if output is not None:
+            _require_probability(output.name, is_probability=output.is_probability)
+
     def _answers(self, trace: InformationTrace) -> npt.NDArray[np.float64]:
-        if (trace.answers < 0).any() or (trace.answers > 1).any():
-            cure = "use AccuracyInformation (aic), which asks whether the answer holds"
-            raise bad_value("metric", f"one that needs no probability, as the output is {trace.output}", "sic", cure)
+        _require_probability(trace.output, is_probability=trace.is_probability)
         return trace.answers
+
+
+def _require_probability(output: str, *, is_probability: bool) -> None:
+    if not is_probability:
+        cure = "use AccuracyInformation (aic), which asks whether the answer holds"
+        raise bad_value("metric", f"one that needs no probability, as the output is {output}", "sic", cure)

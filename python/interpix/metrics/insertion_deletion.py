@@ -75,7 +75,7 @@ class _RankedCurve:
         few = min(steps, values.size)  # more steps than pixels are steps of nothing
         counts = np.unique(np.arange(few + 1) * values.size // few)
         scores = ranked_scores(sample, start, end, _step_of_pixel(values, counts), len(counts) - 1)
-        curve = Curve(counts / values.size, scores.answer)
+        curve = Curve(counts / values.size, sample.output.sign * scores.answer)
         named = baseline if isinstance(baseline, str) else read_fill(baseline, "baseline").name
         options = {**fields_as_json(self), "baseline": named, "steps": steps, "target": sample.target}
         return ImageScore(self.name, curve.auc, self.higher_is_better, curve, options=options)

@@ -45,6 +45,8 @@ class Output(abc.ABC):
 
     name: ClassVar[str] = "output"
     """For people and files."""
+    sign: ClassVar[int] = 1
+    """1 where a greater answer is more of what is explained, -1 where a smaller one is."""
     verb: ClassVar[str] = "say"
     """What the model does with what is explained."""
     quantity: ClassVar[str] = "answer"
@@ -151,12 +153,24 @@ class Output(abc.ABC):
         found = Scores.unknown(len(owner))
         for image in np.unique(owner).tolist():
             mine = owner == image
-            asked = readout.logits[mine], targets[image], wholes[image]
-            found.reward[mine] = self.reward(*asked)
-            found.answer[mine] = self.answer(*asked)
-            found.holds[mine] = self.holds(*asked)
+            rows = readout.logits[mine]
+            rows.flags.writeable = False  # what one of them changed, the next would read
+            asked = rows, targets[image], wholes[image]
+            found.reward[mine] = self._checked("reward", self.reward(*asked), len(rows))
+            found.answer[mine] = self._checked("answer", self.answer(*asked), len(rows))
+            found.holds[mine] = self._checked("holds", self.holds(*asked), len(rows))
         found.predicted[:] = readout.predicted if self.among_classes else -1
         return found
+
+    def _checked(self, method: str, values: Any, count: int) -> Any:
+        """What a method gave for `count` rows, if it is one number, or one truth, for each."""
+        array = np.asarray(values)
+        kinds, need = ("b", "True or False") if method == "holds" else ("iuf", "a number")
+        if array.shape != (count,) or array.dtype.kind not in kinds:
+            got = f"{array.dtype} {array.shape}"
+            cure = f"see what {type(self).__name__}.{method} returns"
+            raise bad_value("output", f"{need} for each of {count} rows of `{method}`", got, cure)
+        return array
 
     def score_rows(self, rows: Numbers, target: int, whole: Numbers, reward: Reward) -> Scores:
         """The same for whole rows (c, D) of pictures of one image."""
@@ -225,10 +239,13 @@ def describe(facts: Mapping[str, Any], answer: float) -> str:
     """An answer in words, by what a result remembers of the output.
 
     >>> describe({"quantity": "value", "is_probability": False}, 31.25)
-    'value 31.2'
+    'value 31.25'
     >>> describe({"quantity": "probability", "is_probability": True}, 0.981)
     'p = .98'
+    >>> describe({"quantity": "probability", "is_probability": True}, 0.9999)
+    'p > .99'
     """
     if facts["is_probability"]:
-        return f"p = {write_probability(answer)}"
-    return f"{facts['quantity']} {answer:.3g}"
+        written = write_probability(answer)
+        return f"p {written}" if written[0] in "<>" else f"p = {written}"
+    return f"{facts['quantity']} {answer:.4g}"

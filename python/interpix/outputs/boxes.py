@@ -60,7 +60,7 @@ class Boxes(Output):
         min_iou: A detection is the same box from this IoU on.
         min_score: It is found from this score on, and so are the targets.
         most: How many detections of a picture are looked at, those of the best scores.
-        scores: Whether the logits of a model of transformers go through a `"softmax"` whose last class is none, or a
+        scores_of: Whether the logits of a model of transformers go through a `"softmax"` whose last class is none, or a
             `"sigmoid"`; `"auto"`: as its class is known to.
     """
 
@@ -94,12 +94,15 @@ class Boxes(Output):
             got = type(raw).__name__ + (f" of {type(raw[0]).__name__}" if isinstance(raw, list) and raw else "")
             cure = "return what torchvision's detectors do, or an object with `logits` and `pred_boxes`"
             raise refuse(model, "a dict with boxes, scores and labels for each picture", got, cure)
-        table = np.zeros((len(pictures), self.most, _FIELDS), np.float32)
+        table = np.zeros((len(pictures), self.most, _FIELDS))
         for place, found in zip(table, pictures, strict=True):
             best = np.argsort(-found[:, 0], kind="stable")[: self.most]
             place[: len(best)] = found[best]
         rows = table.reshape(len(table), -1)
-        return rows if like is None or isinstance(like, np.ndarray) else like.float().new_tensor(rows)
+        if like is None or isinstance(like, np.ndarray):
+            return rows
+        # In double precision, in which every class has a number of its own, but where a device has none.
+        return like.new_tensor(rows, dtype=(like.float() if like.device.type == "mps" else like.double()).dtype)
 
     def _read(self, found: Mapping[str, Any], model: str) -> npt.NDArray[np.float64]:
         missing = [name for name in ("boxes", "scores", "labels") if name not in found]
@@ -109,7 +112,11 @@ class Boxes(Output):
         if boxes.reshape(-1, 4).shape[0] != len(scores) or scores.shape != labels.shape:
             shapes = f"boxes {boxes.shape}, scores {scores.shape}, labels {labels.shape}"
             raise refuse(model, "a score and a label for each box", shapes, "return (n, 4), (n,) and (n,)")
-        return np.column_stack([scores, labels, boxes.reshape(-1, 4)])
+        boxes = boxes.reshape(-1, 4)
+        if (boxes[:, 2:] < boxes[:, :2]).any():
+            got = f"one of {_corners(boxes[(boxes[:, 2:] < boxes[:, :2]).any(axis=1)][0])}"
+            raise refuse(model, "boxes (left, top, right, bottom)", got, "return corners, not center and size")
+        return np.column_stack([scores, labels, boxes])
 
     def _read_queries(self, raw: Any, model: str, size: tuple[int, int] | None) -> list[npt.NDArray[np.float64]]:
         """The DETR family: for each query the class of the best score, and center, width and height in 0 ... 1."""
@@ -156,9 +163,12 @@ class Boxes(Output):
             raise refuse(model, "scores in 0 ... 1", got, "return probabilities as scores")
 
     def comparable(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """See `Output.comparable`: the scores, as equal ones may change places."""
-        score = rows.reshape(*rows.shape[:-1], -1, _FIELDS)[..., 0]
-        return np.asarray((score - _SCORE_NOISE).clip(0))
+        """See `Output.comparable`: sums over detections by their scores, as equal ones may change places."""
+        found = np.asarray(rows, np.float64).reshape(*rows.shape[:-1], -1, _FIELDS)
+        weight = (found[..., :1] - _SCORE_NOISE).clip(0)
+        sums = (weight * found).sum(axis=-2)
+        # Scores and classes are small beside positions: in parts of what they are summed with.
+        return np.asarray(np.concatenate([sums[..., :2] * 100, sums[..., 2:], sums[..., :1]], axis=-1))
 
     def prediction(self, whole: Numbers) -> int:
         """The detection of the best score."""
@@ -190,6 +200,9 @@ class Boxes(Output):
             labels = [name.rpartition(" at ")[0] for name in known]
             wanted = resolve_target(target, list(dict.fromkeys(labels)), len(labels))
             return labels.index(list(dict.fromkeys(labels))[wanted])
+        if isinstance(target, int | np.integer) and not 0 <= target < len(known):
+            need = f"one of the {len(known)} detections, best first: 0 ... {len(known) - 1}"
+            raise bad_value("target", need, int(target), "or the name of a class, or an interpix.outputs.Box")
         return resolve_target(target, known, len(known))
 
     def _match(self, box: Box, whole: Numbers, names: list[str]) -> int:
@@ -201,7 +214,8 @@ class Boxes(Output):
             overlap = np.where(fits, overlap, 0.0)
         place = int(overlap.argmax())
         if overlap[place] < max(self.min_iou, np.finfo(float).tiny):
-            got = f"{_corners([box.left, box.top, box.right, box.bottom])} {box.label or ''}".strip()
+            named = "" if box.label is None else f" {box.label}"
+            got = f"{_corners([box.left, box.top, box.right, box.bottom])}{named}"
             cure = f"the model finds {'; '.join(names[:5])}"
             raise bad_value("target", f"a box that overlaps a detection by IoU {self.min_iou:g}", got, cure)
         return place
@@ -225,7 +239,7 @@ def overlaps(boxes: npt.NDArray[Any], box: npt.NDArray[Any]) -> npt.NDArray[np.f
 
 
 def _plain(values: Any) -> npt.NDArray[Any]:
-    return to_numpy(values.detach().cpu() if hasattr(values, "detach") else values, "detections")
+    return to_numpy(values, "detections")
 
 
 def _label(class_names: Sequence[str] | None, label: int) -> str:

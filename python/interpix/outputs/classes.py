@@ -189,6 +189,8 @@ class Probabilities(Softmax):
         """Whether the classes exclude each other."""
         return not self.independent
 
+    relative = exclusive
+
     @property
     def _as_logits(self) -> Softmax:
         return Sigmoid(self.threshold) if self.independent else Softmax()
@@ -202,8 +204,10 @@ class Probabilities(Softmax):
             expected = "probabilities in 0 ... 1" + ("" if self.independent else " that sum to 1")
             got = f"shape {shape} with values in {low:.3g} ... {high:.3g}, sums up to {float(sums.max()):.3g}"
             raise refuse(model, expected, got, "logits are output=interpix.outputs.Softmax() or Sigmoid()")
-        clipped = raw.clip(_NEAREST, 1 - _NEAREST)
-        if isinstance(raw, np.ndarray):
+        is_numpy = isinstance(raw, np.ndarray)
+        # In half precision nothing is between 1 - 6e-8 and 1.
+        clipped = (raw.astype(np.float64) if is_numpy else raw.float()).clip(_NEAREST, 1 - _NEAREST)
+        if is_numpy:
             return np.log(clipped) - np.log1p(-clipped) if self.independent else np.log(clipped)
         return clipped.log() - (-clipped).log1p() if self.independent else clipped.log()
 
@@ -226,8 +230,6 @@ class Probabilities(Softmax):
         self, readout: Readout, owner: IntArray, targets: Sequence[int], wholes: Sequence[Numbers], reward: Reward
     ) -> Scores:
         """See `Output.scores`."""
-        if self.independent:  # their log-odds are the logits, whatever the other labels say
-            readout = readout._replace(log_odds=readout.logits)
         return self._as_logits.scores(readout, owner, targets, wholes, reward)
 
     def differentiable(self, rows: Any, target: int, *, probability: bool) -> Any:

@@ -1,5 +1,6 @@
 """Models that answer with numbers: regressions, and embeddings that are compared."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -13,6 +14,9 @@ from interpix.options import plain_options
 from interpix.outputs.base import Numbers, Output, digest, refuse
 
 __all__ = ["Similarity", "Value"]
+
+_SAME = 1e-9
+"""Cosines nearer to 1 than this are of one direction."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,16 @@ class Value(Output):
     def __post_init__(self) -> None:
         """Refuses options that are out of range."""
         plain_options(self)
-        check_number("tolerance", self.tolerance, 0, np.inf, "a number of at least 0", "in units of the model's answer")
+        most = sys.float_info.max
+        check_number("tolerance", self.tolerance, 0, most, "a number of at least 0", "in units of the model's answer")
         if self.reference is not None:
-            check_number("reference", self.reference, -np.inf, np.inf, "a number", "or None for the whole image's")
+            check_number("reference", self.reference, -most, most, "a number", "or None for the whole image's")
         check_choice("direction", self.direction, ("near", "above", "below"))
+
+    @property
+    def sign(self) -> int:  # type: ignore[override]
+        """See `Output`."""
+        return -1 if self.direction == "below" else 1
 
     def reward(self, rows: Numbers, target: int, whole: Numbers) -> Numbers:
         """Minus the distance to the reference; or the number, or minus it, by `direction`."""
@@ -81,10 +91,16 @@ class Value(Output):
     def claim(self, named: str, answer: float) -> str:
         """See `Output.claim`."""
         reference = answer if self.reference is None else self.reference
-        around = {"near": f"{reference:.3g} ± {self.tolerance:.3g}"}
-        around |= {"above": f"at least {reference - self.tolerance:.3g}"}
-        around |= {"below": f"at most {reference + self.tolerance:.3g}"}
+        around = {"near": f"{reference:.4g} ± {self.tolerance:.3g}"}
+        around |= {"above": f"at least {reference - self.tolerance:.4g}"}
+        around |= {"below": f"at most {reference + self.tolerance:.4g}"}
         return f"{named}: {around[self.direction]}"
+
+    def names(self, class_names: Sequence[str] | None, whole: Numbers) -> list[str]:
+        """Those that the model has, else "the value", or "number 3" of several."""
+        if class_names is not None and len(class_names) == len(whole):
+            return list(class_names)
+        return ["the value"] if len(whole) == 1 else [f"number {index}" for index in range(len(whole))]
 
     def _reference(self, target: int, whole: Numbers) -> float:
         return float(whole[target]) if self.reference is None else self.reference
@@ -106,10 +122,12 @@ class Similarity(Output):
         embedding: Of one reference (D,), or of T of them (T, D), which are the targets.
         threshold: The least cosine at which a reference counts as similar, in -1 ... 1; None with several references:
             the nearest of them counts.
+        labels: A name for each reference.
     """
 
     embedding: AnyArray = field(repr=False)
     threshold: float | None = None
+    labels: Sequence[str] | None = None
 
     name: ClassVar[str] = "similarity"
     quantity: ClassVar[str] = "cosine"
@@ -120,12 +138,18 @@ class Similarity(Output):
         if array.ndim != 2 or not array.size or not np.isfinite(array).all() or not np.abs(array).sum(axis=1).all():
             cure = "embed the references with the same model: interpix.embed(model, images)"
             raise bad_value("embedding", "finite numbers (D,) or (T, D), none all zero", f"shape {array.shape}", cure)
+        array = array / np.abs(array).max(axis=1, keepdims=True)
         object.__setattr__(self, "embedding", array / np.linalg.norm(array, axis=1, keepdims=True))
+        if self.labels is not None and len(self.labels) != len(array):
+            raise bad_value("labels", f"a name for each of {len(array)} references", len(self.labels), "or None")
         if self.threshold is not None:
             check_number("threshold", self.threshold, -1, 1, "a cosine in -1 ... 1", "0.8, for example")
         elif len(array) == 1:
             cure = "pass one, or several references, of which the nearest counts"
             raise bad_value("threshold", "a cosine for one reference", None, cure)
+        elif (np.triu(self.embedding @ self.embedding.T, 1) > 1 - _SAME).any():
+            cure = "leave out the second, or pass a threshold"
+            raise bad_value("embedding", "references of which one can be nearest", "two in the same direction", cure)
 
     @property
     def among_classes(self) -> bool:  # type: ignore[override]
@@ -145,8 +169,11 @@ class Similarity(Output):
         if raw.ndim != 2 or raw.shape[1] != references.shape[1]:
             expected = f"embeddings (B, {references.shape[1]}), as the references are"
             raise refuse(model, expected, f"shape {tuple(raw.shape)}", "embed both with the same model")
-        norms = (raw * raw).sum(-1) ** 0.5
-        return raw @ references.T / norms[:, None].clip(1e-12)
+        # By their greatest number first, so that no square is too great or too small; one of zeros has no direction.
+        peaks = abs(raw).max(-1) if isinstance(raw, np.ndarray) else raw.abs().amax(-1)
+        scaled = raw / (peaks + (peaks == 0))[:, None]
+        norms = (scaled * scaled).sum(-1) ** 0.5
+        return scaled @ references.T / (norms + (norms == 0))[:, None]
 
     def reward(self, rows: Numbers, target: int, whole: Numbers) -> Numbers:
         """The cosine with the target; among several references, by how much it is nearer than any other."""
@@ -162,6 +189,10 @@ class Similarity(Output):
     def answer(self, rows: Numbers, target: int, whole: Numbers) -> Numbers:
         """The cosine."""
         return rows[:, target]
+
+    def names(self, class_names: Sequence[str] | None, whole: Numbers) -> list[str] | None:
+        """Those of the references; the model's classes are something else."""
+        return None if self.labels is None else list(self.labels)
 
     def differentiable(self, rows: Any, target: int, *, probability: bool) -> Any:
         """See `Output.differentiable`: the cosine."""

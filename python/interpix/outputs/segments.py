@@ -55,7 +55,7 @@ class Segments(Output):
             raise bad_value(
                 "mask", "a bool array (H, W), True inside", got, "compare labels: labels == 12, for example"
             )
-        object.__setattr__(self, "mask", mask)
+        object.__setattr__(self, "mask", mask.copy())
 
     def rows(self, raw: Any, model: str, size: tuple[int, int] | None = None) -> Any:
         """Mean log-odds of each class over the region, and its share of the region's pixels: (B, 2 K)."""

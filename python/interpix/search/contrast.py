@@ -10,7 +10,6 @@ import numpy as np
 
 from interpix import _core
 from interpix.arrays import IntArray
-from interpix.models.protocol.classifier import Coalitions
 from interpix.progress import ProgressCounter
 from interpix.search.games import Found, Games
 
@@ -38,19 +37,13 @@ def _until_predicted(games: Games, batch_size: int, counter: ProgressCounter) ->
         return [], 0
     answers = {np.ones(players, bool).tobytes(): games.questions[0].prediction}
     search = _core.Search([players], direction="deletion", stop="flip", batch_size=batch_size)
-    relative = games.questions[0].output.relative
     while (batch := search.ask()) is not None:
         rival = answers.get(batch.bases[0].tobytes(), games.questions[0].prediction)
         pair = [games.questions[0].prediction if rival == target else rival, target]
-        flips, pairs = (batch.bases, batch.row, batch.flip), np.tile(pair, (len(batch), 1))
-        coalitions = Coalitions(batch.owner, *flips, pairs, relative)
-        readout = games.scorer.score(coalitions)
-        answers |= {
-            mask.tobytes(): int(answer) for mask, answer in zip(coalitions.masks, readout.predicted, strict=True)
-        }
-        lead = readout.log_odds[:, 0] - readout.log_odds[:, 1]
+        lead, predicted, masks = games.lead(batch.owner, (batch.bases, batch.row, batch.flip), *pair)
+        answers |= {mask.tobytes(): int(answer) for mask, answer in zip(masks, predicted, strict=True)}
         # It ends where another class than the target is no longer the answer.
-        search.tell(lead, lead, readout.predicted, readout.predicted != target)
+        search.tell(lead, lead, predicted, predicted != target)
         counter.add(len(batch))
     outcome = search.outcomes()[0]
     return np.asarray(outcome.ranking).tolist(), outcome.evaluations

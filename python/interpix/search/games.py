@@ -66,6 +66,36 @@ class Games:
         coalitions = Coalitions(owner, bases, row, flip, self._columns[owner], self.output.relative, self._width)
         return self._read(self.scorer.score(coalitions), owner)
 
+    def lead(
+        self, owner: IntArray, flips: tuple[BoolArray, IntArray, IntArray], rival: int, target: int
+    ) -> tuple[npt.NDArray[np.float64], IntArray, BoolArray]:
+        """By how much the reward of one class exceeds that of another (c,), the answers (c,), and the sets (c, n).
+
+        Args:
+            owner: The image of each coalition, (c,).
+            flips: As of `score_flips`: bases, row, flip.
+            rival: The one class.
+            target: The other.
+        """
+        sides = []
+        for one in (rival, target):
+            columns = np.tile(list(self.output.columns(one, self._width)), (len(owner), 1))
+            sides.append(columns)
+        both = Coalitions(owner, *flips, np.concatenate(sides, axis=1), self.output.relative, self._width)
+        readout, split = self.scorer.score(both), sides[0].shape[1]
+        wholes, aims = [one.logits for one in self.questions], len(self.questions)
+        scores = [
+            self.output.scores(
+                Readout(readout.log_odds[:, part], readout.logits[:, part], readout.predicted),
+                owner,
+                [one] * aims,
+                wholes,
+                "log_odds",
+            )
+            for one, part in ((rival, slice(None, split)), (target, slice(split, None)))
+        ]
+        return scores[0].reward - scores[1].reward, scores[0].predicted, both.masks
+
     def score_candidates(
         self,
         owner: IntArray,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from interpix.absence import Absence
 from interpix.arrays import IntArray, is_array, to_numpy
 from interpix.errors import ModelError, bad_type, bad_value
-from interpix.models.protocol.classifier import Scorer, check_logits
+from interpix.models.protocol.classifier import Scorer, check_logits, keeps_doubles
 from interpix.models.protocol.memo import Memo
 from interpix.models.protocol.pictures import picture_scorer
 from interpix.normalization import Display, Normalized, read_display
@@ -41,6 +41,7 @@ class CallableClassifier(Normalized):
     """
 
     token_grid: tuple[int, int] | None = None
+    reads_outputs = True
     batch_size: int = 32
 
     def __init__(
@@ -93,7 +94,8 @@ class CallableClassifier(Normalized):
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Logits (B, classes) of preprocessed images (B, 3, H, W)."""
         if self.output is not None and self.output.shares:
-            return self.memo.rows([one.tobytes() for one in batch], lambda index: self._answer(batch[index]))
+            pictures = [str(one.shape).encode() + one.tobytes() for one in batch]
+            return self.memo.rows(pictures, lambda index: self._answer(batch[index]))
         return self._answer(batch)
 
     def _answer(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -113,7 +115,8 @@ class CallableClassifier(Normalized):
         logits = to_numpy(answer, "logits")
         if self.output is not None and self.output.takes_rows:
             logits = self.output.rows(logits, self.name)
-        return check_logits(logits, len(batch), self.name, self.output).astype(np.float32)
+        rows = check_logits(logits, len(batch), self.name, self.output)
+        return rows if keeps_doubles(self.output) else rows.astype(np.float32)  # type: ignore[return-value]
 
     def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
         """See `Classifier.scorer`; absent pixels can only be filled."""

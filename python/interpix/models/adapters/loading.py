@@ -60,7 +60,10 @@ def load_model(
     source, _, rest = name.partition(":")
     if prompts is not None:
         if source != "hf" or not rest:
-            raise bad_value("prompts", 'None but for models of images and texts, "hf:ID"', name, "leave them out")
+            need = f'None but for models of images and texts, "hf:ID", as {name} is none'
+            raise bad_value("prompts", need, repr(prompts), "leave them out")
+        if weights is not None:
+            raise bad_value("weights", f"None for {source}:", repr(weights), "its weights are found where the model is")
         return _loaded(name, "transformers", "clip", lambda: _images_and_texts(rest, prompts))
     if not rest:
         from interpix.models.adapters.native import load_native  # only what is asked for

@@ -45,6 +45,7 @@ class NativeClassifier(Normalized):
     """
 
     batch_size: int = 32
+    reads_outputs = True
 
     def __init__(self, model: _core.NativeModel, file: weights.Weights, folder: Path | None = None) -> None:
         """Wraps `model`, whose weights came from `file`."""

@@ -23,7 +23,7 @@ from interpix.models.adapters.sources import (
     output_of_config,
     read_preprocessing,
 )
-from interpix.models.protocol.classifier import Scorer
+from interpix.models.protocol.classifier import Scorer, keeps_doubles
 from interpix.models.protocol.pictures import make_fill
 from interpix.models.protocol.tokens import Tokens
 from interpix.models.tokens.model import TokenModel, describe_token_model, find_tokens
@@ -121,6 +121,12 @@ class TorchClassifier(TorchModule, Normalized):
         self._hashed: tuple[Any, str] | None = None
         self._end_is_known = False
 
+    reads_outputs = True
+
+    def version(self) -> object:
+        """See `TorchModule.version`."""
+        return self._content()
+
     def __repr__(self) -> str:
         """One line for people."""
         return f"TorchClassifier({self.name!r}, {self.device})"
@@ -161,7 +167,8 @@ class TorchClassifier(TorchModule, Normalized):
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Logits (B, classes) of preprocessed images (B, 3, H', W')."""
-        return self.tensor_logits(torch.from_numpy(np.ascontiguousarray(batch, np.float32))).astype(np.float32)
+        rows = self.tensor_logits(torch.from_numpy(np.ascontiguousarray(batch, np.float32)))
+        return rows if keeps_doubles(self.output) else rows.astype(np.float32)  # type: ignore[return-value]
 
     def tensor_logits(self, batch: Tensor) -> npt.NDArray[np.float64]:
         """The same for pictures (B, 3, H', W') on any device; fewer go at once where memory runs out."""

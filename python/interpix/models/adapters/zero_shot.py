@@ -54,10 +54,12 @@ class ZeroShotClassifier(TorchClassifier):
 
     def tensor_logits(self, batch: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
         """See `TorchClassifier.tensor_logits`."""
-        tensors = self.module.tensors()
-        if self._confirmed != tensors and len(batch):
+        # Sums tell of changes that torch does not count, too.
+        content = self._content()
+        if self._confirmed != content and len(batch):
+            self.module.forget()
             self._confirm(batch[:1])
-            self._confirmed = tensors
+            self._confirmed = content
         return super().tensor_logits(batch)
 
     def _confirm(self, picture: Tensor) -> None:

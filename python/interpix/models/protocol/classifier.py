@@ -25,6 +25,7 @@ __all__ = [
     "check_finite",
     "check_logits",
     "coalitions_named",
+    "keeps_doubles",
     "output_of",
     "token_grid_at",
     "with_output",
@@ -198,18 +199,31 @@ def with_output(classifier: ClassifierT, output: Output | None) -> ClassifierT:
     Raises:
         ArgumentError: It is of a class that knows no outputs.
     """
-    if output is None or output == getattr(classifier, "output", None):
+    known = getattr(classifier, "output", None)
+    # A user's own outputs may be equal without saying the same.
+    own = type(output).__module__.startswith("interpix.outputs.")
+    if output is None or output is known or (own and output == known):
         return classifier
-    if not hasattr(classifier, "output"):
-        cure = f"give {type(classifier).__name__} an attribute `output`"
-        raise bad_value("output", f'"auto" for model `{classifier.name}`', output, cure)
+    reads = getattr(classifier, "reads_outputs", False)
+    if not reads and (not hasattr(classifier, "output") or type(output).rows is not Output.rows):
+        cure = "wrap its function: interpix.CallableClassifier(function, output=...)"
+        raise bad_value("output", f'"auto" for model `{classifier.name}` of a class of yours', output.name, cure)
     # Not by copy.copy, which leaves behind what does not go to another process.
-    other = object.__new__(type(classifier))
-    other.__dict__.update(classifier.__dict__)
-    other.output = output
+    try:
+        other = object.__new__(type(classifier))
+        other.__dict__.update(classifier.__dict__)
+        object.__setattr__(other, "output", output)
+    except (AttributeError, TypeError) as error:
+        cure = f"set it when {type(classifier).__name__} is made ({error})"
+        raise bad_value("output", f'"auto" for model `{classifier.name}`', output.name, cure) from error
     if hasattr(other, "memo"):
         other.memo = Memo()  # rows of one output are not another's
     return other
+
+
+def keeps_doubles(output: Output | None) -> bool:
+    """Whether rows stay in double precision: of classifiers, single precision tells all that there is to tell."""
+    return output is not None and not output.takes_rewards
 
 
 ModelInput: TypeAlias = Classifier | Callable[..., Any]

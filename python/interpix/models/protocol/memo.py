@@ -44,25 +44,38 @@ class Memo:
     def __init__(self) -> None:
         """Nothing is known yet."""
         self._rows: OrderedDict[bytes, npt.NDArray[Any]] = OrderedDict()
+        self._version: object = None
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type["Memo"], tuple[()]]:
         """Another process, or a copy, remembers nothing."""
         return Memo, ()
 
-    def rows(self, pictures: Sequence[bytes], ask: Callable[[IntArray], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    def rows(
+        self,
+        pictures: Sequence[bytes],
+        ask: Callable[[IntArray], npt.NDArray[Any]],
+        version: Callable[[], object] | None = None,
+    ) -> npt.NDArray[Any]:
         """The rows of pictures (B, D), of which the model is asked about those that are not known, each once.
 
-        Within `doubting` about all of them; if it answers otherwise than it did, all is forgotten.
+        Within `doubting` about all of them; if it answers otherwise than it did, or if none of them is known, so that
+        this cannot be told, all is forgotten.
 
         Args:
-            pictures: What each shows, as bytes.
+            pictures: What each shows, as bytes, its shape included.
             ask: Rows of the pictures with these indices.
+            version: What differs once the model has changed, asked for within `doubting`.
         """
         keys = [hashlib.blake2b(one, digest_size=16).digest() for one in pictures]
+        doubt = _DOUBT.get()
+        now = version() if doubt and version is not None else None
         with self._lock:
             known = {key: self._rows[key] for key in keys if key in self._rows}
-        remembered = {} if _DOUBT.get() else dict(known)
+            if doubt and (not known or now != self._version):
+                self._rows.clear()
+                self._version = now
+        remembered = {} if doubt else dict(known)
         first = {key: index for index, key in reversed(list(enumerate(keys))) if key not in remembered}
         if first:
             index = np.array(sorted(first.values()), np.int64)

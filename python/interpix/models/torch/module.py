@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from interpix.errors import InterpixError, ModelError
-from interpix.models.protocol.classifier import check_logits
+from interpix.models.protocol.classifier import check_logits, keeps_doubles
 from interpix.models.protocol.memo import Memo
 from interpix.models.torch.memory import Chunks
 from interpix.models.torch.modes import evaluating
@@ -87,8 +87,13 @@ class TorchModule:
         """Logits (B, classes) of pictures (B, 3, H, W) on any device; fewer go at once where memory runs out."""
         chunks = Chunks(self.name, self.pictures_at_once(*batch.shape[2:]))
         with self.evaluating():
-            parts = chunks.run(len(batch), lambda part: self.forward(batch[part].to(self.device, self.dtype)).float())
+            parts = chunks.run(len(batch), lambda part: self._as_numbers(batch[part]))
             return check_logits(torch.cat(parts).cpu().numpy(), len(batch), self.name, self.output)
+
+    def _as_numbers(self, batch: Tensor) -> Tensor:
+        """Rows in single precision, as logits are compared; in their own where the numbers themselves count."""
+        rows = self.forward(batch.to(self.device, self.dtype))
+        return rows if rows.dtype == torch.float64 and keeps_doubles(self.output) else rows.float()
 
     def forward(self, batch: Tensor) -> Tensor:
         """The module's rows for a batch on its device, as logits (B, classes), unwrapped and of the right shape."""
@@ -97,9 +102,18 @@ class TorchModule:
             return self.rows(self.answer(batch))
         if not output.shares or torch.is_grad_enabled() or torch.is_autocast_enabled(batch.device.type):
             return self._other_rows(batch)
-        pictures = [bytes(one.cpu().contiguous().flatten().view(torch.uint8).numpy()) for one in batch]
-        rows = self.memo.rows(pictures, lambda index: self._other_rows(batch[torch.from_numpy(index)]).cpu().numpy())
+        shape = str(tuple(batch.shape[1:])).encode()
+        pictures = [shape + bytes(one.cpu().contiguous().flatten().view(torch.uint8).numpy()) for one in batch]
+
+        def ask(index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+            return np.asarray(self._other_rows(batch[torch.from_numpy(index).to(batch.device)]).cpu())
+
+        rows = self.memo.rows(pictures, ask, self.version)
         return torch.from_numpy(rows).to(batch.device)
+
+    def version(self) -> object:
+        """What differs once the module has changed; None: nobody looks."""
+        return None
 
     def _other_rows(self, batch: Tensor) -> Tensor:
         """Rows of an output that does not read (B, K) itself."""
@@ -113,7 +127,7 @@ class TorchModule:
         """The module's own answer (B, K) to a batch on its device: what `rows` reads."""
         with self.errors_named(f"a batch {tuple(batch.shape)}"):
             answer = self.module(batch)
-        logits = _find_logits(answer, _LOGITS if self.output is None or self.output.relative else _ROWS)
+        logits = _find_logits(answer, _LOGITS if self.output is None or self.output.takes_rewards else _ROWS)
         if not isinstance(logits, Tensor):
             message = f"model `{self.name}`: expected logits, got {type(answer).__name__}; return a tensor (B, classes)"
             raise ModelError(message)

@@ -73,6 +73,10 @@ class PromptedModel(nn.Module):  # type: ignore[misc] # torch is read without it
         """The same, as the model itself answers to pictures and prompts."""
         return self.towers.logits(self.model, pictures, self._texts_beside(pictures))
 
+    def forget(self) -> None:
+        """Encodes the prompts anew when they are needed next."""
+        self._embedded = None
+
     def tensors(self) -> _Tensors:
         """What differs once a parameter or a buffer of the model is another, or was changed in place."""
         found = (*self.model.parameters(), *self.model.buffers())
