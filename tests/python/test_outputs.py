@@ -365,7 +365,15 @@ def test_metrics_measure_numbers_and_refuse_what_needs_a_probability():
     with pytest.raises(ix.ArgumentError, match="`output`: expected one with probabilities, got value; see `answer`"):
         _ = sample.probability
     trace = metrics.InformationTrace(
-        np.array([1, 2, 3]), np.array([3.0, 4, 5]), np.ones(3, bool), 0, 0, (0.5,), 0.1, output="value"
+        np.array([1, 2, 3]),
+        np.array([3.0, 4, 5]),
+        np.ones(3, bool),
+        0,
+        0,
+        (0.5,),
+        0.1,
+        output="value",
+        is_probability=False,
     )
     with pytest.raises(ix.ArgumentError, match="needs no probability, as the output is value, got sic; use Accuracy"):
         metrics.SoftmaxInformation().from_trace(trace)
