@@ -39,7 +39,7 @@ class Fill:
         value: ``"zero"`` or 0: zero after normalization, the mean color of the model's training data;
             ``"black"``: pixel value 0 before normalization (needs the model's preprocessing);
             ``"mean"``: the image's own mean color; ``"blur"``: the image, blurred (Gaussian, standard
-            deviation 1/20 of the longer side); a number, or an array that broadcasts to (3, H, W), in
+            deviation 1/20 of the longer side); a number, or an array that broadcasts to (C, H, W), in
             the units of the preprocessed image.
     """
 
@@ -68,7 +68,7 @@ class Fill:
         return "array" if is_array(self.value) else repr(python_number(self.value))
 
     def make(self, image: npt.NDArray[np.float32], classifier: Preprocessor) -> npt.NDArray[np.float32]:
-        """The picture (3, H, W) of nothing, for one preprocessed `image` (3, H, W)."""
+        """The picture (C, H, W) of nothing, for one preprocessed `image` (C, H, W)."""
         if not isinstance(self.value, str):
             return _broadcast(self.value, image.shape)
         if self.value == "zero":
@@ -163,7 +163,7 @@ def read_fill(absence: AbsenceInput, name: str = "absence") -> Fill:
 
 
 def _black(classifier: Preprocessor, size: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """What black is to the model (3, 1, 1)."""
+    """What black is to the model (C, 1, 1)."""
     try:
         return Normalization.of(classifier).apply(np.zeros((1, 1, 3)))
     except ArgumentError:

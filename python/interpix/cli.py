@@ -321,7 +321,6 @@ def _explain(options: argparse.Namespace) -> int:
     files = {name: [options.out / f"{name}.{ending}" for ending in ("json", "safetensors", "png")] for name in photos}
     inputs = [one for one in photos.values() if isinstance(one, Path)]
     _check_outputs([file for some in files.values() for file in some], inputs, options)
-    # A model of images alone is loaded as ever.
     texts = {} if options.prompts is None else {"prompts": options.prompts}
     model = interpix.load_model(options.model, **texts)
     moxi = interpix.MoXI(model, regions=options.regions, output=output)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "blank",
     "dim",
+    "draw_box",
     "draw_curve",
     "draw_map",
     "draw_name",
@@ -171,6 +172,15 @@ def draw_numbers(ax: "Axes", regions: IntArray, order: "Sequence[int]", color: s
 def draw_curve(ax: "Axes", values: FloatArray, *, color: str, label: str) -> None:
     """A curve over 0, 1, 2, ..."""
     ax.plot(np.arange(len(values)), values, color=color, marker=".", label=label)
+
+
+def draw_box(ax: "Axes", box: "Sequence[float]", color: str = "#2b8cff") -> None:
+    """A rectangle around left, top, right and bottom, in pixels whose centers are whole numbers."""
+    from matplotlib.patches import Rectangle  # optional
+
+    left, top, right, bottom = box
+    corner, width, height = (left - 0.5, top - 0.5), right - left, bottom - top
+    ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=color, linewidth=2))
 
 
 def draw_ring(ax: "Axes", x: float, y: float, *, color: str, label: str) -> None:

@@ -59,12 +59,12 @@ class Preprocessor(Protocol):
         ...
 
     def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """A raw image (H, W, 3) as the model's input (3, H', W')."""
+        """A raw image (H, W, 3) as the model's input (C, H', W')."""
         ...
 
 
 def preprocess_color(classifier: Preprocessor, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """A picture of one color (H, W, 3) as the model's input (3, H', W'): what black, for example, is to the model.
+    """A picture of one color (H, W, 3) as the model's input (C, H', W'): what black, for example, is to the model.
 
     Raises:
         ArgumentError: The model does not say how it preprocesses.
@@ -238,7 +238,7 @@ def has_own_display(classifier: Preprocessor) -> bool:
 def picture_of(
     classifier: Preprocessor, tensor: npt.NDArray[np.float32], size: tuple[int, int] | None = None
 ) -> tuple[npt.NDArray[np.uint8], bool]:
-    """The picture uint8 (H, W, 3) that a model's input (3, H, W) shows, and whether its colors are true.
+    """The picture uint8 (H, W, 3) that a model's input (C, H, W) shows, and whether its colors are true.
 
     Else they are stretched from the least to the greatest value, or the mean of channels that are no colors.
 

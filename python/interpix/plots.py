@@ -9,6 +9,7 @@ import numpy.typing as npt
 from interpix.drawing import (
     blank,
     dim,
+    draw_box,
     draw_curve,
     draw_map,
     draw_name,
@@ -77,8 +78,16 @@ def plot_photo(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
     """
     ax = new_axes(ax)
     show(ax, result.image)
+    _draw_place(ax, result)
     draw_title(ax, photo_title(result))
     return ax
+
+
+def _draw_place(ax: "Axes", result: Explanation) -> None:
+    """Where what is explained is, as a detector's box, if it has a place."""
+    outline = result.output.get("outline")
+    if outline is not None:
+        draw_box(ax, outline)
 
 
 def photo_title(result: Explanation) -> str:
@@ -133,6 +142,7 @@ def plot_group(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
     if result.group:
         draw_outline(ax, inside, _COLORS[result.direction])
         draw_numbers(ax, result.regions, result.group, _COLORS[result.direction])
+    _draw_place(ax, result)
     draw_title(ax, group_title(result))
     return ax
 

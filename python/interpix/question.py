@@ -243,6 +243,9 @@ def _output_facts(question: Question, *, guessed: bool) -> dict[str, Any]:
     facts: dict[str, Any] = as_json(question.output.facts()) | {
         "claim": question.output.claim(repr(named), question.answer)
     }
+    outline = question.output.outline(target, question.logits)
+    if outline is not None:
+        facts["outline"] = list(outline)
     return facts | {"chosen": "by the number of logits"} if guessed else facts
 
 

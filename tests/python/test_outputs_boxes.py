@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from scipy.special import logsumexp
 
 import interpix as ix
@@ -99,6 +100,14 @@ def test_a_search_finds_the_patches_of_the_box(direction):
     title = plots.group_title(found)
     assert "the box 'red at (6, 6) - (18, 18)'" in title
     assert "score 0." in title or "score 0 " in title
+
+
+def test_a_picture_shows_where_the_box_is():
+    found = ix.MoXI(classifier(), regions=REGIONS).explain(picture(), "red")
+    assert found.output["outline"] == list(RED)
+    for draw in (plots.plot_photo, plots.plot_group):
+        boxes = [patch.get_bbox() for patch in draw(found, ax=Figure().subplots()).patches]
+        assert [(box.x0, box.y0, box.x1, box.y1) for box in boxes] == [(5.5, 5.5, 17.5, 17.5)]
 
 
 def test_every_step_takes_the_best_patch():

@@ -36,13 +36,13 @@ class Differentiable:
         self._probability = output == "probability"
 
     def scores(self, pictures: Tensor) -> Tensor:
-        """The target's score (B,) of pictures (B, 3, H, W); for use within `recording`."""
+        """The target's score (B,) of pictures (B, C, H, W); for use within `recording`."""
         rows, question = self.net.forward(pictures).float(), self._question
         found: Tensor = question.output.differentiable(rows, question.target, probability=self._probability)
         return found
 
     def gradients(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (B,), and gradients (B, 3, H, W) in double precision, of pictures (B, 3, H, W).
+        """Scores (B,), and gradients (B, C, H, W) in double precision, of pictures (B, C, H, W).
 
         Raises:
             ModelError: The score does not depend on the input by differentiable steps, or a gradient is not finite.
@@ -74,7 +74,7 @@ class Differentiable:
     def integrated(
         self, start: npt.NDArray[np.float32], end: npt.NDArray[np.float32], steps: int
     ) -> npt.NDArray[np.float64]:
-        """The integral of the gradient along the straight way between two pictures (3, H, W), by midpoints."""
+        """The integral of the gradient along the straight way between two pictures (C, H, W), by midpoints."""
         first, last = self.net.tensor(start), self.net.tensor(end)
         way = in_double(last - first)
         total = torch.zeros_like(way)

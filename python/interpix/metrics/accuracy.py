@@ -87,7 +87,7 @@ def trace_patches(
         sample: The image and its label.
         ranking: All patches, most important first (n,).
         regions: As in `interpix.MoXI`.
-        replacement: What a replaced patch shows: what `interpix.Fill` takes, or a whole picture (3, H, W) as
+        replacement: What a replaced patch shows: what `interpix.Fill` takes, or a whole picture (C, H, W) as
             the model's input.
         direction: `"deletion"`: from the image to the replacement; `"insertion"`: back.
     """

@@ -57,7 +57,7 @@ class Sample(Question):
 
         Args:
             model: Anything that `interpix.MoXI` takes.
-            image: A raw image, or a preprocessed float tensor (3, H, W).
+            image: A raw image, or a preprocessed float tensor (C, H, W).
             target: The class to measure, by index or name; None: the one predicted on the clean image.
             annotation: Where the object is, in the picture as the model sees it: a bool mask (H, W), or
                 boxes (left, top, right, bottom) in pixels, right and bottom exclusive.
@@ -74,7 +74,7 @@ class Sample(Question):
         return cls(**asked, annotation=inside, batch_size=batch_size, seed=seed)
 
     def scores_of(self, pictures: Iterator[npt.NDArray[np.float32]]) -> Scores:
-        """What the model says to batches of pictures (b, 3, H, W)."""
+        """What the model says to batches of pictures (b, C, H, W)."""
         return Scores.joined(self.scores(self.classifier.logits(batch)) for batch in pictures)
 
 
@@ -85,8 +85,8 @@ def ranked_scores(
 
     Args:
         sample: The model and its target.
-        start: The picture after no step (3, H, W).
-        end: What takes its place (3, H, W).
+        start: The picture after no step (C, H, W).
+        end: What takes its place (C, H, W).
         step: The step 1 ... `steps` at which each pixel changes (H, W); later ones never do.
         steps: How many.
     """

@@ -114,6 +114,10 @@ class Output(abc.ABC):
             ModelError: It says what was expected and what came.
         """
 
+    def outline(self, target: int, whole: Numbers) -> tuple[float, float, float, float] | None:
+        """Left, top, right and bottom of what is explained, in pixels, for pictures; None: it has no place."""
+        return None
+
     def comparable(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """What of rows (..., D) is the same if the same picture is asked about again; by default all."""
         return rows

@@ -162,6 +162,11 @@ class Boxes(Output):
             got = f"scores in {score.min():.3g} ... {score.max():.3g}"
             raise refuse(model, "scores in 0 ... 1", got, "return probabilities as scores")
 
+    def outline(self, target: int, whole: Numbers) -> tuple[float, float, float, float]:
+        """See `Output.outline`."""
+        left, top, right, bottom = whole.reshape(-1, _FIELDS)[target, 2:].tolist()
+        return left, top, right, bottom
+
     def comparable(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """See `Output.comparable`: sums over detections by their scores, as equal ones may change places."""
         found = np.asarray(rows, np.float64).reshape(*rows.shape[:-1], -1, _FIELDS)

@@ -90,7 +90,7 @@ class MoXI:
         Args:
             model: A torch module (timm, torchvision, Hugging Face or any other that returns logits), a Hugging Face
                 pipeline, an `interpix.TorchClassifier`, a native model, an `interpix.CallableClassifier`, or any
-                function from float32 (B, 3, H, W) to logits (B, classes).
+                function from float32 (B, C, H, W) to logits (B, classes).
             regions: `"auto"` (the tokens of a Vision Transformer where tokens are dropped, else a grid of 7 x 7 = 49
                 patches), `"tokens"`, a grid ("14x14", 14, (14, 14)), `Superpixels`, or an integer label map over the
                 image that the model sees.
@@ -184,7 +184,7 @@ class MoXI:
             progress: Show the number of evaluations on stderr.
 
         Returns:
-            An `Explanation`, or a list of them if many images were given (of a batch (B, 3, H, W), too, which a type
+            An `Explanation`, or a list of them if many images were given (of a batch (B, C, H, W), too, which a type
             checker cannot tell from one image).
 
         Raises:
@@ -393,7 +393,7 @@ class MoXI:
         additional_forward_args: None = None,
         feature_mask: AnyArray | None = None,
     ) -> Any:
-        """Captum's way to ask: preprocessed `inputs` (B, 3, H, W) or (3, H, W) in, heat maps like it out.
+        """Captum's way to ask: preprocessed `inputs` (B, C, H, W) or (C, H, W) in, heat maps like it out.
 
         The search is an insertion that stops at the flip. Each channel holds the whole heat map.
 

@@ -61,7 +61,7 @@ class CallableClassifier(Normalized):
             function: From float32 (B, C, H, W) to logits (B, classes).
             name: For people; the function's own name by default.
             class_names: One name for each class.
-            preprocess: From a raw uint8 image (H, W, 3) to float32 (3, H', W'); without it, only
+            preprocess: From a raw uint8 image (H, W, 3) to float32 (C, H', W'); without it, only
                 preprocessed images are taken.
             input_size: Height and width of a preprocessed image, if only one size will do.
             output: What the answers mean, see `interpix.outputs`; `"auto"`: a softmax of two or more logits, a sigmoid
@@ -81,10 +81,10 @@ class CallableClassifier(Normalized):
         self.shown = read_display(display)
 
     def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """The function's input (3, H', W') for a raw image (H, W, 3)."""
+        """The function's input (C, H', W') for a raw image (H, W, 3)."""
         if self._preprocess is None:
             cure = (
-                "pass a float tensor (3, H, W), or wrap the function as "
+                "pass a float tensor (C, H, W), or wrap the function as "
                 "interpix.CallableClassifier(function, preprocess=...)"
             )
             need = f"a preprocessed image, as `{self.name}` does not say how to preprocess raw ones"
@@ -92,7 +92,7 @@ class CallableClassifier(Normalized):
         return to_numpy(self._preprocess(image), "preprocess").astype(np.float32)
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Logits (B, classes) of preprocessed images (B, 3, H, W)."""
+        """Logits (B, classes) of preprocessed images (B, C, H, W)."""
         if self.output is not None and self.output.shares:
             pictures = [str(one.shape).encode() + one.tobytes() for one in batch]
             return self.memo.rows(pictures, lambda index: self._answer(batch[index]))

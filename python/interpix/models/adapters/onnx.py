@@ -69,7 +69,7 @@ class OnnxClassifier(CallableClassifier):
 
         Args:
             model: The path of a `.onnx` file, which runs on the CPU, or a session.
-            preprocess: From a raw uint8 image (H, W, 3) to float32 (3, H', W'); without it, only preprocessed images
+            preprocess: From a raw uint8 image (H, W, 3) to float32 (C, H', W'); without it, only preprocessed images
                 are taken.
             class_names: One name for each class; by default those that the file's metadata holds under "names", as
                 some exporters write them.
@@ -145,7 +145,7 @@ class OnnxClassifier(CallableClassifier):
         return self._hashed[1]
 
     def _run(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-        """Logits of any number of pictures (B, 3, H, W)."""
+        """Logits of any number of pictures (B, C, H, W)."""
         pictures = batch if self.layout == "NCHW" else batch.transpose(0, 2, 3, 1)
         pictures = np.ascontiguousarray(pictures, _DTYPES[self._input.type])
         size = self._fixed_batch

@@ -73,10 +73,10 @@ class TorchClassifier(TorchModule, Normalized):
         """Wraps a module; nothing is run yet, but for two pictures where a Vision Transformer is inside.
 
         Args:
-            module: A `torch.nn.Module` from float (B, 3, H, W) to logits (B, classes), to an object or dict with
+            module: A `torch.nn.Module` from float (B, C, H, W) to logits (B, classes), to an object or dict with
                 `logits`, or to a tuple that starts with them; or a Hugging Face image classification pipeline.
             preprocess: How a raw image becomes the module's input: a torchvision weights entry (its class names are
-                taken, too), a Hugging Face image processor, or a function from a PIL image to (3, H', W'). By default
+                taken, too), a Hugging Face image processor, or a function from a PIL image to (C, H', W'). By default
                 what the module's own configuration says (timm), or the pipeline's.
             class_names: One name for each class; by default those of the module's configuration, until its logits tell
                 that it has other classes.
@@ -155,10 +155,10 @@ class TorchClassifier(TorchModule, Normalized):
         return self._tokens_unused
 
     def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """A raw image (H, W, 3) as the module's input (3, H', W')."""
+        """A raw image (H, W, 3) as the module's input (C, H', W')."""
         if self._preprocess is None:
             cure = (
-                "pass a float tensor (3, H, W), or interpix.TorchClassifier(model, preprocess=...), for example "
+                "pass a float tensor (C, H, W), or interpix.TorchClassifier(model, preprocess=...), for example "
                 "torchvision's weights or a Hugging Face image processor"
             )
             need = f"a preprocessed image, as model `{self.name}` does not say how to preprocess raw ones"
@@ -166,12 +166,12 @@ class TorchClassifier(TorchModule, Normalized):
         return self._preprocess(image)
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Logits (B, classes) of preprocessed images (B, 3, H', W')."""
+        """Logits (B, classes) of preprocessed images (B, C, H', W')."""
         rows = self.tensor_logits(torch.from_numpy(np.ascontiguousarray(batch, np.float32)))
         return rows if keeps_doubles(self.output) else rows.astype(np.float32)  # type: ignore[return-value]
 
     def tensor_logits(self, batch: Tensor) -> npt.NDArray[np.float64]:
-        """The same for pictures (B, 3, H', W') on any device; fewer go at once where memory runs out."""
+        """The same for pictures (B, C, H', W') on any device; fewer go at once where memory runs out."""
         logits = super().tensor_logits(batch)
         if not self._end_is_known and len(batch):
             self._end_is_known = True

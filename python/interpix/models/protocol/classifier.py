@@ -144,7 +144,7 @@ class Classifier(Protocol):
         ...
 
     def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """A raw image (H, W, 3) as the model's input (3, H', W')."""
+        """A raw image (H, W, 3) as the model's input (C, H', W')."""
         ...
 
     def display(
@@ -159,11 +159,11 @@ class Classifier(Protocol):
         ...
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Logits (B, classes) of preprocessed images (B, 3, H', W')."""
+        """Logits (B, classes) of preprocessed images (B, C, H', W')."""
         ...
 
     def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
-        """Prepares preprocessed `images` (K, 3, H, W) with their `regions` (K, H, W) of labels 0 ... n-1.
+        """Prepares preprocessed `images` (K, C, H, W) with their `regions` (K, H, W) of labels 0 ... n-1.
 
         Raises:
             ArgumentError: The model does not have this kind of absence, or not for these regions.

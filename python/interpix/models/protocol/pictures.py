@@ -64,7 +64,7 @@ def picture_scorer(
 
 
 def make_fill(classifier: Classifier, images: npt.NDArray[np.float32], absence: Absence) -> npt.NDArray[np.float32]:
-    """The pictures (K, 3, H, W) of nothing.
+    """The pictures (K, C, H, W) of nothing.
 
     Raises:
         ArgumentError: `absence` is not a `Fill`.
@@ -82,6 +82,6 @@ def compose(
     owner: IntArray,
     masks: BoolArray,
 ) -> npt.NDArray[np.float32]:
-    """The pictures (c, 3, H, W) of coalitions: the image where a region is present, the fill elsewhere."""
+    """The pictures (c, C, H, W) of coalitions: the image where a region is present, the fill elsewhere."""
     present = masks[np.arange(len(masks))[:, None, None], regions[owner]][:, None]
     return np.where(present, images[owner], fill[owner])

@@ -4,6 +4,7 @@ A part is known by the full name of its class. A subclass may do anything, so it
 then; only the patch embedding of timm's may be of any class, as it is run as it is. None of the packages is imported.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -63,6 +64,7 @@ def find_derived(module: torch.nn.Module) -> str | None:
     return None
 
 
+@functools.cache
 def _families() -> set[str]:
     return {name for name in (*_READERS, *transformers.BODIES) if not name.startswith(("torch.", "interpix."))}
 

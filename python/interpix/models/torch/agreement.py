@@ -22,7 +22,7 @@ def disagreement(
     instead: str,
     own: Callable[[Tensor], Tensor] | None = None,
 ) -> float | None:
-    """By how much a shortcut's answers to pictures (B, 3, H, W) are not the module's; a warning where they are not.
+    """By how much a shortcut's answers to pictures (B, C, H, W) are not the module's; a warning where they are not.
 
     >>> import torch
     >>> net = TorchModule(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()), name="mean color")

@@ -29,10 +29,10 @@ _CPU_BATCH, _GPU_BATCH = 64, 1024
 _GPU_PICTURES = 256
 # A CPU takes up to twice as long for each picture of a batch whose activations leave its cache.
 _CPU_PIXELS = 8 * 224 * 224
-# transformers leaves these hooks in place after it was asked once for hidden states; they only watch.
 _LOGITS = ("logits",)
 _ROWS = ("logits", "image_embeds", "pooler_output")
 """What transformers calls the answers of its models; embeddings are no logits."""
+# transformers leaves these hooks in place after it was asked once for hidden states; they only watch.
 _WATCHING = "transformers.utils.output_capturing"
 _ADAPTED = "peft.peft_model.PeftModel"
 
@@ -84,7 +84,7 @@ class TorchModule:
         return torch.from_numpy(np.array(array, np.float32)).to(self.device, self.dtype)
 
     def tensor_logits(self, batch: Tensor) -> npt.NDArray[np.float64]:
-        """Logits (B, classes) of pictures (B, 3, H, W) on any device; fewer go at once where memory runs out."""
+        """Logits (B, classes) of pictures (B, C, H, W) on any device; fewer go at once where memory runs out."""
         chunks = Chunks(self.name, self.pictures_at_once(*batch.shape[2:]))
         with self.evaluating():
             parts = chunks.run(len(batch), lambda part: self._as_numbers(batch[part]))
@@ -103,7 +103,8 @@ class TorchModule:
         if not output.shares or torch.is_grad_enabled() or torch.is_autocast_enabled(batch.device.type):
             return self._other_rows(batch)
         shape = str(tuple(batch.shape[1:])).encode()
-        pictures = [shape + bytes(one.cpu().contiguous().flatten().view(torch.uint8).numpy()) for one in batch]
+        host = batch.cpu().contiguous()  # in one transfer
+        pictures = [shape + bytes(one.flatten().view(torch.uint8).numpy()) for one in host]
 
         def ask(index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
             return np.asarray(self._other_rows(batch[torch.from_numpy(index).to(batch.device)]).cpu())

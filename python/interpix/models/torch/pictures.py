@@ -32,7 +32,7 @@ class TorchPictureScorer:
         *,
         facts: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """Takes images and fill (K, 3, H, W) and regions (K, H, W), and what a result shall remember beside them."""
+        """Takes images and fill (K, C, H, W) and regions (K, H, W), and what a result shall remember beside them."""
         self._facts = facts
         self._net = net
         self._images, self._fill = (on_device(array, net.device).to(net.dtype) for array in (images, fill))
@@ -65,7 +65,7 @@ class TorchPictureScorer:
         return self._chunks.run(len(coalitions), work)
 
     def _compose(self, owner: Tensor, masks: Tensor) -> Tensor:
-        """The pictures (c, 3, H, W)."""
+        """The pictures (c, C, H, W)."""
         present = masks.gather(1, self._regions[owner].flatten(1)).view(-1, 1, *self._regions.shape[1:])
         return torch.where(present, self._images[owner], self._fill[owner])
 

@@ -56,8 +56,8 @@ class WindowState:
     """One base picture with what every candidate shares.
 
     Attributes:
-        base: The picture (3, H, W).
-        other: The picture (3, H, W) whose pixels a flipped region gets.
+        base: The picture (C, H, W).
+        other: The picture (C, H, W) whose pixels a flipped region gets.
         regions: Labels (H, W) on the model's device.
         boxes: Top, left, bottom and right (exclusive) of each region (regions, 4).
         logits: Logits (classes,) of the base picture.
@@ -102,8 +102,8 @@ class WindowModel:
         """The maps of a base picture whose regions can be flipped.
 
         Args:
-            base: The picture (3, H, W), as the model sees it.
-            other: The picture (3, H, W) whose pixels a flipped region gets.
+            base: The picture (C, H, W), as the model sees it.
+            other: The picture (C, H, W) whose pixels a flipped region gets.
             regions: Labels 0 ... n-1 (H, W).
 
         Raises:
@@ -149,7 +149,7 @@ class WindowModel:
         return result
 
     def whole_logits(self, batch: torch.Tensor, *, precision: Precision = "exact") -> torch.Tensor:
-        """Logits (B, classes) of any pictures (B, 3, H, W), evaluated in full, with the norms folded in."""
+        """Logits (B, classes) of any pictures (B, C, H, W), evaluated in full, with the norms folded in."""
         self._refresh()
         parts = batch.to(self._device, self._map_dtype(precision)).split(self._batch())
         return torch.cat([self._full(part) for part in parts])
