@@ -163,7 +163,7 @@ def check_magnitude(magnitude: object) -> None:
 def over_channels(values: npt.NDArray[Any], magnitude: Magnitude) -> npt.NDArray[Any]:
     """One number for each pixel (H, W) from one for each channel (C, H, W).
 
-    >>> pixel = np.array([-3.0, 1.0, 1.0]).reshape(C, 1, 1)
+    >>> pixel = np.array([-3.0, 1.0, 1.0]).reshape(3, 1, 1)
     >>> [float(over_channels(pixel, how)[0, 0]) for how in (None, "sum", "channels")]
     [-1.0, 1.0, 5.0]
     """

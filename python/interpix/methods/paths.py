@@ -49,7 +49,7 @@ class GuidedIG(MapMethod):
 
     >>> import torch
     >>> mean_color = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-    >>> image = np.arange(8, dtype=np.float32).reshape(2, 4) * np.ones((C, 1, 1), np.float32)
+    >>> image = np.arange(8, dtype=np.float32).reshape(2, 4) * np.ones((3, 1, 1), np.float32)
     >>> GuidedIG(steps=5, baseline="zero").explain(mean_color, image, target=1).map
     array([[0.   , 0.125, 0.25 , 0.375],
            [0.5  , 0.625, 0.75 , 0.875]], dtype=float32)
