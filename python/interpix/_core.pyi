@@ -96,6 +96,35 @@ class Search:
             holds: (c,) whether the model still says what is explained.
         """
 
+    def ask_round(self) -> Round | None:
+        """Return a whole step of about half of the images in flight; ``None`` where no image awaits one.
+
+        For evaluators that list a step's candidates themselves. Any number of rounds may be open; ``ask`` has what
+        else there is.
+        """
+
+    def tell_best(
+        self,
+        ticket: int,
+        player: NDArray[np.int64],
+        reward: NDArray[np.float64],
+        answer: NDArray[np.float64],
+        predicted: NDArray[np.int64],
+        holds: NDArray[np.bool],
+        gap: NDArray[np.float64],
+    ) -> None:
+        """Take the best player of each image of an open round; on an error the round stays open.
+
+        Args:
+            ticket: The round's.
+            player: (b,) the lowest of those whose flip is best.
+            reward: (b,) of the set with it flipped; the next columns as of ``tell``.
+            answer: (b,)
+            predicted: (b,)
+            holds: (b,)
+            gap: (b,) how far the reward is ahead of the second best, at least 0.
+        """
+
     def outcomes(self) -> list[Outcome]:
         """Return what was found, in the order of the images.
 
@@ -149,6 +178,26 @@ class Batch:
 
     def kept(self) -> NDArray[np.int64]:
         """Return the present players of each row, ascending, (c, size)."""
+
+@final
+class Round:
+    """One step of some images whose sets have equally many players: which one to flip next?"""
+
+    @property
+    def ticket(self) -> int:
+        """What ``tell_best`` knows it by."""
+
+    @property
+    def size(self) -> int:
+        """Number of present players, the same in every set."""
+
+    @property
+    def images(self) -> NDArray[np.int64]:
+        """(b,) the images, ascending."""
+
+    @property
+    def bases(self) -> NDArray[np.bool_]:
+        """(b, n) the set of each image, True = present."""
 
 @final
 class Outcome:

@@ -24,7 +24,7 @@ mod _core {
     #[pymodule_export]
     use super::models::{NativeModel, NativeTokens, architectures, check_architecture, convert_weights};
     #[pymodule_export]
-    use super::search::{Batch, Outcome, Search};
+    use super::search::{Batch, Outcome, Round, Search};
     #[pymodule_export]
     use super::windows::{gather_windows, transform_products, transform_tiles};
 

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::search;
-use crate::search::{Direction, RunError, Score, SearchOptions, Stop, Task};
+use crate::search::{Best, Direction, RunError, Score, SearchOptions, Stop, Task};
 
 /// A score as Python sees it: reward, answer, predicted class or -1, whether it holds.
 type Row = (f64, f64, i64, bool);
@@ -54,15 +54,35 @@ impl Search {
         predicted: PyReadonlyArray1<'_, i64>,
         holds: PyReadonlyArray1<'_, bool>,
     ) -> Result<()> {
-        let (reward, answer, predicted, holds) =
-            (reward.as_array(), answer.as_array(), predicted.as_array(), holds.as_array());
-        check_length("answer", answer.len(), reward.len())?;
-        check_length("predicted", predicted.len(), reward.len())?;
-        check_length("holds", holds.len(), reward.len())?;
-        let rows = reward.iter().zip(answer).zip(predicted).zip(holds);
-        let scores =
-            rows.map(|(((&reward, &answer), &predicted), &holds)| score((reward, answer, predicted, holds)));
-        self.inner.tell(&scores.collect::<Vec<Score>>())
+        let count = reward.as_array().len();
+        self.inner.tell(&scores(count, &reward, &answer, &predicted, &holds)?)
+    }
+
+    fn ask_round(&mut self) -> Option<Round> {
+        self.inner.ask_round().map(|inner| Round { inner })
+    }
+
+    // One column for each number of a `Best`.
+    #[allow(clippy::needless_pass_by_value, clippy::too_many_arguments)]
+    fn tell_best(
+        &mut self,
+        ticket: usize,
+        player: PyReadonlyArray1<'_, i64>,
+        reward: PyReadonlyArray1<'_, f64>,
+        answer: PyReadonlyArray1<'_, f64>,
+        predicted: PyReadonlyArray1<'_, i64>,
+        holds: PyReadonlyArray1<'_, bool>,
+        gap: PyReadonlyArray1<'_, f64>,
+    ) -> Result<()> {
+        let (player, gap) = (player.as_array(), gap.as_array());
+        let scores = scores(player.len(), &reward, &answer, &predicted, &holds)?;
+        check_length("gap", gap.len(), player.len())?;
+        let best = player.iter().zip(scores).zip(gap).map(|((&player, score), &gap)| {
+            // No player has a negative number, nor this one.
+            let player = usize::try_from(player).unwrap_or(usize::MAX);
+            Best { player, score, gap }
+        });
+        self.inner.tell_best(ticket, &best.collect::<Vec<Best>>())
     }
 
     fn outcomes(&self) -> Vec<Outcome> {
@@ -128,6 +148,34 @@ impl Batch {
 
     fn kept<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray2<i64>> {
         self.inner.kept().mapv(i64::from).into_pyarray(py)
+    }
+}
+
+#[pyclass(frozen, module = "interpix._core")]
+pub(super) struct Round {
+    inner: search::Round,
+}
+
+#[pymethods]
+impl Round {
+    #[getter]
+    fn ticket(&self) -> usize {
+        self.inner.ticket()
+    }
+
+    #[getter]
+    fn size(&self) -> usize {
+        self.inner.size()
+    }
+
+    #[getter]
+    fn images<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+        PyArray1::from_iter(py, self.inner.images().iter().map(|&image| image as i64))
+    }
+
+    #[getter]
+    fn bases<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray2<bool>> {
+        self.inner.presence().into_pyarray(py)
     }
 }
 
@@ -247,6 +295,25 @@ fn check_length(name: &'static str, got: usize, expected: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::argument(name, format!("{expected} entries"), got, "give all lists the same length"))
+}
+
+fn scores(
+    count: usize,
+    reward: &PyReadonlyArray1<'_, f64>,
+    answer: &PyReadonlyArray1<'_, f64>,
+    predicted: &PyReadonlyArray1<'_, i64>,
+    holds: &PyReadonlyArray1<'_, bool>,
+) -> Result<Vec<Score>> {
+    let (reward, answer, predicted, holds) =
+        (reward.as_array(), answer.as_array(), predicted.as_array(), holds.as_array());
+    check_length("reward", reward.len(), count)?;
+    check_length("answer", answer.len(), count)?;
+    check_length("predicted", predicted.len(), count)?;
+    check_length("holds", holds.len(), count)?;
+    let rows = reward.iter().zip(answer).zip(predicted).zip(holds);
+    Ok(rows
+        .map(|(((&reward, &answer), &predicted), &holds)| score((reward, answer, predicted, holds)))
+        .collect())
 }
 
 fn score((reward, answer, predicted, holds): Row) -> Score {

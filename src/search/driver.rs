@@ -3,8 +3,12 @@
 use std::cmp::Reverse;
 
 use super::batch::Batch;
-use super::greedy::{Direction, Greedy, Outcome, Score, Stop, Task};
+use super::greedy::{Best, Direction, Greedy, Outcome, Score, Stop, Task};
+use super::round::Round;
 use crate::error::{Error, Result};
+
+const OVERFLOW_CURE: &str = "check that the model's outputs are finite on this masked image (a float16 model may \
+                             overflow: use float32)";
 
 /// How a [`Search`] goes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -95,6 +99,10 @@ pub struct Search {
     next: usize,
     /// The batch that was asked and not yet told.
     open: Option<Batch>,
+    /// The rounds that were asked and not yet told.
+    rounds: Vec<Round>,
+    /// The number of rounds asked so far, which is the next one's ticket.
+    asked: usize,
 }
 
 impl Search {
@@ -108,11 +116,11 @@ impl Search {
         options.check()?;
         tasks.iter().enumerate().try_for_each(|(image, task)| task.check(image))?;
         let images = tasks.iter().map(|task| Greedy::new(task, options.direction, options.stop)).collect();
-        Ok(Self { options, images, active: Vec::new(), next: 0, open: None })
+        Ok(Self { options, images, active: Vec::new(), next: 0, open: None, rounds: Vec::new(), asked: 0 })
     }
 
-    /// The next coalitions to evaluate, or `None` when every search has ended. Asking again before [`Self::tell`]
-    /// gives the same batch.
+    /// The next coalitions to evaluate, or `None` when every search has ended, or waits for [`Self::tell_best`]. Asking
+    /// again before [`Self::tell`] gives the same batch.
     pub fn ask(&mut self) -> Option<Batch> {
         if self.open.is_none() {
             self.refill();
@@ -138,6 +146,75 @@ impl Search {
             row += rows.len();
         }
         self.open = None;
+        Ok(())
+    }
+
+    /// A whole step of about half of the images in flight, of those whose sets are of one size; `None` where no image
+    /// awaits a step that is not asked already: then [`Self::ask`] has what else there is.
+    ///
+    /// For evaluators that list a step's candidates themselves and find the best where they compute. Any number of
+    /// rounds may be open, and are told in any order: half of the images, so that there are two, and one can be
+    /// prepared while the other is evaluated. The outcome is that of [`Self::ask`].
+    ///
+    /// ```
+    /// use interpix::search::{Best, Score, Search, SearchOptions, Stop, Task};
+    ///
+    /// // The reward is the sum of the present players' indices: the greatest absent player is the best.
+    /// let ends = |sum: usize| Score { reward: sum as f64, answer: sum as f64 / 6.0, predicted: None, holds: sum >= 4 };
+    /// let task = Task { players: 4, full: Some(ends(6)), empty: Some(ends(0)) };
+    /// let mut search = Search::new(vec![task], SearchOptions::default())?;
+    /// while let Some(round) = search.ask_round() {
+    ///     let best: Vec<Best> = round.bases().iter().map(|base| {
+    ///         let player = (0..4).rev().find(|&player| !base.contains(player)).unwrap();
+    ///         Best { player, score: ends(base.with(player).members().sum()), gap: 1.0 }
+    ///     }).collect();
+    ///     search.tell_best(round.ticket(), &best)?;
+    /// }
+    /// assert_eq!(search.outcomes()[0].ranking, [3, 2]);
+    /// assert_eq!(search.outcomes()[0].evaluations, 4 + 3);
+    /// # Ok::<(), interpix::Error>(())
+    /// ```
+    pub fn ask_round(&mut self) -> Option<Round> {
+        self.refill();
+        let share = self.active.len().div_ceil(2);
+        let waiting =
+            self.active.iter().filter(|&&image| self.images[image].awaits_step() && !self.is_asked(image));
+        let waiting: Vec<(usize, (usize, usize))> =
+            waiting.map(|&image| (image, self.shape(image))).collect();
+        let kinds = waiting.iter().map(|&(image, shape)| (shape, 1, self.images[image].steps()));
+        let shape = most_urgent(kinds, share)?;
+        let alike = waiting.iter().filter(|(_, other)| *other == shape).map(|&(image, _)| image);
+        let images: Vec<usize> = alike.take(share).collect();
+        let bases = images.iter().map(|&image| self.images[image].current().clone()).collect();
+        let round = Round::new(self.asked, shape.0, images, bases);
+        self.asked += 1;
+        self.rounds.push(round.clone());
+        Some(round)
+    }
+
+    /// Takes the best player of each image of an open round, in the round's order. On an error nothing has changed:
+    /// the round stays open.
+    ///
+    /// # Errors
+    /// No round with this ticket is open, the number of players is not that of its images, a player is no candidate, or
+    /// a number is not finite (a gap may be infinite).
+    pub fn tell_best(&mut self, ticket: usize, best: &[Best]) -> Result<()> {
+        let Some(place) = self.rounds.iter().position(|round| round.ticket() == ticket) else {
+            let cure = "tell each round that was asked once";
+            return Err(Error::argument("ticket", "that of an open round", ticket, cure));
+        };
+        let round = &self.rounds[place];
+        if best.len() != round.images().len() {
+            let expected = format!("{} of them, one for each image of the round", round.images().len());
+            return Err(Error::argument("best", expected, best.len(), "tell the images in their order"));
+        }
+        for (&image, found) in round.images().iter().zip(best) {
+            check_best(image, &self.images[image], found)?;
+        }
+        let round = self.rounds.remove(place);
+        for (&image, &found) in round.images().iter().zip(best) {
+            self.images[image].tell_best(found);
+        }
         Ok(())
     }
 
@@ -194,7 +271,7 @@ impl Search {
     fn pack(&self) -> Option<Batch> {
         let size = self.best_size()?;
         let mut batch = Batch::new(size);
-        for &image in &self.active {
+        for &image in self.active.iter().filter(|&&image| !self.is_asked(image)) {
             let greedy = &self.images[image];
             let room = self.options.batch_size - batch.len();
             if room > 0 && greedy.size() == size {
@@ -209,23 +286,70 @@ impl Search {
     /// the image with the fewest steps. Without the first and the last rule a batch boundary would split images that
     /// could go in lockstep, and filling batches would become harder from step to step.
     fn best_size(&self) -> Option<usize> {
-        let active = || self.active.iter().map(|&image| &self.images[image]);
+        let free =
+            self.active.iter().filter(|&&image| !self.is_asked(image)).map(|&image| &self.images[image]);
+        let active = || free.clone();
         if let Some(greedy) = active().find(|greedy| greedy.is_partly_told()) {
             return Some(greedy.size());
         }
-        // Size, coalitions, steps; a handful of groups, so a list is quick enough.
-        let mut groups: Vec<(usize, usize, usize)> = Vec::new();
-        for greedy in active() {
-            let (size, rows, steps) = (greedy.size(), greedy.pending().len(), greedy.steps());
-            match groups.iter_mut().find(|group| group.0 == size) {
-                Some(group) => *group = (size, group.1 + rows, group.2.min(steps)),
-                None => groups.push((size, rows, steps)),
-            }
-        }
-        let urgency =
-            |&&(_, rows, steps): &&(usize, usize, usize)| (rows.min(self.options.batch_size), Reverse(steps));
-        groups.iter().max_by_key(urgency).map(|group| group.0)
+        let kinds = active().map(|greedy| (greedy.size(), greedy.pending().len(), greedy.steps()));
+        most_urgent(kinds, self.options.batch_size)
     }
+
+    /// Whether an open round asks about an image.
+    fn is_asked(&self, image: usize) -> bool {
+        let in_batch = self.open.as_ref().is_some_and(|batch| batch.owner().binary_search(&image).is_ok());
+        in_batch || self.rounds.iter().any(|round| round.images().binary_search(&image).is_ok())
+    }
+
+    /// How many players an image's set has, and how many there are.
+    fn shape(&self, image: usize) -> (usize, usize) {
+        let current = self.images[image].current();
+        (current.size(), current.players())
+    }
+}
+
+/// Of (kind, count, steps), the kind that has the most, of which no more than `most` matter; among equals that with the
+/// fewest steps.
+fn most_urgent<K: Copy + PartialEq>(
+    counted: impl Iterator<Item = (K, usize, usize)>,
+    most: usize,
+) -> Option<K> {
+    // A handful of kinds, so a list is quick enough.
+    let mut groups: Vec<(K, usize, usize)> = Vec::new();
+    for (kind, count, steps) in counted {
+        match groups.iter_mut().find(|group| group.0 == kind) {
+            Some(group) => *group = (kind, group.1 + count, group.2.min(steps)),
+            None => groups.push((kind, count, steps)),
+        }
+    }
+    groups.into_iter().max_by_key(|&(_, count, steps)| (count.min(most), Reverse(steps))).map(|group| group.0)
+}
+
+fn check_best(image: usize, greedy: &Greedy, best: &Best) -> Result<()> {
+    if !greedy.is_candidate(best.player) {
+        let got = format!("player {} for image {image}", best.player);
+        return Err(Error::argument(
+            "best",
+            "a candidate of each image's step",
+            got,
+            "tell the player flipped",
+        ));
+    }
+    if !best.score.is_finite() {
+        let got = format!("{} for image {image}, player {}", best.score, best.player);
+        return Err(Error::argument("best", "finite rewards and answers", got, OVERFLOW_CURE));
+    }
+    if best.gap.is_nan() || best.gap < 0.0 {
+        let got = format!("{} for image {image}, player {}", best.gap, best.player);
+        return Err(Error::argument(
+            "gap",
+            "at least 0",
+            got,
+            "subtract the second best reward from the best",
+        ));
+    }
+    Ok(())
 }
 
 fn check_scores(batch: &Batch, scores: &[Score]) -> Result<()> {
@@ -235,7 +359,5 @@ fn check_scores(batch: &Batch, scores: &[Score]) -> Result<()> {
     }
     let Some(row) = scores.iter().position(|score| !score.is_finite()) else { return Ok(()) };
     let got = format!("{} for image {}, coalition {}", scores[row], batch.owner()[row], batch.coalition(row));
-    let cure = "check that the model's outputs are finite on this masked image (a float16 model may overflow: use \
-                float32)";
-    Err(Error::argument("scores", "finite rewards and answers", got, cure))
+    Err(Error::argument("scores", "finite rewards and answers", got, OVERFLOW_CURE))
 }

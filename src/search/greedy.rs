@@ -42,6 +42,17 @@ pub struct Score {
     pub holds: bool,
 }
 
+/// The best player of a whole step, by whoever can tell it without a score for each (see [`super::Search::ask_round`]).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Best {
+    /// The player whose flip is best; the lowest of equal ones.
+    pub player: usize,
+    /// The score of the set with it flipped.
+    pub score: Score,
+    /// How far its reward is ahead of the second best, at least 0.
+    pub gap: f64,
+}
+
 /// One image's search.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
@@ -227,6 +238,29 @@ impl Greedy {
             Round::Step => self.take_best(),
             Round::Done => {}
         }
+        self.open();
+    }
+
+    /// Whether a whole step is open, none of which is scored yet.
+    pub(super) fn awaits_step(&self) -> bool {
+        self.round == Round::Step && self.told.is_empty()
+    }
+
+    /// The present players after the flips so far, which a step's flips refer to.
+    pub(super) fn current(&self) -> &Coalition {
+        &self.current
+    }
+
+    /// Whether `player` may be flipped next.
+    pub(super) fn is_candidate(&self, player: usize) -> bool {
+        player < self.current.players()
+            && self.current.contains(player) == (self.direction == Direction::Deletion)
+    }
+
+    /// Takes the best player of the open step, all of whose coalitions were evaluated.
+    pub(super) fn tell_best(&mut self, best: Best) {
+        self.evaluations += self.flips.len();
+        self.commit(best.player, best.score, best.gap);
         self.open();
     }
 

@@ -15,7 +15,9 @@
 //!
 //! [`Search`] only asks questions: [`Search::ask`] hands out a [`Batch`] of coalitions of equal size from many
 //! images, [`Search::tell`] takes their [`Score`]s, [`Search::run`] loops over both with a callback. No coalition of
-//! an image is asked twice, and the outcome depends on neither the batch size nor the packing.
+//! an image is asked twice, and the outcome depends on neither the batch size nor the packing. An evaluator that finds
+//! the best of a step itself, as on a GPU, is handed whole steps by [`Search::ask_round`] and tells
+//! [`Search::tell_best`].
 //!
 //! ```
 //! use interpix::search::{Direction, Score, Search, SearchOptions, Stop, Task};
@@ -48,8 +50,10 @@ mod batch;
 mod coalition;
 mod driver;
 mod greedy;
+mod round;
 
 pub use batch::Batch;
 pub use coalition::Coalition;
 pub use driver::{RunError, Search, SearchOptions};
-pub use greedy::{Direction, Outcome, Score, Stop, Task};
+pub use greedy::{Best, Direction, Outcome, Score, Stop, Task};
+pub use round::Round;

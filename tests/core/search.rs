@@ -8,7 +8,7 @@ use std::convert::Infallible;
 
 use interpix::Error;
 use interpix::search::{
-    Batch, Coalition, Direction, Outcome, RunError, Score, Search, SearchOptions, Stop, Task,
+    Batch, Best, Coalition, Direction, Outcome, Round, RunError, Score, Search, SearchOptions, Stop, Task,
 };
 use proptest::prelude::*;
 
@@ -147,7 +147,78 @@ fn tasks(games: &[Table]) -> Vec<Task> {
     games.iter().map(|game| Task::new(game.players)).collect()
 }
 
+/// The best of a step of each image of a round, listed in plain words.
+fn best(round: &Round, games: &[Table], direction: Direction) -> Vec<Best> {
+    let sign = if direction == Direction::Insertion { 1.0 } else { -1.0 };
+    let one = |(&image, base): (&usize, &Coalition)| {
+        let rate = |player| {
+            let mut coalition = base.clone();
+            coalition.flip(player);
+            (player, games[image].score(&coalition))
+        };
+        let candidates = (0..base.players()).filter(|&player| base.contains(player) == (sign < 0.0));
+        let mut rated: Vec<(usize, Score)> = candidates.map(rate).collect();
+        rated.sort_by(|a, b| (sign * b.1.reward).partial_cmp(&(sign * a.1.reward)).unwrap());
+        Best { player: rated[0].0, score: rated[0].1, gap: sign * (rated[0].1.reward - rated[1].1.reward) }
+    };
+    round.images().iter().zip(round.bases()).map(one).collect()
+}
+
+/// As `run`, with steps told by their best: up to `open` rounds at once, the last of which is told first.
+fn run_rounds(
+    games: &[Table],
+    tasks: Vec<Task>,
+    options: SearchOptions,
+    open: usize,
+    mix: bool,
+) -> Vec<Outcome> {
+    let mut search = Search::new(tasks, options).unwrap();
+    let mut rounds: Vec<Round> = Vec::new();
+    let mut turn = 0;
+    loop {
+        turn += 1;
+        if rounds.len() < open && !(mix && turn % 3 == 0) {
+            if let Some(round) = search.ask_round() {
+                let busy: usize = rounds.iter().map(|other| other.images().len()).sum();
+                assert!(busy + round.images().len() <= options.in_flight);
+                assert!(round.images().is_sorted() && !round.images().is_empty());
+                assert!(round.bases().iter().all(|base| base.size() == round.size()));
+                assert!(
+                    rounds.iter().all(|other| !other.images().iter().any(|i| round.images().contains(i)))
+                );
+                rounds.push(round);
+                continue;
+            }
+        }
+        if let Some(batch) = search.ask() {
+            check(&batch, &options);
+            assert!(rounds.iter().all(|other| !other.images().iter().any(|i| batch.owner().contains(i))));
+            let scores = batch.coalitions().zip(batch.owner()).map(|(one, &owner)| games[owner].score(&one));
+            search.tell(&scores.collect::<Vec<_>>()).unwrap();
+        } else if let Some(round) = rounds.pop() {
+            search.tell_best(round.ticket(), &best(&round, games, options.direction)).unwrap();
+        } else {
+            assert!(search.is_done());
+            return search.outcomes();
+        }
+    }
+}
+
 proptest! {
+    #[test]
+    fn rounds_find_what_batches_find(
+        games in prop::collection::vec(table(), 1..=5),
+        direction in direction(),
+        stop in stop(),
+        batch_size in 1..=20_usize,
+        in_flight in 1..=6_usize,
+        open in 1..=3_usize,
+        mix in any::<bool>(),
+    ) {
+        let options = SearchOptions { direction, stop, batch_size, in_flight };
+        prop_assert_eq!(run_rounds(&games, tasks(&games), options, open, mix), run(&games, tasks(&games), options).0);
+    }
+
     #[test]
     fn equals_brute_force_whatever_the_packing(
         games in prop::collection::vec(table(), 1..=5),
@@ -290,6 +361,58 @@ fn unusable_scores_are_refused_and_change_nothing() {
     }
     assert_eq!(search.ask().unwrap(), batch);
     assert_eq!(search.evaluations(), 0);
+}
+
+#[test]
+fn rounds_are_half_of_the_images_of_one_size() {
+    let ends = |game: &Table| Task { players: 4, full: Some(game.scores[15]), empty: Some(game.scores[0]) };
+    let games = vec![counting(); 5];
+    let mut search =
+        Search::new(games.iter().map(ends).collect(), options(Direction::Deletion, Stop::All)).unwrap();
+    let (first, second) = (search.ask_round().unwrap(), search.ask_round().unwrap());
+    assert_eq!((first.images(), second.images()), (&[0, 1, 2][..], &[3, 4][..]));
+    assert_eq!(
+        (first.size(), first.presence().dim(), first.presence().iter().all(|&one| one)),
+        (4, (3, 4), true)
+    );
+    assert!(search.ask_round().is_none() && search.ask().is_none());
+    search.tell_best(second.ticket(), &best(&second, &games, Direction::Deletion)).unwrap();
+    let third = search.ask_round().unwrap();
+    assert_eq!((third.images(), third.size()), (&[3, 4][..], 3));
+}
+
+#[test]
+fn unusable_best_players_are_refused_and_change_nothing() {
+    let ends = |reward| Some(Score { reward, answer: 0.5, predicted: None, holds: false });
+    let task = Task { players: 3, full: ends(3.0), empty: ends(0.0) };
+    let mut search = Search::new(vec![task], options(Direction::Insertion, Stop::All)).unwrap();
+    let round = search.ask_round().unwrap();
+    let good = Best { player: 1, score: ends(1.0).unwrap(), gap: 0.5 };
+    let error = search.tell_best(round.ticket() + 1, &[good]).unwrap_err();
+    assert!(message(&error).starts_with("`ticket`: expected that of an open round, got 1"), "{error}");
+    let error = search.tell_best(round.ticket(), &[good; 2]).unwrap_err();
+    assert!(
+        message(&error).contains("expected 1 of them, one for each image of the round, got 2"),
+        "{error}"
+    );
+    for player in [3, usize::MAX] {
+        let error = search.tell_best(round.ticket(), &[Best { player, ..good }]).unwrap_err();
+        assert!(message(&error).contains(&format!("got player {player} for image 0")), "{error}");
+    }
+    for gap in [f64::NAN, -0.5] {
+        let error = search.tell_best(round.ticket(), &[Best { gap, ..good }]).unwrap_err();
+        assert!(message(&error).starts_with("`gap`: expected at least 0"), "{error}");
+    }
+    let endless = Score { reward: f64::INFINITY, ..good.score };
+    let error = search.tell_best(round.ticket(), &[Best { score: endless, ..good }]).unwrap_err();
+    assert!(message(&error).contains("got reward inf and answer 0.5 for image 0, player 1"), "{error}");
+    assert_eq!(search.evaluations(), 0);
+    search.tell_best(round.ticket(), &[good]).unwrap();
+    assert!(search.tell_best(round.ticket(), &[good]).is_err());
+    // Player 1 is no candidate any more.
+    let round = search.ask_round().unwrap();
+    assert!(search.tell_best(round.ticket(), &[good]).is_err());
+    assert_eq!((search.evaluations(), search.steps()), (3, vec![1]));
 }
 
 #[test]

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from interpix.errors import ArgumentError, bad_type, bad_value
-from interpix.models.adapters.sources import Preprocessing, is_open_clip, read_preprocessing
+from interpix.models.adapters.sources import Preprocessing, is_open_clip, process_alone, read_preprocessing
 from interpix.models.tokens.transformers import patches_of
 from interpix.models.torch.prompted import Towers
 
@@ -120,11 +120,7 @@ def _transformers_preprocessing(model: Any, processor: Any) -> Preprocessing:
         return Preprocessing(make, type(images).__name__)
     if images is processor:
         return read_preprocessing(processor)
-    return Preprocessing(partial(_process, processor), type(images).__name__)
-
-
-def _process(processor: Any, image: Image.Image) -> Any:
-    return processor(images=image, return_tensors="pt")["pixel_values"]
+    return Preprocessing(partial(process_alone, processor), type(images).__name__)
 
 
 def _lay_patches(processor: Any, side: int, image: Image.Image) -> Tensor:

@@ -22,6 +22,7 @@ __all__ = [
     "find_preprocessing",
     "is_open_clip",
     "output_of_config",
+    "process_alone",
     "read_preprocessing",
 ]
 
@@ -75,14 +76,15 @@ def read_preprocessing(preprocess: Any) -> Preprocessing:
         transform = preprocess.transforms()
         return Preprocessing(transform, " ".join(str(transform).split()))
     if hasattr(preprocess, "image_mean") and callable(preprocess):
-        return Preprocessing(partial(_process, preprocess), type(preprocess).__name__)
+        return Preprocessing(partial(process_alone, preprocess), type(preprocess).__name__)
     if not callable(preprocess):
         kinds = "torchvision weights, an image processor, or a function of a PIL image"
         raise bad_type("preprocess", kinds, preprocess, "leave it out for timm models")
     return Preprocessing(preprocess, getattr(preprocess, "__name__", type(preprocess).__name__))
 
 
-def _process(processor: Callable[..., Any], image: Image.Image) -> Any:
+def process_alone(processor: Callable[..., Any], image: Image.Image) -> Any:
+    """What a processor of transformers makes of one image (1, C, H, W)."""
     return processor(images=image, return_tensors="pt")["pixel_values"]
 
 

@@ -14,10 +14,11 @@ import torch
 from interpix.errors import ModelError, bad_value
 from interpix.models.protocol.tokens import Tokens
 from interpix.models.tokens.families import find_derived, find_inside, read_anatomy, read_part
+from interpix.models.tokens.parts import keeping
 from interpix.models.tokens.vit import Anatomy, Block, Level, lay_out, level, run
 from interpix.models.tokens.wrapped import described, into_wrapper
 from interpix.models.torch.memory import Chunks
-from interpix.models.torch.module import TorchModule, hooked, is_hooked
+from interpix.models.torch.module import TorchModule, is_hooked
 from interpix.terms import Precision
 
 __all__ = ["TokenModel", "TokenState", "describe_token_model", "find_token_model", "find_tokens"]
@@ -307,13 +308,7 @@ def _keeping(anatomy: Anatomy, rows: torch.Tensor, size: tuple[int, int]) -> Abs
     """Within it, the user's module keeps the tokens `rows` (c, n) of each sample only."""
     if anatomy.keeping is not None:
         return anatomy.keeping(rows, size)
-    return hooked(anatomy.layers[:1], partial(_gather_input, rows), before=True)
-
-
-def _gather_input(rows: torch.Tensor, _: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """A forward pre-hook that keeps the tokens (c, n) of each sample."""
-    x = inputs[0]
-    return (x.gather(1, rows[..., None].expand(-1, -1, x.shape[2])), *inputs[1:])
+    return keeping(anatomy.layers, None, rows, None)
 
 
 def _refuse_own_pass(state: TokenState) -> None:

@@ -320,7 +320,8 @@ def _beit_block(layer: Any) -> Block:
 
 
 def _cait(module: Any) -> Anatomy:
-    image_size, patch_size = _sizes_without_class(module)
+    expect(module.patch_embed, "timm.layers.patch_embed.PatchEmbed")
+    image_size, patch_size = _sizes(module)
     require(module.global_pool == "token")
     expect(module.blocks, "torch.nn.modules.container.Sequential")
     for block in module.blocks_token_only:
@@ -355,12 +356,6 @@ def _cait(module: Any) -> Anatomy:
         head=head,
         masked_head=masked,
     )
-
-
-def _sizes_without_class(module: Any) -> tuple[tuple[int, int], tuple[int, int]]:
-    embedding = expect(module.patch_embed, "timm.layers.patch_embed.PatchEmbed")
-    require(not getattr(embedding, "dynamic_img_pad", False))
-    return tuple(embedding.img_size), tuple(embedding.patch_size)
 
 
 def _cait_block(layer: Any) -> Block:
