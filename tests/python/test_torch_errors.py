@@ -118,7 +118,8 @@ def test_a_vision_transformer_that_runs_out_of_memory_gets_fewer_at_once():
     model.blocks[1].norm1 = Failing(model.blocks[1].norm1, 5, RuntimeError("not enough memory"))
     result = ix.MoXI(model).explain(picture(), 2, stop=2)
     assert result.ranking.tolist() == expected.ranking.tolist()
-    assert result.provenance["batch_size_reduced_to"] == 3
+    # 24 candidates of a class token and one patch: of 48 tokens half, a quarter, an eighth, in whole candidates.
+    assert result.provenance["tokens_at_once_reduced_to"] == 3 * 2
 
 
 def test_many_images_are_embedded_in_parts_that_fit():

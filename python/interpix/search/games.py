@@ -1,7 +1,10 @@
 """The games that are played on images: the players are regions, and what a coalition earns is the model's answer."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +14,7 @@ from interpix.absence import Absence
 from interpix.arrays import BoolArray, IntArray
 from interpix.errors import bad_value
 from interpix.models.protocol.classifier import Classifier, Coalitions, Scorer
+from interpix.models.protocol.steps import Step, StepScorer
 from interpix.outputs.base import Output
 from interpix.outputs.readout import Readout, Score, Scores
 from interpix.question import Question
@@ -18,7 +22,10 @@ from interpix.regions import Regions, Superpixels, label_regions
 from interpix.search.recheck import MixedFirst
 from interpix.terms import Direction, Precision, Reward
 
-__all__ = ["Found", "Games", "ImageGame", "make_games"]
+__all__ = ["Found", "Games", "ImageGame", "Told", "make_games"]
+
+Told: TypeAlias = tuple[IntArray, Scores, npt.NDArray[np.float64]]
+"""The best player of each image of a step, the scores of the sets with it flipped, and the gaps to the second best."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,43 @@ class Games:
             return ask(slice(None), mixed=False)
         return self.mixed_first.score(owner, direction, ask)
 
+    def asking(self) -> AbstractContextManager[None]:
+        """Entered once around many questions, it makes each of them cheaper."""
+        own: Callable[[], AbstractContextManager[None]] = getattr(self.scorer, "asking", nullcontext)
+        return own()
+
+    @cached_property
+    def steps(self) -> StepScorer | None:
+        """Who takes whole steps; None where each candidate's reward must be seen here."""
+        # What others compare is theirs to compute.
+        own = type(self.output).__module__.startswith("interpix.")
+        takes = self.output.takes_rewards and own and hasattr(self.scorer, "best")
+        return self.scorer if takes else None  # type: ignore[return-value]
+
+    def begin_step(self, scorer: StepScorer, round_: _core.Round, direction: Direction) -> Callable[[], Told]:
+        """Begins a step; what is returned waits for what `_core.Search.tell_best` is told."""
+        images = round_.images
+        targets, relative = self._columns[images, 0], self.output.relative
+        finish = scorer.best(
+            Step(
+                images=images,
+                bases=round_.bases,
+                size=round_.size,
+                targets=targets,
+                direction=direction,
+                reward=self.reward,
+                relative=relative,
+                width=self._width,
+                precision=self.precision,
+            )
+        )
+
+        def wait() -> Told:
+            best = finish()
+            return best.player, self._read(best.readout, images), best.gap
+
+        return wait
+
     @property
     def _width(self) -> int:
         return len(self.questions[0].logits)
@@ -186,7 +230,8 @@ def make_games(
     if isinstance(regions, Superpixels):
         labels = np.stack([label_regions(regions, question.image) for question in questions])
     else:  # the same for all
-        labels = np.repeat(label_regions(regions, questions[0].image)[None], len(questions), axis=0)
+        shared = label_regions(regions, questions[0].image)
+        labels = np.broadcast_to(shared, (len(questions), *shared.shape))
     players = [int(one.max()) + 1 for one in labels]
     scorer = classifier.scorer(images, labels, absence)
     return Games(classifier, questions, labels, players, scorer, reward, precision)

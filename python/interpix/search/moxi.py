@@ -8,6 +8,7 @@ The search itself is in Rust; here the model is asked.
 import sys
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, overload
 
@@ -22,6 +23,7 @@ from interpix.errors import bad_value, renamed
 from interpix.images import ImageInput, read_images
 from interpix.models import as_classifier
 from interpix.models.protocol.classifier import Classifier, ModelInput, token_grid_at
+from interpix.models.protocol.steps import StepScorer
 from interpix.options import python_number
 from interpix.outputs.reading import OutputInput
 from interpix.progress import ProgressCounter
@@ -31,7 +33,7 @@ from interpix.results.explanation import Explanation
 from interpix.search.arguments import count_of, one_for_each, part_of
 from interpix.search.call import Call, carrying, in_order
 from interpix.search.contrast import search_contrast
-from interpix.search.games import Found, Games, ImageGame, make_games
+from interpix.search.games import Found, Games, ImageGame, Told, make_games
 from interpix.search.prune import prune
 from interpix.terms import (
     Direction,
@@ -54,6 +56,7 @@ _Assign: TypeAlias = Callable[[_Game, int, int], tuple[npt.NDArray[np.float64], 
 """From a game, its number of players and a batch size to a value for each player, and the evaluations it took."""
 
 _IN_FLIGHT = 64
+_STEPS_AT_ONCE = 2
 
 
 class MoXI:
@@ -571,10 +574,34 @@ def _tell_of_tokens_inside(classifier: Classifier) -> None:
 
 def _drive(search: _core.Search, games: Games, direction: Direction, *, progress: bool) -> None:
     """Answers the search until it has no more questions."""
-    with ProgressCounter(direction, enabled=progress) as counter:
+    scorer = games.steps
+    with games.asking(), ProgressCounter(direction, enabled=progress) as counter:
+        if scorer is not None:
+            _drive_steps(search, games, scorer, direction, counter)
         while (batch := search.ask()) is not None:
             search.tell(*games.score_candidates(batch.owner, batch.bases, batch.row, batch.flip, direction))
             counter.add(len(batch))
+
+
+def _drive_steps(
+    search: _core.Search, games: Games, scorer: StepScorer, direction: Direction, counter: ProgressCounter
+) -> None:
+    """The same in whole steps: while one is on the device, the next is prepared."""
+    begun: deque[tuple[int, Callable[[], Told]]] = deque()
+    before = search.evaluations
+    while True:
+        while len(begun) < _STEPS_AT_ONCE and (round_ := search.ask_round()) is not None:
+            begun.append((round_.ticket, games.begin_step(scorer, round_, direction)))
+        if (batch := search.ask()) is not None:  # the ends of images that come next
+            search.tell(*games.score_flips(batch.owner, batch.bases, batch.row, batch.flip))
+        elif begun:
+            ticket, wait = begun.popleft()
+            player, scores, gap = wait()
+            search.tell_best(ticket, player, *scores, gap)
+        else:
+            return
+        counter.add(search.evaluations - before)
+        before = search.evaluations
 
 
 def _check_search(direction: object, stop: object, min_confidence: object) -> None:

@@ -17,20 +17,11 @@ import numpy.typing as npt
 
 from interpix.arrays import BoolArray, IntArray
 from interpix.errors import bad_value
+from interpix.models.protocol.steps import FEW, FIRST, GREATEST_SHARE, KAPPA, PILOT
 from interpix.outputs.readout import Scores
 from interpix.terms import Direction
 
-__all__ = ["KAPPA", "Ask", "MixedFirst", "Recheck", "recheck"]
-
-KAPPA = 2.0
-"""No order of any trial differed from the exact one with this value: docs/performance.md."""
-
-_FIRST = 8
-_PILOT = 12
-# Fewer candidates are scored exactly at once: most of them would be anyway.
-_LEAST = 2 * _FIRST
-# Low precision takes a bit more than half of the time of an exact evaluation.
-_GREATEST_SHARE = 0.4
+__all__ = ["Ask", "MixedFirst", "Recheck", "recheck"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -51,7 +42,7 @@ class Recheck:
         known: BoolArray | None = None,
         exact: FloatArray | None = None,
         kappa: float = KAPPA,
-        first: int = _FIRST,
+        first: int = FIRST,
     ) -> None:
         """Takes rewards of low precision, and where `known` the exact ones; other arguments as `recheck`."""
         if not kappa >= 0:
@@ -97,7 +88,7 @@ def recheck(
     direction: Direction,
     *,
     kappa: float = KAPPA,
-    first: int = _FIRST,
+    first: int = FIRST,
 ) -> Recheck:
     """Scores exactly those candidates of one image's step that could be the best.
 
@@ -150,7 +141,7 @@ class MixedFirst:
             ask: Scores candidates.
         """
         step = _Step(owner, ask)
-        many = {image: rows for image, rows in step.images.items() if len(rows) >= _LEAST}
+        many = {image: rows for image, rows in step.images.items() if len(rows) >= FEW}
         pilot = [_pilot_rows(rows) for image, rows in many.items() if image not in self._pays]
         step.ask(pilot, mixed=True)
         step.ask(pilot, mixed=False)
@@ -169,7 +160,7 @@ class MixedFirst:
         for image, check in checks.items():
             step.scores.reward[promising[image]] = check.rewards
         self._pays -= set(step.images)
-        self._pays |= {image for image, check in checks.items() if check.exact.mean() <= _GREATEST_SHARE}
+        self._pays |= {image for image, check in checks.items() if check.exact.mean() <= GREATEST_SHARE}
         return step.scores
 
 
@@ -212,7 +203,7 @@ class _Step:
 
 def _pilot_rows(rows: IntArray) -> IntArray:
     """A few of the rows, from all over the image."""
-    return rows[:: -(-len(rows) // _PILOT)]
+    return rows[:: -(-len(rows) // PILOT)]
 
 
 def _could_pay(mixed: FloatArray, exact: FloatArray, direction: Direction) -> bool:
@@ -220,4 +211,4 @@ def _could_pay(mixed: FloatArray, exact: FloatArray, direction: Direction) -> bo
     gain = exact if direction == "insertion" else -exact
     error = exact - mixed
     reach = KAPPA * np.abs(error - error.mean()).max()
-    return bool((gain + reach >= gain.max()).mean() <= _GREATEST_SHARE)
+    return bool((gain + reach >= gain.max()).mean() <= GREATEST_SHARE)

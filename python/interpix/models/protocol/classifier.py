@@ -24,6 +24,7 @@ __all__ = [
     "Scorer",
     "check_finite",
     "check_logits",
+    "check_width",
     "coalitions_named",
     "keeps_doubles",
     "output_of",
@@ -65,19 +66,6 @@ class Coalitions:
         rows = np.arange(len(owner))
         return cls(owner, masks, rows, np.full_like(rows, -1), targets, relative, width)
 
-    def check_width(self, width: int, name: str) -> None:
-        """Refuses rows of another number of columns than the whole image has.
-
-        Raises:
-            ModelError: It names the model.
-        """
-        if self.width not in (0, width):
-            message = (
-                f"model `{name}`: expected {self.width} numbers for each picture, as for the whole image, got {width}; "
-                "let it answer with the same classes in the same order each time"
-            )
-            raise ModelError(message)
-
     @property
     def masks(self) -> BoolArray:
         """Presence (c, n), True = present."""
@@ -94,6 +82,20 @@ class Coalitions:
         """The coalitions that an index array, a mask or a slice picks."""
         flips = self.row[rows], self.flip[rows]
         return Coalitions(self.owner[rows], self.bases, *flips, self.targets[rows], self.relative, self.width)
+
+
+def check_width(expected: int, width: int, name: str) -> None:
+    """Refuses rows of another number of columns than the whole image has; 0: nobody knows how many these are.
+
+    Raises:
+        ModelError: It names the model.
+    """
+    if expected not in (0, width):
+        message = (
+            f"model `{name}`: expected {expected} numbers for each picture, as for the whole image, got {width}; "
+            "let it answer with the same classes in the same order each time"
+        )
+        raise ModelError(message)
 
 
 class Scorer(Protocol):

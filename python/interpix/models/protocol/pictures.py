@@ -9,7 +9,14 @@ import numpy.typing as npt
 from interpix.absence import Absence, Fill
 from interpix.arrays import BoolArray, IntArray
 from interpix.errors import bad_value
-from interpix.models.protocol.classifier import Classifier, Coalitions, check_logits, coalitions_named, output_of
+from interpix.models.protocol.classifier import (
+    Classifier,
+    Coalitions,
+    check_logits,
+    check_width,
+    coalitions_named,
+    output_of,
+)
 from interpix.outputs.base import Output
 from interpix.outputs.readout import Readout, read_logits
 from interpix.terms import Precision
@@ -47,7 +54,7 @@ class PictureScorer:
         with coalitions_named(self._name, masks):
             answers = self._masked_logits(coalitions.owner, masks)
             logits = check_logits(answers, len(coalitions), self._name, self._output)
-        coalitions.check_width(logits.shape[1], self._name)
+        check_width(coalitions.width, logits.shape[1], self._name)
         return read_logits(logits, coalitions.targets, relative=coalitions.relative)
 
 

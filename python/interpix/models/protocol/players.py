@@ -3,7 +3,7 @@
 from interpix.arrays import IntArray
 from interpix.errors import bad_value
 
-__all__ = ["token_players"]
+__all__ = ["token_players", "without_repeats"]
 
 
 def token_players(regions: IntArray, grid: tuple[int, int]) -> IntArray:
@@ -23,3 +23,14 @@ def token_players(regions: IntArray, grid: tuple[int, int]) -> IntArray:
         expected = f"regions made of whole patches of the {grid[0]} x {grid[1]} token grid"
         raise bad_value("regions", expected, "regions that cut patches", 'use "tokens", or absence="zero"')
     return players.reshape(count, -1)
+
+
+def without_repeats(regions: IntArray) -> IntArray:
+    """Regions (K, H, W) as (1, H, W) if all images have the same.
+
+    >>> import numpy as np
+    >>> without_repeats(np.broadcast_to(np.array([[0, 1]]), (50_000, 1, 2))).shape
+    (1, 1, 2)
+    """
+    same = regions.strides[0] == 0 or len(regions) == 1 or bool((regions == regions[:1]).all())
+    return regions[:1] if same else regions

@@ -193,7 +193,7 @@ class TokenModel:
             blocks = state.blocks(precision)[from_layer:]
             parts = [
                 _finish(state.anatomy, blocks, (_take(x, part), _take(qkv, part)), rows=part % x.shape[1])
-                for part in rows.split(self._chunk(x.device, rows.shape[1]))
+                for part in rows.split(self._chunk(rows.shape[1]))
             ]
         return torch.cat(parts)
 
@@ -220,7 +220,7 @@ class TokenModel:
             x, qkv = state.level(from_layer, precision)
             blocks = state.blocks(precision)[from_layer:]
             seen = torch.nn.functional.pad(kept_mask, (self.prefix, 0), value=True)[:, None, None]
-            chunk = self._chunk(x.device, x.shape[1])
+            chunk = self._chunk(x.shape[1])
             parts = [
                 _finish(state.anatomy, blocks, (x[mine], qkv[mine]), mask=mask)
                 for mine, mask in zip(owner.split(chunk), seen.split(chunk), strict=True)
@@ -232,7 +232,7 @@ class TokenModel:
         anatomy = self._read()
         size = images.shape[2], images.shape[3]
         tokens = math.prod(_grid(anatomy, *size))
-        chunk = self._chunk(images.device, tokens)
+        chunk = self._chunk(tokens)
         answers = []
         with self._net.evaluating():
             for mine, patches in zip(owner.split(chunk), kept.split(chunk), strict=True):
@@ -250,10 +250,14 @@ class TokenModel:
             raise ModelError(f"model `{self._net.name}`: its parts were replaced since it was wrapped; wrap it again")
         return anatomy
 
-    def _chunk(self, device: torch.device, tokens: int) -> int:
+    @property
+    def budget(self) -> int:
+        """The greatest number of tokens that go through a block at once."""
+        return self.token_budget or (_TOKENS_ON_CPU if self._net.device.type == "cpu" else _TOKENS_ON_GPU)
+
+    def _chunk(self, tokens: int) -> int:
         """How many coalitions of `tokens` tokens go through the blocks at once."""
-        budget = self.token_budget or (_TOKENS_ON_CPU if device.type == "cpu" else _TOKENS_ON_GPU)
-        return max(1, budget // max(1, tokens))
+        return max(1, self.budget // max(1, tokens))
 
 
 def _grid(of: "Anatomy | TokenModel", height: int, width: int) -> tuple[int, int]:

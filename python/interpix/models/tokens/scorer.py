@@ -1,5 +1,8 @@
 """Coalitions of a Vision Transformer's patches: the image is embedded once, absent tokens are dropped or masked."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,13 +14,16 @@ from interpix.absence import DropTokens, MaskAttention
 from interpix.arrays import BoolArray, IntArray
 from interpix.errors import bad_value
 from interpix.models.protocol.classifier import Coalitions
-from interpix.models.protocol.players import token_players
+from interpix.models.protocol.players import token_players, without_repeats
+from interpix.models.protocol.steps import Best, Step
 from interpix.models.tokens.model import TokenModel
+from interpix.models.tokens.steps import MaskedCandidates, OneTokenCandidates, TokenCandidates, with_flip
 from interpix.models.torch.agreement import disagreement
 from interpix.models.torch.memory import Chunks
 from interpix.models.torch.module import TorchModule
-from interpix.models.torch.pictures import on_device
-from interpix.models.torch.readout import read_out, to_readout
+from interpix.models.torch.readout import read_rows, to_readout
+from interpix.models.torch.steps import StepTaker
+from interpix.models.torch.transfer import on_device, to_device
 from interpix.outputs.readout import Readout
 from interpix.terms import Precision
 
@@ -47,10 +53,12 @@ class TokenScorer:
             expected = f"a block of model `{net.name}`, 0 ... {tokens.depth - 1}"
             raise bad_value("from_layer", expected, absence.from_layer, "0 masks in all blocks")
         self._net, self._model, self._absence = net, tokens, absence
-        self._players = token_players(regions, tokens.grid_at(images.shape[2:]))
-        self._token = _tokens_of_players(self._players)
+        players = token_players(without_repeats(regions), tokens.grid_at(images.shape[2:]))
+        token = _tokens_of_players(players)
+        self._players = np.broadcast_to(players, (len(images), players.shape[1]))
+        self._token = None if token is None else np.broadcast_to(token, (len(images), token.shape[1]))
         self.batch_size = _TOKEN_BATCH if net.device.type == "cpu" else _TOKEN_BATCH_ON_GPU
-        self._chunks = Chunks(net.name, self.batch_size)
+        self._chunks = Chunks(net.name, tokens.budget, unit="tokens_at_once")
         with net.evaluating(), net.errors_named(f"images {images.shape}"):
             self._state = tokens.state_of(on_device(images, net.device))
         self._compared = False
@@ -66,27 +74,86 @@ class TokenScorer:
             **self._chunks.facts,
         }
 
+    def asking(self) -> AbstractContextManager[None]:
+        """Entered once around many questions, it makes each of them cheaper."""
+        return self._net.evaluating()
+
     def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
         """See `Scorer`."""
-        from_layer = self._absence.from_layer if isinstance(self._absence, MaskAttention) else 0
         with self._net.evaluating():
-            if not self._compared:
-                self._compared = True
-                self._check(from_layer)
-            # Where the head reads no patch, a token that nobody attends to need not be computed.
-            if isinstance(self._absence, DropTokens) or not self._model.pools_patches:
-                return self._dropped(coalitions, from_layer, precision)
-            return to_readout(self._masked(coalitions, from_layer, precision), self._net.name, coalitions)
+            self._check()
+            if self._drops:
+                return self._dropped(coalitions, precision)
+            return to_readout([self._masked(coalitions, precision)], self._net.name, coalitions)
 
-    def _check(self, from_layer: int) -> None:
+    def best(self, step: Step) -> Callable[[], Best]:
+        """See `StepScorer`."""
+        with self._net.evaluating():
+            self._check()
+            candidates: MaskedCandidates | OneTokenCandidates | TokenCandidates
+            if not self._drops:
+                candidates = MaskedCandidates(step, self._on_device[0], self._ask_masked, self._run)
+            elif self._on_device[1] is not None:
+                candidates = OneTokenCandidates(step, self._on_device[1], self._ask_dropped, self._run)
+            else:
+                candidates = TokenCandidates(step, self._on_device[0], self._sizes, self._ask_dropped, self._run)
+            return self._steps.begin(step, candidates)
+
+    @cached_property
+    def _steps(self) -> StepTaker:
+        return StepTaker(self._net)
+
+    @cached_property
+    def _on_device(self) -> tuple[Tensor, Tensor | None]:
+        """The player of each token (K, T), and the token of each player (K, n) if that is one."""
+        token = None if self._token is None else _expanded(self._token, self._net.device)
+        return _expanded(self._players, self._net.device), token
+
+    @cached_property
+    def _sizes(self) -> IntArray:
+        """The number of tokens of each player (K, n)."""
+        most = int(self._players.max()) + 1
+        return np.stack([np.bincount(players, minlength=most) for players in self._players])
+
+    @property
+    def _from_layer(self) -> int:
+        return self._absence.from_layer if isinstance(self._absence, MaskAttention) else 0
+
+    @property
+    def _drops(self) -> bool:
+        """Where the head reads no patch, a token that nobody attends to need not be computed."""
+        return isinstance(self._absence, DropTokens) or not self._model.pools_patches
+
+    def _run(self, rows: int, work: Callable[[slice], Tensor], *, length: int) -> list[Tensor]:
+        """Rows of so many patches each, as many at once as fit; the module itself takes all patches."""
+        patches = self._players.shape[1] if self._state.as_it_is else length
+        return self._chunks.run(rows, work, length=max(1, self._model.prefix + patches))
+
+    def _ask_dropped(self, images: Tensor, kept: Tensor, precision: Precision) -> Tensor:
+        """The model's rows for images (r,) with the tokens `kept` (r, m)."""
+        with self._net.errors_named("images without some of their patches"):
+            logits = self._model.logits(self._state, images, kept, from_layer=self._from_layer, precision=precision)
+        return self._net.rows(logits)
+
+    def _ask_masked(self, images: Tensor, seen: Tensor, precision: Precision) -> Tensor:
+        """The model's rows for images (r,) whose attention sees the tokens `seen` (r, T)."""
+        with self._net.errors_named("images with some of their patches masked"):
+            logits = self._model.masked_logits(self._state, images, seen, self._from_layer, precision=precision)
+        return self._net.rows(logits)
+
+    def _check(self) -> None:
         """Once: is the model as it was described, or as it was read?"""
+        if self._compared:
+            return
+        self._compared = True
         if self._state.anatomy.confirm is not None:
             self._state.anatomy.confirm(self._state.anatomy, self._state.images[:1])
         if not self._state.as_it_is:
-            self._compare(from_layer)
+            self._compare()
 
-    def _compare(self, from_layer: int) -> None:
+    def _compare(self) -> None:
         """Once: does the first image with all of its patches get the module's own answer?"""
+        from_layer = self._from_layer
         image = torch.zeros(1, dtype=torch.long, device=self._net.device)
         patches = torch.arange(self._players.shape[1], device=self._net.device)[None]
 
@@ -109,7 +176,7 @@ class TokenScorer:
             self._differs = disagreement(self._net, first, with_some, what, instead, own=module_with_some)
         self._state.as_it_is = self._differs is not None
 
-    def _dropped(self, coalitions: Coalitions, from_layer: int, precision: Precision) -> Readout:
+    def _dropped(self, coalitions: Coalitions, precision: Precision) -> Readout:
         """Coalitions of one number of tokens are a rectangular batch; a step of a search has one."""
         if self._token is None:  # a flip is of several tokens
             owner, masks = coalitions.owner, coalitions.masks
@@ -126,43 +193,36 @@ class TokenScorer:
             rows, alike = np.flatnonzero(kinds == kind), np.flatnonzero(sizes == size)
             kept = np.nonzero(present[alike])[1].reshape(len(alike), size)
             row = np.searchsorted(alike, coalitions.row[rows])
-            parts += self._rectangle(coalitions[rows], kept, row, by, from_layer, precision)
+            parts.append(self._rectangle(coalitions[rows], kept, row, by, precision))
             order.append(rows)
         return to_readout(parts, self._net.name, coalitions, np.concatenate(order))
 
     def _rectangle(
-        self, coalitions: Coalitions, kept: IntArray, row: IntArray, by: int, from_layer: int, precision: Precision
-    ) -> list[Tensor]:
+        self, coalitions: Coalitions, kept: IntArray, row: IntArray, by: int, precision: Precision
+    ) -> Tensor:
         """Coalitions whose base sets are the tokens `kept` (b, m); their flips add `by` tokens."""
         device = self._net.device
         token = np.zeros_like(row) if self._token is None else self._token[coalitions.owner, coalitions.flip]
-        bases, base, tokens, owner, targets = (
-            on_device(a, device) for a in (kept, row, token, coalitions.owner, coalitions.targets)
+        bases, base, tokens, owner, targets = to_device(
+            [kept, row, token, coalitions.owner, coalitions.targets], device
         )
 
         def work(part: slice) -> Tensor:
-            indices = _with_flip(bases[base[part]], tokens[part, None], by)
-            with self._net.errors_named("images without some of their patches"):
-                logits = self._model.logits(
-                    self._state, owner[part], indices, from_layer=from_layer, precision=precision
-                )
-            return read_out(self._net.rows(logits), targets[part], relative=coalitions.relative)
+            return self._ask_dropped(owner[part], with_flip(bases[base[part]], tokens[part, None], by), precision)
 
-        return self._chunks.run(len(coalitions), work)
+        rows = torch.cat(self._run(len(coalitions), work, length=kept.shape[1] + by))
+        return read_rows(rows, targets, relative=coalitions.relative)
 
-    def _masked(self, coalitions: Coalitions, from_layer: int, precision: Precision) -> list[Tensor]:
+    def _masked(self, coalitions: Coalitions, precision: Precision) -> Tensor:
         device = self._net.device
         seen = self._present(coalitions.owner, np.arange(len(coalitions)), coalitions.masks)
         owner, masks, targets = (on_device(a, device) for a in (coalitions.owner, seen, coalitions.targets))
 
         def work(part: slice) -> Tensor:
-            with self._net.errors_named("images with some of their patches masked"):
-                logits = self._model.masked_logits(
-                    self._state, owner[part], masks[part], from_layer, precision=precision
-                )
-            return read_out(self._net.rows(logits), targets[part], relative=coalitions.relative)
+            return self._ask_masked(owner[part], masks[part], precision)
 
-        return self._chunks.run(len(coalitions), work)
+        rows = torch.cat(self._run(len(coalitions), work, length=masks.shape[1]))
+        return read_rows(rows, targets, relative=coalitions.relative)
 
     def _present(self, owner: IntArray, row: IntArray, sets: BoolArray) -> BoolArray:
         """Which tokens the players of `sets` (b, n) are (b, T), where coalitions of `owner` use them as `row` says."""
@@ -178,19 +238,6 @@ def _tokens_of_players(players: IntArray) -> IntArray | None:
     return tokens if one_each else None
 
 
-def _with_flip(kept: Tensor, token: Tensor, by: int) -> Tensor:
-    """Ascending tokens `kept` (c, m) with one more (`by` = 1), one less (-1) or as they are (0); `token` is (c, 1).
-
-    >>> _with_flip(torch.tensor([[1, 5]]), torch.tensor([[3]]), 1)
-    tensor([[1, 3, 5]])
-    >>> _with_flip(torch.tensor([[1, 5]]), torch.tensor([[1]]), -1)
-    tensor([[5]])
-    """
-    if by == 0:
-        return kept
-    place = (kept < token).sum(dim=1, keepdim=True)
-    column = torch.arange(kept.shape[1] + by, device=kept.device)
-    if by < 0:
-        return kept.gather(1, column + (column >= place))
-    shifted = torch.nn.functional.pad(kept, (0, 1)).gather(1, column - (column > place).long())
-    return torch.where(column == place, token, shifted)
+def _expanded(array: IntArray, device: torch.device) -> Tensor:
+    """An array (K, ...) on the device, once for all images that share it."""
+    return on_device(without_repeats(array), device).expand(len(array), -1)

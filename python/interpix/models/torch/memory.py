@@ -66,32 +66,32 @@ class Chunks:
     the free memory allows. Everywhere: when memory runs out, the part is halved, and stays so.
 
     Attributes:
-        size: Rows of a part.
+        size: Rows of a part, or, where these are longer or shorter, what all of its rows together may have.
         reduced_to: The size after memory ran out; None if it never did.
     """
 
-    def __init__(self, name: str, greatest: int, memory: Memory | None = None) -> None:
-        """Takes the model's name, for errors, the greatest number of rows, and the memory that is to be measured."""
-        self._name, self._greatest, self._memory = name, greatest, memory
+    def __init__(self, name: str, greatest: int, memory: Memory | None = None, *, unit: str = "batch_size") -> None:
+        """Takes the model's name, for errors, the greatest size, the memory to measure, and what the size counts."""
+        self._name, self._greatest, self._memory, self._unit = name, greatest, memory, unit
         self.size = greatest if memory is None else min(_TRIAL, greatest)
         self.reduced_to: int | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
         """What a result remembers: nothing, if memory never ran out."""
-        return {} if self.reduced_to is None else {"batch_size_reduced_to": self.reduced_to}
+        return {} if self.reduced_to is None else {f"{self._unit}_reduced_to": self.reduced_to}
 
-    def run(self, rows: int, work: Callable[[slice], Tensor]) -> list[Tensor]:
-        """The results of `work` on one part of `rows` after the other."""
+    def run(self, rows: int, work: Callable[[slice], Tensor], *, length: int = 1) -> list[Tensor]:
+        """The results of `work` on one part of `rows` after the other, each of which has this `length`."""
         parts, start = [], 0
         while start < rows:
-            stop = min(start + self.size, rows)
+            stop = min(start + max(1, self.size // length), rows)
             try:
                 parts.append(self._measured(slice(start, stop), work))
             except RuntimeError as error:
                 if not _out_of_memory(error):
                     raise
-                self._halve(stop - start, error)
+                self._halve(stop - start, length, error)
             else:
                 start = stop
         return parts
@@ -106,14 +106,14 @@ class Chunks:
         self.size, self._memory = max(1, min(most, fitting)), None
         return result
 
-    def _halve(self, tried: int, error: RuntimeError) -> None:
+    def _halve(self, tried: int, length: int, error: RuntimeError) -> None:
         if tried <= 1:
             message = (
                 f"model `{self._name}`: a batch of 1 does not fit into memory; free memory, use a smaller model, or "
                 "move it to another device"
             )
             raise ModelError(message) from error
-        self.size = self.reduced_to = tried // 2
+        self.size = self.reduced_to = tried // 2 * length
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

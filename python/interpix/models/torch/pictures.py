@@ -1,6 +1,8 @@
 """Coalitions scored as pictures: the image where a region is present, the fill elsewhere, composed on the device."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -10,17 +12,21 @@ import torch
 from torch import Tensor
 
 from interpix.arrays import IntArray
-from interpix.models.protocol.classifier import Coalitions
+from interpix.models.protocol.classifier import Coalitions, check_width
+from interpix.models.protocol.players import without_repeats
+from interpix.models.protocol.steps import Best, Step
 from interpix.models.torch.memory import Chunks, memory_of
 from interpix.models.torch.module import TorchModule
 from interpix.models.torch.readout import read_out, to_readout
+from interpix.models.torch.steps import StepTaker, list_candidates
+from interpix.models.torch.transfer import on_device
 from interpix.outputs.readout import Readout
 from interpix.terms import Precision
 
-__all__ = ["TorchPictureScorer", "on_device"]
+__all__ = ["PictureScorer", "TorchPictureScorer"]
 
 
-class TorchPictureScorer:
+class PictureScorer:
     """Coalitions as pictures: the image where a region is present, the fill elsewhere, composed on the device."""
 
     def __init__(
@@ -36,7 +42,10 @@ class TorchPictureScorer:
         self._facts = facts
         self._net = net
         self._images, self._fill = (on_device(array, net.device).to(net.dtype) for array in (images, fill))
-        self._regions = on_device(regions, net.device)
+        labels = without_repeats(regions)
+        small = np.int16 if labels.max(initial=0) <= np.iinfo(np.int16).max else np.int32
+        # Of all images (1, H, W) or of each (K, H, W); what is read for every candidate is kept small.
+        self._labels = on_device(labels.astype(small), net.device)
         memory = memory_of(net.device)
         most = net.pictures_at_once(*images.shape[2:]) if memory is None else net.batch_size
         self._chunks = Chunks(net.name, most, memory)
@@ -46,6 +55,10 @@ class TorchPictureScorer:
     def facts(self) -> dict[str, Any]:
         """See `Scorer`."""
         return {"scored_as": "pictures", **self._facts, **self._chunks.facts}
+
+    def asking(self) -> AbstractContextManager[None]:
+        """Entered once around many questions, it makes each of them cheaper."""
+        return self._net.evaluating()
 
     def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
         """See `Scorer`; mixed precision is torch's own autocast to bfloat16."""
@@ -59,15 +72,22 @@ class TorchPictureScorer:
         def work(part: slice) -> Tensor:
             pictures = self._compose(owner[part], _flipped(bases[row[part]], flip[part]))
             rows = self._evaluate(pictures, precision)
-            coalitions.check_width(rows.shape[1], self._net.name)
+            check_width(coalitions.width, rows.shape[1], self._net.name)
             return read_out(rows, targets[part], relative=coalitions.relative)
 
         return self._chunks.run(len(coalitions), work)
 
+    def _labels_of(self, images: Tensor) -> Tensor:
+        """The player of each pixel of some images (c, H, W), or of all (1, H, W)."""
+        return self._labels if len(self._labels) == 1 else self._labels[images]
+
     def _compose(self, owner: Tensor, masks: Tensor) -> Tensor:
-        """The pictures (c, C, H, W)."""
-        present = masks.gather(1, self._regions[owner].flatten(1)).view(-1, 1, *self._regions.shape[1:])
-        return torch.where(present, self._images[owner], self._fill[owner])
+        """The pictures (c, C, H, W) of presence (c, n)."""
+        return self._pictures(owner, _spread(masks, self._labels_of(owner)))
+
+    def _pictures(self, owner: Tensor, present: Tensor) -> Tensor:
+        """The pictures (c, C, H, W) of presence by pixel (c, H, W)."""
+        return torch.where(present[:, None], self._images[owner], self._fill[owner])
 
     def _evaluate(self, pictures: Tensor, precision: Precision) -> Tensor:
         if precision == "exact":
@@ -76,9 +96,60 @@ class TorchPictureScorer:
             return self._net.forward(pictures)
 
 
-def on_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """An array on a device, in its own number type."""
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+class TorchPictureScorer(PictureScorer):
+    """The same, which takes whole steps, too."""
+
+    def best(self, step: Step) -> Callable[[], Best]:
+        """See `StepScorer`."""
+
+        def ask(images: Tensor, present: Tensor, precision: Precision) -> Tensor:
+            return self._evaluate(self._pictures(images, present), precision)
+
+        with self._net.evaluating():
+            images = on_device(step.images, self._net.device)
+            return self._steps.begin(step, _Candidates(step, images, self._labels_of(images), ask, self._chunks))
+
+    @cached_property
+    def _steps(self) -> StepTaker:
+        return StepTaker(self._net)
+
+
+class _Candidates:
+    """The candidates of a step as pictures."""
+
+    def __init__(
+        self,
+        step: Step,
+        images: Tensor,
+        labels: Tensor,
+        ask: Callable[[Tensor, Tensor, Precision], Tensor],
+        chunks: Chunks,
+    ) -> None:
+        """Takes the images (b,), their labels, a function of images and presence by pixel (r, H, W), and its parts."""
+        self._count, self._images, self._labels, self._ask, self._chunks = step.count, images, labels, ask, chunks
+        bases = on_device(step.bases, images.device)
+        candidates, _ = list_candidates(bases, step)
+        self._player = candidates.flatten().to(labels.dtype)
+        self._present = _spread(bases, labels)
+
+    def rows(self, chosen: Tensor, precision: Precision) -> Tensor:
+        """See `Candidates`."""
+
+        def work(part: slice) -> Tensor:
+            some = chosen[part]
+            base = some // self._count
+            labels = self._labels if len(self._labels) == 1 else self._labels[base]
+            flipped = labels == self._player[some, None, None]
+            return self._ask(self._images[base], self._present[base] ^ flipped, precision)
+
+        return torch.cat(self._chunks.run(len(chosen), work))
+
+
+def _spread(masks: Tensor, labels: Tensor) -> Tensor:
+    """Presence by pixel (c, H, W) from presence (c, n), by labels (c, H, W), or (1, H, W) for all."""
+    flat = labels.flatten(1).long()
+    present = masks.index_select(1, flat[0]) if len(flat) == 1 else masks.gather(1, flat)
+    return present.view(len(masks), *labels.shape[1:])
 
 
 def _flipped(sets: Tensor, flip: Tensor) -> Tensor:

@@ -8,7 +8,17 @@ from interpix.arrays import IntArray
 from interpix.models.protocol.classifier import Coalitions, check_finite
 from interpix.outputs.readout import Readout
 
-__all__ = ["read_out", "to_readout"]
+__all__ = ["read_out", "read_rows", "to_readout"]
+
+# Numbers that are read at once: in double precision, with what is computed of them, they stay in a CPU's cache.
+_AT_ONCE = 1 << 18
+
+
+def read_rows(rows: Tensor, targets: Tensor, *, relative: bool = True) -> Tensor:
+    """`read_out` of any number of rows."""
+    size = max(1, _AT_ONCE // rows.shape[1]) if rows.device.type == "cpu" else _AT_ONCE
+    parts = zip(rows.split(size), targets.split(size), strict=True)
+    return torch.cat([read_out(part, columns, relative=relative) for part, columns in parts])
 
 
 def read_out(logits: Tensor, targets: Tensor, *, relative: bool = True) -> Tensor:

@@ -90,7 +90,7 @@ class _Step:
         self.every = torch.arange(images * count, device=device).view(images, count)
         self._ask = ask
         # Elsewhere it would have to be waited for to know which rows are known, and asking again is cheaper.
-        self._skips = device.type == "cpu"
+        self._skips = _waits_are_cheap(device)
 
     def rows_of(self, places: list[int]) -> Tensor:
         """All candidates of some images."""
@@ -117,25 +117,26 @@ class _Recheck:
         self._mixed = step.mixed[self.places]
         order = self._mixed.argsort(dim=1, descending=True, stable=True)
         step.ask(self._rows.gather(1, order[:, :FIRST]).flatten(), mixed=False)
-        self._look_again()
+        self._left = self._look_again()
 
     def finish(self) -> None:
         """Scores exactly what could be the best, until nothing more could."""
-        most = None if self._rows.device.type == "cpu" else _ROUNDS_ON_DEVICE
+        most = None if _waits_are_cheap(self._rows.device) else _ROUNDS_ON_DEVICE
         rounds = 0
         while any(left := self._left.wait().tolist()):
             rounds += 1
             if most is not None and rounds > most:
                 self._wanted = ~self._known & torch.tensor(left, device=self._rows.device).bool()[:, None]
             self._step.ask(self._rows[self._wanted], mixed=False)
-            self._look_again()
+            self._left = self._look_again()
 
     def shares(self) -> list[bool]:
         """Of each image, whether so few were scored exactly that this pays."""
         few: list[bool] = (self._known.double().mean(1) <= GREATEST_SHARE).tolist()
         return few
 
-    def _look_again(self) -> None:
+    def _look_again(self) -> Later:
+        """Whether each image has candidates that could be the best, as soon as the device knows."""
         exact = self._step.exact[self.places]
         self._known = ~exact.isnan()
         error = torch.where(self._known, exact - self._mixed, 0.0)
@@ -144,4 +145,9 @@ class _Recheck:
         self.near = torch.where(self._known, exact, self._mixed + mean)
         greatest = torch.where(self._known, exact, -torch.inf).amax(1, keepdim=True)
         self._wanted = ~self._known & (self.near + KAPPA * spread >= greatest)
-        self._left = Later(self._wanted.any(1))
+        return Later(self._wanted.any(1))
+
+
+def _waits_are_cheap(device: torch.device) -> bool:
+    """Whether what is computed is there at once."""
+    return str(device.type) == "cpu"

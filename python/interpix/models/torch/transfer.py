@@ -38,7 +38,9 @@ class Later:
 
 def on_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
     """An array on a device, in its own number type."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    array = np.ascontiguousarray(array)
+    # torch knows no tensor that must not be written to.
+    tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
     if device.type != "cuda":
         return tensor.to(device)
     # From pageable memory the host would wait until the device has done all that it was asked before.

@@ -10,8 +10,9 @@ from torch import Tensor
 from interpix.arrays import IntArray
 from interpix.models.protocol.classifier import Coalitions
 from interpix.models.torch.module import TorchModule
-from interpix.models.torch.pictures import TorchPictureScorer, on_device
+from interpix.models.torch.pictures import PictureScorer
 from interpix.models.torch.readout import read_out, to_readout
+from interpix.models.torch.transfer import on_device
 from interpix.models.windows.model import WindowModel, WindowState
 from interpix.outputs.readout import Readout
 from interpix.terms import Precision
@@ -22,7 +23,7 @@ __all__ = ["WindowScorer"]
 _LEAST_CANDIDATES = 3
 
 
-class WindowScorer(TorchPictureScorer):
+class WindowScorer(PictureScorer):
     """Pictures for a plain stack of convolutions: of a candidate only what its flipped region changes is computed."""
 
     def __init__(
@@ -33,7 +34,7 @@ class WindowScorer(TorchPictureScorer):
         regions: IntArray,
         fill: npt.NDArray[np.float32],
     ) -> None:
-        """Takes what `TorchPictureScorer` takes."""
+        """Takes what `PictureScorer` takes."""
         super().__init__(net, images, regions, fill)
         self._windows = windows
         # The base pictures' maps of the images in the last batch, by image, with the base set and the direction.
@@ -83,10 +84,11 @@ class WindowScorer(TorchPictureScorer):
         if len(candidates) < _LEAST_CANDIDATES:
             return None
         device = self._net.device
-        picture = self._compose(torch.tensor([image], device=device), on_device(base[None], device))[0]
+        owner = torch.tensor([image], device=device)
+        picture = self._compose(owner, on_device(base[None], device))[0]
         other = (self._images if added else self._fill)[image]
         with self._net.errors_named("the picture that candidates differ from"):
-            state = self._windows.state_of(picture, other, self._regions[image])
+            state = self._windows.state_of(picture, other, self._labels_of(owner)[0].long())
         self._states[image] = key, state
         return state
 
