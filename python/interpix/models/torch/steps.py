@@ -106,6 +106,7 @@ class _Asked:
         columns = torch.arange(count, device=gains.device)
         # torch's argmax may take any of equal ones; the lowest player is the rule.
         at = torch.where(gains == gains.amax(1, keepdim=True), columns, count).amin(1, keepdim=True)
+        at = at.clamp(max=count - 1)  # where something is not finite, which is told below
         gap = gains.gather(1, at) - gains.scatter(1, at, -torch.inf).amax(1, keepdim=True)
         table = self._table.view(len(gains), count, -1)
         finite = table[..., -1] == 1
