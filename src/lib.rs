@@ -11,7 +11,7 @@
 //! [`windows`] has what a convolutional network needs to see only where candidates differ; its products are the caller's.
 //!
 //! Modules use those that stand before them here, never the other way, and inside of a module neither do files form a
-//! circle: [`error`], `memory`, [`parallel`]; [`color`]; [`graph`], in which the solvers use the graph; [`interpolation`];
+//! circle: [`error`], `memory`, [`parallel`]; [`color`]; [`graph`], in which the solvers use the graph; [`interpolation`]; [`levels`];
 //! [`windows`]; [`search`], [`game`]; `models`, whose scores are those of [`search`]; and `python`, the border, which uses all
 //! of them and which nothing uses.
 
@@ -20,6 +20,7 @@ pub mod error;
 pub mod game;
 pub mod graph;
 pub mod interpolation;
+pub mod levels;
 mod memory;
 #[cfg(feature = "models")]
 pub mod models;

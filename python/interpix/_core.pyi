@@ -132,6 +132,32 @@ class Search:
         ``Outcome.image``).
         """
 
+    def ended(self) -> list[int]:
+        """Return the images whose searches have ended since this was asked last, ascending."""
+
+    def outcome(self, image: int) -> Outcome | None:
+        """Return what was found on one image so far; ``None`` before both ends are known."""
+
+    def replace(
+        self,
+        image: int,
+        players: int,
+        *,
+        full: tuple[float, float, int, bool] | None = None,
+        empty: tuple[float, float, int, bool] | None = None,
+    ) -> None:
+        """Begin the search of another image in the place of one that has ended.
+
+        Args:
+            image: The place.
+            players: The other image's number of players.
+            full: What was told of all players together, where it is known.
+            empty: Likewise of no player at all.
+
+        Raises:
+            interpix.errors.ArgumentError: The place does not exist, or its search goes on.
+        """
+
     @property
     def done(self) -> bool:
         """Whether every search has ended."""
@@ -370,6 +396,24 @@ def interpolate(image: NDArray[np.float32], known: NDArray[np.bool_], fill: NDAr
         image: The colors (H, W, C).
         known: True where the color is kept (H, W).
         fill: The color (C) outside of the known pixels' convex hull.
+    """
+
+# ---- levels --------------------------------------------------------------------------------------
+
+def restore_levels(
+    tensor: NDArray[np.float32], mean: Sequence[float], scale: Sequence[float], channel: Sequence[int], slack: float
+) -> tuple[NDArray[np.uint8], float, float, int]:
+    """Return the picture (H, W, C) of a model's input (C, H, W), its least and greatest level, and how many are beyond.
+
+    Args:
+        tensor: (level - mean) / scale for each channel.
+        mean: (C,)
+        scale: (C,)
+        channel: Which of the picture's channels each of the input's is (C,).
+        slack: How many levels beyond 0 and 255 still count as these.
+
+    Raises:
+        interpix.errors.ArgumentError: The lists do not fit.
     """
 
 # ---- models --------------------------------------------------------------------------------------

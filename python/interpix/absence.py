@@ -67,6 +67,11 @@ class Fill:
             return self.value
         return "array" if is_array(self.value) else repr(python_number(self.value))
 
+    @property
+    def depends_on_image(self) -> bool:
+        """Whether each image has a picture of nothing of its own."""
+        return isinstance(self.value, str) and self.value in {"mean", "blur"}
+
     def make(self, image: npt.NDArray[np.float32], classifier: Preprocessor) -> npt.NDArray[np.float32]:
         """The picture (C, H, W) of nothing, for one preprocessed `image` (C, H, W)."""
         if not isinstance(self.value, str):

@@ -5,6 +5,7 @@ is enough, and who works with numpy alone never pays for torch.
 """
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar, Union
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "BoolArray",
     "FloatArray",
     "IntArray",
+    "as_batch",
     "describe",
     "from_numpy",
     "is_array",
@@ -113,14 +115,52 @@ def describe(array: npt.NDArray[Any]) -> str:
 
 
 def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A copy of `array` that nobody can write to.
+    """`array` if nobody can write to it, else a copy for which that is so.
 
-    >>> read_only(np.zeros(3)).flags.writeable
-    False
+    >>> zeros = np.zeros(3)
+    >>> frozen = read_only(zeros)
+    >>> frozen is zeros, frozen.flags.writeable, read_only(frozen) is frozen
+    (False, False, True)
     """
+    if _is_frozen(array):
+        return array
     copy = np.array(array)
     copy.setflags(write=False)
     return copy
+
+
+def as_batch(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Arrays of one shape as one (K, ...), not to be written to: without a copy where they lie behind each other.
+
+    >>> batch = np.zeros((3, 2, 2))
+    >>> np.shares_memory(as_batch(list(batch)), batch), as_batch([batch[0], batch[0]]).shape
+    (True, (2, 2, 2))
+    """
+    first = arrays[0]
+    start, size = first.__array_interface__["data"][0], first.nbytes
+    whole = first.base
+    behind = isinstance(whole, np.ndarray) and all(
+        one.base is whole
+        and one.__array_interface__["data"][0] == start + place * size
+        and one.flags.c_contiguous
+        and (one.shape, one.dtype) == (first.shape, first.dtype)
+        for place, one in enumerate(arrays)
+    )
+    if not behind:
+        return np.stack(arrays)
+    strides = (size, *first.strides)
+    found: npt.NDArray[Any] = np.lib.stride_tricks.as_strided(first, (len(arrays), *first.shape), strides)
+    return found
+
+
+def _is_frozen(array: npt.NDArray[Any]) -> bool:
+    """Whether neither an array nor what it is a view of can be written to: what is held by another library could be."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        if owner.flags.writeable:
+            return False
+        owner = owner.base
+    return owner is None
 
 
 def spacing(values: npt.NDArray[np.floating[Any]]) -> float:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from interpix import _core
 from interpix.arrays import describe, spacing
 from interpix.errors import ArgumentError, InterpixError, bad_value
 from interpix.images import to_display
@@ -146,18 +147,20 @@ class Normalization:
         if len(tensor) != len(self.order):
             cure = "pass the raw image, or preprocess it as the model does"
             raise bad_value("image", f"{len(self.order)} channels", describe(tensor), cure)
-        levels = np.moveaxis(tensor, 0, -1) * np.array(self.scale) + np.array(self.mean)
-        least, greatest = float(levels.min()), float(levels.max())
-        slack = _HALF_LEVEL + _tolerance(tensor, np.array(self.scale)).max()
+        slack = _HALF_LEVEL + _TOLERANCE
+        pixels, least, greatest, beyond = self._levels(tensor, slack)
+        if beyond > _OVERSHOT * tensor.size:  # of few bits they may be
+            slack = _HALF_LEVEL + float(_tolerance(tensor, np.array(self.scale)).max())
+            pixels, least, greatest, beyond = self._levels(tensor, slack)
         # Bicubic resampling goes a little beyond black and white, where edges are.
-        beyond = float(((levels < -slack) | (levels > _WHITE + slack)).mean())
-        if beyond > _OVERSHOT or least < -_OVERSHOOT or greatest > _WHITE + _OVERSHOOT:
+        if beyond > _OVERSHOT * tensor.size or least < -_OVERSHOOT or greatest > _WHITE + _OVERSHOOT:
             got = f"{describe(tensor)} of levels {least:.4g} ... {greatest:.4g}"
             cure = "pass the raw image, or preprocess it as the model does"
             raise bad_value("image", "a picture of levels 0 ... 255 after normalization is undone", got, cure)
-        pixels = np.empty((*levels.shape[:2], 3), np.uint8)
-        pixels[..., list(self.order) if len(self.order) > 1 else slice(None)] = np.rint(levels).clip(0, _WHITE)
-        return pixels
+        return pixels if len(self.order) > 1 else np.repeat(pixels, 3, axis=2)
+
+    def _levels(self, tensor: npt.NDArray[np.float32], slack: float) -> tuple[npt.NDArray[np.uint8], float, float, int]:
+        return _core.restore_levels(np.asarray(tensor, np.float32), self.mean, self.scale, self.order, slack)
 
 
 Display: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.uint8]] | tuple[int, int, int]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix import _core
-from interpix.arrays import describe
+from interpix.arrays import as_batch, describe
 from interpix.errors import ModelError, bad_type, bad_value, renamed
 from interpix.images import ImageInput, LoadedImage, read_image, read_images
 from interpix.models import Classifier, as_classifier
@@ -25,14 +25,14 @@ from interpix.outputs.base import Output
 from interpix.outputs.classes import look_like_shares
 from interpix.outputs.numbers import Value
 from interpix.outputs.reading import OutputInput, output_for
-from interpix.outputs.readout import Score, Scores
+from interpix.outputs.readout import Score, Scores, read_logits
 from interpix.results.attribution import Attribution
 from interpix.terms import Reward, Target
 
 _COLORS = 3
 _NEARLY_ONE = 0.05
 
-__all__ = ["Explainer", "Question", "ask", "ask_whole", "by_size", "check_model", "embed", "explain_with"]
+__all__ = ["Explainer", "Question", "ask", "ask_whole", "by_size", "check_model", "embed", "explain_with", "score_all"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,15 +211,20 @@ def ask(classifier: Classifier, images: Sequence[LoadedImage], targets: Sequence
         logits = ask_whole(classifier, tensors)
     noticed = _ask_again(classifier, tensors[0], logits[0])
     output = output_for(output_of(classifier), logits.shape[1])
+    lists = [output.names(classifier.class_names, answer) for answer in logits]
+    aims = [output.read_target(*asked) for asked in zip(targets, logits, lists, strict=True)]
+    names = _shared(lists)
+    answers = _scores_of(output, logits, aims, "log_odds").answer.tolist()
+    guessed = {} if output_of(classifier) is not None else {"chosen": "by the number of logits"}
+    plain = as_json(output.facts()) | guessed
     questions = []
-    for image, tensor, (picture, _), facts, answer, target in zip(
-        images, tensors, shown, colors, logits, targets, strict=True
-    ):
-        names = output.names(classifier.class_names, answer)
-        aim = output.read_target(target, answer, names)
-        question = Question(classifier, image, tensor, picture, answer, aim, output)
-        known = noticed | facts | {"output": _output_facts(question, guessed=output_of(classifier) is None)}
-        questions.append(dataclasses.replace(question, facts=known))
+    for place, image in enumerate(images):
+        aim, named, whole = aims[place], names[place], logits[place]
+        claims = plain | _claims(output, aim, whole, answers[place], named)
+        facts = noticed | colors[place] | {"output": claims}
+        question = Question(classifier, image, tensors[place], shown[place][0], whole, aim, output, facts=facts)
+        vars(question).update(class_names=named, answer=answers[place])  # its cached properties, known already
+        questions.append(question)
     return questions
 
 
@@ -236,17 +241,46 @@ def _channels_named(tensor: npt.NDArray[np.float32]) -> Iterator[None]:
         raise ModelError(f"{error}; the image has {channels} channels: {cure}") from error.__cause__
 
 
-def _output_facts(question: Question, *, guessed: bool) -> dict[str, Any]:
-    """What a result remembers of the output, with what it claims of this image."""
-    names, target = question.class_names, question.target
+def _shared(names: Sequence[list[str] | None]) -> list[tuple[str, ...] | None]:
+    """The names of each image, one tuple for all that have the same.
+
+    >>> first, second, other = _shared([["cat", "dog"], ["cat", "dog"], None])
+    >>> first is second, other
+    (True, None)
+    """
+    known: dict[tuple[str, ...], tuple[str, ...]] = {}
+    # Most outputs give the same list each time.
+    last: tuple[list[str] | None, tuple[str, ...] | None] = None, None
+    found = []
+    for own in names:
+        if own is not None and own != last[0]:
+            mine = tuple(own)
+            last = own, known.setdefault(mine, mine)
+        found.append(None if own is None else last[1])
+    return found
+
+
+def _claims(
+    output: Output, target: int, whole: npt.NDArray[np.float64], answer: float, names: tuple[str, ...] | None
+) -> dict[str, Any]:
+    """What the output claims of an image."""
     named = f"class {target}" if names is None else names[target]
-    facts: dict[str, Any] = as_json(question.output.facts()) | {
-        "claim": question.output.claim(repr(named), question.answer)
-    }
-    outline = question.output.outline(target, question.logits)
-    if outline is not None:
-        facts["outline"] = list(outline)
-    return facts | {"chosen": "by the number of logits"} if guessed else facts
+    outline = output.outline(target, whole)
+    placed = {} if outline is None else {"outline": list(outline)}
+    return {"claim": output.claim(repr(named), answer), **placed}
+
+
+def score_all(questions: Sequence[Question], reward: Reward) -> Scores:
+    """What the model says to the whole images of questions that share an output."""
+    rows = np.stack([question.logits for question in questions])
+    return _scores_of(questions[0].output, rows, [question.target for question in questions], reward)
+
+
+def _scores_of(output: Output, rows: npt.NDArray[np.float64], targets: Sequence[int], reward: Reward) -> Scores:
+    """The scores of the rows (K, D) of whole images."""
+    columns = [list(output.columns(target, rows.shape[1])) for target in targets]
+    readout = read_logits(rows, np.array(columns, np.int64), relative=output.relative)
+    return output.scores(readout, np.arange(len(rows)), targets, list(rows), reward)
 
 
 def embed(model: ModelInput, images: ImageInput | Sequence[ImageInput]) -> npt.NDArray[np.float64]:
@@ -348,9 +382,11 @@ def ask_whole(
     for places in by_size(images):
         for start in range(0, len(places), classifier.batch_size):
             some = places[start : start + classifier.batch_size]
+            batch = as_batch([images[place] for place in some])
+            if not getattr(classifier, "spares_batches", False):
+                batch = batch.copy()  # it may write to it, and these images are still needed
             with doubting():
-                # A copy: a model may write to its batch, and these images are still needed.
-                answers = classifier.logits(np.stack([images[place] for place in some]))
+                answers = classifier.logits(batch)
             rows |= dict(zip(some, answers, strict=True))
     widths = sorted({len(row) for row in rows.values()})
     if len(widths) > 1:

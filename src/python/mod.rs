@@ -4,6 +4,7 @@ mod error;
 mod game;
 mod graph;
 mod interpolation;
+mod levels;
 #[cfg(feature = "models")]
 mod models;
 mod search;
@@ -20,6 +21,8 @@ mod _core {
     use super::graph::{PixelGraph, check_solve, default_radius, rgb_to_lab};
     #[pymodule_export]
     use super::interpolation::interpolate;
+    #[pymodule_export]
+    use super::levels::restore_levels;
     #[cfg(feature = "models")]
     #[pymodule_export]
     use super::models::{NativeModel, NativeTokens, architectures, check_architecture, convert_weights};

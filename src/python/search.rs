@@ -89,6 +89,19 @@ impl Search {
         self.inner.outcomes().into_iter().map(|inner| Outcome { inner }).collect()
     }
 
+    fn ended(&mut self) -> Vec<usize> {
+        self.inner.ended()
+    }
+
+    fn outcome(&self, image: usize) -> Option<Outcome> {
+        self.inner.outcome(image).map(|inner| Outcome { inner })
+    }
+
+    #[pyo3(signature = (image, players, *, full = None, empty = None))]
+    fn replace(&mut self, image: usize, players: usize, full: Option<Row>, empty: Option<Row>) -> Result<()> {
+        self.inner.replace(image, &Task { players, full: full.map(score), empty: empty.map(score) })
+    }
+
     #[getter]
     fn done(&self) -> bool {
         self.inner.is_done()

@@ -103,6 +103,8 @@ pub struct Search {
     rounds: Vec<Round>,
     /// The number of rounds asked so far, which is the next one's ticket.
     asked: usize,
+    /// Images whose search has ended, and was not told of.
+    ended: Vec<usize>,
 }
 
 impl Search {
@@ -116,7 +118,16 @@ impl Search {
         options.check()?;
         tasks.iter().enumerate().try_for_each(|(image, task)| task.check(image))?;
         let images = tasks.iter().map(|task| Greedy::new(task, options.direction, options.stop)).collect();
-        Ok(Self { options, images, active: Vec::new(), next: 0, open: None, rounds: Vec::new(), asked: 0 })
+        Ok(Self {
+            options,
+            images,
+            active: Vec::new(),
+            next: 0,
+            open: None,
+            rounds: Vec::new(),
+            asked: 0,
+            ended: Vec::new(),
+        })
     }
 
     /// The next coalitions to evaluate, or `None` when every search has ended, or waits for [`Self::tell_best`]. Asking
@@ -255,15 +266,66 @@ impl Search {
         self.images.iter().map(Greedy::steps).collect()
     }
 
+    /// The images whose searches have ended since this was asked last, ascending. Another image may take the place of
+    /// each: see [`Self::replace`].
+    pub fn ended(&mut self) -> Vec<usize> {
+        self.refill();
+        self.ended.sort_unstable();
+        std::mem::take(&mut self.ended)
+    }
+
+    /// What was found on one image so far, once its two ends are known.
+    pub fn outcome(&self, image: usize) -> Option<Outcome> {
+        self.images.get(image)?.outcome(image)
+    }
+
+    /// Begins the search of another image in the place of one whose search has ended, so that any number of images goes
+    /// through few places.
+    ///
+    /// ```
+    /// use interpix::search::{Score, Search, SearchOptions, Task};
+    ///
+    /// let one = |holds| Some(Score { reward: 0.0, answer: 0.5, predicted: None, holds });
+    /// let task = |players| Task { players, full: one(true), empty: one(true) };
+    /// let mut search = Search::new(vec![task(1)], SearchOptions::default())?;
+    /// assert_eq!(search.ended(), [0]);
+    /// search.replace(0, &task(2))?;
+    /// assert_eq!((search.ended(), search.ended()), (vec![0], vec![]));
+    /// # Ok::<(), interpix::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The place does not exist, its search goes on, or the task is none.
+    pub fn replace(&mut self, image: usize, task: &Task) -> Result<()> {
+        task.check(image)?;
+        let free = image < self.next && self.images[image].is_done();
+        if !free {
+            let cure = "take one that `ended` gave";
+            return Err(Error::argument("image", "a place whose search has ended", image, cure));
+        }
+        self.refill();
+        self.images[image] = Greedy::new(task, self.options.direction, self.options.stop);
+        self.begin(image);
+        Ok(())
+    }
+
     /// Begins searches in the places of those that have ended.
     fn refill(&mut self) {
         let images = &self.images;
-        self.active.retain(|&image| !images[image].is_done());
-        while self.active.len() < self.options.in_flight && self.next < images.len() {
-            if !images[self.next].is_done() {
-                self.active.push(self.next);
-            }
+        self.ended.extend(self.active.extract_if(.., |image| images[*image].is_done()));
+        while self.active.len() < self.options.in_flight && self.next < self.images.len() {
             self.next += 1;
+            self.begin(self.next - 1);
+        }
+    }
+
+    /// Counts an image among those in flight, unless nothing is left to be asked.
+    fn begin(&mut self, image: usize) {
+        if self.images[image].is_done() {
+            self.ended.push(image);
+        } else {
+            let place = self.active.partition_point(|&other| other < image);
+            self.active.insert(place, image);
         }
     }
 

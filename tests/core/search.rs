@@ -381,6 +381,57 @@ fn rounds_are_half_of_the_images_of_one_size() {
     assert_eq!((third.images(), third.size()), (&[3, 4][..], 3));
 }
 
+proptest! {
+    #[test]
+    fn any_number_of_images_goes_through_few_places(
+        games in prop::collection::vec(table(), 1..=12),
+        places in 1..=4_usize,
+        direction in direction(),
+        stop in stop(),
+        batch_size in 1..=20_usize,
+    ) {
+        let options = SearchOptions { direction, stop, batch_size, in_flight: places };
+        let begun = games.len().min(places);
+        let mut search = Search::new(tasks(&games[..begun]), options).unwrap();
+        // The game in each place.
+        let mut here: Vec<usize> = (0..begun).collect();
+        let mut next = begun;
+        let mut found: Vec<Option<Outcome>> = vec![None; games.len()];
+        loop {
+            for place in search.ended() {
+                let outcome = search.outcome(place).unwrap();
+                let game = here[place];
+                prop_assert!(found[game].replace(Outcome { image: game, ..outcome }).is_none());
+                if next < games.len() {
+                    search.replace(place, &Task::new(games[next].players)).unwrap();
+                    here[place] = next;
+                    next += 1;
+                }
+            }
+            let Some(batch) = search.ask() else {
+                if search.is_done() && next == games.len() { break }
+                continue;
+            };
+            let scores = batch.coalitions().zip(batch.owner()).map(|(one, &place)| games[here[place]].score(&one));
+            search.tell(&scores.collect::<Vec<_>>()).unwrap();
+        }
+        found.extend(search.ended().into_iter().map(|_| None));
+        let expected: Vec<_> =
+            games.iter().enumerate().map(|(image, game)| Some(brute_force(image, game, direction, stop))).collect();
+        prop_assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_place_is_free_once_its_search_has_ended() {
+    let mut search = Search::new(tasks(&[counting()]), SearchOptions::default()).unwrap();
+    for place in [0, 1] {
+        let error = search.replace(place, &Task::new(4)).unwrap_err();
+        assert!(message(&error).starts_with("`image`: expected a place whose search has ended"), "{error}");
+    }
+    assert!(search.ended().is_empty() && search.outcome(0).is_none() && search.outcome(1).is_none());
+}
+
 #[test]
 fn unusable_best_players_are_refused_and_change_nothing() {
     let ends = |reward| Some(Score { reward, answer: 0.5, predicted: None, holds: false });

@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from interpix import _core
 from interpix.absence import Absence
-from interpix.arrays import BoolArray, IntArray
+from interpix.arrays import BoolArray, IntArray, as_batch, read_only
 from interpix.errors import bad_value
 from interpix.models.protocol.classifier import Classifier, Coalitions, Scorer
 from interpix.models.protocol.steps import Step, StepScorer
 from interpix.outputs.base import Output
 from interpix.outputs.readout import Readout, Score, Scores
-from interpix.question import Question
+from interpix.question import Question, score_all
 from interpix.regions import Regions, Superpixels, label_regions
 from interpix.search.recheck import MixedFirst
 from interpix.terms import Direction, Precision, Reward
@@ -60,7 +60,7 @@ class Games:
     @cached_property
     def full(self) -> list[Score]:
         """The score of each whole image."""
-        return [question.score(self.reward) for question in self.questions]
+        return score_all(self.questions, self.reward).rows()
 
     def score(self, owner: IntArray, masks: BoolArray) -> Scores:
         """What the model says to any coalitions (c, n), exactly."""
@@ -226,13 +226,15 @@ def make_games(
         reward: What a coalition earns.
         precision: How a search asks first.
     """
-    images = np.stack([question.tensor for question in questions])
+    images = as_batch([question.tensor for question in questions])
     if isinstance(regions, Superpixels):
         labels = np.stack([label_regions(regions, question.image) for question in questions])
-    else:  # the same for all
-        shared = label_regions(regions, questions[0].image)
+        labels.setflags(write=False)
+        players = [int(one.max()) + 1 for one in labels]
+    else:  # the same for all, and for their results
+        shared = read_only(label_regions(regions, questions[0].image))
         labels = np.broadcast_to(shared, (len(questions), *shared.shape))
-    players = [int(one.max()) + 1 for one in labels]
+        players = [int(shared.max()) + 1] * len(questions)
     scorer = classifier.scorer(images, labels, absence)
     return Games(classifier, questions, labels, players, scorer, reward, precision)
 

@@ -124,6 +124,9 @@ class NativeClassifier(Normalized):
         """The part (H', W', 3) of a raw image that the model sees, byte for byte; `tensor` is not needed."""
         return self._model.display(image)
 
+    spares_batches = True
+    """`logits` does not write to what it is given."""
+
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Logits (B, classes) of preprocessed images (B, 3, H', W')."""
         return self._rows(self._model.logits(batch))

@@ -31,6 +31,7 @@ from interpix.models.tokens.scorer import TokenScorer
 from interpix.models.torch.agreement import disagreement
 from interpix.models.torch.module import TorchModule, hooked, is_hooked, unwrap
 from interpix.models.torch.pictures import TorchPictureScorer
+from interpix.models.torch.transfer import on_device
 from interpix.models.windows.model import WindowModel, find_window_model
 from interpix.models.windows.scorer import WindowScorer
 from interpix.normalization import Display, Normalized, read_display
@@ -122,6 +123,8 @@ class TorchClassifier(TorchModule, Normalized):
         self._end_is_known = False
 
     reads_outputs = True
+    spares_batches = True
+    """`logits` does not write to what it is given."""
 
     def version(self) -> object:
         """See `TorchModule.version`."""
@@ -167,7 +170,9 @@ class TorchClassifier(TorchModule, Normalized):
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Logits (B, classes) of preprocessed images (B, C, H', W')."""
-        rows = self.tensor_logits(torch.from_numpy(np.ascontiguousarray(batch, np.float32)))
+        # A module may write to its batch.
+        own = np.array(batch, np.float32) if self.device.type == "cpu" else batch
+        rows = self.tensor_logits(on_device(np.asarray(own, np.float32), self.device))
         return rows if keeps_doubles(self.output) else rows.astype(np.float32)  # type: ignore[return-value]
 
     def tensor_logits(self, batch: Tensor) -> npt.NDArray[np.float64]:

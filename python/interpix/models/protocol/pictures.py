@@ -17,6 +17,7 @@ from interpix.models.protocol.classifier import (
     coalitions_named,
     output_of,
 )
+from interpix.models.protocol.players import without_repeats
 from interpix.outputs.base import Output
 from interpix.outputs.readout import Readout, read_logits
 from interpix.terms import Precision
@@ -79,7 +80,9 @@ def make_fill(classifier: Classifier, images: npt.NDArray[np.float32], absence: 
     if not isinstance(absence, Fill):
         expected = f"a Fill, as model `{classifier.name}` has no tokens that can be dropped"
         raise bad_value("absence", expected, absence.name, 'use "auto" or "zero", for example')
-    return np.stack([absence.make(image, classifier) for image in images])
+    if absence.depends_on_image:
+        return np.stack([absence.make(image, classifier) for image in images])
+    return np.broadcast_to(absence.make(images[0], classifier), images.shape)
 
 
 def compose(
@@ -90,5 +93,9 @@ def compose(
     masks: BoolArray,
 ) -> npt.NDArray[np.float32]:
     """The pictures (c, C, H, W) of coalitions: the image where a region is present, the fill elsewhere."""
-    present = masks[np.arange(len(masks))[:, None, None], regions[owner]][:, None]
-    return np.where(present, images[owner], fill[owner])
+    regions, fill = without_repeats(regions), without_repeats(fill)
+    if len(regions) == 1:
+        present = masks[:, regions[0]][:, None]
+    else:
+        present = masks[np.arange(len(masks))[:, None, None], regions[owner]][:, None]
+    return np.where(present, images[owner], fill if len(fill) == 1 else fill[owner])

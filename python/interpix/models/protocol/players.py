@@ -1,5 +1,9 @@
 """Which player each patch token of a Vision Transformer belongs to."""
 
+from typing import Any
+
+import numpy.typing as npt
+
 from interpix.arrays import IntArray
 from interpix.errors import bad_value
 
@@ -25,12 +29,11 @@ def token_players(regions: IntArray, grid: tuple[int, int]) -> IntArray:
     return players.reshape(count, -1)
 
 
-def without_repeats(regions: IntArray) -> IntArray:
-    """Regions (K, H, W) as (1, H, W) if all images have the same.
+def without_repeats(arrays: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Arrays of K images (K, ...) as (1, ...) if one was broadcast to all.
 
     >>> import numpy as np
     >>> without_repeats(np.broadcast_to(np.array([[0, 1]]), (50_000, 1, 2))).shape
     (1, 1, 2)
     """
-    same = regions.strides[0] == 0 or len(regions) == 1 or bool((regions == regions[:1]).all())
-    return regions[:1] if same else regions
+    return arrays[:1] if arrays.strides[0] == 0 else arrays

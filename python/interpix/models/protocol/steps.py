@@ -5,6 +5,7 @@ device here is a set of each image, and what comes back the best player of each:
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -95,6 +96,10 @@ class Best(NamedTuple):
 @runtime_checkable
 class StepScorer(Scorer, Protocol):
     """A scorer that takes whole steps."""
+
+    def asking(self) -> AbstractContextManager[None]:
+        """Entered once around all steps."""
+        ...
 
     def best(self, step: Step) -> Callable[[], Best]:
         """Begins a step; what is returned waits for its end. Another may begin meanwhile."""

@@ -101,8 +101,9 @@ class TokenState:
 
     def _embedded(self) -> torch.Tensor:
         """The first block's input (K, prefix + T, D); fewer images go at once where memory runs out."""
+        # A copy: the module's own parts may write to what they are given.
         parts = Chunks(self._name, _EMBEDDED_AT_ONCE).run(
-            len(self.images), lambda part: self.anatomy.embed(self.images[part])
+            len(self.images), lambda part: self.anatomy.embed(self.images[part].clone())
         )
         return torch.cat(parts)
 

@@ -88,26 +88,28 @@ class TokenScorer:
 
     def best(self, step: Step) -> Callable[[], Best]:
         """See `StepScorer`."""
-        with self._net.evaluating():
-            self._check()
-            candidates: MaskedCandidates | OneTokenCandidates | TokenCandidates
-            if not self._drops:
-                candidates = MaskedCandidates(step, self._on_device[0], self._ask_masked, self._run)
-            elif self._on_device[1] is not None:
-                candidates = OneTokenCandidates(step, self._on_device[1], self._ask_dropped, self._run)
-            else:
-                candidates = TokenCandidates(step, self._on_device[0], self._sizes, self._ask_dropped, self._run)
-            return self._steps.begin(step, candidates)
+        self._check()
+        players, token = self._on_device
+        images, targets = to_device([step.images, step.targets], players.device)
+        candidates: MaskedCandidates | OneTokenCandidates | TokenCandidates
+        if not self._drops:
+            candidates = MaskedCandidates(step, images, players, self._ask_masked, self._run)
+        elif self._token is not None:
+            candidates = OneTokenCandidates(step, images, token, self._ask_dropped, self._run)
+        else:
+            candidates = TokenCandidates(step, images, players, self._sizes, self._ask_dropped, self._run)
+        return self._steps.begin(step, candidates, targets)
 
     @cached_property
     def _steps(self) -> StepTaker:
-        return StepTaker(self._net)
+        return StepTaker(self._net, self._net.device)
 
     @cached_property
     def _on_device(self) -> tuple[Tensor, Tensor | None]:
-        """The player of each token (K, T), and the token of each player (K, n) if that is one."""
-        token = None if self._token is None else _expanded(self._token, self._net.device)
-        return _expanded(self._players, self._net.device), token
+        """The player of each token (K, T); and the token of each player (K, n), if that is one of another number."""
+        device = self._net.device
+        own = self._token is None or (self._token == np.arange(self._token.shape[1])).all()
+        return _expanded(self._players, device), None if own or self._token is None else _expanded(self._token, device)
 
     @cached_property
     def _sizes(self) -> IntArray:
@@ -147,9 +149,14 @@ class TokenScorer:
             return
         self._compared = True
         if self._state.anatomy.confirm is not None:
-            self._state.anatomy.confirm(self._state.anatomy, self._state.images[:1])
+            self._state.anatomy.confirm(self._state.anatomy, self._first)
         if not self._state.as_it_is:
             self._compare()
+
+    @property
+    def _first(self) -> Tensor:
+        """The first image (1, C, H, W), which the module may write to."""
+        return self._state.images[:1].clone()
 
     def _compare(self) -> None:
         """Once: does the first image with all of its patches get the module's own answer?"""
@@ -161,7 +168,7 @@ class TokenScorer:
             with self._net.errors_named("images with all of their patches"):
                 return self._model.logits(self._state, image, patches, from_layer=from_layer)
 
-        first, what, instead = self._state.images[:1], "the blocks as they were read", "the module itself is run"
+        first, what, instead = self._first, "the blocks as they were read", "the module itself is run"
         self._differs = disagreement(self._net, first, all_patches, what, instead)
         if self._differs is None and not from_layer:
             # What is computed before tokens are dropped must not mix them.

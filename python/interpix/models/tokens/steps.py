@@ -13,7 +13,7 @@ from interpix.models.torch.steps import list_candidates
 from interpix.models.torch.transfer import on_device
 from interpix.terms import Precision
 
-__all__ = ["MaskedCandidates", "OneTokenCandidates", "TokenCandidates", "with_flip"]
+__all__ = ["Ask", "MaskedCandidates", "OneTokenCandidates", "TokenCandidates", "with_flip"]
 
 Ask: TypeAlias = Callable[[Tensor, Tensor, Precision], Tensor]
 """From images (r,) and their present tokens (r, m), or presence (r, T), to the model's rows."""
@@ -34,15 +34,16 @@ class OneTokenCandidates:
         length: That number.
     """
 
-    def __init__(self, step: Step, tokens: Tensor, ask: Ask, run: Run) -> None:
-        """Takes the token of each player (K, n)."""
+    def __init__(self, step: Step, images: Tensor, tokens: Tensor | None, ask: Ask, run: Run) -> None:
+        """Takes the images (b,), and the token of each player (K, n); None: it has the player's own number."""
         self._count, self._by, self._ask, self._run = step.count, 1 if step.inserts else -1, ask, run
         self.length = step.size + self._by
-        self._images = on_device(step.images, tokens.device)
-        candidates, present = list_candidates(on_device(step.bases, tokens.device), step)
-        tokens = tokens[self._images]
-        self._token = tokens.gather(1, candidates).flatten()
-        self._kept = tokens.gather(1, present).sort(dim=1).values
+        self._images = images
+        candidates, present = list_candidates(on_device(step.bases, images.device), step)
+        if tokens is not None:
+            tokens = tokens[images]
+            candidates, present = tokens.gather(1, candidates), tokens.gather(1, present).sort(dim=1).values
+        self._token, self._kept = candidates.flatten(), present
 
     def rows(self, chosen: Tensor, precision: Precision) -> Tensor:
         """See `Candidates`."""
@@ -59,10 +60,10 @@ class OneTokenCandidates:
 class _ByToken:
     """Candidates by the presence of tokens."""
 
-    def __init__(self, step: Step, players: Tensor) -> None:
-        """Takes the player of each token (K, T)."""
-        self._count = step.count
-        self._images, bases = on_device(step.images, players.device), on_device(step.bases, players.device)
+    def __init__(self, step: Step, images: Tensor, players: Tensor) -> None:
+        """Takes the images (b,), and the player of each token (K, T)."""
+        self._count, self._images = step.count, images
+        bases = on_device(step.bases, images.device)
         candidates, _ = list_candidates(bases, step)
         self._player = candidates.flatten()
         self._players = players[self._images]
@@ -77,9 +78,9 @@ class _ByToken:
 class TokenCandidates(_ByToken):
     """Candidates of several tokens: coalitions of as many tokens go together."""
 
-    def __init__(self, step: Step, players: Tensor, sizes: IntArray, ask: Ask, run: Run) -> None:
-        """Takes the player of each token (K, T), and on the host the number of tokens of each player (K, n)."""
-        super().__init__(step, players)
+    def __init__(self, step: Step, images: Tensor, players: Tensor, sizes: IntArray, ask: Ask, run: Run) -> None:
+        """Takes more: on the host the number of tokens of each player (K, n)."""
+        super().__init__(step, images, players)
         self._ask, self._run = ask, run
         self._lengths = _lengths(step, sizes[step.images], step.bases)
 
@@ -105,9 +106,9 @@ class TokenCandidates(_ByToken):
 class MaskedCandidates(_ByToken):
     """Candidates whose absent tokens stay, and are not attended to."""
 
-    def __init__(self, step: Step, players: Tensor, ask: Ask, run: Run) -> None:
-        """Takes the player of each token (K, T)."""
-        super().__init__(step, players)
+    def __init__(self, step: Step, images: Tensor, players: Tensor, ask: Ask, run: Run) -> None:
+        """Takes what is above."""
+        super().__init__(step, images, players)
         self._ask, self._run = ask, run
 
     def rows(self, chosen: Tensor, precision: Precision) -> Tensor:

@@ -3,13 +3,29 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import torch
 
 __all__ = ["evaluating"]
 
-# The modules that are being asked now, by identity: each part's mode before, and who asks.
-_asked: dict[int, tuple[list[tuple[torch.nn.Module, bool]], set[object]]] = {}
+_training = itemgetter("training")
+
+
+class _Asked(NamedTuple):
+    """A module that is being asked."""
+
+    modes: list[tuple[torch.nn.Module, bool]]
+    """Each part's mode before."""
+    fields: list[dict[str, Any]] | None
+    """Where each part keeps its mode, if all keep it in the usual place."""
+    askers: set[object]
+    """Who asks."""
+
+
+# By identity.
+_asked: dict[int, _Asked] = {}
 _asking = threading.Lock()
 
 
@@ -27,16 +43,20 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
                 before = _modes_before()
                 # A frozen TorchScript module has no mode.
                 parts = [part for part in module.modules() if hasattr(part, "training")]
-                _asked[id(module)] = [(part, before.get(id(part), part.training)) for part in parts], set()
-            modes, askers = _asked[id(module)]
+                modes = [(part, before.get(id(part), part.training)) for part in parts]
+                usual = all("training" in vars(part) for part in parts)
+                _asked[id(module)] = _Asked(modes, [vars(part) for part in parts] if usual else None, set())
+            modes, fields, askers = _asked[id(module)]
             askers.add(asker)
-            for part, _ in modes:
-                if part.training:
-                    _set_training(part, training=False)
+            # Seldom is one in training here, which is asked for each batch.
+            if fields is None or True in map(_training, fields):
+                for part, _ in modes:
+                    if part.training:
+                        _set_training(part, training=False)
         yield
     finally:
         with _asking:
-            modes, askers = _asked.get(id(module), ([], set()))  # none: Ctrl-C came first
+            modes, _, askers = _asked.get(id(module), _Asked([], None, set()))  # none: Ctrl-C came first
             askers.discard(asker)
             if not askers:
                 _asked.pop(id(module), None)
@@ -48,7 +68,7 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
 
 def _modes_before() -> dict[int, bool]:
     """The mode before of every part that is being asked now, by identity."""
-    return {id(part): training for modes, _ in _asked.values() for part, training in modes}
+    return {id(part): training for asked in _asked.values() for part, training in asked.modes}
 
 
 def _set_training(part: torch.nn.Module, *, training: bool) -> None:

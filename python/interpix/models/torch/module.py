@@ -150,8 +150,8 @@ class TorchModule:
         The caller's autocast is off: the precision is what was asked for here.
         """
         kind = self.device.type
-        can_cast = torch.amp.is_autocast_available(kind)
-        uncast = torch.autocast(kind, enabled=False) if can_cast else contextlib.nullcontext()
+        casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        uncast = torch.autocast(kind, enabled=False) if casts else contextlib.nullcontext()
         with evaluating(self.module), torch.no_grad(), uncast:
             yield
 

@@ -19,7 +19,7 @@ from interpix.models.torch.memory import Chunks, memory_of
 from interpix.models.torch.module import TorchModule
 from interpix.models.torch.readout import read_out, to_readout
 from interpix.models.torch.steps import StepTaker, list_candidates
-from interpix.models.torch.transfer import on_device
+from interpix.models.torch.transfer import on_device, to_device
 from interpix.outputs.readout import Readout
 from interpix.terms import Precision
 
@@ -41,7 +41,10 @@ class PictureScorer:
         """Takes images and fill (K, C, H, W) and regions (K, H, W), and what a result shall remember beside them."""
         self._facts = facts
         self._net = net
-        self._images, self._fill = (on_device(array, net.device).to(net.dtype) for array in (images, fill))
+        # Of all images (1, C, H, W) or of each.
+        self._images, self._fill = (
+            on_device(without_repeats(array), net.device).to(net.dtype) for array in (images, fill)
+        )
         labels = without_repeats(regions)
         small = np.int16 if labels.max(initial=0) <= np.iinfo(np.int16).max else np.int32
         # Of all images (1, H, W) or of each (K, H, W); what is read for every candidate is kept small.
@@ -87,7 +90,9 @@ class PictureScorer:
 
     def _pictures(self, owner: Tensor, present: Tensor) -> Tensor:
         """The pictures (c, C, H, W) of presence by pixel (c, H, W)."""
-        return torch.where(present[:, None], self._images[owner], self._fill[owner])
+        fill = self._fill if len(self._fill) == 1 else self._fill[owner]
+        images = self._images if len(self._images) == 1 else self._images[owner]
+        return torch.where(present[:, None], images, fill)
 
     def _evaluate(self, pictures: Tensor, precision: Precision) -> Tensor:
         if precision == "exact":
@@ -105,13 +110,13 @@ class TorchPictureScorer(PictureScorer):
         def ask(images: Tensor, present: Tensor, precision: Precision) -> Tensor:
             return self._evaluate(self._pictures(images, present), precision)
 
-        with self._net.evaluating():
-            images = on_device(step.images, self._net.device)
-            return self._steps.begin(step, _Candidates(step, images, self._labels_of(images), ask, self._chunks))
+        images, targets = to_device([step.images, step.targets], self._labels.device)
+        candidates = _Candidates(step, images, self._labels_of(images), ask, self._chunks)
+        return self._steps.begin(step, candidates, targets)
 
     @cached_property
     def _steps(self) -> StepTaker:
-        return StepTaker(self._net)
+        return StepTaker(self._net, self._labels.device)
 
 
 class _Candidates:

@@ -37,14 +37,20 @@ class Later:
 
 
 def on_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """An array on a device, in its own number type."""
-    array = np.ascontiguousarray(array)
-    # torch knows no tensor that must not be written to.
-    tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
+    """An array on a device, in its own number type; on a CPU it may share the array's memory: do not write to it."""
     if device.type != "cuda":
-        return tensor.to(device)
+        array = np.ascontiguousarray(array)
+        # torch knows no tensor that must not be written to.
+        return torch.from_numpy(array if array.flags.writeable else array.copy()).to(device)
     # From pageable memory the host would wait until the device has done all that it was asked before.
-    return tensor.pin_memory().to(device, non_blocking=True)
+    pinned = torch.empty(array.shape, dtype=_dtype(array.dtype), pin_memory=True)
+    np.copyto(pinned.numpy(), array)
+    return pinned.to(device, non_blocking=True)
+
+
+def _dtype(dtype: np.dtype[Any]) -> torch.dtype:
+    """Torch's name of a number type."""
+    return torch.from_numpy(np.empty(0, dtype)).dtype
 
 
 def to_device(arrays: list[npt.NDArray[np.int64]], device: torch.device) -> list[Tensor]:

@@ -86,7 +86,8 @@ class WindowScorer(PictureScorer):
         device = self._net.device
         owner = torch.tensor([image], device=device)
         picture = self._compose(owner, on_device(base[None], device))[0]
-        other = (self._images if added else self._fill)[image]
+        others = self._images if added else self._fill
+        other = others[image if len(others) > 1 else 0]
         with self._net.errors_named("the picture that candidates differ from"):
             state = self._windows.state_of(picture, other, self._labels_of(owner)[0].long())
         self._states[image] = key, state

@@ -1,0 +1,153 @@
+"""Milliseconds of the host an image of MoXI, with all that a device would compute replaced by a ready answer.
+
+    pip install interpix timm torch
+    python benches/python/bench_host.py [quick]
+
+ViT-Tiny at 224 x 224, random weights, 196 players, one thread, CPU time, the median of several. What is left is what a
+GPU would wait for: reading and preparing images, asking and telling the search, listing candidates by few small
+operations (which a GPU runs itself, while here only their start should count: they are a few microseconds each), and
+making results. "by candidate" is the same search with every reward read on the host, as for models without steps.
+"""
+
+import io
+import statistics
+import sys
+import time
+from functools import cached_property
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+
+import interpix as ix
+from interpix import _core
+from interpix.models.adapters.torch import TorchClassifier
+from interpix.models.tokens.model import TokenModel, TokenState
+from interpix.models.torch import steps
+from interpix.models.torch.memory import Chunks
+from interpix.search import moxi as moxi_module
+from interpix.search.games import Found, Games
+
+CLASSES, TARGET = 1000, 1
+PLANS = (("insertion", 6), ("deletion", 10))
+ROWS = torch.zeros(1 << 17, 4, dtype=torch.float64)
+ROWS[:, 3] = 1
+ROWS[:, 0] = torch.rand(len(ROWS), generator=torch.Generator().manual_seed(0))
+
+
+def without_a_device():
+    """Everything that a device would be asked for is there already."""
+    Chunks.run = lambda _self, rows, _work, length=1: [ROWS[:rows]]
+    steps.read_rows = lambda rows, _targets, **_: rows.clone()
+    ready = np.tile(np.eye(1, CLASSES, TARGET, dtype=np.float32), (1024, 1))
+    TorchClassifier.logits = lambda _self, batch: ready[: len(batch)]
+    TorchClassifier._weights_hash = lambda _self: ""
+    TokenState._embedded = lambda _self: ROWS
+    TokenModel.logits = TokenModel.reference_logits = lambda *_, **__: torch.from_numpy(ready[:1])
+    from interpix.models.tokens import scorer
+
+    scorer.TokenScorer._check = lambda _self: None
+    scorer.read_rows = lambda rows, _targets, **_: rows
+    steps.check_width = lambda *_: None
+
+
+def clock(call, repeats):
+    """Median CPU seconds."""
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        call()
+        times.append(time.process_time() - start)
+    return statistics.median(times)
+
+
+def nobody_steps():
+    games = cached_property(lambda _: None)
+    games.__set_name__(Games, "steps")
+    return games
+
+
+def photos(count):
+    """JPEG files of 500 x 375, in memory, as smooth as photos are."""
+    rng = np.random.default_rng(0)
+    files = []
+    for _ in range(count):
+        coarse = Image.fromarray(rng.integers(0, 255, (24, 32, 3), np.uint8))
+        with io.BytesIO() as file:
+            coarse.resize((500, 375), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+            files.append(file.getvalue())
+    return files
+
+
+def read(file):
+    """The pixels of a JPEG file in memory."""
+    return np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
+
+
+def parts_of(moxi, images, direction, stop, repeats):
+    """Median CPU seconds of preparing, of the search and of making results."""
+    times = []
+    for _ in range(repeats):
+        marks = [time.process_time()]
+        calls, _ = moxi._begin(images, TARGET, direction, {})
+        marks.append(time.process_time())
+        found = []
+        for call in calls:
+            search = _core.Search(
+                call.games.players,
+                direction=direction,
+                stop=stop,
+                batch_size=call.batch_size,
+                in_flight=moxi_module._IN_FLIGHT,
+                full=list(call.games.full),
+            )
+            moxi_module._drive(search, call.games, direction, progress=False)
+            found.append((call, search))
+        marks.append(time.process_time())
+        for call, search in found:
+            call.results([Found.of(outcome) for outcome in search.outcomes()])
+        marks.append(time.process_time())
+        times.append(np.diff(marks))
+    return np.median(times, axis=0)
+
+
+def row(name, images, parts):
+    prepare, search, results = 1e3 * parts / images
+    whole = prepare + search + results
+    print(f"| {name} | {images} | {prepare:.3f} | {search:.3f} | {results:.3f} | {1e3 / whole:.0f} |", flush=True)
+
+
+def main():
+    quick = "quick" in sys.argv
+    repeats = 3 if quick else 9
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = ix.TorchClassifier(timm.create_model("vit_tiny_patch16_224").eval())
+    size = 64
+    files = photos(size)
+    tensors = torch.stack([torch.from_numpy(model.preprocess(read(file))) for file in files])
+    without_a_device()
+    own = Games.__dict__["steps"]
+    print(
+        "| what | images | prepare, ms an image | search | results | images/s |\n| --- | --- | --- | --- | --- | --- |"
+    )
+    exact, mixed = ix.MoXI(model), ix.MoXI(model, precision="mixed")
+    for direction, stop in PLANS:
+        for name, moxi in (("exact", exact), ("mixed", mixed)):
+            for way, stepping in (("in steps", own), ("by candidate", nobody_steps())):
+                Games.steps = stepping
+                row(f"{direction} {stop}, {name}, {way}", size, parts_of(moxi, tensors, direction, stop, repeats))
+    Games.steps = own
+    for direction, stop in PLANS:
+        row(f"{direction} {stop}, exact, alone", 1, parts_of(exact, tensors[:1], direction, stop, 5 * repeats))
+    opened = [Image.open(io.BytesIO(file)) for file in files]
+    row("insertion 6, exact, raw photos", size, parts_of(exact, opened, "insertion", 6, 1))
+    decode = clock(lambda: [read(file) for file in files], repeats)
+    arrays = [read(file) for file in files]
+    prepare = clock(lambda: [model.preprocess(array) for array in arrays], repeats)
+    print(f"Raw photos: decoding {1e3 * decode / size:.2f} ms, preprocessing {1e3 * prepare / size:.2f} ms an image")
+
+
+if __name__ == "__main__":
+    main()
