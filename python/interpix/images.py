@@ -23,11 +23,13 @@ __all__ = [
     "ImageInput",
     "LoadedImage",
     "PictureInput",
+    "check_image",
     "image_size",
     "read_image",
     "read_images",
     "read_picture",
     "rgb_pixels",
+    "split_images",
     "to_display",
 ]
 
@@ -85,16 +87,26 @@ def read_images(image: ImageInput | Sequence[ImageInput]) -> tuple[list[LoadedIm
     >>> [image.size for image in images], many
     ([(4, 6), (4, 6)], True)
     """
+    images, many = split_images(image)
+    return [read_image(one) for one in images], many
+
+
+def split_images(image: ImageInput | Sequence[ImageInput]) -> tuple[list[ImageInput], bool]:
+    """The same, none of which is read.
+
+    >>> split_images(np.zeros((2, 3, 4, 6), np.float32))[1], split_images("photo.jpg")
+    (True, (['photo.jpg'], False))
+    """
     if isinstance(image, Sequence) and not isinstance(image, str):
         if not image:
             raise bad_value("image", "at least one image", "an empty list", "pass images")
-        return [read_image(one) for one in image], True
+        return list(image), True
     if is_array(image) and image.ndim == 4:
         batch = to_numpy(image, "image")
         if len(batch) == 0:
             raise bad_value("image", "at least one image", describe(batch), "pass images")
-        return [read_image(one) for one in batch], True
-    return [read_image(image)], False
+        return list(batch), True
+    return [image], False
 
 
 def read_image(image: ImageInput) -> LoadedImage:
@@ -169,6 +181,18 @@ def to_display(tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     low, high = float(tensor.min()), float(tensor.max())
     scaled = (tensor - low) / (high - low) if high > low else np.full_like(tensor, 0.5)
     return np.rint(255 * scaled).astype(np.uint8).transpose(1, 2, 0)
+
+
+def check_image(image: ImageInput) -> None:
+    """Refuses what `read_image` would: of a file its beginning is read, and what Pillow holds already is not.
+
+    Raises:
+        ArgumentError: It cannot be an image.
+    """
+    if isinstance(image, str | os.PathLike):
+        image_size(image)
+    elif not isinstance(image, Image.Image):
+        read_image(image)
 
 
 def image_size(image: ImageInput) -> tuple[int, int]:

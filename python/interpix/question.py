@@ -32,7 +32,18 @@ from interpix.terms import Reward, Target
 _COLORS = 3
 _NEARLY_ONE = 0.05
 
-__all__ = ["Explainer", "Question", "ask", "ask_whole", "by_size", "check_model", "embed", "explain_with", "score_all"]
+__all__ = [
+    "Asker",
+    "Explainer",
+    "Question",
+    "ask",
+    "ask_whole",
+    "by_size",
+    "check_model",
+    "embed",
+    "explain_with",
+    "score_all",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,28 +215,80 @@ def ask(classifier: Classifier, images: Sequence[LoadedImage], targets: Sequence
         images: At least one.
         targets: One for each image.
     """
-    tensors = [_model_input(classifier, image) for image in images]
-    shown = [_picture(classifier, image, tensor) for image, tensor in zip(images, tensors, strict=True)]
-    colors = _check_colors(classifier, images, tensors, [true for _, true in shown])
-    with _channels_named(tensors[0]):
-        logits = ask_whole(classifier, tensors)
-    noticed = _ask_again(classifier, tensors[0], logits[0])
-    output = output_for(output_of(classifier), logits.shape[1])
-    lists = [output.names(classifier.class_names, answer) for answer in logits]
-    aims = [output.read_target(*asked) for asked in zip(targets, logits, lists, strict=True)]
-    names = _shared(lists)
-    answers = _scores_of(output, logits, aims, "log_odds").answer.tolist()
-    guessed = {} if output_of(classifier) is not None else {"chosen": "by the number of logits"}
-    plain = as_json(output.facts()) | guessed
-    questions = []
-    for place, image in enumerate(images):
-        aim, named, whole = aims[place], names[place], logits[place]
-        claims = plain | _claims(output, aim, whole, answers[place], named)
-        facts = noticed | colors[place] | {"output": claims}
-        question = Question(classifier, image, tensors[place], shown[place][0], whole, aim, output, facts=facts)
-        vars(question).update(class_names=named, answer=answers[place])  # its cached properties, known already
-        questions.append(question)
-    return questions
+    return Asker(classifier).ask(images, targets)
+
+
+class Asker:
+    """Asks a model about the images of a call, some after the others; what needs to be seen once is seen at the first.
+
+    Whether colors are true is seen at the first photo, and whether answers depend on chance or on the batch at the
+    first image.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        """Takes the model; nothing is asked yet."""
+        self._classifier = classifier
+        self._colors_confirmed: bool | None = None
+        self._noticed: dict[str, Any] | None = None
+
+    def ask(self, images: Sequence[LoadedImage], targets: Sequence[Target]) -> list[Question]:
+        """See `interpix.question.ask`."""
+        classifier = self._classifier
+        tensors = [_model_input(classifier, image) for image in images]
+        shown = [_picture(classifier, image, tensor) for image, tensor in zip(images, tensors, strict=True)]
+        colors = self._check_colors(images, tensors, [true for _, true in shown])
+        with _channels_named(tensors[0]):
+            logits = ask_whole(classifier, tensors)
+        if self._noticed is None:
+            self._noticed = _ask_again(classifier, tensors[0], logits[0])
+        output = output_for(output_of(classifier), logits.shape[1])
+        lists = [output.names(classifier.class_names, answer) for answer in logits]
+        aims = [output.read_target(*asked) for asked in zip(targets, logits, lists, strict=True)]
+        names = _shared(lists)
+        answers = _scores_of(output, logits, aims, "log_odds").answer.tolist()
+        guessed = {} if output_of(classifier) is not None else {"chosen": "by the number of logits"}
+        plain = as_json(output.facts()) | guessed
+        questions = []
+        for place, image in enumerate(images):
+            aim, named, whole = aims[place], names[place], logits[place]
+            claims = plain | _claims(output, aim, whole, answers[place], named)
+            facts = self._noticed | colors[place] | {"output": claims}
+            question = Question(classifier, image, tensors[place], shown[place][0], whole, aim, output, facts=facts)
+            vars(question).update(class_names=named, answer=answers[place])  # its cached properties, known already
+            questions.append(question)
+        return questions
+
+    def _check_colors(
+        self,
+        images: Sequence[LoadedImage],
+        tensors: Sequence[npt.NDArray[np.float32]],
+        true_colors: Sequence[bool],
+    ) -> list[dict[str, Any]]:
+        """The rule for shortcuts: a recovered normalization is compared with what preprocessing makes of a photo.
+
+        Returns:
+            What a result of each image shall remember of its colors.
+
+        Raises:
+            ArgumentError: Preprocessing makes another tensor of the same photo each time.
+        """
+        classifier = self._classifier
+        facts = [{} if true else {"colors": "stretched"} for true in true_colors]
+        if has_own_display(classifier):
+            return facts
+        raw = next((index for index, image in enumerate(images) if image.raw is not None), None)
+        if self._colors_confirmed is None and raw is not None:
+            photo = images[raw].raw
+            self._colors_confirmed = photo is None or check_preprocessing(classifier, photo, tensors[raw])
+            if not (self._colors_confirmed and true_colors[raw]):
+                message = (
+                    f"model `{classifier.name}`: its preprocessing does not end in (pixel - mean) / scale for each "
+                    "channel, so the picture is shown, and pixels are taken for similar, in colors that may not be the "
+                    "photo's; pass a preprocessing that does, or preprocessed images"
+                )
+                warnings.warn(message, stacklevel=2)
+        unsure = {"colors": "not confirmed"} if self._colors_confirmed is False else {}
+        return [unsure | one for one in facts]
 
 
 @contextlib.contextmanager
@@ -342,36 +405,6 @@ def _picture(
     if image.raw is not None and has_own_display(classifier):
         return np.asarray(classifier.display(image.raw, tensor)), True
     return picture_of(classifier, tensor, None if image.raw is None else image.raw.shape[:2])
-
-
-def _check_colors(
-    classifier: Classifier,
-    images: Sequence[LoadedImage],
-    tensors: Sequence[npt.NDArray[np.float32]],
-    true_colors: Sequence[bool],
-) -> list[dict[str, Any]]:
-    """The rule for shortcuts: a normalization that was recovered is compared with what preprocessing makes of a photo.
-
-    Returns:
-        What a result of each image shall remember of its colors.
-
-    Raises:
-        ArgumentError: Preprocessing makes another tensor of the same photo each time.
-    """
-    facts = [{} if true else {"colors": "stretched"} for true in true_colors]
-    raw = next((index for index, image in enumerate(images) if image.raw is not None), None)
-    if raw is None or has_own_display(classifier):
-        return facts
-    photo = images[raw].raw
-    confirmed = photo is None or check_preprocessing(classifier, photo, tensors[raw])
-    if not (confirmed and true_colors[raw]):
-        message = (
-            f"model `{classifier.name}`: its preprocessing does not end in (pixel - mean) / scale for each channel, so "
-            "the picture is shown, and pixels are taken for similar, in colors that may not be the photo's; pass a "
-            "preprocessing that does, or preprocessed images"
-        )
-        warnings.warn(message, stacklevel=2)
-    return facts if confirmed else [{"colors": "not confirmed"} | one for one in facts]
 
 
 def ask_whole(

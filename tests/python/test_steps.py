@@ -176,7 +176,7 @@ def test_two_steps_are_begun_before_one_is_waited_for(monkeypatch):
 
 
 def test_more_images_than_are_in_flight(monkeypatch):
-    monkeypatch.setattr("interpix.search.moxi._IN_FLIGHT", 3)
+    monkeypatch.setattr("interpix.search.moxi.IN_FLIGHT", 3)
     arguments = {"stop": "flip", "min_patches": 1}
     assert_same(*both(vit(), picture(2, count=8), 2, arguments=arguments))
 

@@ -35,11 +35,15 @@ class Call:
     """
 
     games: Games
-    places: Sequence[int]
+    places: list[int]
     direction: Direction
     batch_size: int
     provenance: dict[str, Any]
     started: float = field(default_factory=time.perf_counter)
+
+    def replace(self, index: int, place: int) -> None:
+        """Another image of the call is at this index of its games now."""
+        self.places[index] = place
 
     def along(self, index: int, values: npt.NDArray[np.float64], counter: ProgressCounter) -> Found:
         """The curve along the ranking of an image's players by their `values` (n,), greatest first."""

@@ -1,10 +1,10 @@
 """The games that are played on images: the players are regions, and what a coalition earns is the model's answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TypeAlias
+from functools import cached_property, partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -35,22 +35,46 @@ class Games:
     Attributes:
         classifier: The model.
         questions: The images, with the class that each game is about.
-        regions: The player of each pixel (K, H, W).
+        regions: The player of each pixel (H, W), of each image.
         players: The number of players of each image.
         scorer: Asks the model.
         reward: What a coalition earns.
         precision: How a search asks first; what decides is always exact.
         mixed_first: Asks in mixed precision, and remembers for which images that pays.
+        label: Gives each image regions of its own; None: all have the same.
     """
 
     classifier: Classifier
     questions: list[Question]
-    regions: IntArray
+    regions: list[IntArray]
     players: list[int]
     scorer: Scorer
     reward: Reward
     precision: Precision
     mixed_first: MixedFirst = field(default_factory=MixedFirst)
+    label: Callable[[Question], IntArray] | None = None
+
+    @property
+    def replaces(self) -> bool:
+        """Whether other images can take the places of those that are done."""
+        return hasattr(self.scorer, "replace")
+
+    def replace(self, places: list[int], questions: list[Question]) -> None:
+        """Puts questions about images of the same size in the places of others."""
+        for place, question in zip(places, questions, strict=True):
+            self.questions[place] = question
+            self.targets[place] = question.target
+            if self.label is not None:
+                self.regions[place] = self.label(question)
+                self.players[place] = int(self.regions[place].max()) + 1
+        for place, score in zip(places, score_all(questions, self.reward).rows(), strict=True):
+            self.full[place] = score
+        self._columns[places] = _columns_of(questions)
+        images = as_batch([question.tensor for question in questions])
+        own = None if self.label is None else np.stack([self.regions[place] for place in places])
+        self.mixed_first.forget(places)
+        scorer: Any = self.scorer
+        scorer.replace(np.array(places), images, own)
 
     @cached_property
     def targets(self) -> list[int]:
@@ -171,12 +195,17 @@ class Games:
     @cached_property
     def _columns(self) -> IntArray:
         """The columns that are read of the model's rows, for each image (K, t)."""
-        read = [self.output.columns(one.target, len(one.logits)) for one in self.questions]
-        return np.array([list(columns) for columns in read], np.int64)
+        return _columns_of(self.questions)
 
     def _read(self, readout: Readout, owner: IntArray) -> Scores:
         wholes = [question.logits for question in self.questions]
         return self.output.scores(readout, owner, self.targets, wholes, self.reward)
+
+
+def _columns_of(questions: Sequence[Question]) -> IntArray:
+    """The columns that are read of the model's rows, for each question (k, t)."""
+    read = [one.output.columns(one.target, len(one.logits)) for one in questions]
+    return np.array([list(columns) for columns in read], np.int64)
 
 
 class ImageGame:
@@ -228,15 +257,20 @@ def make_games(
     """
     images = as_batch([question.tensor for question in questions])
     if isinstance(regions, Superpixels):
-        labels = np.stack([label_regions(regions, question.image) for question in questions])
-        labels.setflags(write=False)
-        players = [int(one.max()) + 1 for one in labels]
+        label = partial(_label, regions)
+        own = [label(question) for question in questions]
+        scorer = classifier.scorer(images, np.stack(own), absence)
     else:  # the same for all, and for their results
-        shared = read_only(label_regions(regions, questions[0].image))
-        labels = np.broadcast_to(shared, (len(questions), *shared.shape))
-        players = [int(shared.max()) + 1] * len(questions)
-    scorer = classifier.scorer(images, labels, absence)
-    return Games(classifier, questions, labels, players, scorer, reward, precision)
+        label, shared = None, read_only(label_regions(regions, questions[0].image))
+        own = [shared] * len(questions)
+        scorer = classifier.scorer(images, np.broadcast_to(shared, (len(questions), *shared.shape)), absence)
+    players = [int(one.max()) + 1 for one in own] if label is not None else [int(own[0].max()) + 1] * len(own)
+    return Games(classifier, list(questions), own, players, scorer, reward, precision, label=label)
+
+
+def _label(regions: Regions, question: Question) -> IntArray:
+    """The player of each pixel of one image (H, W), which nobody can write to."""
+    return read_only(label_regions(regions, question.image))
 
 
 @dataclass

@@ -5,25 +5,25 @@ model answers with the target; deletion takes away the patch that lowers it the 
 The search itself is in Rust; here the model is asked.
 """
 
+import os
 import sys
 import time
 import warnings
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from interpix import _core
 from interpix.absence import AbsenceInput, Fill, read_absence
 from interpix.arrays import AnyArray, ArrayT, BoolArray, from_numpy, to_numpy
 from interpix.checks import MOST_SAMPLES, check_choice, check_flag, check_number, check_positive, check_seed
-from interpix.errors import bad_value, renamed
-from interpix.images import ImageInput, read_images
+from interpix.errors import bad_type, bad_value, renamed
+from interpix.images import ImageInput, check_image, read_images, split_images
 from interpix.models import as_classifier
 from interpix.models.protocol.classifier import Classifier, ModelInput, token_grid_at
-from interpix.models.protocol.steps import StepScorer
 from interpix.options import python_number
 from interpix.outputs.reading import OutputInput
 from interpix.progress import ProgressCounter
@@ -33,8 +33,9 @@ from interpix.results.explanation import Explanation
 from interpix.search.arguments import count_of, one_for_each, part_of
 from interpix.search.call import Call, carrying, in_order
 from interpix.search.contrast import search_contrast
-from interpix.search.games import Found, Games, ImageGame, Told, make_games
-from interpix.search.prune import prune
+from interpix.search.games import Found, ImageGame, make_games
+from interpix.search.source import Source
+from interpix.search.stream import IN_FLIGHT, Asked, Rules, Run
 from interpix.terms import (
     Direction,
     Precision,
@@ -54,9 +55,6 @@ _Game: TypeAlias = Callable[[BoolArray], npt.NDArray[np.float64]]
 """From coalitions (c, n) to what they earn (c,)."""
 _Assign: TypeAlias = Callable[[_Game, int, int], tuple[npt.NDArray[np.float64], int]]
 """From a game, its number of players and a batch size to a value for each player, and the evaluations it took."""
-
-_IN_FLIGHT = 64
-_STEPS_AT_ONCE = 2
 
 
 class MoXI:
@@ -194,43 +192,96 @@ class MoXI:
             KeyboardInterrupt: After Ctrl-C; its attribute `explanations` holds what was found until then.
             ModelError: The model failed; its attribute `explanations` holds what was found until then.
         """
-        stop, min_confidence, min_patches = map(python_number, (stop, min_confidence, min_patches))
-        _check_search(direction, stop, min_confidence)
-        if min_patches != 0:
-            check_positive("min_patches", min_patches)
-        check_flag("minimal", minimal)
-        if minimal and stop != "flip":
-            raise bad_value("minimal", 'False unless `stop` is "flip"', minimal, 'pass stop="flip", or leave it out')
-        options = {"method": "MoXI", "stop": stop, "min_confidence": min_confidence, "min_patches": min_patches}
-        options |= {"minimal": bool(minimal)}
+        rules = _read_rules(direction, stop, min_confidence, min_patches, minimal)
         done: dict[int, Explanation] = {}
-        calls, many = self._begin(image, target, direction, options)
-        for call in calls:
-            search = _core.Search(
-                call.games.players,
-                direction=direction,
-                stop=stop if isinstance(stop, str) else min(stop, sys.maxsize),
-                min_confidence=min_confidence,
-                min_players=min(min_patches, max(call.games.players)),
-                batch_size=call.batch_size,
-                in_flight=_IN_FLIGHT,
-                full=list(call.games.full),
-            )
-            found: list[Found] = []
-
-            def results(
-                call: Call = call, search: _core.Search = search, found: list[Found] = found
-            ) -> dict[int, Explanation]:
-                return done | call.results(found or [Found.of(outcome) for outcome in search.outcomes()])
-
-            with carrying(results):
-                _drive(search, call.games, direction, progress=progress)
-                if minimal:
-                    found.extend(map(Found.of, search.outcomes()))
-                    with ProgressCounter("pruning", enabled=progress) as counter:
-                        prune(call.games, found, direction, min_confidence, call.batch_size, counter)
-            done.update(results())
+        if isinstance(image, Question):
+            source, many = Source.of(self._own(image)), False
+        else:
+            images, many = split_images(image)
+            if not many and (count := count_of(target)) > 1:  # several questions about one image
+                images, many = images * count, True
+            targets = one_for_each(target, len(images))
+            for one in images if many else ():  # cheap checks first: it may take hours to come to the last one
+                check_image(one)
+            source = Source(self._classifier, zip(images, targets, strict=True), targets)
+        with ProgressCounter(direction, enabled=progress) as counter:
+            in_flight = IN_FLIGHT if getattr(self._classifier, "replaces_images", False) else None
+            run = self._run(source, rules, counter, in_flight=in_flight)
+            with carrying(lambda: done | run.unfinished()):
+                done.update(run.results(stay=True))
         return in_order(done) if many else done[0]
+
+    def stream(
+        self,
+        images: Iterable[ImageInput],
+        target: Target | Iterable[Target] = None,
+        *,
+        direction: Direction = "insertion",
+        stop: Stop = "flip",
+        min_confidence: float = 0.0,
+        min_patches: int = 0,
+        minimal: bool = False,
+        progress: bool = False,
+    ) -> Iterator[Explanation]:
+        """Searches any number of images, one result after the other, in their order.
+
+        Images are read when there is a place for them: 64 are searched at the same time, share the model's batches, and
+        make room for the next ones as they end. Files are decoded beside the search. What is held at any time does not
+        depend on how many images there are, but for the results that you keep.
+
+        >>> import interpix as ix
+        >>> moxi = ix.MoXI(lambda batch: batch.mean(axis=(2, 3)), regions="2x3")
+        >>> images = (np.random.default_rng(seed).random((3, 4, 6), np.float32) for seed in range(1000))
+        >>> sum(found.stopped_at for found in moxi.stream(images, 1) if found.stopped_at is not None) > 0
+        True
+
+        Args:
+            images: What `explain` takes as one image: photos, their paths, arrays or preprocessed tensors.
+            target: The class to explain, by index or name; None: the prediction. Or an iterable, one for each image.
+            direction: As of `explain`.
+            stop: As of `explain`.
+            min_confidence: As of `explain`.
+            min_patches: As of `explain`.
+            minimal: As of `explain`.
+            progress: Show the number of evaluations on stderr.
+
+        Yields:
+            An `Explanation` for each image. Its `seconds` count from the first image's begin.
+
+        Raises:
+            ArgumentError: An option is wrong, which is told at once; or, in its turn, an image cannot be read.
+            KeyboardInterrupt: After Ctrl-C; its attribute `explanations` holds what was found and not yet given.
+            ModelError: The model failed; its attribute `explanations` holds likewise.
+        """
+        rules = _read_rules(direction, stop, min_confidence, min_patches, minimal)
+        if isinstance(images, str | os.PathLike | Image.Image) or not isinstance(images, Iterable):
+            raise bad_type("images", "an iterable of images", images, "pass a list, or use explain for one image")
+        check_flag("progress", progress)
+        items = _with_targets(images, target)
+        return self._streamed(Source(self._classifier, items), rules, progress=progress)
+
+    def _streamed(self, source: Source, rules: Rules, *, progress: bool) -> Iterator[Explanation]:
+        waiting: dict[int, Explanation] = {}
+        place = 0
+        with ProgressCounter(rules.direction, enabled=progress) as counter:
+            run = self._run(source, rules, counter, in_flight=IN_FLIGHT)
+            with carrying(lambda: waiting | run.unfinished()):
+                for number, result in run.results(stay=False):
+                    waiting[number] = result
+                    while place in waiting:
+                        yield waiting.pop(place)
+                        place += 1
+
+    def _run(self, source: Source, rules: Rules, counter: ProgressCounter, *, in_flight: int | None) -> Run:
+        """The searches of some images."""
+        options = {"method": "MoXI"} | {name: value for name, value in vars(rules).items() if name != "direction"}
+        started = time.perf_counter()
+
+        def make(asked: Sequence[Asked]) -> Call:
+            places, questions = zip(*asked, strict=True)
+            return self._call(list(places), list(questions), rules.direction, options, started)
+
+        return Run(source, make, rules, counter, in_flight=in_flight)
 
     @overload
     def one_shot(
@@ -458,6 +509,21 @@ class MoXI:
         """Reads the images and prepares their games, those of one size together; also whether many were given."""
         started = time.perf_counter()
         questions, many = self._questions(image, target)
+        calls = []
+        for places in by_size([question.tensor for question in questions]):
+            some = [questions[place] for place in places]
+            calls.append(self._call(places, some, direction, options, started))
+        return calls, many
+
+    def _call(
+        self,
+        places: list[int],
+        questions: list[Question],
+        direction: Direction,
+        options: dict[str, Any],
+        started: float,
+    ) -> Call:
+        """The games of questions about images of one size, at these places of the call."""
         output = questions[0].output
         if not output.takes_rewards and self._reward != "log_odds":
             cure = "leave it out"
@@ -465,30 +531,26 @@ class MoXI:
         if options.get("min_confidence") and not output.is_probability:
             cure = "leave it out"
             raise bad_value("min_confidence", f"0, as {output.name} is no probability", options["min_confidence"], cure)
-        calls = []
-        for places in by_size([question.tensor for question in questions]):
-            some = [questions[place] for place in places]
-            grid = token_grid_at(self._classifier, some[0].size) if self._by_tokens else None
-            regions = self._regions if grid is None else grid
-            games = make_games(
-                self._classifier,
-                some,
-                regions=regions,
-                absence=self._absence,
-                reward=self._reward,
-                precision=self._precision,
-            )
-            described = {
-                "regions": regions_name(regions),
-                "absence": self._absence.name,
-                "reward": self._reward if output.takes_rewards else output.name,
-                "precision": self._precision,
-            }
-            batch_size = self._given_batch_size or games.scorer.batch_size
-            versions = {"interpix": _core.__version__, "numpy": np.__version__, "batch_size": batch_size}
-            provenance = options | described | versions | self._classifier.provenance()
-            calls.append(Call(games, places, direction, batch_size, provenance, started))
-        return calls, many
+        grid = token_grid_at(self._classifier, questions[0].size) if self._by_tokens else None
+        regions = self._regions if grid is None else grid
+        games = make_games(
+            self._classifier,
+            questions,
+            regions=regions,
+            absence=self._absence,
+            reward=self._reward,
+            precision=self._precision,
+        )
+        described = {
+            "regions": regions_name(regions),
+            "absence": self._absence.name,
+            "reward": self._reward if output.takes_rewards else output.name,
+            "precision": self._precision,
+        }
+        batch_size = self._given_batch_size or games.scorer.batch_size
+        versions = {"interpix": _core.__version__, "numpy": np.__version__, "batch_size": batch_size}
+        provenance = options | described | versions | self._classifier.provenance()
+        return Call(games, places, direction, batch_size, provenance, started)
 
     def _begin_one(
         self,
@@ -509,14 +571,18 @@ class MoXI:
     ) -> tuple[list[Question], bool]:
         """The images, prepared and asked about; also whether many were given."""
         if isinstance(image, Question):
-            if image.classifier is not self._classifier:
-                cure = "make the search for the question's own classifier"
-                raise bad_value("image", f"a question to `{self._classifier.name}`", image.classifier.name, cure)
-            return [image], False
+            return self._own(image), False
         loaded, many = read_images(image)
         if not many and (count := count_of(target)) > 1:  # several questions about one image
             loaded, many = loaded * count, True
         return ask(self._classifier, loaded, one_for_each(target, len(loaded))), many
+
+    def _own(self, question: Question) -> list[Question]:
+        """A question to this object's model."""
+        if question.classifier is not self._classifier:
+            cure = "make the search for the question's own classifier"
+            raise bad_value("image", f"a question to `{self._classifier.name}`", question.classifier.name, cure)
+        return [question]
 
     def _assign(
         self,
@@ -572,36 +638,32 @@ def _tell_of_tokens_inside(classifier: Classifier) -> None:
         warnings.warn(message, stacklevel=3)
 
 
-def _drive(search: _core.Search, games: Games, direction: Direction, *, progress: bool) -> None:
-    """Answers the search until it has no more questions."""
-    scorer = games.steps
-    with games.asking(), ProgressCounter(direction, enabled=progress) as counter:
-        if scorer is not None:
-            _drive_steps(search, games, scorer, direction, counter)
-        while (batch := search.ask()) is not None:
-            search.tell(*games.score_candidates(batch.owner, batch.bases, batch.row, batch.flip, direction))
-            counter.add(len(batch))
+def _read_rules(direction: object, stop: object, min_confidence: object, min_patches: object, minimal: object) -> Rules:
+    """The options of a search, checked."""
+    stop, min_confidence, min_patches = map(python_number, (stop, min_confidence, min_patches))
+    _check_search(direction, stop, min_confidence)
+    if min_patches != 0:
+        check_positive("min_patches", min_patches)
+    check_flag("minimal", minimal)
+    if minimal and stop != "flip":
+        raise bad_value("minimal", 'False unless `stop` is "flip"', minimal, 'pass stop="flip", or leave it out')
+    return Rules(direction, stop, min_confidence, min_patches, bool(minimal))  # type: ignore[arg-type]
 
 
-def _drive_steps(
-    search: _core.Search, games: Games, scorer: StepScorer, direction: Direction, counter: ProgressCounter
-) -> None:
-    """The same in whole steps: while one is on the device, the next is prepared."""
-    begun: deque[tuple[int, Callable[[], Told]]] = deque()
-    before = search.evaluations
-    while True:
-        while len(begun) < _STEPS_AT_ONCE and (round_ := search.ask_round()) is not None:
-            begun.append((round_.ticket, games.begin_step(scorer, round_, direction)))
-        if (batch := search.ask()) is not None:  # the ends of images that come next
-            search.tell(*games.score_flips(batch.owner, batch.bases, batch.row, batch.flip))
-        elif begun:
-            ticket, wait = begun.popleft()
-            player, scores, gap = wait()
-            search.tell_best(ticket, player, *scores, gap)
-        else:
-            return
-        counter.add(search.evaluations - before)
-        before = search.evaluations
+def _with_targets(
+    images: Iterable[ImageInput], target: Target | Iterable[Target]
+) -> Iterator[tuple[ImageInput, Target]]:
+    """Each image with its target."""
+    if target is None or not isinstance(target, Iterable) or isinstance(target, str):
+        yield from ((image, target) for image in images)
+        return
+    targets = iter(target)
+    for number, image in enumerate(images):
+        try:
+            yield image, next(targets)
+        except StopIteration:
+            cure = "pass one for all, or one for each image"
+            raise bad_value("target", "as many targets as images", f"{number} of them", cure) from None
 
 
 def _check_search(direction: object, stop: object, min_confidence: object) -> None:

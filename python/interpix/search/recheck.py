@@ -9,7 +9,7 @@ Where nearly all could be the best, low precision only costs. A step that used i
 few candidates, scored both ways, tell at an image's first step, and after each that did not use it or should not have.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import numpy as np
@@ -131,6 +131,10 @@ class MixedFirst:
     def __init__(self) -> None:
         """Nothing is known of any image yet."""
         self._pays: set[int] = set()
+
+    def forget(self, images: Iterable[int]) -> None:
+        """Other images are in the places of these."""
+        self._pays -= set(images)
 
     def score(self, owner: IntArray, direction: Direction, ask: Ask) -> Scores:
         """Scores of a step's candidates, of which the best of each image is exact.

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,8 @@ class TorchClassifier(TorchModule, Normalized):
     reads_outputs = True
     spares_batches = True
     """`logits` does not write to what it is given."""
+    replaces_images = True
+    """Its scorers take other images in the places of those that are done."""
 
     def version(self) -> object:
         """See `TorchModule.version`."""
@@ -206,10 +209,11 @@ class TorchClassifier(TorchModule, Normalized):
         """See `Classifier.scorer`: tokens are dropped or masked where the module has them, pixels filled anywhere."""
         if self._tokens is not None and not isinstance(absence, Fill) and self._reads_rows:
             return TokenScorer(self, self._tokens, images, regions, absence)
-        fill = make_fill(self, images, absence)
+        refill = partial(make_fill, self, absence=absence)
+        fill = refill(images)
         windows = self._window_model(images.shape[1:]) if self._reads_rows else None
         if windows is None:
-            return TorchPictureScorer(self, images, regions, fill)
+            return TorchPictureScorer(self, images, regions, fill, refill=refill)
         differ = disagreement(
             self,
             self.tensor(_shown_to_both(images, fill)),
@@ -218,8 +222,9 @@ class TorchClassifier(TorchModule, Normalized):
             "whole pictures are asked about instead of windows",
         )
         if differ is not None:
-            return TorchPictureScorer(self, images, regions, fill, facts={"windows_differ_by": differ})
-        return WindowScorer(self, windows, images, regions, fill)
+            facts = {"windows_differ_by": differ}
+            return TorchPictureScorer(self, images, regions, fill, refill=refill, facts=facts)
+        return WindowScorer(self, windows, images, regions, fill, refill=refill)
 
     def _window_model(self, shape: tuple[int, ...]) -> WindowModel | None:
         """The module in windows for pictures (C, H, W), on a CPU: a GPU is faster with few large operations."""

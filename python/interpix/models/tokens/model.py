@@ -78,6 +78,7 @@ class TokenState:
         self.as_it_is = as_it_is
         self.anatomy = anatomy
         self._name = name
+        self._owns = False
         self._blocks: dict[Precision, list[Block]] = {}
         self._levels: dict[tuple[int, Precision], Level] = {}
 
@@ -95,15 +96,28 @@ class TokenState:
         key = (layer, precision)
         if key not in self._levels:
             blocks = self.blocks(precision)
-            x = run(blocks[:layer], self.level(0, precision)) if layer else self._embedded()
+            x = run(blocks[:layer], self.level(0, precision)) if layer else self._embedded(self.images)
             self._levels[key] = level(blocks[layer], x)
         return self._levels[key]
 
-    def _embedded(self) -> torch.Tensor:
-        """The first block's input (K, prefix + T, D); fewer images go at once where memory runs out."""
+    def replace(self, places: torch.Tensor, images: torch.Tensor) -> None:
+        """Puts other images (k, 3, H, W) in some places (k,)."""
+        if not self._owns:  # what is there may be the user's
+            self.images, self._owns = self.images.clone(), True
+        self.images[places] = images.to(self.images)
+        embedded = self._embedded(images)
+        # Lower levels come first, from which the others follow.
+        for (layer, precision), (x, qkv) in sorted(self._levels.items()):
+            blocks = self.blocks(precision)
+            new_x = run(blocks[:layer], level(blocks[0], embedded)) if layer else embedded
+            x[places], new_qkv = new_x, level(blocks[layer], new_x)[1]
+            qkv[places] = new_qkv
+
+    def _embedded(self, images: torch.Tensor) -> torch.Tensor:
+        """The first block's input (k, prefix + T, D); fewer images go at once where memory runs out."""
         # A copy: the module's own parts may write to what they are given.
         parts = Chunks(self._name, _EMBEDDED_AT_ONCE).run(
-            len(self.images), lambda part: self.anatomy.embed(self.images[part].clone())
+            len(images), lambda part: self.anatomy.embed(images[part].clone())
         )
         return torch.cat(parts)
 

@@ -78,6 +78,19 @@ class TokenScorer:
         """Entered once around many questions, it makes each of them cheaper."""
         return self._net.evaluating()
 
+    def replace(self, places: IntArray, images: npt.NDArray[np.float32], regions: IntArray | None) -> None:
+        """Puts other images (k, C, H, W) in some places (k,); regions (k, H, W), where each has its own."""
+        if regions is not None:
+            players = np.array(self._players)
+            players[places] = token_players(regions, self._state.grid)
+            self._players, self._token = players, _tokens_of_players(players)
+            for known in ("_on_device", "_sizes"):
+                vars(self).pop(known, None)
+        with self._net.evaluating(), self._net.errors_named(f"images {images.shape}"):
+            device = self._net.device
+            self._state.replace(on_device(places, device), on_device(images, device))
+        self._steps.forget(places.tolist())
+
     def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
         """See `Scorer`."""
         with self._net.evaluating():

@@ -37,7 +37,8 @@ def disagreement(
         own: How the module itself is asked; None: about whole pictures.
     """
     with net.evaluating():
-        asked = net.rows(shortcut(pictures)), net.rows((own or net.answer)(pictures))
+        # A copy: the module may write to what it is given.
+        asked = net.rows(shortcut(pictures)), net.rows((own or net.answer)(pictures.clone()))
         theirs, ours = (in_double(one).cpu().numpy() for one in asked)
     found = difference(ours, theirs, torch.finfo(net.dtype).eps if net.dtype.itemsize < _SINGLE else 0.0)
     if found is not None:

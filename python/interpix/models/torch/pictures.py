@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,11 @@ from interpix.models.torch.transfer import on_device, to_device
 from interpix.outputs.readout import Readout
 from interpix.terms import Precision
 
-__all__ = ["PictureScorer", "TorchPictureScorer"]
+__all__ = ["PictureScorer", "Refill", "TorchPictureScorer"]
+
+
+Refill: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+"""From images (K, C, H, W) to the pictures of nothing of each."""
 
 
 class PictureScorer:
@@ -36,19 +40,22 @@ class PictureScorer:
         regions: IntArray,
         fill: npt.NDArray[np.float32],
         *,
+        refill: Refill,
         facts: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """Takes images and fill (K, C, H, W) and regions (K, H, W), and what a result shall remember beside them."""
+        """Takes images and fill (K, C, H, W), regions (K, H, W), the fill of others, and what a result remembers."""
         self._facts = facts
         self._net = net
-        # Of all images (1, C, H, W) or of each.
+        self._refill = refill
+        # The fill is that of all images (1, C, H, W) or of each.
         self._images, self._fill = (
-            on_device(without_repeats(array), net.device).to(net.dtype) for array in (images, fill)
+            on_device(array, net.device).to(net.dtype) for array in (images, without_repeats(fill))
         )
-        labels = without_repeats(regions)
-        small = np.int16 if labels.max(initial=0) <= np.iinfo(np.int16).max else np.int32
         # Of all images (1, H, W) or of each (K, H, W); what is read for every candidate is kept small.
-        self._labels = on_device(labels.astype(small), net.device)
+        labels = without_repeats(regions)
+        self._small = np.int16 if labels.shape[1] * labels.shape[2] <= np.iinfo(np.int16).max else np.int32
+        self._labels = on_device(labels.astype(self._small), net.device)
+        self._owns = False
         memory = memory_of(net.device)
         most = net.pictures_at_once(*images.shape[2:]) if memory is None else net.batch_size
         self._chunks = Chunks(net.name, most, memory)
@@ -62,6 +69,20 @@ class PictureScorer:
     def asking(self) -> AbstractContextManager[None]:
         """Entered once around many questions, it makes each of them cheaper."""
         return self._net.evaluating()
+
+    def replace(self, places: IntArray, images: npt.NDArray[np.float32], regions: IntArray | None) -> None:
+        """Puts other images (k, C, H, W) in some places (k,); regions (k, H, W), where each has its own."""
+        if not self._owns:  # what is there may be the user's
+            self._images, self._owns = self._images.clone(), True
+        at = on_device(places, self._labels.device)
+        self._images[at] = self._to_device(images)
+        if len(self._fill) > 1:
+            self._fill[at] = self._to_device(self._refill(images))
+        if regions is not None:
+            self._labels[at] = on_device(regions.astype(self._small), self._labels.device)
+
+    def _to_device(self, images: npt.NDArray[np.float32]) -> Tensor:
+        return on_device(images, self._labels.device).to(self._net.dtype)
 
     def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
         """See `Scorer`; mixed precision is torch's own autocast to bfloat16."""
@@ -91,8 +112,7 @@ class PictureScorer:
     def _pictures(self, owner: Tensor, present: Tensor) -> Tensor:
         """The pictures (c, C, H, W) of presence by pixel (c, H, W)."""
         fill = self._fill if len(self._fill) == 1 else self._fill[owner]
-        images = self._images if len(self._images) == 1 else self._images[owner]
-        return torch.where(present[:, None], images, fill)
+        return torch.where(present[:, None], self._images[owner], fill)
 
     def _evaluate(self, pictures: Tensor, precision: Precision) -> Tensor:
         if precision == "exact":
@@ -103,6 +123,11 @@ class PictureScorer:
 
 class TorchPictureScorer(PictureScorer):
     """The same, which takes whole steps, too."""
+
+    def replace(self, places: IntArray, images: npt.NDArray[np.float32], regions: IntArray | None) -> None:
+        """See `PictureScorer`."""
+        super().replace(places, images, regions)
+        self._steps.forget(places.tolist())
 
     def best(self, step: Step) -> Callable[[], Best]:
         """See `StepScorer`."""

@@ -4,7 +4,7 @@ The rule is that of `interpix.search.recheck`. Here the candidates of all images
 for the device once to learn that no candidate is left that could be the best.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import torch
@@ -37,6 +37,10 @@ class MixedFirst:
     def __init__(self) -> None:
         """Nothing is known of any image yet."""
         self.pays: set[int] = set()
+
+    def forget(self, images: Iterable[int]) -> None:
+        """Other images are in the places of these."""
+        self.pays -= set(images)
 
     def gains(
         self, images: Sequence[int], count: int, ask: Ask, device: torch.device

@@ -1,6 +1,6 @@
 """A step of a search where the model is: candidates' rows are read, compared, and the best found on the device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import numpy as np
@@ -43,6 +43,10 @@ class StepTaker:
         """Takes the model and where it is; nothing is asked yet."""
         self._net, self._device = net, device
         self._mixed = MixedFirst()
+
+    def forget(self, images: Iterable[int]) -> None:
+        """Other images are in the places of these."""
+        self._mixed.forget(images)
 
     def begin(self, step: Step, candidates: Candidates, targets: Tensor) -> Callable[[], Best]:
         """Asks about the candidates of images with these targets (b,); what is returned waits for their best."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from interpix.arrays import IntArray
 from interpix.models.protocol.classifier import Coalitions
 from interpix.models.torch.module import TorchModule
-from interpix.models.torch.pictures import PictureScorer
+from interpix.models.torch.pictures import PictureScorer, Refill
 from interpix.models.torch.readout import read_out, to_readout
 from interpix.models.torch.transfer import on_device
 from interpix.models.windows.model import WindowModel, WindowState
@@ -33,9 +33,11 @@ class WindowScorer(PictureScorer):
         images: npt.NDArray[np.float32],
         regions: IntArray,
         fill: npt.NDArray[np.float32],
+        *,
+        refill: Refill,
     ) -> None:
         """Takes what `PictureScorer` takes."""
-        super().__init__(net, images, regions, fill)
+        super().__init__(net, images, regions, fill, refill=refill)
         self._windows = windows
         # The base pictures' maps of the images in the last batch, by image, with the base set and the direction.
         self._states: dict[int, tuple[bytes, WindowState]] = {}
@@ -44,6 +46,11 @@ class WindowScorer(PictureScorer):
     def facts(self) -> dict[str, Any]:
         """See `Scorer`."""
         return super().facts | {"scored_as": "windows"}
+
+    def replace(self, places: IntArray, images: npt.NDArray[np.float32], regions: IntArray | None) -> None:
+        """See `PictureScorer`."""
+        super().replace(places, images, regions)
+        self._states = {image: state for image, state in self._states.items() if image not in places}
 
     def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
         """See `Scorer`."""
@@ -86,8 +93,7 @@ class WindowScorer(PictureScorer):
         device = self._net.device
         owner = torch.tensor([image], device=device)
         picture = self._compose(owner, on_device(base[None], device))[0]
-        others = self._images if added else self._fill
-        other = others[image if len(others) > 1 else 0]
+        other = self._images[image] if added else self._fill[image if len(self._fill) > 1 else 0]
         with self._net.errors_named("the picture that candidates differ from"):
             state = self._windows.state_of(picture, other, self._labels_of(owner)[0].long())
         self._states[image] = key, state
