@@ -1,7 +1,6 @@
 """An evaluation as a page: tables, what controls say, differences, curves, images that stand out, what is missing."""
 
 import html
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,9 @@ from interpix import _core
 from interpix.comparison.paired import Estimate
 from interpix.drawing import draw_map, draw_name, new_figure, png_bytes, show
 from interpix.errors import InterpixError
+from interpix.evaluation.folder import kept_file
 from interpix.evaluation.presets import paper_numbers
+from interpix.report import page, write_numbers
 from interpix.results.files import load_all
 from interpix.results.scores import arrow, goodness
 from interpix.storage import check_output, make_folder, read_arrays, replace_file
@@ -24,16 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["average_curves", "beside_paper", "summarized", "write_page"]
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .9rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-img { max-width: 100%; }
-.wide { overflow-x: auto; }
-.control td { color: #777; }
-small { color: #666; }
-"""
+_STYLE = ".control td { color: #777; }"
 _POINTS = 101
 _CURVE_IMAGES = 2000
 """The curves of so many first images are averaged: more change nothing that can be seen."""
@@ -48,11 +40,10 @@ def write_page(found: "Evaluation", folder: Path, *, overwrite: bool = False) ->
     Numbers come first: they are there whatever becomes of the pictures.
     """
     make_folder(folder)
-    page = folder / "index.html"
-    for path in (page, folder / "evaluation.json"):
+    target = folder / "index.html"
+    for path in (target, folder / "evaluation.json"):
         check_output(path, overwrite=overwrite, name="out")
-    text = json.dumps(summarized(found), indent=1, allow_nan=False) + "\n"
-    replace_file(folder / "evaluation.json", text.encode(), overwrite=overwrite)
+    write_numbers(folder / "evaluation.json", summarized(found), overwrite=overwrite)
     sections = [
         _section("Scores", _scores(found)),
         _section("Against controls", _controls(found)),
@@ -66,8 +57,8 @@ def write_page(found: "Evaluation", folder: Path, *, overwrite: bool = False) ->
         sections.append(_section(f"Curves: {metric}", f'<img src="{name}" alt="Mean curves of {html.escape(metric)}">'))
     sections.append(_section("Images that stand out", _extremes(found, folder, overwrite=overwrite)))
     sections.append(_section("Left out", _list(found.left_out()) or "<p>Nothing.</p>"))
-    replace_file(page, _page(found, "".join(sections)).encode(errors="replace"), overwrite=overwrite)
-    return page
+    replace_file(target, _page(found, "".join(sections)).encode(errors="replace"), overwrite=overwrite)
+    return target
 
 
 def summarized(found: "Evaluation") -> dict[str, Any]:
@@ -102,31 +93,29 @@ def summarized(found: "Evaluation") -> dict[str, Any]:
         "paper": [
             {
                 "metric": metric,
-                "method": method,
-                "propagated": propagated,
-                "mean": _number(found.summary(f"IProp({method})" if propagated else method, metric).mean),
+                "method": found.origins[name][0],
+                "propagated": found.origins[name][1],
+                "mean": _number(found.summary(name, metric).mean),
                 "paper": float(np.mean(numbers)),
                 "paper_least": min(numbers),
                 "paper_greatest": max(numbers),
             }
-            for metric, method, propagated, numbers in beside_paper(found)
+            for metric, name, numbers in beside_paper(found)
         ],
         "left_out": found.left_out(),
     }
 
 
-def beside_paper(found: "Evaluation") -> list[tuple[str, str, bool, Sequence[float]]]:
-    """The cells of an evaluation by IProp's protocol that the paper has, too, with its numbers for nine networks."""
+def beside_paper(found: "Evaluation") -> list[tuple[str, str, Sequence[float]]]:
+    """The cells of an evaluation by IProp's protocol that the paper has, too, with its nine networks' numbers."""
     if not any("preset='iprop'" in metric for metric in found.metrics):
         return []
     numbers = paper_numbers()
     return [
-        (metric, method, propagated, numbers[key])
+        (metric, name, numbers[key])
         for metric in found.metrics
-        for method in found.methods
-        for propagated in (False, True)
+        for name, (method, propagated) in found.origins.items()
         if (key := (_word(metric), _word(method), propagated)) in numbers
-        and (f"IProp({method})" if propagated else method) in found.methods
     ]
 
 
@@ -137,8 +126,7 @@ def _word(name: str) -> str:
 
 def _paper(found: "Evaluation") -> str:
     rows = []
-    for metric, method, propagated, numbers in beside_paper(found):
-        name = f"IProp({method})" if propagated else method
+    for metric, name, numbers in beside_paper(found):
         paper = f"{np.mean(numbers):.3f} ({min(numbers):.3f} to {max(numbers):.3f})"
         cells = (html.escape(metric), html.escape(name), str(found.summary(name, metric)), paper)
         rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
@@ -212,7 +200,7 @@ def average_curves(found: "Evaluation") -> dict[str, dict[str, npt.NDArray[np.fl
     counts: dict[tuple[str, str], int] = {}
     grid = np.linspace(0, 1, _POINTS)
     for image in found.image_ids[:_CURVE_IMAGES]:
-        path = found.folder / "curves" / f"{image}.safetensors"
+        path = kept_file(found.folder, "curves", image)
         if not path.exists():
             continue
         arrays, about = read_arrays(path)
@@ -269,7 +257,7 @@ def _extremes(found: "Evaluation", folder: Path, *, overwrite: bool) -> str:
 
 
 def _maps(found: "Evaluation", image: str) -> bytes | None:
-    path = found.folder / "maps" / f"{image}.safetensors"
+    path = kept_file(found.folder, "maps", image)
     if not path.exists():
         return None
     try:
@@ -290,11 +278,10 @@ def _page(found: "Evaluation", sections: str) -> str:
     configuration: Mapping[str, Any] = found.config["configuration"]
     model = html.escape(str(configuration.get("model", {}).get("model")))
     title = f"{len(found.methods)} attributions of {model}, {found.images} of {found.total} images"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="generator" content="interpix">'
-        f"<title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>"
+    return page(
+        title,
         f"<p>↑ higher is better, ↓ lower is better. All summaries: "
         f'<a href="evaluation.json">evaluation.json</a>; rows: rows/*.parquet; how it was made: config.toml.</p>'
-        f"{sections}<p><small>interpix {_core.__version__}, configuration {found.config.get('hash')}</small></p>"
-        "</html>\n"
+        f"{sections}<p><small>interpix {_core.__version__}, configuration {found.config.get('hash')}</small></p>",
+        style=_STYLE,
     )

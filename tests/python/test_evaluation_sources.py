@@ -367,4 +367,4 @@ def test_a_run_of_objects_is_not_repeated_by_its_configuration(tmp_path, command
     photos = write_photos(tmp_path / "photos", 1)
     evaluate(photos, tmp_path / "out", model=model())
     assert command("--config", tmp_path / "out" / "config.toml", "-o", tmp_path / "again") == 2
-    assert "a run whose model was named" in capsys.readouterr().err
+    assert "where model came as Python objects; call interpix.evaluate with the same objects" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from interpix import _core
-from interpix.checks import check_integer, check_positive, check_seed
+from interpix.checks import check_flag, check_integer, check_positive, check_seed
 from interpix.comparison.result import Comparison, Entry
 from interpix.comparison.specs import (
     ImagesInput,
@@ -130,6 +130,8 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     batch_size, seed, keep_maps = map(python_number, (batch_size, seed, keep_maps))
     check_positive("batch_size", batch_size)
     check_seed("seed", seed)
+    for flag, value in (("propagate", propagate), ("controls", controls), ("progress", progress)):
+        check_flag(flag, value)
     check_integer("keep_maps", keep_maps, 0, None, "a number of images", "20 is the default, 0 keeps none")
     classifier = as_classifier(model, output)
     explainers, scorers, named = read_methods(methods), read_metrics(metrics), name_images(images)

@@ -4,31 +4,28 @@ import contextlib
 import os
 import re
 import secrets
+import warnings
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from interpix import _core
-from interpix.checks import check_choice, check_flag, check_positive, check_seed, require_module
+from interpix.checks import check_choice, check_flag, check_number, check_positive, check_seed, require_module
 from interpix.comparison.specs import MethodsInput, MetricsInput, options_of, read_methods, read_metrics
-from interpix.comparison.variants import make_variants
+from interpix.comparison.variants import Variant, controls_of, make_variants
 from interpix.comparison.versions import library_versions
 from interpix.errors import ArgumentError, ModelError, bad_value
-from interpix.evaluation.folder import (
-    Finished,
-    check_answers,
-    claim,
-    clean,
-    finished_images,
-    run_name,
-    write_config,
-)
+from interpix.evaluation.config import BETTER, write_config
+from interpix.evaluation.folder import Finished, check_answers, claim, clean, finished_images, kept_file, run_name
 from interpix.evaluation.items import Item, Opener
 from interpix.evaluation.labels import classes_of_file, with_targets
-from interpix.evaluation.local import Work, run_here, run_processes
+from interpix.evaluation.local import Work, as_bytes, run_here, run_processes
 from interpix.evaluation.manifests import PYARROW
 from interpix.evaluation.plan import Plan, code_of, load_classifier
+from interpix.evaluation.presets import PRESETS, PresetName, chosen
 from interpix.evaluation.result import Evaluation, load_evaluation
 from interpix.evaluation.sources import Source, SourceInput, read_source
 from interpix.evaluation.worker import Outcome
@@ -54,6 +51,7 @@ _BYTES_PER_MAP, _BYTES_PER_CURVES = 350_000, 40_000
 """Of 224 x 224 pixels, with its picture; and of one method's curves."""
 _HOPELESS = 20
 """If none of so many first images has a score, something is wrong with all."""
+_MOST_GPUS = 1024
 _CHECKED = 5000
 """Of how many images the sizes of masks and boxes are compared with the image's before the first is scored."""
 
@@ -61,14 +59,15 @@ _CHECKED = 5000
 def evaluate(  # noqa: PLR0913 - each is a choice of the caller, and all but five have a default
     model: str | ModelInput,
     source: SourceInput,
-    methods: MethodsInput,
-    metrics: MetricsInput,
+    methods: MethodsInput | None,
+    metrics: MetricsInput | None,
     out: str | os.PathLike[str],
     *,
+    preset: PresetName | None = None,
     annotations: str | os.PathLike[str] | None = None,
     labels: bool = True,
     classes: str | os.PathLike[str] | Sequence[str] | None = None,
-    propagate: bool = True,
+    propagate: bool | None = None,
     controls: bool = True,
     curves: bool = False,
     maps: bool = False,
@@ -100,18 +99,20 @@ def evaluate(  # noqa: PLR0913 - each is a choice of the caller, and all but fiv
         source: A folder of photos; of folders of photos, which name their classes; or with `metadata.csv`, `.jsonl` or
             `.parquet`; such a table itself, with the columns `file_name` and, if known, `label`, `mask` and `boxes`;
             tar files as WebDataset has them; `"hf:NAME:SPLIT"` or a data set of Hugging Face.
-        methods: As in `interpix.compare`.
-        metrics: As in `interpix.compare`.
+        methods: As in `interpix.compare`; None: those of the `preset`.
+        metrics: As in `interpix.compare`; None: those of the `preset`.
         out: The folder of results: `rows/` with Parquet shards, `config.toml`. What it has of these images and this
             configuration is not done again.
+        preset: `"iprop"` or `"moxi"`: a paper's methods and metrics, but for what the model or the source cannot do,
+            which is said by a warning.
         annotations: A folder of masks, or of PASCAL VOC's XML files, named as the photos.
         labels: Explain the labelled classes; False: the predictions, whatever the source says.
         classes: The source's label of each class in the model's order, where they are not the model's own: a list, or
             a text file whose lines begin with them, as ImageNet's `synset_words.txt`.
-        propagate: Score IProp of each method, too.
+        propagate: Score IProp of each method, too; None: yes, or as the `preset` does.
         controls: Score what knows nothing of the model, too: noise, its IProp, edges, and a plain blur of each map.
-        curves: Keep the scores' curves, in `curves/`.
-        maps: Keep the maps, in `maps/`; `interpix.results.load_all` reads each file.
+        curves: Keep the scores' curves, in `curves/`. Images that were finished without them are done again.
+        maps: Keep the maps, in `maps/`; `interpix.results.load_all` reads each file. Likewise.
         shard: `"i/n"`: only every n-th image, from the i-th, i = 1 ... n; several runs may share one folder so.
         retry: Do again what failed.
         workers: Processes that score images, each with a model of its own; 1: this one.
@@ -132,55 +133,145 @@ def evaluate(  # noqa: PLR0913 - each is a choice of the caller, and all but fiv
     """
     require_module("pyarrow.parquet", PYARROW)
     batch_size, seed, workers, threads, gpus = map(python_number, (batch_size, seed, workers, threads, gpus))
-    for name, value in (("batch_size", batch_size), ("workers", workers), ("threads", threads)):
+    team = _Team.of(workers, engine, address, gpus)
+    for name, value in (("batch_size", batch_size), ("threads", threads)):
         check_positive(name, value)
     check_seed("seed", seed)
-    check_choice("engine", engine, ("local", "ray"))
-    flags = {"labels": labels, "propagate": propagate, "controls": controls, "curves": curves, "maps": maps}
-    for name, flag in {**flags, "retry": retry}.items():
+    kinds = {"curves": curves, "maps": maps}
+    for name, flag in {"labels": labels, "controls": controls, **kinds, "retry": retry, "progress": progress}.items():
         check_flag(name, flag)
+    if propagate is not None:
+        check_flag("propagate", propagate)
     part, folder = _read_shard(shard), read_path(out, "out")
-    explainers, scorers = read_methods(methods), read_metrics(metrics)
-    make_variants(explainers, propagate=propagate, controls=controls)  # which refuses equal names
+    if preset is not None:
+        check_choice("preset", preset, tuple(PRESETS))
     found = read_source(source, annotations)
     classifier = load_classifier(model)
+    without: Mapping[str, str] = {}
+    if preset is not None:
+        annotated = any(item.mask is not None or item.boxes for item in found.items)
+        methods, metrics, without = chosen(preset, classifier, methods, metrics, annotated=annotated)
+    if methods is None or metrics is None:
+        missing = "methods" if methods is None else "metrics"
+        raise bad_value(missing, "some", "none", "name them, or pass preset=, which has some")
+    if propagate is None:
+        propagate = True if preset is None else PRESETS[preset].propagate
+    explainers, scorers = read_methods(methods), read_metrics(metrics)
+    variants = make_variants(explainers, propagate=propagate, controls=controls)
     for one in (*explainers.values(), *scorers.values()):
         check_model(one, classifier)
     answers = _probe(classifier)
     items = _with_targets(found, classifier, answers.shape[1], labels=labels, classes=classes)
-    _check_annotations(items, found.opener, scorers)
-    meaning = output_for(output_of(classifier), answers.shape[1]).facts()
-    origin = classifier.provenance() | {"output": meaning}
-    configuration = _configuration(origin, explainers, scorers, flags, batch_size, seed, threads)
+    mine = items[part[0] - 1 :: part[1]]
+    _check_annotations(items, mine, found.opener, scorers)
     plan = Plan(
-        model,
-        found.opener,
-        explainers,
-        scorers,
-        propagate,
-        controls,
-        curves,
-        maps,
-        batch_size,
-        seed,
-        threads,
-        folder.absolute(),
-        run_name(part, secrets.token_hex(4)),
+        model=model,
+        opener=found.opener,
+        explainers=explainers,
+        metrics=scorers,
+        propagate=propagate,
+        controls=controls,
+        curves=curves,
+        maps=maps,
+        batch_size=batch_size,
+        seed=seed,
+        threads=threads,
+        out=folder.absolute(),
+        run=run_name(part, secrets.token_hex(4)),
     )
-    called = _called(model, found, methods, metrics, annotations, classes, flags, len(items), _directions(scorers))
+    sent = team.send(plan)
+    options = {
+        "labels": bool(labels),
+        "propagate": bool(propagate),
+        "controls": bool(controls),
+        "batch_size": batch_size,
+        "seed": seed,
+        "threads": threads,
+    }
+    called = {
+        **_called(model, source, methods, metrics, annotations, classes),
+        **options,
+        **{name: bool(flag) for name, flag in kinds.items()},
+        "images": len(items),
+        "preset": preset,
+        "without": without,
+        "better": _directions(scorers),
+        "variants": _as_tables(variants),
+    }
+    origin = classifier.provenance() | {"output": output_for(output_of(classifier), answers.shape[1]).facts()}
     with claim(folder, part):
-        write_config(folder, configuration, called)
+        write_config(folder, _configuration(origin, explainers, variants, scorers, options), called)
         check_answers(folder, answers)
         clean(folder, part)
-        mine = items[part[0] - 1 :: part[1]]
-        work = _left(mine, finished_images(folder), retry=retry)
+        work = _left(mine, finished_images(folder), folder, [name for name, flag in kinds.items() if flag], retry=retry)
         _require_space(plan, len(work))
         try:
-            outcomes = _start(plan, work, classifier, workers, engine, address, gpus)
+            outcomes = team.start(plan, sent, work, classifier)
             _follow(outcomes, len(mine), len(mine) - len(work), progress=progress)
         finally:
             clean(folder, part)
     return load_evaluation(folder)
+
+
+@dataclass(frozen=True)
+class _Team:
+    """Who scores the images: checked against one another before anything is done."""
+
+    workers: int
+    engine: Engine
+    address: str | None
+    gpus: float
+
+    @classmethod
+    def of(cls, workers: int, engine: Engine, address: str | None, gpus: float) -> "_Team":
+        """The arguments of `evaluate`.
+
+        >>> _Team.of(2, "local", None, 1)
+        Traceback (most recent call last):
+        interpix.errors.ArgumentError: `gpus`: expected 0 with engine="local", got 1; processes of one machine share \
+its GPU by themselves: leave it out, or pass engine="ray"
+        """
+        check_positive("workers", workers)
+        check_choice("engine", engine, ("local", "ray"))
+        need, cure = "a number of GPUs for each worker: 0 ... 1, or a whole one", "0.5 lets two workers share one"
+        check_number("gpus", gpus, 0, _MOST_GPUS, need, cure)
+        if gpus > 1 and gpus != int(gpus):  # which Ray would say after minutes
+            raise bad_value("gpus", need, gpus, cure)
+        if address is not None and not (isinstance(address, str) and address.strip()):
+            raise bad_value("address", "that of a Ray cluster", repr(address), 'for example "ray://host:10001"')
+        if engine == "local" and gpus:
+            cure = 'processes of one machine share its GPU by themselves: leave it out, or pass engine="ray"'
+            raise bad_value("gpus", '0 with engine="local"', gpus, cure)
+        if engine == "local" and address is not None:
+            cure = 'pass engine="ray", or leave it out'
+            raise bad_value("address", 'none with engine="local"', repr(address), cure)
+        if engine == "ray":
+            from interpix.evaluation.on_ray import require_ray  # optional
+
+            require_ray()
+        return cls(workers, engine, address, gpus)
+
+    def send(self, plan: Plan) -> bytes:
+        """The plan as other processes get it; nothing where there are none.
+
+        Raises:
+            ArgumentError: It cannot be sent.
+        """
+        if self.engine == "ray":
+            from interpix.evaluation import on_ray  # optional
+
+            return on_ray.as_bytes(plan)
+        return as_bytes(plan) if self.workers > 1 else b""
+
+    def start(self, plan: Plan, sent: bytes, work: Work, classifier: Classifier) -> Generator[Outcome, None, None]:
+        """Scores the images."""
+        if work and self.engine == "ray":
+            from interpix.evaluation.on_ray import run_on_ray  # optional
+
+            return run_on_ray(sent, plan.threads, work, self.workers, address=self.address, gpus=self.gpus)
+        if work and self.workers > 1:
+            return run_processes(sent, plan.threads, work, self.workers)
+        return run_here(plan, work, classifier)
 
 
 def _read_shard(shard: object) -> tuple[int, int]:
@@ -214,20 +305,24 @@ def _with_targets(
     return with_targets(source.items, classifier.class_names, count, classes=known, label_names=source.label_names)
 
 
-def _check_annotations(items: Sequence[Item], opener: Opener, metrics: Mapping[str, AnyMetric]) -> None:
-    """Refuses masks and boxes that do not fit their images, and metrics that need some where there are none."""
+def _check_annotations(
+    items: Sequence[Item], mine: Sequence[Item], opener: Opener, metrics: Mapping[str, AnyMetric]
+) -> None:
+    """Refuses masks and boxes that do not fit their images, and metrics that need some where there are none.
+
+    Those of other parts than `mine` are opened by the runs that score them.
+    """
     needs = [name for name, one in metrics.items() if getattr(one, "needs_annotation", False)]
-    known = [item for item in items if item.mask is not None or item.boxes]
-    if needs and not known:
+    if needs and not any(item.mask is not None or item.boxes for item in items):
         cure = "add the columns mask or boxes, name a folder of annotations, or leave the metric out"
         raise bad_value("source", f"masks or boxes for {needs[0]}", "none", cure)
-    for item in known[:_CHECKED]:
+    for item in [item for item in mine if item.mask is not None or item.boxes][:_CHECKED]:
         try:
-            size, mask = image_size(opener.image(item)), opener.mask(item)
+            size = image_size(opener.image(item))
         except ArgumentError:  # an image that cannot be read costs its own row
             continue
         try:
-            if mask is not None:
+            if (mask := opener.mask(item)) is not None:
                 read_mask(mask, size, "source")
         except ArgumentError as error:
             raise ArgumentError(f"{error} ('{item.id}')") from error
@@ -236,50 +331,69 @@ def _check_annotations(items: Sequence[Item], opener: Opener, metrics: Mapping[s
 def _configuration(
     origin: Mapping[str, Any],
     explainers: Mapping[str, Explainer],
+    variants: Sequence[Variant],
     metrics: Mapping[str, AnyMetric],
-    flags: Mapping[str, bool],
-    batch_size: int,
-    seed: int,
-    threads: int,
+    options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """All that the rows of an image depend on, but for the image."""
     return {
         "model": origin,
         "methods": {name: options_of(one) for name, one in explainers.items()},
+        "controls": {one.name: options_of(one.explainer) for one in variants if one.control},
         "code": {name: code for name, one in explainers.items() if (code := code_of(one)) is not None},
         "metrics": {name: options_of(one) for name, one in metrics.items()},
-        "options": {**flags, "batch_size": batch_size, "seed": seed, "threads": threads},
+        "options": options,
         "versions": {**library_versions(), "interpix": _core.__version__},
     }
 
 
-def _called(  # noqa: PLR0913 - what was passed
+def _called(
     model: object,
-    source: Source,
+    source: SourceInput,
     methods: MethodsInput,
     metrics: MetricsInput,
     annotations: str | os.PathLike[str] | None,
-    classes: object,
-    flags: Mapping[str, bool],
-    images: int,
-    better: Mapping[str, str],
+    classes: str | os.PathLike[str] | Sequence[str] | None,
 ) -> dict[str, Any]:
-    """How the evaluation was called, so far as text can say it."""
-    return {
-        "images": images,
-        "source": source.name,
+    """How the evaluation was called, so far as text can say it; `objects` names the rest."""
+    told = {
         "model": model if isinstance(model, str) else None,
+        "source": _resolved(source) if isinstance(source, str | os.PathLike) else None,
         "methods": _as_texts(methods),
         "metrics": _as_texts(metrics),
-        "annotations": None if annotations is None else os.fspath(annotations),
-        "classes": os.fspath(classes) if isinstance(classes, str | os.PathLike) else None,
-        "labels": flags["labels"],
-        "better": better,
+    }
+    objects = [name for name, one in told.items() if one is None]
+    labels = _resolved(classes) if isinstance(classes, str | os.PathLike) else classes and list(map(str, classes))
+    return {
+        **told,
+        "annotations": None if annotations is None else _resolved(annotations),
+        "classes": labels,
+        "objects": objects or None,
     }
 
 
+def _resolved(path: str | os.PathLike[str]) -> str:
+    """A path as any process finds it, wherever it is started; names of data sets stay."""
+    text = os.fspath(path)
+    return text if text.startswith("hf:") else str(Path(text).absolute())
+
+
+def _as_tables(variants: list[Variant]) -> list[dict[str, Any]]:
+    """What each variant is, which no name says for sure: a method of one's own may be called IProp(rise), too."""
+    return [
+        {
+            "name": one.name,
+            "method": one.method,
+            "propagated": one.propagated,
+            "control": one.control,
+            "against": controls_of(one, variants),
+        }
+        for one in variants
+    ]
+
+
 def _directions(metrics: Mapping[str, AnyMetric]) -> dict[str, str]:
-    words = {True: "higher", False: "lower", None: "nearer to 0"}
+    words = {value: word for word, value in BETTER.items()}
     return {name: words[one.higher_is_better] for name, one in metrics.items()}
 
 
@@ -291,13 +405,23 @@ def _as_texts(given: object) -> list[str] | None:
     return list(given) if named else None  # type: ignore[call-overload]
 
 
-def _left(items: Sequence[Item], finished: Finished, *, retry: bool) -> Work:
-    """What is to be done, each with the number of the attempt."""
-    work = []
+def _left(
+    items: Sequence[Item], finished: Mapping[str, Finished], folder: Path, kinds: Sequence[str], *, retry: bool
+) -> Work:
+    """What is to be done, each with the number of the attempt: also what was finished without the `kinds` of files."""
+    work, without = [], 0
     for item in items:
-        attempt, key, failed = finished.get(item.id, (-1, "", False))
-        if attempt < 0 or key != item.key or (failed and retry):
-            work.append((item, attempt + 1))
+        known = finished.get(item.id)
+        if known is None:
+            work.append((item, 0))
+        elif known.key != item.key or (known.failed and retry):
+            work.append((item, known.attempt + 1))
+        elif known.scored and not all(kept_file(folder, kind, item.id).exists() for kind in kinds):
+            work.append((item, known.attempt + 1))
+            without += 1
+    if without:
+        what = " and ".join(kinds)
+        warnings.warn(f"{without} finished images have no {what} and are done again for them", stacklevel=3)
     return work
 
 
@@ -306,18 +430,6 @@ def _require_space(plan: Plan, images: int) -> None:
     each = variants * len(plan.metrics) * _BYTES_PER_ROW
     each += variants * _BYTES_PER_MAP * plan.maps + variants * _BYTES_PER_CURVES * plan.curves
     require_space(plan.out, images * each, "out")
-
-
-def _start(
-    plan: Plan, work: Work, classifier: Classifier, workers: int, engine: Engine, address: str | None, gpus: float
-) -> Generator[Outcome, None, None]:
-    if work and engine == "ray":
-        from interpix.evaluation.on_ray import run_on_ray  # optional
-
-        return run_on_ray(plan, work, workers, address=address, gpus=gpus)
-    if work and workers > 1:
-        return run_processes(plan, work, workers)
-    return run_here(plan, work, classifier)
 
 
 def _follow(outcomes: Generator[Outcome], total: int, done: int, *, progress: bool) -> None:
