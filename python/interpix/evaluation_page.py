@@ -28,7 +28,7 @@ __all__ = ["average_curves", "beside_paper", "summarized", "write_page"]
 _STYLE = ".control td { color: #777; }"
 _POINTS = 101
 _CURVE_IMAGES = 2000
-"""The curves of so many first images are averaged: more change nothing that can be seen."""
+"""The curves of about so many images are averaged: more change nothing that can be seen."""
 _EXTREMES = 3
 _ALPHA = 0.05
 _PICTURE_INCHES = 2.2
@@ -50,13 +50,14 @@ def write_page(found: "Evaluation", folder: Path, *, overwrite: bool = False) ->
         _section("Method against method", _differences(found)),
     ]
     sections.append(_section("Beside the paper", _paper(found)))
-    curves = _curves(found)
+    damaged: list[str] = []
+    curves = _curves(found, damaged)
     for index, (metric, figure) in enumerate(curves, start=1):
         name = f"curves-{index}.png"
         replace_file(folder / name, png_bytes(figure, dpi=90), overwrite=overwrite)
         sections.append(_section(f"Curves: {metric}", f'<img src="{name}" alt="Mean curves of {html.escape(metric)}">'))
-    sections.append(_section("Images that stand out", _extremes(found, folder, overwrite=overwrite)))
-    sections.append(_section("Left out", _list(found.left_out()) or "<p>Nothing.</p>"))
+    sections.append(_section("Images that stand out", _extremes(found, folder, damaged, overwrite=overwrite)))
+    sections.append(_section("Left out", _list([*found.left_out(), *damaged]) or "<p>Nothing.</p>"))
     replace_file(target, _page(found, "".join(sections)).encode(errors="replace"), overwrite=overwrite)
     return target
 
@@ -194,16 +195,30 @@ def _differences(found: "Evaluation") -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{note}"
 
 
-def average_curves(found: "Evaluation") -> dict[str, dict[str, npt.NDArray[np.float64]]]:
-    """The mean curves by metric and method, at 101 fractions 0 ... 1, of the first 2,000 images that have some."""
+def average_curves(
+    found: "Evaluation", damaged: list[str] | None = None
+) -> dict[str, dict[str, npt.NDArray[np.float64]]]:
+    """The mean curves by metric and method, at 101 fractions 0 ... 1.
+
+    Args:
+        found: Whose curves were kept. Of more than 2,000 images some are taken at equal distances: the first ones may
+            be of few classes.
+        damaged: Gets a line for each file that cannot be read; None: the first is an error.
+    """
     sums: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
     counts: dict[tuple[str, str], int] = {}
     grid = np.linspace(0, 1, _POINTS)
-    for image in found.image_ids[:_CURVE_IMAGES]:
+    for image in found.image_ids[:: math.ceil(max(1, found.images) / _CURVE_IMAGES)]:
         path = kept_file(found.folder, "curves", image)
         if not path.exists():
             continue
-        arrays, about = read_arrays(path)
+        try:
+            arrays, about = read_arrays(path)
+        except InterpixError as error:  # of the numbers, nothing is lost
+            if damaged is None:
+                raise
+            damaged.append(f"curves of {image}: {error}")
+            continue
         for index, (name, metric) in enumerate(about["curves"]):
             x, y = arrays[str(index)]
             rows = sums.setdefault(metric, {})
@@ -214,9 +229,9 @@ def average_curves(found: "Evaluation") -> dict[str, dict[str, npt.NDArray[np.fl
     }
 
 
-def _curves(found: "Evaluation") -> list[tuple[str, Any]]:
+def _curves(found: "Evaluation", damaged: list[str]) -> list[tuple[str, Any]]:
     figures = []
-    for metric, rows in average_curves(found).items():
+    for metric, rows in average_curves(found, damaged).items():
         figure = new_figure((9, 5))
         ax = figure.subplots()
         for name in found.methods:
@@ -232,7 +247,7 @@ def _curves(found: "Evaluation") -> list[tuple[str, Any]]:
     return figures
 
 
-def _extremes(found: "Evaluation", folder: Path, *, overwrite: bool) -> str:
+def _extremes(found: "Evaluation", folder: Path, damaged: list[str], *, overwrite: bool) -> str:
     """The images where the methods are worst and best by the first metric, with their maps if they were kept."""
     own = [name for name in found.methods if name not in found.controls]
     if not own or not found.metrics:
@@ -248,7 +263,7 @@ def _extremes(found: "Evaluation", folder: Path, *, overwrite: bool) -> str:
         word = "worst" if number <= min(_EXTREMES, len(order)) else "best"
         values = ", ".join(f"{name} {found.values(name, metric)[index]:.3g}" for name in own)
         parts.append(f"<p>{word}: {html.escape(image)}<br><small>{html.escape(f'{metric}: {values}')}</small></p>")
-        picture = _maps(found, image)
+        picture = _maps(found, image, damaged)
         if picture is not None:
             file = f"image-{number}.png"
             replace_file(folder / file, picture, overwrite=overwrite)
@@ -256,13 +271,14 @@ def _extremes(found: "Evaluation", folder: Path, *, overwrite: bool) -> str:
     return "".join(parts)
 
 
-def _maps(found: "Evaluation", image: str) -> bytes | None:
+def _maps(found: "Evaluation", image: str, damaged: list[str]) -> bytes | None:
     path = kept_file(found.folder, "maps", image)
     if not path.exists():
         return None
     try:
         maps = load_all(path)
-    except InterpixError:  # of the numbers, nothing is lost
+    except InterpixError as error:  # of the numbers, nothing is lost
+        damaged.append(f"maps of {image}: {error}")
         return None
     figure = new_figure((_PICTURE_INCHES * (len(maps) + 1), _PICTURE_INCHES * 1.3))
     axes: Any = figure.subplots(1, len(maps) + 1)
