@@ -570,3 +570,11 @@ def test_a_map_that_is_better_than_noise_beats_it(model, photos):
     assert told.keys() == {"random", "edges"}
     assert all(one.is_sure and one.by.mean > 0.4 for one in told.values())
     assert "not told" not in str(result)
+
+
+@pytest.mark.parametrize("flag", ["propagate", "controls", "progress"])
+def test_flags_are_true_or_false(model, photos, flag):
+    with pytest.raises(ix.ArgumentTypeError, match=f"`{flag}`: expected True or False, got str; 'no' counts as true"):
+        ix.compare(model, photos, PATCHES, "insertion(steps=4)", **{flag: "no"})
+    short = ix.compare(model, photos["one"], PATCHES, "insertion(steps=2)", **{flag: np.bool_(False)})  # noqa: FBT003
+    json.dumps(short.summarized())

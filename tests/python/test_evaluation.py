@@ -10,7 +10,7 @@ import pytest
 import evaluation_models
 import interpix as ix
 from evaluation_models import model, picture, write_marked, write_photos
-from interpix import evaluation_page, metrics
+from interpix import evaluation_page, metrics, progress
 from interpix.evaluation import folder, rows, worker
 from interpix.evaluation.folder import claim, kept_file
 from interpix.evaluation.rows import Journal, read_journal
@@ -480,6 +480,15 @@ def test_curves_are_of_images_from_all_over(photos, tmp_path, monkeypatch):
     some = average_curves(found)[METRICS[0]][METHODS[1]]
     (tmp_path / "out" / "curves" / "p0004.png.safetensors").unlink()
     assert not np.array_equal(average_curves(found)[METRICS[0]][METHODS[1]], some)
+
+
+def test_the_time_left_may_be_days(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_tqdm", lambda *_: None)
+    clock = iter([0.0, 100.0, 100.0, 100.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    counter = progress.ProgressCounter("evaluate", "images", enabled=True, total=5000)
+    counter.add(2)
+    assert capsys.readouterr().err == "\revaluate: 2 of 5000 images, 0.02/s, 69:25:00 left"
 
 
 @pytest.mark.filterwarnings("ignore")
