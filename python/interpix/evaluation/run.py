@@ -194,7 +194,7 @@ def evaluate(  # noqa: PLR0913 - each is a choice of the caller, and all but fiv
         **{name: bool(flag) for name, flag in kinds.items()},
         "images": len(items),
         "preset": preset,
-        "without": without,
+        "without": without or None,
         "better": _directions(scorers),
         "variants": _as_tables(variants),
     }
