@@ -260,6 +260,23 @@ def test_maps_and_curves_are_kept_beside(photos, tmp_path):
     np.testing.assert_array_equal(arrays[str(index)], [score.curve.x, score.curve.y])
 
 
+def test_seconds_are_those_of_maps(photos, tmp_path):
+    found = evaluate(photos, tmp_path / "out", controls=False)
+    for method, propagated in ((METHODS[0], False), (METHODS[1], True)):
+        rows = [row for row in found.rows() if (row["method"], row["propagated"]) == (method, propagated)]
+        taken = {row["image"]: row["seconds"] for row in rows}
+        assert len(rows) == 2 * len(taken) == 10
+        summary = found.seconds[f"IProp({method})" if propagated else method]
+        assert summary.mean == pytest.approx(np.mean(list(taken.values())))
+        assert summary.count == 5
+    page = found.report()
+    written = json.loads((page.parent / "seconds.json").read_text())["seconds"]
+    assert written[METHODS[0]]["mean"] == found.seconds[METHODS[0]].mean
+    assert f"<td>{found.seconds[METHODS[1]].mean:.3g}</td></tr>" in page.read_text()
+    with pytest.raises(ix.ArgumentError, match=r"an image whose maps were kept, got 'p0001\.png'"):
+        found.maps("p0001.png")
+
+
 def test_a_full_disk_is_one_error(photos, tmp_path, monkeypatch):
     def full(self, image, rows):
         raise OSError(28, "No space left on device")

@@ -80,6 +80,7 @@ def chosen(
     >>> from interpix import CallableClassifier
     >>> model = CallableClassifier(lambda batch: batch.sum(axis=(2, 3)))
     >>> with warnings.catch_warnings(record=True) as told:
+    ...     warnings.simplefilter("always")
     ...     methods, metrics, left = chosen("moxi", model, None, None, annotated=False)
     >>> methods[0], metrics[:2], sorted(left), len(told)
     ('shapley', ['accuracy_insertion', 'accuracy_deletion'], ['adversarial', 'attention_rollout', 'grad_cam'], 3)

@@ -14,9 +14,12 @@ from interpix.checks import require_module
 from interpix.comparison.paired import Beaten, Estimate, against_control, estimate, sentences
 from interpix.errors import MissingDependencyError, bad_value
 from interpix.evaluation.config import BETTER, read_config
+from interpix.evaluation.folder import kept_file
 from interpix.evaluation.manifests import PYARROW
 from interpix.evaluation.rows import as_table, encoded, read_journal, read_shard, rows_folder, schema, shard_files
 from interpix.evaluation.statistics import Difference, differences
+from interpix.results.attribution import Attribution
+from interpix.results.files import load_all
 from interpix.results.scores import arrow, goodness
 from interpix.storage import read_path
 
@@ -187,6 +190,28 @@ class Evaluation:
         """The means by method, then by metric."""
         return {method: {metric: self.summary(method, metric) for metric in self.metrics} for method in self.methods}
 
+    @cached_property
+    def seconds(self) -> Mapping[str, Estimate]:
+        """How long a map of each method took, over the images that have one; of IProp and blurs, beside its source."""
+        methods, (images, taken) = self._variants[1], (self._images[1], self.data.column("seconds").to_numpy())
+        found = np.full((len(self.methods), self.images), np.nan)
+        # Of all metrics of an image it is the same.
+        found[methods[methods >= 0], images[methods >= 0]] = taken[methods >= 0]
+        return {name: estimate(row) for name, row in zip(self.methods, found, strict=True)}
+
+    def maps(self, image: str) -> dict[str, Attribution]:
+        """The maps of an image by method, where they were kept.
+
+        Raises:
+            ArgumentError: There are none of it.
+        """
+        path = kept_file(self.folder, "maps", image)
+        if not path.exists():
+            need, cure = "an image whose maps were kept", "pass maps=True (--maps) to the same run, which makes them"
+            raise bad_value("image", need, repr(image), cure)
+        maps = [one for one in load_all(path) if isinstance(one, Attribution)]
+        return {one.method: one for one in maps}
+
     def differences(self, metric: str) -> list[Difference]:
         """Every method against every other one and against IProp of it, on the same images, corrected after Holm."""
         own = [name for name in self.methods if name not in self.controls]
@@ -254,7 +279,9 @@ class Evaluation:
         return pd.DataFrame(self._sorted().to_pandas())
 
     def report(self, folder: str | os.PathLike[str] | None = None, *, overwrite: bool = False) -> Path:
-        """Writes `index.html`, its pictures, and `evaluation.json`; needs matplotlib.
+        """Writes `index.html`, its pictures, `evaluation.json` and `seconds.json`; needs matplotlib.
+
+        How long maps took differs when a run is repeated; all that is in `evaluation.json` does not.
 
         Args:
             folder: Made if it is not there; None: that of the evaluation.
@@ -295,10 +322,11 @@ class Evaluation:
 
 
 def load_evaluation(out: str | os.PathLike[str]) -> Evaluation:
-    r"""The evaluation that a folder has: of a run that is finished, was interrupted, or is going on.
+    """The evaluation that a folder has: of a run that is finished, was interrupted, or is going on.
 
+    >>> from interpix.evaluation.config import write_config
     >>> folder = getfixture("tmp_path")
-    >>> _ = (folder / "config.toml").write_text("hash = 'x'\n[run]\nimages = 2\n[run.better]\n[configuration]\n")
+    >>> write_config(folder, {}, {"images": 2, "better": {}})
     >>> load_evaluation(folder)
     <Evaluation of 0 methods by 0 metrics over 0 of 2 images; print it for the table>
 
