@@ -11,6 +11,7 @@ import interpix as ix
 from evaluation_models import CLASSES, SIZE, means, model, picture, preprocess, write_photos
 from interpix.cli import main
 from interpix.evaluation import run
+from interpix.evaluation.called import called
 from interpix.evaluation.items import Item
 from interpix.evaluation.labels import with_targets
 from interpix.evaluation.on_ray import _require_gpus
@@ -531,6 +532,15 @@ def test_what_a_run_was_called_with_is_repeated(tmp_path, command, monkeypatch):
         "edges": {"name": "edges"},
     }
     assert len(list((tmp_path / "again" / "curves").iterdir())) == 2
+
+
+def test_a_model_of_a_file_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net.onnx").touch()
+    names = ["net.onnx", "native:net", "timm:net", "efficientnet_lite0", "hf:a/net"]
+    kept = [called(name, "hf:cats:test", "rise", "dir", None, None)["model"] for name in names]
+    assert kept == [str(tmp_path / "net.onnx"), f"native:{tmp_path / 'net'}", *names[2:]]
 
 
 CONFIGURATIONS = {

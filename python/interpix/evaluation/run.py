@@ -7,27 +7,26 @@ import secrets
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from interpix import _core
-from interpix.checks import check_choice, check_flag, check_number, check_positive, check_seed, require_module
-from interpix.comparison.specs import MethodsInput, MetricsInput, options_of, read_methods, read_metrics
-from interpix.comparison.variants import Variant, controls_of, make_variants
-from interpix.comparison.versions import library_versions
+from interpix.checks import check_choice, check_flag, check_positive, check_seed, require_module
+from interpix.comparison.specs import MethodsInput, MetricsInput, read_methods, read_metrics
+from interpix.comparison.variants import Variant, make_variants
 from interpix.errors import ArgumentError, ModelError, bad_value
-from interpix.evaluation.config import BETTER, write_config
+from interpix.evaluation.called import as_tables, called, configuration, directions
+from interpix.evaluation.config import write_config
 from interpix.evaluation.folder import Finished, check_answers, claim, clean, finished_images, kept_file, run_name
 from interpix.evaluation.items import Item, Opener
 from interpix.evaluation.labels import classes_of_file, with_targets
-from interpix.evaluation.local import Work, as_bytes, run_here, run_processes
+from interpix.evaluation.local import Work
 from interpix.evaluation.manifests import PYARROW
-from interpix.evaluation.plan import Plan, code_of, load_classifier
+from interpix.evaluation.plan import Plan, load_classifier
 from interpix.evaluation.presets import PRESETS, PresetName, chosen
 from interpix.evaluation.result import Evaluation, load_evaluation
 from interpix.evaluation.sources import Source, SourceInput, read_source
+from interpix.evaluation.team import Engine, Team
 from interpix.evaluation.worker import Outcome
 from interpix.images import image_size
 from interpix.masks import read_mask
@@ -39,10 +38,7 @@ from interpix.progress import ProgressCounter
 from interpix.question import Explainer, ask_whole, check_model
 from interpix.storage import read_path, require_space
 
-__all__ = ["Engine", "evaluate"]
-
-Engine = Literal["local", "ray"]
-"""What runs the workers: this machine's processes, or Ray."""
+__all__ = ["evaluate"]
 
 _PROBE = (64, 80, 3)
 """The size of the picture of noise that tells a model from another of its name."""
@@ -51,7 +47,6 @@ _BYTES_PER_MAP, _BYTES_PER_CURVES = 350_000, 40_000
 """Of 224 x 224 pixels, with its picture; and of one method's curves."""
 _HOPELESS = 20
 """If none of so many first images has a score, something is wrong with all."""
-_MOST_GPUS = 1024
 _CHECKED = 5000
 """Of how many images the sizes of masks and boxes are compared with the image's before the first is scored."""
 
@@ -133,77 +128,55 @@ def evaluate(  # noqa: PLR0913 - each is a choice of the caller, and all but fiv
     """
     require_module("pyarrow.parquet", PYARROW)
     batch_size, seed, workers, threads, gpus = map(python_number, (batch_size, seed, workers, threads, gpus))
-    team = _Team.of(workers, engine, address, gpus)
-    for name, value in (("batch_size", batch_size), ("threads", threads)):
-        check_positive(name, value)
+    team = Team.of(workers, engine, address, gpus)
+    check_positive("batch_size", batch_size)
+    check_positive("threads", threads)
     check_seed("seed", seed)
-    kinds = {"curves": curves, "maps": maps}
-    for name, flag in {"labels": labels, "controls": controls, **kinds, "retry": retry, "progress": progress}.items():
+    flags = {"labels": labels, "controls": controls, "curves": curves, "maps": maps, "retry": retry}
+    for name, flag in {**flags, "progress": progress}.items():
         check_flag(name, flag)
-    if propagate is not None:
-        check_flag("propagate", propagate)
     part, folder = _read_shard(shard), read_path(out, "out")
-    if preset is not None:
-        check_choice("preset", preset, tuple(PRESETS))
-    found = read_source(source, annotations)
-    classifier = load_classifier(model)
-    without: Mapping[str, str] = {}
-    if preset is not None:
-        annotated = any(item.mask is not None or item.boxes for item in found.items)
-        methods, metrics, without = chosen(preset, classifier, methods, metrics, annotated=annotated)
-    if methods is None or metrics is None:
-        missing = "methods" if methods is None else "metrics"
-        raise bad_value(missing, "some", "none", "name them, or pass preset=, which has some")
-    if propagate is None:
-        propagate = True if preset is None else PRESETS[preset].propagate
-    explainers, scorers = read_methods(methods), read_metrics(metrics)
-    variants = make_variants(explainers, propagate=propagate, controls=controls)
-    for one in (*explainers.values(), *scorers.values()):
-        check_model(one, classifier)
+    _check_names(methods, metrics, preset=preset, propagate=propagate)
+    found, classifier = read_source(source, annotations), load_classifier(model)
+    what = _what(found, classifier, methods, metrics, preset, propagate=propagate, controls=bool(controls))
     answers = _probe(classifier)
     items = _with_targets(found, classifier, answers.shape[1], labels=labels, classes=classes)
     mine = items[part[0] - 1 :: part[1]]
-    _check_annotations(items, mine, found.opener, scorers)
+    _check_annotations(items, mine, found.opener, what.metrics)
     plan = Plan(
         model=model,
         opener=found.opener,
-        explainers=explainers,
-        metrics=scorers,
-        propagate=propagate,
-        controls=controls,
-        curves=curves,
-        maps=maps,
+        explainers=what.explainers,
+        metrics=what.metrics,
+        propagate=what.propagate,
+        controls=bool(controls),
+        curves=bool(curves),
+        maps=bool(maps),
         batch_size=batch_size,
         seed=seed,
         threads=threads,
         out=folder.absolute(),
         run=run_name(part, secrets.token_hex(4)),
     )
-    sent = team.send(plan)
-    options = {
-        "labels": bool(labels),
-        "propagate": bool(propagate),
-        "controls": bool(controls),
-        "batch_size": batch_size,
-        "seed": seed,
-        "threads": threads,
-    }
-    called = {
-        **_called(model, source, methods, metrics, annotations, classes),
-        **options,
-        **{name: bool(flag) for name, flag in kinds.items()},
+    run = {
+        **called(model, source, what.named_methods, what.named_metrics, annotations, classes),
+        **_options(plan, labels=labels),
+        "curves": plan.curves,
+        "maps": plan.maps,
         "images": len(items),
         "preset": preset,
-        "without": without or None,
-        "better": _directions(scorers),
-        "variants": _as_tables(variants),
+        "without": what.without or None,
+        "better": directions(what.metrics),
+        "variants": as_tables(what.variants),
     }
     origin = classifier.provenance() | {"output": output_for(output_of(classifier), answers.shape[1]).facts()}
+    rows_depend_on = configuration(origin, what.explainers, what.variants, what.metrics, _options(plan, labels=labels))
+    sent = team.send(plan)
     with claim(folder, part):
-        write_config(folder, _configuration(origin, explainers, variants, scorers, options), called)
+        write_config(folder, rows_depend_on, run)
         check_answers(folder, answers)
         clean(folder, part)
-        work = _left(mine, finished_images(folder), folder, [name for name, flag in kinds.items() if flag], retry=retry)
+        work = _left(mine, finished_images(folder), plan, retry=retry)
         _require_space(plan, len(work))
         try:
             outcomes = team.start(plan, sent, work, classifier)
@@ -213,65 +186,80 @@ def evaluate(  # noqa: PLR0913 - each is a choice of the caller, and all but fiv
     return load_evaluation(folder)
 
 
+def _options(plan: Plan, *, labels: bool) -> dict[str, Any]:
+    """What rows depend on besides the model, methods and metrics."""
+    return {
+        "labels": bool(labels),
+        "propagate": plan.propagate,
+        "controls": plan.controls,
+        "batch_size": plan.batch_size,
+        "seed": plan.seed,
+        "threads": plan.threads,
+    }
+
+
+def _check_names(
+    methods: MethodsInput | None, metrics: MetricsInput | None, *, preset: str | None, propagate: bool | None
+) -> None:
+    """Refuses what can be refused before a model is loaded."""
+    if preset is not None:
+        check_choice("preset", preset, tuple(PRESETS))
+    if propagate is not None:
+        check_flag("propagate", propagate)
+    if methods is not None:
+        read_methods(methods)
+    if metrics is not None:
+        read_metrics(metrics)
+
+
 @dataclass(frozen=True)
-class _Team:
-    """Who scores the images: checked against one another before anything is done."""
+class _What:
+    """What is scored by what.
 
-    workers: int
-    engine: Engine
-    address: str | None
-    gpus: float
+    Attributes:
+        named_methods: As they were passed, or as the preset has them.
+        named_metrics: Likewise.
+        explainers: The methods by name.
+        metrics: By name.
+        variants: All maps of an image that are scored.
+        propagate: Whether IProp of each method is among them.
+        without: Why some of the preset are not.
+    """
 
-    @classmethod
-    def of(cls, workers: int, engine: Engine, address: str | None, gpus: float) -> "_Team":
-        """The arguments of `evaluate`.
+    named_methods: MethodsInput
+    named_metrics: MetricsInput
+    explainers: Mapping[str, Explainer]
+    metrics: Mapping[str, AnyMetric]
+    variants: list[Variant]
+    propagate: bool
+    without: Mapping[str, str]
 
-        >>> _Team.of(2, "local", None, 1)
-        Traceback (most recent call last):
-        interpix.errors.ArgumentError: `gpus`: expected 0 with engine="local", got 1; processes of one machine share \
-its GPU by themselves: leave it out, or pass engine="ray"
-        """
-        check_positive("workers", workers)
-        check_choice("engine", engine, ("local", "ray"))
-        need, cure = "a number of GPUs for each worker: 0 ... 1, or a whole one", "0.5 lets two workers share one"
-        check_number("gpus", gpus, 0, _MOST_GPUS, need, cure)
-        if gpus > 1 and gpus != int(gpus):  # which Ray would say after minutes
-            raise bad_value("gpus", need, gpus, cure)
-        if address is not None and not (isinstance(address, str) and address.strip()):
-            raise bad_value("address", "that of a Ray cluster", repr(address), 'for example "ray://host:10001"')
-        if engine == "local" and gpus:
-            cure = 'processes of one machine share its GPU by themselves: leave it out, or pass engine="ray"'
-            raise bad_value("gpus", '0 with engine="local"', gpus, cure)
-        if engine == "local" and address is not None:
-            cure = 'pass engine="ray", or leave it out'
-            raise bad_value("address", 'none with engine="local"', repr(address), cure)
-        if engine == "ray":
-            from interpix.evaluation.on_ray import require_ray  # optional
 
-            require_ray()
-        return cls(workers, engine, address, gpus)
-
-    def send(self, plan: Plan) -> bytes:
-        """The plan as other processes get it; nothing where there are none.
-
-        Raises:
-            ArgumentError: It cannot be sent.
-        """
-        if self.engine == "ray":
-            from interpix.evaluation import on_ray  # optional
-
-            return on_ray.as_bytes(plan)
-        return as_bytes(plan) if self.workers > 1 else b""
-
-    def start(self, plan: Plan, sent: bytes, work: Work, classifier: Classifier) -> Generator[Outcome, None, None]:
-        """Scores the images."""
-        if work and self.engine == "ray":
-            from interpix.evaluation.on_ray import run_on_ray  # optional
-
-            return run_on_ray(sent, plan.threads, work, self.workers, address=self.address, gpus=self.gpus)
-        if work and self.workers > 1:
-            return run_processes(sent, plan.threads, work, self.workers)
-        return run_here(plan, work, classifier)
+def _what(
+    found: Source,
+    classifier: Classifier,
+    methods: MethodsInput | None,
+    metrics: MetricsInput | None,
+    preset: PresetName | None,
+    *,
+    propagate: bool | None,
+    controls: bool,
+) -> _What:
+    """What is scored, once it is sure that the model can do it."""
+    without: Mapping[str, str] = {}
+    if preset is not None:
+        annotated = any(item.mask is not None or item.boxes for item in found.items)
+        methods, metrics, without = chosen(preset, classifier, methods, metrics, annotated=annotated)
+    if methods is None or metrics is None:
+        missing = "methods" if methods is None else "metrics"
+        raise bad_value(missing, "some", "none", "name them, or pass preset=, which has some")
+    if propagate is None:
+        propagate = preset is None or PRESETS[preset].propagate
+    explainers, scorers = read_methods(methods), read_metrics(metrics)
+    variants = make_variants(explainers, propagate=bool(propagate), controls=controls)
+    for one in (*explainers.values(), *scorers.values()):
+        check_model(one, classifier)
+    return _What(methods, metrics, explainers, scorers, variants, bool(propagate), without)
 
 
 def _read_shard(shard: object) -> tuple[int, int]:
@@ -328,87 +316,9 @@ def _check_annotations(
             raise ArgumentError(f"{error} ('{item.id}')") from error
 
 
-def _configuration(
-    origin: Mapping[str, Any],
-    explainers: Mapping[str, Explainer],
-    variants: Sequence[Variant],
-    metrics: Mapping[str, AnyMetric],
-    options: Mapping[str, Any],
-) -> dict[str, Any]:
-    """All that the rows of an image depend on, but for the image."""
-    return {
-        "model": origin,
-        "methods": {name: options_of(one) for name, one in explainers.items()},
-        "controls": {one.name: options_of(one.explainer) for one in variants if one.control},
-        "code": {name: code for name, one in explainers.items() if (code := code_of(one)) is not None},
-        "metrics": {name: options_of(one) for name, one in metrics.items()},
-        "options": options,
-        "versions": {**library_versions(), "interpix": _core.__version__},
-    }
-
-
-def _called(
-    model: object,
-    source: SourceInput,
-    methods: MethodsInput,
-    metrics: MetricsInput,
-    annotations: str | os.PathLike[str] | None,
-    classes: str | os.PathLike[str] | Sequence[str] | None,
-) -> dict[str, Any]:
-    """How the evaluation was called, so far as text can say it; `objects` names the rest."""
-    told = {
-        "model": model if isinstance(model, str) else None,
-        "source": _resolved(source) if isinstance(source, str | os.PathLike) else None,
-        "methods": _as_texts(methods),
-        "metrics": _as_texts(metrics),
-    }
-    objects = [name for name, one in told.items() if one is None]
-    labels = _resolved(classes) if isinstance(classes, str | os.PathLike) else classes and list(map(str, classes))
-    return {
-        **told,
-        "annotations": None if annotations is None else _resolved(annotations),
-        "classes": labels,
-        "objects": objects or None,
-    }
-
-
-def _resolved(path: str | os.PathLike[str]) -> str:
-    """A path as any process finds it, wherever it is started; names of data sets stay."""
-    text = os.fspath(path)
-    return text if text.startswith("hf:") else str(Path(text).absolute())
-
-
-def _as_tables(variants: list[Variant]) -> list[dict[str, Any]]:
-    """What each variant is, which no name says for sure: a method of one's own may be called IProp(rise), too."""
-    return [
-        {
-            "name": one.name,
-            "method": one.method,
-            "propagated": one.propagated,
-            "control": one.control,
-            "against": controls_of(one, variants),
-        }
-        for one in variants
-    ]
-
-
-def _directions(metrics: Mapping[str, AnyMetric]) -> dict[str, str]:
-    words = {value: word for word, value in BETTER.items()}
-    return {name: words[one.higher_is_better] for name, one in metrics.items()}
-
-
-def _as_texts(given: object) -> list[str] | None:
-    """Names as they were given; None if some were objects."""
-    if isinstance(given, str):
-        return [given]
-    named = isinstance(given, Sequence) and all(isinstance(one, str) for one in given)
-    return list(given) if named else None  # type: ignore[call-overload]
-
-
-def _left(
-    items: Sequence[Item], finished: Mapping[str, Finished], folder: Path, kinds: Sequence[str], *, retry: bool
-) -> Work:
-    """What is to be done, each with the number of the attempt: also what was finished without the `kinds` of files."""
+def _left(items: Sequence[Item], finished: Mapping[str, Finished], plan: Plan, *, retry: bool) -> Work:
+    """What is to be done, each with the number of the attempt: also what was finished without files that are wanted."""
+    kinds = [kind for kind, wanted in (("curves", plan.curves), ("maps", plan.maps)) if wanted]
     work, without = [], 0
     for item in items:
         known = finished.get(item.id)
@@ -416,7 +326,7 @@ def _left(
             work.append((item, 0))
         elif known.key != item.key or (known.failed and retry):
             work.append((item, known.attempt + 1))
-        elif known.scored and not all(kept_file(folder, kind, item.id).exists() for kind in kinds):
+        elif known.scored and not all(kept_file(plan.out, kind, item.id).exists() for kind in kinds):
             work.append((item, known.attempt + 1))
             without += 1
     if without:
