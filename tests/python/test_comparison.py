@@ -572,6 +572,16 @@ def test_a_map_that_is_better_than_noise_beats_it(model, photos):
     assert "not told" not in str(result)
 
 
+def test_a_method_that_is_called_like_iprop_has_a_row_of_its_own(model, photos):
+    own = {"m": lambda model, image, target: image[0], "IProp(m)": lambda model, image, target: image[1]}
+    result = ix.compare(model, photos["one"], own, "insertion(steps=2)", propagate=False, controls=False)
+    assert [entry.propagates for entry in result.entries] == [None, None]
+    assert len(result.plot().axes) == 8  # two rows
+    result = ix.compare(model, photos["one"], {"m": own["m"]}, "insertion(steps=2)", controls=False)
+    assert [entry.propagates for entry in result.entries] == [None, "m"]
+    assert len(result.plot().axes) == 4
+
+
 @pytest.mark.parametrize("flag", ["propagate", "controls", "progress"])
 def test_flags_are_true_or_false(model, photos, flag):
     with pytest.raises(ix.ArgumentTypeError, match=f"`{flag}`: expected True or False, got str; 'no' counts as true"):
