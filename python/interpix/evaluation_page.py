@@ -110,8 +110,9 @@ def summarized(found: "Evaluation") -> dict[str, Any]:
 
 
 def beside_paper(found: "Evaluation") -> list[tuple[str, str, Sequence[float]]]:
-    """The cells of an evaluation by IProp's protocol that the paper has, too, with its nine networks' numbers."""
-    if not any("preset='iprop'" in metric for metric in found.metrics):
+    """The cells of an evaluation by IProp's protocol that the paper has, too, with its networks' numbers."""
+    by_preset = found.config["run"].get("preset") == "iprop"
+    if not by_preset and not any("preset='iprop'" in metric for metric in found.metrics):
         return []
     numbers = paper_numbers()
     return [
@@ -130,12 +131,13 @@ def _word(name: str) -> str:
 def _paper(found: "Evaluation") -> str:
     rows = []
     for metric, name, numbers in beside_paper(found):
-        paper = f"{np.mean(numbers):.3f} ({min(numbers):.3f} to {max(numbers):.3f})"
+        several = f" ({min(numbers):.3f} to {max(numbers):.3f}, {len(numbers)} networks)" if len(numbers) > 1 else ""
+        paper = f"{np.mean(numbers):.3f}{several or ' (one network)'}"
         cells = (html.escape(metric), html.escape(name), str(found.summary(name, metric)), paper)
         rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     if not rows:
         return ""
-    head = "".join(f"<th>{name}</th>" for name in ("metric", "method", "here", "IProp's paper, nine networks"))
+    head = "".join(f"<th>{name}</th>" for name in ("metric", "method", "here", "IProp's paper"))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 

@@ -1,3 +1,4 @@
+import html
 import io
 import json
 import tarfile
@@ -440,7 +441,8 @@ def test_a_preset_is_what_the_model_can_do(tmp_path, command, capsys, monkeypatc
     paper = paper_numbers()["aic", "rise", True]
     assert len(paper) == 9
     assert numbers[1]["paper"] == pytest.approx(np.mean(paper))
-    assert f"{np.mean(paper):.3f} (" in (out / "index.html").read_text()
+    told = f"{np.mean(paper):.3f} ({min(paper):.3f} to {max(paper):.3f}, 9 networks)"
+    assert told in (out / "index.html").read_text()
     assert (
         command(photos, "-o", tmp_path / "one", "--preset", "iprop", "--metrics", "dir", "--quiet", "-m", "mine") == 0
     )
@@ -463,6 +465,21 @@ def test_a_preset_of_the_library_reads_all_once(tmp_path, monkeypatch):
     assert found.methods == ("rise(count=8)", "IProp(rise(count=8))")
     assert found.config["run"]["without"].keys() == {"roc_auc", "pointing_game(preset='iprop')"}
     assert found.config["run"]["preset"] == "iprop"
+
+
+def test_the_sanity_check_stands_beside_the_papers_one_network(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 2, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
+    module = torch.nn.Sequential(*layers, torch.nn.Linear(2, 3)).eval()
+    net = ix.TorchClassifier(module, preprocess=lambda raw: preprocess(np.asarray(raw)))
+    name = "gradient(magnitude='channels')"
+    photos, metric = write_photos(tmp_path / "photos", 2), "model_randomization"
+    found = ix.evaluate(net, photos, name, metric, tmp_path / "out", preset="iprop", controls=False)
+    text = found.report().read_text()
+    for kept, paper in ((name, "0.215"), (f"IProp({name})", "0.342")):
+        here = html.escape(str(found.summary(kept, metric)))
+        assert f"<td>{html.escape(kept)}</td><td>{here}</td><td>{paper} (one network)</td>" in text
 
 
 def test_every_preset_names_what_there_is():
