@@ -1,6 +1,6 @@
 """What `evaluate` costs beside the calls that it makes, what more workers bring, and what large manifests take.
 
-    python benches/python/bench_evaluation.py overhead workers ray manifest memory
+    python benches/python/bench_evaluation.py overhead workers ray manifest memory rows
 
 With a small model and pictures of 24 x 30 pixels, an image takes some tenths of a second.
 """
@@ -24,12 +24,14 @@ import interpix as ix
 from interpix.comparison.specs import read_methods, read_metrics
 from interpix.comparison.variants import make_map, make_variants, score_variant
 from interpix.evaluation import run as evaluation_run
+from interpix.evaluation.config import write_config
+from interpix.evaluation.rows import COLUMNS, rows_folder, schema
 from interpix.evaluation.worker import Worker
 from interpix.metrics import Sample
 
 METHODS = ["rise(count=64,grid=(3,4),baseline='zero')", "moxi_one_shot(regions='3x4')"]
 METRICS = ["insertion(steps=20)", "deletion(steps=20)", "sic(min_confidence=0)"]
-PARTS = ("overhead", "workers", "ray", "manifest", "memory")
+PARTS = ("overhead", "workers", "ray", "manifest", "memory", "rows")
 
 
 def logits(batch):
@@ -181,6 +183,67 @@ def memory(work):
     Worker.run = original
     print(f"5,000 images, MiB after each 500: {sizes}")
     assert sizes[-1] - sizes[1] < 20
+
+
+def write_rows(out, images, *, metrics=12, each=256):
+    """A folder of results as one of so many images has it: three methods with IProp and blur, so many metrics."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows_folder(out).mkdir(parents=True)
+    names = ["a", "b", "c"]
+    variants = [(name, False, False) for name in names] + [(name, True, False) for name in names]
+    variants += [(f"blur({name})", False, True) for name in names]
+    tables = [
+        {
+            "name": f"IProp({name})" if propagated else name,
+            "method": name,
+            "propagated": propagated,
+            "control": control,
+            "against": [f"blur({name})"] if propagated else [],
+        }
+        for name, propagated, control in variants
+    ]
+    better = {f"m{metric}": "higher" for metric in range(metrics)}
+    write_config(out, {}, {"images": images, "better": better, "variants": tables})
+    cells = [(*variant, f"m{metric}") for variant in variants for metric in range(metrics)]
+    random = np.random.default_rng(0)
+    for number, start in enumerate(range(0, images, each)):
+        count = min(each, images - start)
+        method, propagated, control, metric = zip(*cells, strict=True)
+        length = count * len(cells)
+        columns = {
+            "image": np.repeat(
+                [f"class{index % 1000:04}/{index:08}.jpg" for index in range(start, start + count)], 108
+            ),
+            "method": method * count,
+            "propagated": propagated * count,
+            "control": control * count,
+            "metric": metric * count,
+            "value": random.random(length),
+            "status": ["ok"] * length,
+            "reason": [None] * length,
+            "seconds": random.random(length),
+            "target": [1] * length,
+            "prediction": [1] * length,
+            "probability": random.random(length),
+            "attempt": [0] * length,
+            "key": ["[1,null,[]]"] * length,
+        }
+        table = pa.table({name: columns[name] for name in COLUMNS}, schema=schema())
+        pq.write_table(table, rows_folder(out) / f"1of1-0-{number:06}.parquet", compression="zstd")
+
+
+def rows(work):
+    """50,000 images by 9 maps by 12 metrics: how long until they are read, and until the table is there."""
+    write_rows(work / "out", 50_000)
+    reading, found = timed(lambda: ix.load_evaluation(work / "out"))
+    summing, text = timed(lambda: str(found))
+    assert "50000 of 50000 images" in text
+    assert abs(found.summary("IProp(a)", "m3").mean - 0.5) < 0.01
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    print(f"{len(found.data):,} rows: {reading:.1f} s to read them, {summing:.1f} s for the table; {peak} MiB")
+    assert reading + summing < 20
 
 
 def main():

@@ -1,9 +1,11 @@
 """The command `interpix evaluate`: thousands of images, from a shell."""
 
 import argparse
+import contextlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,30 +114,31 @@ def _evaluate(options: argparse.Namespace) -> int:
         _watch(options.watch)
         return 0
     require_matplotlib()
-    wanted = {**_DEFAULTS, **(_read_config(options.config) if "config" in options else {})}
+    wanted = {**_DEFAULTS, **(_repeated(options.config) if "config" in options else {})}
+    if "preset" in options:
+        # Instead of what any other run had; what is named beside it counts.
+        wanted |= {"methods": None, "metrics": None, "propagate": None}
     wanted |= {name: value for name, value in vars(options).items() if name in _DEFAULTS}
     model, source, methods, metrics = (wanted.pop(name) for name in ("model", "source", "methods", "metrics"))
     if source is None:
         raise bad_value("source", "a folder, a table or tar files", "none", "name it, or a run's --config")
-    if "preset" in options:
-        methods, metrics = _of_preset(options, model, source, wanted["annotations"])
-        if "propagate" not in options:
-            wanted["propagate"] = options.preset == "iprop"
-    found = evaluate(
-        model,
-        source,
-        list(methods),
-        list(metrics),
-        options.out,
-        **wanted,
-        shard=options.shard,
-        retry=options.retry,
-        workers=options.workers,
-        engine=options.engine,
-        address=options.address,
-        gpus=options.gpus,
-        progress=not options.quiet,
-    )
+    with _told():
+        found = evaluate(
+            model,
+            source,
+            None if methods is None else list(methods),
+            None if metrics is None else list(metrics),
+            options.out,
+            **wanted,
+            preset=vars(options).get("preset"),
+            shard=options.shard,
+            retry=options.retry,
+            workers=options.workers,
+            engine=options.engine,
+            address=options.address,
+            gpus=options.gpus,
+            progress=not options.quiet,
+        )
     print(found)
     for line in found.left_out():
         sys.stderr.write(f"interpix: {line}\n")
@@ -144,34 +147,28 @@ def _evaluate(options: argparse.Namespace) -> int:
     return _PARTLY if found.failed() else 0
 
 
-def _of_preset(
-    options: argparse.Namespace, model: str, source: str, annotations: str | None
-) -> tuple[Sequence[str], Sequence[str]]:
-    """The methods and metrics of a paper, but for those that are named; what cannot be done is told and left out."""
-    from interpix.evaluation.plan import load_classifier  # heavy parts load when they are used
-    from interpix.evaluation.presets import PRESETS, possible
-    from interpix.evaluation.sources import read_source
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """What the library warns of, as lines for people."""
+    show = warnings.showwarning
 
-    items = read_source(source, annotations).items
-    annotated = any(item.mask is not None or item.boxes for item in items)
-    methods, metrics, left = possible(PRESETS[options.preset], load_classifier(model), annotated=annotated)
-    for name, reason in left.items():
-        sys.stderr.write(f"interpix: without {name}: {reason}\n")
-    return vars(options).get("methods", methods), vars(options).get("metrics", metrics)
+    def tell(message: Warning | str, category: type[Warning], *about: Any, **more: Any) -> None:
+        if category is UserWarning:
+            sys.stderr.write(f"interpix: {message}\n")
+        else:
+            show(message, category, *about, **more)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", category=UserWarning, module="interpix")
+        warnings.showwarning = tell
+        yield
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _repeated(path: Path) -> dict[str, Any]:
     """The arguments of another run."""
-    from interpix.evaluation.folder import read_config  # heavy parts load when they are used
+    from interpix.evaluation.config import repeated  # heavy parts load when they are used
 
-    found = read_config(path)
-    run = {name: value for name, value in found["run"].items() if name in _DEFAULTS}
-    missing = [name for name in ("model", "methods", "metrics") if name not in run]
-    if missing:
-        cure = "repeat it with the library: what it was called with is no text"
-        raise bad_value("config", f"a run whose {missing[0]} was named", f"'{path}'", cure)
-    options = {name: value for name, value in found["configuration"]["options"].items() if name in _DEFAULTS}
-    return {**options, **run}
+    return repeated(path)
 
 
 def _watch(out: Path) -> None:

@@ -1,7 +1,6 @@
 """An evaluation as a page: tables, what controls say, differences, curves, images that stand out, what is missing."""
 
 import html
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +13,9 @@ from interpix import _core
 from interpix.comparison.paired import Estimate
 from interpix.drawing import draw_map, draw_name, new_figure, png_bytes, show
 from interpix.errors import InterpixError
+from interpix.evaluation.folder import kept_file
 from interpix.evaluation.presets import paper_numbers
-from interpix.results.files import load_all
+from interpix.report import page, write_numbers
 from interpix.results.scores import arrow, goodness
 from interpix.storage import check_output, make_folder, read_arrays, replace_file
 
@@ -24,50 +24,44 @@ if TYPE_CHECKING:
 
 __all__ = ["average_curves", "beside_paper", "summarized", "write_page"]
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .9rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-img { max-width: 100%; }
-.wide { overflow-x: auto; }
-.control td { color: #777; }
-small { color: #666; }
-"""
+_STYLE = ".control td { color: #777; }"
 _POINTS = 101
 _CURVE_IMAGES = 2000
-"""The curves of so many first images are averaged: more change nothing that can be seen."""
+"""The curves of about so many images are averaged: more change nothing that can be seen."""
 _EXTREMES = 3
 _ALPHA = 0.05
 _PICTURE_INCHES = 2.2
 
 
 def write_page(found: "Evaluation", folder: Path, *, overwrite: bool = False) -> Path:
-    """Writes `index.html` with its pictures, and `evaluation.json`; the page's path.
+    """Writes `index.html` with its pictures, `evaluation.json` and `seconds.json`; the page's path.
 
     Numbers come first: they are there whatever becomes of the pictures.
     """
     make_folder(folder)
-    page = folder / "index.html"
-    for path in (page, folder / "evaluation.json"):
+    target = folder / "index.html"
+    for path in (target, folder / "evaluation.json", folder / "seconds.json"):
         check_output(path, overwrite=overwrite, name="out")
-    text = json.dumps(summarized(found), indent=1, allow_nan=False) + "\n"
-    replace_file(folder / "evaluation.json", text.encode(), overwrite=overwrite)
+    write_numbers(folder / "evaluation.json", summarized(found), overwrite=overwrite)
+    taken = {name: _estimate(one) for name, one in found.seconds.items()}
+    origin = {"provenance": {"interpix": _core.__version__}}
+    write_numbers(folder / "seconds.json", origin | {"seconds": taken}, overwrite=overwrite)
     sections = [
         _section("Scores", _scores(found)),
         _section("Against controls", _controls(found)),
         _section("Method against method", _differences(found)),
     ]
     sections.append(_section("Beside the paper", _paper(found)))
-    curves = _curves(found)
+    damaged: list[str] = []
+    curves = _curves(found, damaged)
     for index, (metric, figure) in enumerate(curves, start=1):
         name = f"curves-{index}.png"
         replace_file(folder / name, png_bytes(figure, dpi=90), overwrite=overwrite)
         sections.append(_section(f"Curves: {metric}", f'<img src="{name}" alt="Mean curves of {html.escape(metric)}">'))
-    sections.append(_section("Images that stand out", _extremes(found, folder, overwrite=overwrite)))
-    sections.append(_section("Left out", _list(found.left_out()) or "<p>Nothing.</p>"))
-    replace_file(page, _page(found, "".join(sections)).encode(errors="replace"), overwrite=overwrite)
-    return page
+    sections.append(_section("Images that stand out", _extremes(found, folder, damaged, overwrite=overwrite)))
+    sections.append(_section("Left out", _list([*found.left_out(), *damaged]) or "<p>Nothing.</p>"))
+    replace_file(target, _page(found, "".join(sections)).encode(errors="replace"), overwrite=overwrite)
+    return target
 
 
 def summarized(found: "Evaluation") -> dict[str, Any]:
@@ -102,31 +96,30 @@ def summarized(found: "Evaluation") -> dict[str, Any]:
         "paper": [
             {
                 "metric": metric,
-                "method": method,
-                "propagated": propagated,
-                "mean": _number(found.summary(f"IProp({method})" if propagated else method, metric).mean),
+                "method": found.origins[name][0],
+                "propagated": found.origins[name][1],
+                "mean": _number(found.summary(name, metric).mean),
                 "paper": float(np.mean(numbers)),
                 "paper_least": min(numbers),
                 "paper_greatest": max(numbers),
             }
-            for metric, method, propagated, numbers in beside_paper(found)
+            for metric, name, numbers in beside_paper(found)
         ],
         "left_out": found.left_out(),
     }
 
 
-def beside_paper(found: "Evaluation") -> list[tuple[str, str, bool, Sequence[float]]]:
-    """The cells of an evaluation by IProp's protocol that the paper has, too, with its numbers for nine networks."""
-    if not any("preset='iprop'" in metric for metric in found.metrics):
+def beside_paper(found: "Evaluation") -> list[tuple[str, str, Sequence[float]]]:
+    """The cells of an evaluation by IProp's protocol that the paper has, too, with its networks' numbers."""
+    by_preset = found.config["run"].get("preset") == "iprop"
+    if not by_preset and not any("preset='iprop'" in metric for metric in found.metrics):
         return []
     numbers = paper_numbers()
     return [
-        (metric, method, propagated, numbers[key])
+        (metric, name, numbers[key])
         for metric in found.metrics
-        for method in found.methods
-        for propagated in (False, True)
+        for name, (method, propagated) in found.origins.items()
         if (key := (_word(metric), _word(method), propagated)) in numbers
-        and (f"IProp({method})" if propagated else method) in found.methods
     ]
 
 
@@ -137,14 +130,14 @@ def _word(name: str) -> str:
 
 def _paper(found: "Evaluation") -> str:
     rows = []
-    for metric, method, propagated, numbers in beside_paper(found):
-        name = f"IProp({method})" if propagated else method
-        paper = f"{np.mean(numbers):.3f} ({min(numbers):.3f} to {max(numbers):.3f})"
+    for metric, name, numbers in beside_paper(found):
+        several = f" ({min(numbers):.3f} to {max(numbers):.3f}, {len(numbers)} networks)" if len(numbers) > 1 else ""
+        paper = f"{np.mean(numbers):.3f}{several or ' (one network)'}"
         cells = (html.escape(metric), html.escape(name), str(found.summary(name, metric)), paper)
         rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     if not rows:
         return ""
-    head = "".join(f"<th>{name}</th>" for name in ("metric", "method", "here", "IProp's paper, nine networks"))
+    head = "".join(f"<th>{name}</th>" for name in ("metric", "method", "here", "IProp's paper"))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
@@ -166,14 +159,19 @@ def _list(lines: Sequence[str]) -> str:
 
 def _scores(found: "Evaluation") -> str:
     head = "".join(f"<th>{html.escape(name)} {arrow(found.direction(name))}</th>" for name in found.metrics)
+    head += "<th>seconds</th>"
     rows = []
     for name in found.methods:
         kind = ' class="control"' if name in found.controls else ""
         cells = "".join(
             f"<td><b>{cell[:-1]}</b></td>" if cell.endswith("*") else f"<td>{cell}</td>" for cell in found.cells(name)
         )
+        cells += f"<td>{found.seconds[name].mean:.3g}</td>"
         rows.append(f"<tr{kind}><td>{html.escape(name)}</td>{cells}</tr>")
-    note = "<p><small>Mean over images ± its standard error; bold is the best of a column, gray a control.</small></p>"
+    note = (
+        "<p><small>Mean over images ± its standard error; bold is the best of a column, gray a control. Seconds are "
+        "those that a map took; of IProp and blurs, what they took beside their method's.</small></p>"
+    )
     return f"<table><thead><tr><th>method</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{note}"
 
 
@@ -206,16 +204,30 @@ def _differences(found: "Evaluation") -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{note}"
 
 
-def average_curves(found: "Evaluation") -> dict[str, dict[str, npt.NDArray[np.float64]]]:
-    """The mean curves by metric and method, at 101 fractions 0 ... 1, of the first 2,000 images that have some."""
+def average_curves(
+    found: "Evaluation", damaged: list[str] | None = None
+) -> dict[str, dict[str, npt.NDArray[np.float64]]]:
+    """The mean curves by metric and method, at 101 fractions 0 ... 1.
+
+    Args:
+        found: Whose curves were kept. Of more than 2,000 images some are taken at equal distances: the first ones may
+            be of few classes.
+        damaged: Gets a line for each file that cannot be read; None: the first is an error.
+    """
     sums: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
     counts: dict[tuple[str, str], int] = {}
     grid = np.linspace(0, 1, _POINTS)
-    for image in found.image_ids[:_CURVE_IMAGES]:
-        path = found.folder / "curves" / f"{image}.safetensors"
+    for image in found.image_ids[:: math.ceil(max(1, found.images) / _CURVE_IMAGES)]:
+        path = kept_file(found.folder, "curves", image)
         if not path.exists():
             continue
-        arrays, about = read_arrays(path)
+        try:
+            arrays, about = read_arrays(path)
+        except InterpixError as error:  # of the numbers, nothing is lost
+            if damaged is None:
+                raise
+            damaged.append(f"curves of {image}: {error}")
+            continue
         for index, (name, metric) in enumerate(about["curves"]):
             x, y = arrays[str(index)]
             rows = sums.setdefault(metric, {})
@@ -226,9 +238,9 @@ def average_curves(found: "Evaluation") -> dict[str, dict[str, npt.NDArray[np.fl
     }
 
 
-def _curves(found: "Evaluation") -> list[tuple[str, Any]]:
+def _curves(found: "Evaluation", damaged: list[str]) -> list[tuple[str, Any]]:
     figures = []
-    for metric, rows in average_curves(found).items():
+    for metric, rows in average_curves(found, damaged).items():
         figure = new_figure((9, 5))
         ax = figure.subplots()
         for name in found.methods:
@@ -244,7 +256,7 @@ def _curves(found: "Evaluation") -> list[tuple[str, Any]]:
     return figures
 
 
-def _extremes(found: "Evaluation", folder: Path, *, overwrite: bool) -> str:
+def _extremes(found: "Evaluation", folder: Path, damaged: list[str], *, overwrite: bool) -> str:
     """The images where the methods are worst and best by the first metric, with their maps if they were kept."""
     own = [name for name in found.methods if name not in found.controls]
     if not own or not found.metrics:
@@ -260,7 +272,7 @@ def _extremes(found: "Evaluation", folder: Path, *, overwrite: bool) -> str:
         word = "worst" if number <= min(_EXTREMES, len(order)) else "best"
         values = ", ".join(f"{name} {found.values(name, metric)[index]:.3g}" for name in own)
         parts.append(f"<p>{word}: {html.escape(image)}<br><small>{html.escape(f'{metric}: {values}')}</small></p>")
-        picture = _maps(found, image)
+        picture = _maps(found, image, damaged)
         if picture is not None:
             file = f"image-{number}.png"
             replace_file(folder / file, picture, overwrite=overwrite)
@@ -268,21 +280,21 @@ def _extremes(found: "Evaluation", folder: Path, *, overwrite: bool) -> str:
     return "".join(parts)
 
 
-def _maps(found: "Evaluation", image: str) -> bytes | None:
-    path = found.folder / "maps" / f"{image}.safetensors"
-    if not path.exists():
+def _maps(found: "Evaluation", image: str, damaged: list[str]) -> bytes | None:
+    if not kept_file(found.folder, "maps", image).exists():
         return None
     try:
-        maps = load_all(path)
-    except InterpixError:  # of the numbers, nothing is lost
+        maps = found.maps(image)
+    except InterpixError as error:  # of the numbers, nothing is lost
+        damaged.append(f"maps of {image}: {error}")
         return None
     figure = new_figure((_PICTURE_INCHES * (len(maps) + 1), _PICTURE_INCHES * 1.3))
     axes: Any = figure.subplots(1, len(maps) + 1)
-    show(axes[0], maps[0].image)
+    show(axes[0], next(iter(maps.values())).image)
     draw_name(axes[0], "photo")
-    for ax, one in zip(axes[1:], maps, strict=True):
-        draw_map(one.map, image=one.image, ax=ax)  # type: ignore[union-attr]
-        draw_name(ax, one.method)  # type: ignore[union-attr]
+    for ax, (name, one) in zip(axes[1:], maps.items(), strict=True):
+        draw_map(one.map, image=one.image, ax=ax)
+        draw_name(ax, name)
     return png_bytes(figure, dpi=70)
 
 
@@ -290,11 +302,10 @@ def _page(found: "Evaluation", sections: str) -> str:
     configuration: Mapping[str, Any] = found.config["configuration"]
     model = html.escape(str(configuration.get("model", {}).get("model")))
     title = f"{len(found.methods)} attributions of {model}, {found.images} of {found.total} images"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="generator" content="interpix">'
-        f"<title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>"
+    return page(
+        title,
         f"<p>↑ higher is better, ↓ lower is better. All summaries: "
         f'<a href="evaluation.json">evaluation.json</a>; rows: rows/*.parquet; how it was made: config.toml.</p>'
-        f"{sections}<p><small>interpix {_core.__version__}, configuration {found.config.get('hash')}</small></p>"
-        "</html>\n"
+        f"{sections}<p><small>interpix {_core.__version__}, configuration {found.config.get('hash')}</small></p>",
+        style=_STYLE,
     )

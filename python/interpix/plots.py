@@ -1,6 +1,6 @@
 """Pictures of results: each function takes a result, draws on `ax`, and returns it; nothing is shown or closed."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -354,17 +354,13 @@ def plot_methods(entries: "Sequence[Entry]", *, figure: "Figure | None" = None) 
     """
     if not entries:
         raise bad_value("entries", "at least one", "none", "pass a comparison's entries")
-    named = {entry.method: entry for entry in entries}
-    rows = [(entry, named.get(f"IProp({name})")) for name, entry in named.items() if not _is_propagated(name, named)]
+    propagated = {entry.propagates: entry for entry in entries if entry.propagates is not None}
+    rows = [(entry, propagated.get(entry.method)) for entry in entries if entry.propagates is None]
     figure = new_figure((13.0, 3.1 * len(rows))) if figure is None else figure
     axes = figure.subplots(len(rows), 4, squeeze=False, width_ratios=[1, 1, 1, 1.2])
-    for row, (entry, propagated) in zip(axes, rows, strict=True):
-        _plot_row(row, entry, propagated)
+    for row, (entry, other) in zip(axes, rows, strict=True):
+        _plot_row(row, entry, other)
     return figure
-
-
-def _is_propagated(name: str, names: Container[str]) -> bool:
-    return name.startswith("IProp(") and name.removeprefix("IProp(").removesuffix(")") in names
 
 
 def _kept(entry: "Entry") -> "Attribution":

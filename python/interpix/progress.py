@@ -66,8 +66,17 @@ class ProgressCounter:
         if self._total is None or not count or not seconds:
             return ""
         rate = count / seconds
-        left = time.strftime("%H:%M:%S", time.gmtime((self._total - self._count) / rate))
-        return f", {rate:.3g}/s, {left} left"
+        return f", {rate:.3g}/s, {_as_time((self._total - self._count) / rate)} left"
+
+
+def _as_time(seconds: float) -> str:
+    """Hours, minutes and seconds; days are hours, too, as of an evaluation that takes some.
+
+    >>> _as_time(62.7), _as_time(3 * 86400 + 3600)
+    ('00:01:02', '73:00:00')
+    """
+    minutes, rest = divmod(max(0, int(seconds)), 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest:02}"
 
 
 def _tqdm(label: str, unit: str, total: int | None, done: int) -> Any:

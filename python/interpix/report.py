@@ -1,9 +1,10 @@
-"""A comparison as a page: the table, and a picture of each image with all maps."""
+"""A comparison as a page: the table, and a picture of each image with all maps; and the frame of any such page."""
 
 import html
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interpix.drawing import png_bytes
 from interpix.storage import check_output, make_folder, replace_file
@@ -11,7 +12,7 @@ from interpix.storage import check_output, make_folder, replace_file
 if TYPE_CHECKING:
     from interpix.comparison.result import Comparison
 
-__all__ = ["report_files", "write_report"]
+__all__ = ["page", "report_files", "write_numbers", "write_report"]
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
@@ -43,13 +44,12 @@ def write_report(comparison: "Comparison", folder: Path, *, overwrite: bool = Fa
         ("comparison", comparison.summarized()),
         ("seconds", origin | {"seconds": comparison.timed()}),
     ):
-        text = json.dumps(numbers, indent=1, allow_nan=False) + "\n"
-        replace_file(folder / f"{name}.json", text.encode(), overwrite=overwrite)
-    page = folder / "index.html"
+        write_numbers(folder / f"{name}.json", numbers, overwrite=overwrite)
+    target = folder / "index.html"
 
     def write_page(sections: list[str]) -> None:
         # The name of a model may hold what is no text.
-        replace_file(page, _page(comparison, sections).encode(errors="replace"), overwrite=overwrite)
+        replace_file(target, _page(comparison, sections).encode(errors="replace"), overwrite=overwrite)
 
     sections: list[str] = []
     write_page(sections)
@@ -60,7 +60,7 @@ def write_report(comparison: "Comparison", folder: Path, *, overwrite: bool = Fa
         replace_file(folder / file, png_bytes(comparison.plot(name), dpi=80), overwrite=overwrite)
         sections.append(f'<h2>{html.escape(name)}</h2><img src="{file}" alt="Maps and scores of {html.escape(name)}">')
     write_page(sections)
-    return page
+    return target
 
 
 def _picture_name(index: int) -> str:
@@ -74,11 +74,24 @@ def _page(comparison: "Comparison", sections: list[str]) -> str:
     missing = len(comparison.images) - len(sections)
     images = "1 more image is" if missing == 1 else f"{missing} more images are"
     note = f"<p><small>{images} in the table only.</small></p>" if missing else ""
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="generator" content="interpix">'
-        f"<title>{title}</title><style>{_STYLE}</style>"
-        f"<h1>{title}</h1><p>↑ higher is better, ↓ lower is better; bold is the best of a column. "
+    return page(
+        title,
+        f"<p>↑ higher is better, ↓ lower is better; bold is the best of a column. "
         f'All numbers: <a href="comparison.json">comparison.json</a>.</p>'
         f'<div class="wide">{comparison.to_html()}</div>{"".join(sections)}{note}'
-        f"<p><small>interpix {html.escape(str(origin.get('interpix')))}, seed {origin.get('seed')}</small></p></html>\n"
+        f"<p><small>interpix {html.escape(str(origin.get('interpix')))}, seed {origin.get('seed')}</small></p>",
     )
+
+
+def page(title: str, content: str, *, style: str = "") -> str:
+    """An HTML page with its heading, from HTML; `style` is added to that of tables and pictures."""
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="generator" content="interpix">'
+        f"<title>{title}</title><style>{_STYLE}{style}</style><h1>{title}</h1>{content}</html>\n"
+    )
+
+
+def write_numbers(path: Path, numbers: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Writes plain JSON values, one a line."""
+    text = json.dumps(numbers, indent=1, allow_nan=False) + "\n"
+    replace_file(path, text.encode(), overwrite=overwrite)

@@ -570,3 +570,21 @@ def test_a_map_that_is_better_than_noise_beats_it(model, photos):
     assert told.keys() == {"random", "edges"}
     assert all(one.is_sure and one.by.mean > 0.4 for one in told.values())
     assert "not told" not in str(result)
+
+
+def test_a_method_that_is_called_like_iprop_has_a_row_of_its_own(model, photos):
+    own = {"m": lambda model, image, target: image[0], "IProp(m)": lambda model, image, target: image[1]}
+    result = ix.compare(model, photos["one"], own, "insertion(steps=2)", propagate=False, controls=False)
+    assert [entry.propagates for entry in result.entries] == [None, None]
+    assert len(result.plot().axes) == 8  # two rows
+    result = ix.compare(model, photos["one"], {"m": own["m"]}, "insertion(steps=2)", controls=False)
+    assert [entry.propagates for entry in result.entries] == [None, "m"]
+    assert len(result.plot().axes) == 4
+
+
+@pytest.mark.parametrize("flag", ["propagate", "controls", "progress"])
+def test_flags_are_true_or_false(model, photos, flag):
+    with pytest.raises(ix.ArgumentTypeError, match=f"`{flag}`: expected True or False, got str; 'no' counts as true"):
+        ix.compare(model, photos, PATCHES, "insertion(steps=4)", **{flag: "no"})
+    short = ix.compare(model, photos["one"], PATCHES, "insertion(steps=2)", **{flag: np.bool_(False)})  # noqa: FBT003
+    json.dumps(short.summarized())

@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")]
@@ -13,6 +15,19 @@ def test_readme_code_prints_what_readme_says():
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert result.stdout == printed
+
+
+def test_the_first_evaluation_finds_what_its_page_says(tmp_path):
+    page = (ROOT / "docs" / "evaluation.md").read_text()
+    code, printed = re.search(r"```python\n(.*?)```\n```\n(.*?)```", page, re.DOTALL).groups()
+    assert len(code.strip().splitlines()) <= 12
+    code = code.replace('"out/"', repr(str(tmp_path / "out")))
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    number = re.compile(r"\d+\.\d+")
+    assert number.sub("#", result.stdout).split() == number.sub("#", printed).split()
+    found, said = (list(map(float, number.findall(text))) for text in (result.stdout, printed))
+    assert found == pytest.approx(said, rel=0.1, abs=0.01)  # processors round differently
+    assert (tmp_path / "out" / "index.html").exists()
 
 
 def test_readme_shows_code_on_the_first_screen():

@@ -2,17 +2,19 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
 import evaluation_models
 import interpix as ix
-from evaluation_models import model, picture, write_photos
-from interpix import metrics
-from interpix.evaluation import rows, worker
-from interpix.evaluation.folder import claim
+from evaluation_models import model, picture, write_marked, write_photos
+from interpix import evaluation_page, metrics, progress
+from interpix.evaluation import folder, rows, worker
+from interpix.evaluation.folder import claim, kept_file
 from interpix.evaluation.rows import Journal, read_journal
+from interpix.evaluation_page import average_curves
 
 METHODS = ["rise(count=40,grid=(3,4),baseline='zero')", "moxi(regions='2x3',stop='all')"]
 METRICS = ["insertion(steps=7)", "sic(min_confidence=0)"]
@@ -258,6 +260,23 @@ def test_maps_and_curves_are_kept_beside(photos, tmp_path):
     np.testing.assert_array_equal(arrays[str(index)], [score.curve.x, score.curve.y])
 
 
+def test_seconds_are_those_of_maps(photos, tmp_path):
+    found = evaluate(photos, tmp_path / "out", controls=False)
+    for method, propagated in ((METHODS[0], False), (METHODS[1], True)):
+        rows = [row for row in found.rows() if (row["method"], row["propagated"]) == (method, propagated)]
+        taken = {row["image"]: row["seconds"] for row in rows}
+        assert len(rows) == 2 * len(taken) == 10
+        summary = found.seconds[f"IProp({method})" if propagated else method]
+        assert summary.mean == pytest.approx(np.mean(list(taken.values())))
+        assert summary.count == 5
+    page = found.report()
+    written = json.loads((page.parent / "seconds.json").read_text())["seconds"]
+    assert written[METHODS[0]]["mean"] == found.seconds[METHODS[0]].mean
+    assert f"<td>{found.seconds[METHODS[1]].mean:.3g}</td></tr>" in page.read_text()
+    with pytest.raises(ix.ArgumentError, match=r"an image whose maps were kept, got 'p0001\.png'"):
+        found.maps("p0001.png")
+
+
 def test_a_full_disk_is_one_error(photos, tmp_path, monkeypatch):
     def full(self, image, rows):
         raise OSError(28, "No space left on device")
@@ -327,6 +346,168 @@ def test_controls_are_rows_and_are_told(photos, tmp_path):
     }
 
 
+def test_files_of_an_image_stay_in_the_folder(tmp_path):
+    """Whatever its id is: a table may name photos anywhere."""
+    photos = write_photos(tmp_path / "deep" / "photos", 2)
+    picture(5).save(tmp_path / "deep" / "above.png")
+    picture(6).save(photos / 'odd % "name".png')
+    names = ["../above.png", str(photos / "p0001.png"), 'odd % "name".png', "p0000.png"]
+    table = photos / "list.jsonl"
+    table.write_text("\n".join(json.dumps({"file_name": name}) for name in names))
+    out = tmp_path / "deep" / "out"
+    before = set(files(tmp_path))
+    found = evaluate(table, out, maps=True, curves=True)
+    page = found.report()
+    assert {name for name in set(files(tmp_path)) - before if not name.startswith("deep/out/")} == set()
+    assert len(list((out / "maps").rglob("*.safetensors"))) == len(list((out / "curves").rglob("*.safetensors"))) == 4
+    assert not list(out.glob("*.png.safetensors"))
+    assert page.read_text().count('alt="Maps of ') == 4
+    for name in names:
+        assert ix.results.load_all(kept_file(out, "maps", name))[0].image.shape == (24, 30, 3)
+    odd = ["a", "./a", "a/../b", "b", "/b", "", "..", "%2E%2E", "a:b", "a%3Ab", "x" * 300, "x" * 301, "\n"]
+    kept = [kept_file(out, "maps", one) for one in odd]
+    assert len(set(kept)) == len(odd)
+    assert all(one.resolve() == one and one.is_relative_to(out / "maps") for one in kept)
+    assert max(len(part) for one in kept for part in one.relative_to(out).parts) < 255
+
+
+def test_a_name_does_not_make_a_method_iprop(photos, tmp_path):
+    own = {"m": ix.methods.MoXIMap(regions="2x3"), "IProp(m)": ix.methods.MoXIOneShot(regions="2x3")}
+    methods = {**own, "mine": ix.propagated(ix.methods.MoXIMap(regions="2x3"))}
+    found = ix.evaluate(model(), photos, methods, METRICS[0], tmp_path / "out", propagate=False)
+    assert {row["method"]: row["propagated"] for row in found.rows()} == {
+        "m": False,
+        "IProp(m)": False,
+        "mine": True,
+        "random": False,
+        "edges": False,
+    }
+    assert found.methods == ("m", "IProp(m)", "mine", "random", "edges")
+    against = [(one.method, one.control) for one in found.against_controls()]
+    assert against == [("m", "random"), ("m", "edges"), ("IProp(m)", "random"), ("IProp(m)", "edges")]
+    assert found.summary("IProp(m)", METRICS[0]) != found.summary("mine", METRICS[0])
+    assert found.origins["mine"] == ("mine", True)
+
+
+def test_curves_and_maps_may_be_asked_for_later(photos, tmp_path):
+    (photos / "p0004.png").write_bytes(b"no photo")
+    first = evaluate(photos, tmp_path / "out")
+    with pytest.warns(UserWarning, match="4 finished images have no curves and maps and are done again for them"):
+        second = evaluate(photos, tmp_path / "out", curves=True, maps=True)
+    assert [row["value"] for row in second.rows()] == [row["value"] for row in first.rows()]
+    assert {row["attempt"] for row in second.rows() if row["image"] != "p0004.png"} == {1}
+    for kind in ("curves", "maps"):
+        assert len(list((tmp_path / "out" / kind).iterdir())) == 4
+    assert second.config["run"]["maps"]
+    # All is there, and nothing is done again, asked for or not.
+    assert content(evaluate(photos, tmp_path / "out", curves=True, maps=True)) == content(second)
+    assert content(evaluate(photos, tmp_path / "out")) == content(second)
+
+
+def test_files_of_a_label_that_was_changed_are_gone(photos, tmp_path):
+    table = photos / "metadata.csv"
+    table.write_text("file_name,label\np0000.png,red\np0001.png,green\n")
+    evaluate(photos, tmp_path / "out", maps=True)
+    table.write_text("file_name,label\np0000.png,bright\np0001.png,green\n")
+    evaluate(photos, tmp_path / "out")
+    assert files(tmp_path / "out" / "maps") == ["p0001.png.safetensors"]
+
+
+def test_rows_are_kept_by_the_names_of_columns(photos, tmp_path):
+    import pyarrow.parquet as pq
+
+    first = evaluate(photos, tmp_path / "out")
+    (path,) = (tmp_path / "out" / "rows").iterdir()
+    table = pq.read_table(path)
+    turned = table.select(table.column_names[::-1]).append_column("more", [[1] * len(table)])
+    pq.write_table(turned, path)
+    assert ix.load_evaluation(tmp_path / "out").rows() == first.rows()
+    assert content(evaluate(photos, tmp_path / "out")) == content(first)
+    journal = path.with_suffix(".jsonl")
+    names = list(rows.COLUMNS)[::-1]
+    record = {"image": "p", "columns": names, "rows": [[row[name] for name in names] for row in first.rows()]}
+    journal.write_bytes(rows._line(record))
+    assert read_journal(journal).rows == first.rows()
+    journal.unlink()
+    pq.write_table(table.drop_columns(["control", "key"]), path)
+    for call in (ix.load_evaluation, lambda out: evaluate(photos, out)):
+        with pytest.raises(
+            ix.ArgumentError, match=r"`out`: expected shards with all columns, got .* without control, key"
+        ):
+            call(tmp_path / "out")
+    path.write_bytes(b"PAR1")
+    with pytest.raises(ix.ArgumentError, match="`out`: expected shards that can be read, got"):
+        ix.load_evaluation(tmp_path / "out")
+
+
+def test_the_first_of_an_images_last_attempts_counts(photos, tmp_path):
+    """A worker was killed after its rows were kept, and another did the image again."""
+    evaluate(photos, tmp_path / "out")
+    (path,) = (tmp_path / "out" / "rows").iterdir()
+    kept = rows.read_shard(path).cast(rows.schema()).to_pylist()
+    for name, attempt, value in (("b", 1, 0.25), ("c", 1, 0.5), ("d", 0, 0.75)):
+        again = [row | {"attempt": attempt, "value": value} for row in kept if row["image"] == "p0002.png"]
+        journal = Journal(path.parent, name)
+        journal.finish("p0002.png", again)
+        journal.close()
+    found = ix.load_evaluation(tmp_path / "out")
+    assert {(row["attempt"], row["value"]) for row in found.rows() if row["image"] == "p0002.png"} == {(1, 0.25)}
+    assert [row for row in found.rows() if row["image"] != "p0002.png"] == [
+        row for row in kept if row["image"] != "p0002.png"
+    ]
+
+
+def test_a_fault_in_another_parts_rows_is_heard(photos, tmp_path, monkeypatch):
+    evaluate(photos, tmp_path / "out", shard="1/2")
+    journal = Journal(tmp_path / "out" / "rows", "2of2-killed")
+    journal.start("p0001.png")
+    journal._file.close()
+
+    def broken(path):
+        raise ValueError(f"pyarrow cannot write {path.name}")
+
+    monkeypatch.setattr(folder, "into_shard", broken)
+    with pytest.raises(ValueError, match="pyarrow cannot write 2of2-killed"):
+        evaluate(photos, tmp_path / "out", shard="1/2")
+    monkeypatch.undo()
+    with claim(tmp_path / "out", (2, 2)):  # whose rows are nobody else's
+        evaluate(photos, tmp_path / "out", shard="1/2")
+        assert journal._path.exists()
+    evaluate(photos, tmp_path / "out", shard="1/2")
+    assert not journal._path.exists()
+
+
+def test_a_damaged_file_of_maps_or_curves_is_told(photos, tmp_path):
+    found = evaluate(photos, tmp_path / "out", maps=True, curves=True)
+    for kind in ("maps", "curves"):
+        path = tmp_path / "out" / kind / "p0003.png.safetensors"
+        path.write_bytes(path.read_bytes()[:-4])
+    text = found.report().read_text()
+    assert "maps of p0003.png: `path`: expected" in text
+    assert "curves of p0003.png: `path`: expected" in text
+    with pytest.raises(ix.ArgumentError, match="p0003"):
+        average_curves(found)
+
+
+def test_curves_are_of_images_from_all_over(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation_page, "_CURVE_IMAGES", 3)
+    found = evaluate(photos, tmp_path / "out", curves=True)
+    for name in ("p0001.png", "p0003.png"):
+        (tmp_path / "out" / "curves" / f"{name}.safetensors").unlink()
+    some = average_curves(found)[METRICS[0]][METHODS[1]]
+    (tmp_path / "out" / "curves" / "p0004.png.safetensors").unlink()
+    assert not np.array_equal(average_curves(found)[METRICS[0]][METHODS[1]], some)
+
+
+def test_the_time_left_may_be_days(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_tqdm", lambda *_: None)
+    clock = iter([0.0, 100.0, 100.0, 100.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    counter = progress.ProgressCounter("evaluate", "images", enabled=True, total=5000)
+    counter.add(2)
+    assert capsys.readouterr().err == "\revaluate: 2 of 5000 images, 0.02/s, 69:25:00 left"
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_ray_gives_the_same_rows(photos, tmp_path):
     pytest.importorskip("ray")
@@ -341,28 +522,35 @@ def test_ray_gives_the_same_rows(photos, tmp_path):
 KILLED = """
 import sys
 import interpix as ix
-from evaluation_models import model
+from evaluation_models import model, stops
 if __name__ == "__main__":
-    ix.evaluate(model(), sys.argv[1], ["moxi(regions='2x3')"], "insertion(steps=7)", sys.argv[2], workers=2)
+    ix.evaluate(model(stops), sys.argv[1], ["moxi(regions='2x3')"], "insertion(steps=7)", sys.argv[2], workers=2)
 """
 
 
 def test_a_killed_run_goes_on(tmp_path):
     """The parent, with its workers: nothing is lost but the images in flight, and nothing is left over."""
-    photos, out = write_photos(tmp_path / "photos", 40), tmp_path / "out"
+    photos, out = write_photos(tmp_path / "photos", 16), tmp_path / "out"
+    for number in (3, 9):
+        write_marked(photos / f"p{number:04}.png", number)
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
     path = os.pathsep.join([str(p) for p in sys.path if p])
     command = [sys.executable, str(script), str(photos), str(out)]
-    done = set()
-    for count in (3, 10):
-        with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}) as process:
-            while process.poll() is None and (not (out / "config.toml").exists() or len(done) < count):
-                if (out / "config.toml").exists():
-                    done = set(ix.load_evaluation(out).image_ids)
+    environment = os.environ | {"PYTHONPATH": path}
+    for number in (3, 9):
+        sign = tmp_path / f"stopped-{number}"
+        stop = {"STOP_AT": str(number), "STOPPED": str(sign)}
+        with subprocess.Popen(command, env=environment | stop) as process:
+            # In the middle of this image, wherever the other worker is.
+            while process.poll() is None and not sign.exists():
+                time.sleep(0.02)
+            assert process.poll() is None
             process.kill()
-        assert len(done) >= count
-    subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, check=True)
+        part = ix.load_evaluation(out)
+        assert f"p{number:04}.png" not in part.image_ids
+        assert part.images >= number - 1  # all before it, but for one of the other worker's
+    subprocess.run(command, env=environment | {"STOP_AT": "-1"}, check=True)
     whole = ix.evaluate(model(), photos, ["moxi(regions='2x3')"], "insertion(steps=7)", tmp_path / "whole")
     assert content(ix.load_evaluation(out)) == content(whole)
     assert [name.split("/")[0] for name in files(out)] == ["answers.safetensors", "config.toml"] + ["rows"] * (

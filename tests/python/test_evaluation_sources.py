@@ -1,3 +1,4 @@
+import html
 import io
 import json
 import tarfile
@@ -8,10 +9,13 @@ import pytest
 from PIL import Image
 
 import interpix as ix
-from evaluation_models import CLASSES, SIZE, model, picture, write_photos
+from evaluation_models import CLASSES, SIZE, means, model, picture, preprocess, write_photos
 from interpix.cli import main
+from interpix.evaluation import run
+from interpix.evaluation.called import called
 from interpix.evaluation.items import Item
 from interpix.evaluation.labels import with_targets
+from interpix.evaluation.on_ray import _require_gpus
 from interpix.evaluation.sources import read_source
 
 MOXI = "moxi(regions='2x3')"
@@ -214,6 +218,14 @@ def two_of_one_name(folder):
     return photos
 
 
+def photos_with_odd_name(folder):
+    write_photos(folder / "photos", 1)
+    (folder / "list.jsonl").write_text(json.dumps({"file_name": "photos/p0000.png"}))
+    picture(1).save(folder / "\udcff.png")
+    (folder / "list.jsonl").write_text(json.dumps({"file_name": "\udcff.png"}))
+    return folder / "list.jsonl"
+
+
 BAD = {
     "empty": (empty, {}, "`source`: expected images, got none in"),
     "missing": (lambda folder: folder / "no", {}, "a folder or file that exists"),
@@ -245,6 +257,26 @@ BAD = {
     "shard": (lambda folder: write_photos(folder, 1), {"shard": "a"}, "`shard`: expected i/n"),
     "workers": (lambda folder: write_photos(folder, 1), {"workers": 0}, "`workers`: expected a positive integer"),
     "engine": (lambda folder: write_photos(folder, 1), {"engine": "dask"}, '`engine`: expected "local" or "ray"'),
+    "gpus": (lambda folder: write_photos(folder, 1), {"gpus": 1}, '`gpus`: expected 0 with engine="local", got 1'),
+    "gpus below": (lambda folder: write_photos(folder, 1), {"gpus": -1, "engine": "ray"}, "`gpus`: .* got -1"),
+    "gpus in part": (lambda folder: write_photos(folder, 1), {"gpus": 1.5, "engine": "ray"}, "a whole one, got 1.5"),
+    "gpus as text": (lambda folder: write_photos(folder, 1), {"gpus": "1", "engine": "ray"}, "`gpus`: .* got str"),
+    "address": (
+        lambda folder: write_photos(folder, 1),
+        {"address": "auto"},
+        '`address`: expected none with engine="local", got \'auto\'; pass engine="ray"',
+    ),
+    "no address": (lambda folder: write_photos(folder, 1), {"address": "", "engine": "ray"}, "that of a Ray cluster"),
+    "a flag": (lambda folder: write_photos(folder, 1), {"progress": "no"}, "`progress`: expected True or False"),
+    "preset": (lambda folder: write_photos(folder, 1), {"preset": "rise"}, '`preset`: expected "iprop" or "moxi"'),
+    "no metrics": (lambda folder: write_photos(folder, 1), {"metrics": None}, "`metrics`: expected some, got none"),
+    "not text": (photos_with_odd_name, {}, "`source`: expected names that are text"),
+    "classes of one name": (
+        lambda folder: write_photos(folder, 1),
+        {"classes": ["a", "b", "a"]},
+        "`classes`: expected labels that differ, got a twice",
+    ),
+    "classes as text": (lambda folder: write_photos(folder, 1), {"classes": 3}, "`classes`: .* got int"),
     "classes": (
         lambda folder: write_photos(folder, 1),
         {"classes": ["a"]},
@@ -262,6 +294,87 @@ def test_bad_input_is_told_before_the_first_image(name, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def nameless():
+    return ix.CallableClassifier(means, name="means", preprocess=preprocess)
+
+
+def test_labels_of_a_model_without_names_are_indices(tmp_path):
+    photos = class_folders(tmp_path / "photos")
+    with pytest.raises(
+        ix.ArgumentError, match=r"indices in 0 ... 2, as this model does not say .* got 'green'; 'red'; p"
+    ):
+        evaluate(photos, tmp_path / "out", model=nameless())
+    assert not (tmp_path / "out").exists()
+    classes = ["bright", "green", "red"]
+    found = evaluate(photos, tmp_path / "out", model=nameless(), classes=classes)
+    assert targets(found) == {"green/a.png": 1, "green/b.png": 1, "red/a.png": 2}
+    assert found.config["run"]["classes"] == classes
+    write_photos(tmp_path / "numbers" / "0", 1)
+    write_photos(tmp_path / "numbers" / "2", 1)
+    assert targets(evaluate(tmp_path / "numbers", tmp_path / "other", model=nameless())) == {
+        "0/p0000.png": 0,
+        "2/p0000.png": 2,
+    }
+
+
+def test_three_folders_are_not_guessed_to_be_the_three_classes(tmp_path):
+    for name in ("x", "y", "z"):
+        write_photos(tmp_path / "photos" / name, 1)
+    with pytest.raises(
+        ix.ArgumentError, match="this model does not say what its classes are called, got 'x'; 'y'; 'z'"
+    ):
+        evaluate(tmp_path / "photos", tmp_path / "out", model=nameless())
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "classes", "meant"),
+    [
+        (["1", "2.0", 0], None, None, [1, 2, 0]),
+        ([2, "2", "1"], None, ["2", "1", "0"], [0, 0, 1]),  # what the source calls a class counts, of whatever type
+        (["1"], ["1", "0", "2"], None, [0]),
+        ([7], ["3", "7"], None, [1]),
+        ([2], ["1", "0", "2"], None, [2]),
+        ([1], ["1", "0", "2"], None, "1, which is the number of one class and the name of another"),
+        (["-1"], None, None, "'-1'"),
+        ([3], None, None, "got 3; pass classes="),
+        (["²"], None, None, "'²'"),
+    ],
+)
+def test_numbers_as_labels(labels, names, classes, meant):
+    items = [Item(str(index), "", label) for index, label in enumerate(labels)]
+    count = 3 if names is None else len(names)
+    if isinstance(meant, str):
+        with pytest.raises(ix.ArgumentError, match=meant):
+            with_targets(items, names, count, classes=classes)
+    else:
+        assert [one.target for one in with_targets(items, names, count, classes=classes)] == meant
+
+
+def test_more_gpus_than_there_are_are_refused():
+    class Ray:
+        def cluster_resources(self):
+            return {"CPU": 3.0, "GPU": 1.0}
+
+    _require_gpus(Ray(), 2, 0.5)
+    with pytest.raises(ix.ArgumentError, match=r"no more than the 1 of this machine, got 3 workers with 0\.5 each"):
+        _require_gpus(Ray(), 3, 0.5)
+
+
+def test_masks_are_opened_once_for_all_parts(tmp_path, monkeypatch):
+    photos = write_photos(tmp_path / "photos", 4)
+    for index in range(4):
+        mask(index, 12).save(tmp_path / f"p{index:04}.png")
+    (tmp_path / "masks").mkdir()
+    for path in tmp_path.glob("*.png"):
+        path.rename(tmp_path / "masks" / path.name)
+    opened = []
+    original = run.read_mask
+    monkeypatch.setattr(run, "read_mask", lambda one, *about: opened.append(one.name) or original(one, *about))
+    for part in ("1/2", "2/2"):
+        evaluate(photos, tmp_path / "out", "roc_auc", annotations=tmp_path / "masks", shard=part)
+    assert sorted(opened) == [f"p{index:04}.png" for index in range(4)]
+
+
 def test_methods_that_the_model_cannot_do_are_told_first(tmp_path):
     photos = write_photos(tmp_path / "photos", 1)
     with pytest.raises(ix.ArgumentError, match="a torch module, as gradient needs"):
@@ -272,9 +385,6 @@ def test_methods_that_the_model_cannot_do_are_told_first(tmp_path):
 
 @pytest.fixture
 def command(monkeypatch):
-    from interpix.evaluation import plan, run
-
-    monkeypatch.setattr(plan, "load_model", lambda name: model())
     monkeypatch.setattr(run, "load_classifier", lambda name: model())
 
     def call(*arguments):
@@ -331,11 +441,45 @@ def test_a_preset_is_what_the_model_can_do(tmp_path, command, capsys, monkeypatc
     paper = paper_numbers()["aic", "rise", True]
     assert len(paper) == 9
     assert numbers[1]["paper"] == pytest.approx(np.mean(paper))
-    assert f"{np.mean(paper):.3f} (" in (out / "index.html").read_text()
+    told = f"{np.mean(paper):.3f} ({min(paper):.3f} to {max(paper):.3f}, 9 networks)"
+    assert told in (out / "index.html").read_text()
     assert (
         command(photos, "-o", tmp_path / "one", "--preset", "iprop", "--metrics", "dir", "--quiet", "-m", "mine") == 0
     )
     assert ix.load_evaluation(tmp_path / "one").metrics == ("dir",)
+
+
+def test_a_preset_of_the_library_reads_all_once(tmp_path, monkeypatch):
+    photos = write_photos(tmp_path / "photos", 2)
+    done = []
+    for name in ("read_source", "load_classifier"):
+        original = getattr(run, name)
+        monkeypatch.setattr(run, name, lambda *a, name=name, original=original: done.append(name) or original(*a))
+    with pytest.warns(UserWarning, match="without") as told:
+        found = ix.evaluate(model(), photos, "rise(count=8)", None, tmp_path / "out", preset="iprop", controls=False)
+    assert done == ["read_source", "load_classifier"]
+    assert [str(one.message) for one in told] == [
+        f'preset="iprop" without {name}: it needs masks or boxes, and the source has none'
+        for name in ("roc_auc", "pointing_game(preset='iprop')")
+    ]
+    assert found.methods == ("rise(count=8)", "IProp(rise(count=8))")
+    assert found.config["run"]["without"].keys() == {"roc_auc", "pointing_game(preset='iprop')"}
+    assert found.config["run"]["preset"] == "iprop"
+
+
+def test_the_sanity_check_stands_beside_the_papers_one_network(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 2, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
+    module = torch.nn.Sequential(*layers, torch.nn.Linear(2, 3)).eval()
+    net = ix.TorchClassifier(module, preprocess=lambda raw: preprocess(np.asarray(raw)))
+    name = "gradient(magnitude='channels')"
+    photos, metric = write_photos(tmp_path / "photos", 2), "model_randomization"
+    found = ix.evaluate(net, photos, name, metric, tmp_path / "out", preset="iprop", controls=False)
+    text = found.report().read_text()
+    for kept, paper in ((name, "0.215"), (f"IProp({name})", "0.342")):
+        here = html.escape(str(found.summary(kept, metric)))
+        assert f"<td>{html.escape(kept)}</td><td>{here}</td><td>{paper} (one network)</td>" in text
 
 
 def test_every_preset_names_what_there_is():
@@ -366,5 +510,97 @@ def test_errors_of_the_command_name_its_options(tmp_path, command, capsys):
 def test_a_run_of_objects_is_not_repeated_by_its_configuration(tmp_path, command, capsys):
     photos = write_photos(tmp_path / "photos", 1)
     evaluate(photos, tmp_path / "out", model=model())
+    text = (tmp_path / "out" / "config.toml").read_text()
+    assert text.splitlines()[0].endswith("it CANNOT be repeated from this file: model came as Python objects.")
     assert command("--config", tmp_path / "out" / "config.toml", "-o", tmp_path / "again") == 2
-    assert "a run whose model was named" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "where model came as Python objects; call interpix.evaluate with the same objects" in told
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_data_set_in_memory_is_not_repeated_by_its_configuration(tmp_path, command, capsys):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"image": datasets.Image()})
+    data = datasets.Dataset.from_dict({"image": [picture(0)]}, features=features)
+    evaluate(data, tmp_path / "out", model="mine")
+    first = (tmp_path / "out" / "config.toml").read_text().splitlines()[0]
+    assert first.endswith("it CANNOT be repeated from this file: source came as Python objects.")
+    assert command("--config", tmp_path / "out", "-o", tmp_path / "again") == 2
+    assert "or name them (source: the path of a folder: of a data set, that which its save_to_disk" in (
+        capsys.readouterr().err
+    )
+
+
+def test_what_a_run_was_called_with_is_repeated(tmp_path, command, monkeypatch):
+    """Also from another folder: paths are whole."""
+    write_photos(tmp_path / "photos", 2)
+    monkeypatch.chdir(tmp_path)
+    work = ["--methods", MOXI, "--metrics", "insertion(steps=3)", "-m", "mine", "--quiet"]
+    assert command("photos", "-o", "out", *work, "--no-propagate", "--curves", "--seed", 3) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert command("--config", tmp_path / "out" / "config.toml", "-o", tmp_path / "again", "--quiet") == 0
+    first, again = ix.load_evaluation(tmp_path / "out"), ix.load_evaluation(tmp_path / "again")
+    assert again.config == first.config
+    assert again.methods == (MOXI, "random", "edges")
+    assert first.config["configuration"]["controls"] == {
+        "random": {"name": "random", "seed": 0},
+        "edges": {"name": "edges"},
+    }
+    assert len(list((tmp_path / "again" / "curves").iterdir())) == 2
+
+
+def test_a_model_of_a_file_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net.onnx").touch()
+    names = ["net.onnx", "native:net", "timm:net", "efficientnet_lite0", "hf:a/net"]
+    kept = [called(name, "hf:cats:test", "rise", "dir", None, None)["model"] for name in names]
+    assert kept == [str(tmp_path / "net.onnx"), f"native:{tmp_path / 'net'}", *names[2:]]
+
+
+CONFIGURATIONS = {
+    "no TOML": (lambda text: text.replace("[run]", "[run"), "which is no TOML"),
+    "not text": (lambda text: text + "\udcff", "which is no TOML"),
+    "a slip": (lambda text: text.replace("batch_size", "bach_size", 1), "got run.bach_size; did you mean batch_size?"),
+    "a new key": (
+        lambda text: text.replace("[run]", "[run]\nbeauty = 1"),
+        "got run.beauty; remove it, or read it with a",
+    ),
+    "a table": (lambda text: text + "\n[other]\n", "keys among hash, run, configuration, got other"),
+    "a type": (lambda text: text.replace("seed = 0", 'seed = "0"', 1), "expected a whole number as run.seed, got '0'"),
+    "names": (lambda text: text.replace(f'"{MOXI}",', "1,", 1), r"expected a list of names as run.methods, got \[1\]"),
+    "a word": (lambda text: text.replace('"higher"', '"more"', 1), "nearer to 0 by metric as run.better, got"),
+    "a variant": (lambda text: text.replace("control = false", "control = 0", 1), "tables of name, method, propagated"),
+    "no images": (lambda text: text.replace("images = 1\n", "", 1), "expected run.images, got none"),
+    "no hash": (lambda text: "[run]" + text.split("[run]", 1)[1], "a configuration with `hash`, got none"),
+    "edited": (lambda text: "threads = 2".join(text.rsplit("threads = 1", 1)), "as it was written, got one that was"),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_a_configuration_that_is_not_one_is_refused(name, tmp_path, command, capsys):
+    edit, message = CONFIGURATIONS[name]
+    evaluate(write_photos(tmp_path / "photos", 1), tmp_path / "out", model="mine")
+    path = tmp_path / "out" / "config.toml"
+    edited = edit(path.read_text())
+    assert edited != path.read_text()
+    path.write_bytes(edited.encode(errors="surrogateescape"))
+    for call in (ix.load_evaluation, lambda out: evaluate(tmp_path / "photos", out, model="mine")):
+        with pytest.raises(ix.ArgumentError, match=f"`out`: .*{message}"):
+            call(tmp_path / "out")
+    assert command("--config", path, "-o", tmp_path / "again") == 2
+    told = capsys.readouterr().err
+    assert "`--config`: expected" in told
+    assert str(path) in told
+
+
+def test_a_configuration_that_is_not_there_is_refused(tmp_path, command, capsys):
+    assert command("--config", tmp_path / "no.toml", "-o", tmp_path / "again") == 2
+    assert f"`--config`: expected an evaluation's folder, or the config.toml in it, got '{tmp_path}" in (
+        capsys.readouterr().err
+    )
+    (tmp_path / "config.toml").mkdir()
+    with pytest.raises(ix.ArgumentError, match=r"Is a directory\); check the path and its rights"):
+        ix.load_evaluation(tmp_path)

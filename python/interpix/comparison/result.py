@@ -36,6 +36,7 @@ class Entry:
         scores: By metric.
         seconds: What the map took; for IProp, what propagating it took.
         attribution: The map; None if only its scores were kept.
+        propagates: The method that it is IProp of, made for the comparison; None: it is a method's own.
     """
 
     image: str
@@ -43,6 +44,7 @@ class Entry:
     scores: Mapping[str, ImageScore]
     seconds: float
     attribution: Attribution | None
+    propagates: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

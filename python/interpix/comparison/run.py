@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from interpix import _core
-from interpix.checks import check_integer, check_positive, check_seed
+from interpix.checks import check_flag, check_integer, check_positive, check_seed
 from interpix.comparison.result import Comparison, Entry
 from interpix.comparison.specs import (
     ImagesInput,
@@ -39,7 +39,7 @@ from interpix.models.protocol.classifier import ModelInput
 from interpix.options import python_number
 from interpix.outputs.reading import OutputInput
 from interpix.progress import ProgressCounter
-from interpix.question import Explainer, ask_whole, check_model
+from interpix.question import ask_whole, check_model
 from interpix.results.attribution import Attribution
 
 __all__ = ["compare"]
@@ -130,6 +130,8 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
     batch_size, seed, keep_maps = map(python_number, (batch_size, seed, keep_maps))
     check_positive("batch_size", batch_size)
     check_seed("seed", seed)
+    for flag, value in (("propagate", propagate), ("controls", controls), ("progress", progress)):
+        check_flag(flag, value)
     check_integer("keep_maps", keep_maps, 0, None, "a number of images", "20 is the default, 0 keeps none")
     classifier = as_classifier(model, output)
     explainers, scorers, named = read_methods(methods), read_metrics(metrics), name_images(images)
@@ -143,8 +145,8 @@ def compare(  # noqa: PLR0913 - each is a choice of the caller, and all but four
         **origin,
         "methods": {name: options_of(one) for name, one in explainers.items()},
         "metrics": {name: options_of(one) for name, one in scorers.items()},
-        "propagate": propagate,
-        "controls": controls,
+        "propagate": bool(propagate),
+        "controls": bool(controls),
         "seed": seed,
         "interpix": _core.__version__,
         "numpy": np.__version__,
@@ -224,7 +226,7 @@ class _Runner:
             found = self._map(photo, one, None if one.source is None else maps[one.source])
             if one.name in sources:
                 maps[one.name] = found
-            add(self._entry(photo, one.name, one.explainer, found, keep=keep))
+            add(self._entry(photo, one, found, keep=keep))
 
     def _map(self, photo: _Photo, variant: Variant, before: Attribution | None) -> Attribution:
         """One variant's map with the seconds that it took, made from the map `before` if there is one."""
@@ -239,11 +241,12 @@ class _Runner:
         self.store.save_map(key, made)
         return made
 
-    def _entry(self, photo: _Photo, name: str, explainer: Explainer, found: Attribution, *, keep: bool) -> Entry:
+    def _entry(self, photo: _Photo, variant: Variant, found: Attribution, *, keep: bool) -> Entry:
         """One map with its scores."""
-        key = photo.key(explainer, photo.sample.annotation, photo.sample.seed, self.metrics)
+        key = photo.key(variant.explainer, photo.sample.annotation, photo.sample.seed, self.metrics)
         scores = self.store.load_scores(key)
         if scores is None or scores.keys() != self.metrics.keys():
-            scores = score_variant(photo.sample, explainer, found, self.metrics)
+            scores = score_variant(photo.sample, variant.explainer, found, self.metrics)
             self.store.save_scores(key, scores)
-        return Entry(photo.name, name, scores, found.provenance["seconds"], found if keep else None)
+        kept, source = found if keep else None, variant.source if variant.propagated else None
+        return Entry(photo.name, variant.name, scores, found.provenance["seconds"], kept, source)

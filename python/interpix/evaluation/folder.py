@@ -1,111 +1,85 @@
 """The folder of an evaluation: whose it is, who is writing to it, and what is finished."""
 
 import contextlib
+import hashlib
 import importlib
 import os
 import re
 import socket
-import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from interpix.checks import require_module
 from interpix.errors import bad_value
-from interpix.evaluation.plan import hash_of
-from interpix.evaluation.rows import into_shard, read_journal, rows_folder
-from interpix.storage import FORMAT, make_folder, read_arrays, remove_leftovers, replace_file, write_arrays
+from interpix.evaluation.config import strange
+from interpix.evaluation.rows import check_columns, into_shard, read_journal, rows_folder, shard_files
+from interpix.storage import FORMAT, make_folder, read_arrays, remove_leftovers, write_arrays
 
 __all__ = [
-    "CONFIG",
     "Finished",
+    "check_answers",
     "claim",
     "clean",
     "finished_images",
     "is_running",
-    "read_config",
-    "shard_files",
-    "write_config",
+    "kept_file",
+    "run_name",
 ]
 
-CONFIG = "config.toml"
 _ANSWERS = "answers.safetensors"
-_MARK = "# Written by interpix evaluate; `interpix evaluate --config` repeats it."
-_TOMLI_W = 'this needs tomli-w: pip install "interpix[evaluate]"'
 _ROUNDING = 1e-5
 """By how much answers of one model may differ from run to run, in shares of the greatest."""
+_ODD = re.compile(r'[%\\:*?"<>|\x00-\x1f\x7f]')
+"""What names of files cannot hold on some system, and the sign of what stands for it."""
+_LONGEST_PART = 180
+"""Bytes of a file's name, of which 255 are usual, and of which an ending takes some."""
 
-Finished = dict[str, tuple[int, str, bool]]
-"""Of each image that has rows: the last attempt, what else they depend on, and whether any of them failed."""
 
+@dataclass(frozen=True)
+class Finished:
+    """What is known of an image that has rows.
 
-def write_config(out: Path, configuration: Mapping[str, Any], run: Mapping[str, Any]) -> None:
-    """Writes what an evaluation depends on, and how it was called.
-
-    Raises:
-        ArgumentError: The folder is another evaluation's, or is not one's.
+    Attributes:
+        attempt: The last one.
+        key: What else its rows depend on.
+        failed: Whether any of them failed.
+        scored: Whether any of them did not.
     """
-    toml = require_module("tomli_w", _TOMLI_W)
-    path = out / CONFIG
-    known = read_config(out) if path.exists() else None
-    if known is None and any(rows_folder(out).glob("*.parquet")):
-        raise _strange(out, f"'{out}' with rows but without {CONFIG}")
-    plain = _without_none(configuration)
-    if known is not None and known["hash"] != hash_of(plain):
-        raise _strange(out, f"one of another: {_difference(known['configuration'], plain)}")
-    made = {"hash": hash_of(plain), "run": _without_none(run), "configuration": plain}
-    text = f"{_MARK}\n{toml.dumps(made)}"
-    if known is None or known != made:
-        replace_file(path, text.encode())
+
+    attempt: int
+    key: str
+    failed: bool
+    scored: bool
 
 
-def read_config(out: Path) -> dict[str, Any]:
-    """What `write_config` wrote.
+def kept_file(out: Path, kind: str, image: str) -> Path:
+    """Where the curves or maps of an image are kept: below the folder of results, whatever the image is called.
 
-    Raises:
-        ArgumentError: There is none, or it is something else's.
+    What leads out of the folder, or is no name on some system, is written in other signs; no two ids share one name.
+
+    >>> [kept_file(Path("out"), "maps", one).as_posix() for one in ("cats/1.jpg", "../1.jpg", "/1.jpg", "50%.jpg")]
+    ... # doctest: +NORMALIZE_WHITESPACE
+    ['out/maps/cats/1.jpg.safetensors', 'out/maps/%2E%2E/1.jpg.safetensors', 'out/maps/%/1.jpg.safetensors',
+     'out/maps/50%25.jpg.safetensors']
     """
-    path = out / CONFIG if out.is_dir() else out
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise _strange(out, f"'{out}' without {CONFIG}") from None
-    except (OSError, ValueError) as error:
-        raise _strange(out, f"'{path}' ({error})") from error
-    if not isinstance(found.get("configuration"), dict) or not isinstance(found.get("run"), dict):
-        raise _strange(out, f"'{path}' of something else")
-    return found
+    *folders, name = map(_as_name, image.split("/"))
+    return out.joinpath(kind, *folders, f"{name}.safetensors")
 
 
-def _strange(out: Path, got: str) -> Exception:
-    del out
-    return bad_value("out", "the folder of this evaluation, or a new one", got, "choose another folder")
-
-
-def _without_none(value: Any) -> Any:
-    """TOML has no null: what is not there is left out."""
-    if isinstance(value, Mapping):
-        return {str(name): _without_none(one) for name, one in value.items() if one is not None}
-    if isinstance(value, list | tuple):
-        return ["none" if one is None else _without_none(one) for one in value]
-    return value
-
-
-def _difference(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Which options differ, in words."""
-    names = [name for name in {**known, **wanted} if known.get(name) != wanted.get(name)]
-    parts = []
-    for name in names:
-        before, now = known.get(name), wanted.get(name)
-        if isinstance(before, dict) and isinstance(now, dict):
-            inner = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-            parts += [f"{name}.{key} was {before.get(key)} and is {now.get(key)}" for key in inner]
-        else:
-            parts.append(f"{name} was {before} and is {now}")
-    return "; ".join(parts[:3])
+def _as_name(part: str) -> str:
+    if part in {"", ".", ".."}:
+        # A lone sign comes from no other part.
+        return part.replace(".", "%2E") or "%"
+    name = _ODD.sub(lambda one: f"%{ord(one[0]):02X}", part)
+    encoded = name.encode(errors="backslashreplace")
+    if len(encoded) <= _LONGEST_PART:
+        return name
+    digest = hashlib.sha256(encoded).hexdigest()[:32]
+    return f"{encoded[: _LONGEST_PART - 34].decode(errors='ignore')}%-{digest}"
 
 
 def check_answers(out: Path, answers: npt.NDArray[np.float64]) -> None:
@@ -119,7 +93,7 @@ def check_answers(out: Path, answers: npt.NDArray[np.float64]) -> None:
         return
     known = read_arrays(path)[0]["answers"]
     if known.shape != answers.shape or np.abs(known - answers).max() > _ROUNDING * np.abs(known).max():
-        raise _strange(out, "one of a model of this name that answered otherwise")
+        raise strange("one of a model of this name that answered otherwise")
 
 
 @contextlib.contextmanager
@@ -131,19 +105,34 @@ def claim(out: Path, shard: tuple[int, int]) -> Iterator[None]:
     """
     make_folder(out, "out")
     make_folder(rows_folder(out), "out")
+    with _held(out, shard) as who:
+        if who is not None:
+            got = f"'{out}', to which {who} is writing"
+            raise bad_value("out", "a folder to which no other run is writing", got, "wait for it, or choose another")
+        yield
+
+
+@contextlib.contextmanager
+def _held(out: Path, shard: tuple[int, int]) -> Iterator[str | None]:
+    """Holds a part of the images while nobody else does.
+
+    Yields:
+        Who has it; None: this process.
+    """
     path = out / f".{_shard_name(shard)}.lock"
     with path.open("a+") as file:
         if not _lock(file):
             file.seek(0)
-            who = file.read().strip() or "another process"
-            got = f"'{out}', to which {who} is writing"
-            raise bad_value("out", "a folder to which no other run is writing", got, "wait for it, or choose another")
+            yield file.read().strip() or "another process"
+            return
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
-        yield
-        # The name must go before the lock: whoever waits for it may else hold a file that is not there any more.
-        path.unlink(missing_ok=True)
+        try:
+            yield None
+        finally:
+            # The name must go before the lock: whoever waits for it may else hold a file that is not there any more.
+            path.unlink(missing_ok=True)
 
 
 def _lock(file: Any) -> bool:
@@ -168,8 +157,11 @@ def is_running(out: Path) -> bool:
             with path.open("r+") as file:
                 if not _lock(file):
                     return True
-        except OSError:  # it has just ended
+        except FileNotFoundError:  # it has just ended
             continue
+        except OSError as error:
+            got, cure = f"'{path}' ({error.strerror})", "ask whose run it is, or for the rights"
+            raise bad_value("out", "a folder whose locks can be opened", got, cure) from error
     return False
 
 
@@ -192,33 +184,30 @@ def clean(out: Path, shard: tuple[int, int]) -> None:
         if part == shard:
             into_shard(path)
         elif part is not None:
-            with contextlib.suppress(ValueError), claim(out, part):
-                into_shard(path)
+            with _held(out, part) as who:
+                if who is None:
+                    into_shard(path)
 
 
-def shard_files(out: Path) -> list[Path]:
-    """All shards, in an order that does not change."""
-    return sorted(rows_folder(out).glob("*.parquet"))
-
-
-def finished_images(out: Path) -> Finished:
+def finished_images(out: Path) -> dict[str, Finished]:
     """The images that have rows."""
     parquet = importlib.import_module("pyarrow.parquet")
-    found: Finished = {}
+    found: dict[str, Finished] = {}
 
-    def add(image: str, attempt: int, key: str, *, failed: bool) -> None:
+    def add(row: Mapping[str, Any]) -> None:
+        image, attempt, failed = row["image"], row["attempt"], row["status"] == "failed"
         before = found.get(image)
-        if before is None or attempt > before[0]:
-            found[image] = (attempt, key, failed)
-        elif attempt == before[0]:
-            found[image] = (attempt, key, before[2] or failed)
+        if before is None or attempt > before.attempt:
+            found[image] = Finished(attempt, row["key"], failed, not failed)
+        elif attempt == before.attempt:
+            found[image] = Finished(attempt, row["key"], before.failed or failed, before.scored or not failed)
 
+    names = ["image", "attempt", "key", "status"]
     for path in shard_files(out):
-        table = parquet.read_table(path, columns=["image", "attempt", "key", "status"])
-        table = table.group_by(["image", "attempt", "key", "status"]).aggregate([])
-        for row in table.to_pylist():
-            add(row["image"], row["attempt"], row["key"], failed=row["status"] == "failed")
+        check_columns(path, parquet.read_schema(path).names)
+        for row in parquet.read_table(path, columns=names).group_by(names).aggregate([]).to_pylist():
+            add(row)
     for path in rows_folder(out).glob("*.jsonl"):
         for row in read_journal(path).rows:
-            add(row["image"], row["attempt"], row["key"], failed=row["status"] == "failed")
+            add(row)
     return found

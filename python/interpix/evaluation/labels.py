@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from interpix.errors import ArgumentError, bad_value
+from interpix.errors import ArgumentError, bad_type, bad_value
 from interpix.evaluation.items import Item
 from interpix.targets import resolve_target
 
 __all__ = ["classes_of_file", "with_targets"]
 
 _SYNSET = re.compile(r"n\d{8}")
+_NUMBER = re.compile(r"(\d+)(?:\.0+)?", re.ASCII)
+"""A whole number, also as pandas writes it beside empty cells."""
 _SHOWN = 3
 
 
@@ -55,9 +57,8 @@ def with_targets(
     Raises:
         ArgumentError: Some are no classes of the model.
     """
-    if classes is not None and len(classes) != count:
-        cure = "name one for each, in the model's order"
-        raise bad_value("classes", f"a label for each of the model's {count} classes", len(classes), cure)
+    if classes is not None:
+        classes = _checked(classes, count)
     labels = list(dict.fromkeys(item.target for item in items if item.target is not None))
     if label_names is not None and not _are_known(label_names, class_names if classes is None else list(classes)):
         # Of a model that does not say what its classes are, as many are taken for the same.
@@ -72,6 +73,20 @@ def with_targets(
 _CURE = "pass classes=, a file with the label of each class in the model's order, or labels=False for the predictions"
 
 
+def _checked(classes: Sequence[str], count: int) -> list[str]:
+    need, cure = f"a label for each of the model's {count} classes", "name one for each, in the model's order"
+    if isinstance(classes, str) or not isinstance(classes, Sequence):
+        raise bad_type("classes", need, classes, cure)
+    if len(classes) != count:
+        raise bad_value("classes", need, len(classes), cure)
+    texts = [str(one).strip() for one in classes]
+    doubled = sorted({one for one in texts if texts.count(one) > 1}) if len(set(texts)) < count else []
+    if doubled:
+        got = f"{', '.join(doubled[:_SHOWN])} twice"
+        raise bad_value("classes", "labels that differ", got, "give each class a label of its own")
+    return texts
+
+
 def _indices(
     labels: list[int | str],
     class_names: list[str] | None,
@@ -79,21 +94,27 @@ def _indices(
     classes: Sequence[str] | None,
     label_names: Sequence[str] | None,
 ) -> dict[int | str, int]:
-    text = [label for label in labels if isinstance(label, str) and not label.isdecimal()]
-    in_order = len(text) == len(labels) == count and (class_names is None or all(map(_SYNSET.fullmatch, text)))
-    if classes is None and in_order:
-        classes = sorted(text)  # as torchvision's ImageFolder numbers them
+    synsets = [label for label in labels if isinstance(label, str) and _SYNSET.fullmatch(label)]
+    if classes is None and len(synsets) == len(labels) == count:
+        classes = sorted(synsets)  # as torchvision's ImageFolder numbers them
     found: dict[int | str, int] = {}
     unknown: list[str] = []
     for label in labels:
         try:
             found[label] = _index(label, class_names, count, classes, label_names)
         except ArgumentError as error:
-            unknown.append(str(error).split("got ", 1)[-1])
+            got = str(error).split("got ", 1)[-1]
+            # Cures of another argument.
+            unknown.append(got.removesuffix("; pass the index").removesuffix("; or None for the prediction"))
     if unknown:
         more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
         got = "; ".join(unknown[:_SHOWN]) + more
-        raise bad_value("source", "labels that are classes of the model", got, _CURE)
+        need = "labels that are classes of the model"
+        if class_names is None and classes is None:
+            need = (
+                f"labels that are indices in 0 ... {count - 1}, as this model does not say what its classes are called"
+            )
+        raise bad_value("source", need, got, _CURE)
     return found
 
 
@@ -104,13 +125,26 @@ def _index(
     classes: Sequence[str] | None,
     label_names: Sequence[str] | None,
 ) -> int:
+    """One label's class. A number is an index, unless it is what a class is called; it says the same as text.
+
+    Which of both is meant, where both are possible, cannot be known.
+    """
     if isinstance(label, int) and label_names is not None:
         label = label_names[label]
-    if classes is not None and label in classes:
-        return list(classes).index(str(label))
-    if isinstance(label, str) and label.isdecimal() and label not in (class_names or ()):
-        label = int(label)
-    return resolve_target(label, class_names, count)
+    text = str(label).strip()
+    if classes is not None and text in classes:
+        return classes.index(text)
+    number = int(match[1]) if (match := _NUMBER.fullmatch(text)) else None
+    if number is None:
+        return resolve_target(text if isinstance(label, str) else label, class_names, count)
+    names = [name.strip() for name in class_names or ()]
+    if text not in names:
+        return resolve_target(number, class_names, count)
+    named = resolve_target(text, class_names, count)
+    if isinstance(label, int) and named != number < count:
+        got = f"{label}, which is the number of one class and the name of another"
+        raise bad_value("source", "one class", got, "write names as text")
+    return named
 
 
 def _are_known(names: Sequence[str], class_names: list[str] | None) -> bool:

@@ -15,7 +15,7 @@ from interpix.evaluation.plan import Plan
 from interpix.evaluation.worker import Outcome, Worker, limit_threads, thread_limits
 from interpix.models.protocol.classifier import Classifier
 
-__all__ = ["Work", "run_here", "run_processes"]
+__all__ = ["Work", "as_bytes", "run_here", "run_processes"]
 
 _MOST_DEATHS = 4
 """Of each process in a row, without an image that was scored: one more than an image may end."""
@@ -36,16 +36,18 @@ def run_here(plan: Plan, work: Work, classifier: Classifier) -> Generator[Outcom
             worker.close()
 
 
-def run_processes(plan: Plan, work: Work, count: int) -> Generator[Outcome, None, None]:
+def run_processes(sent: bytes, threads: int, work: Work, count: int) -> Generator[Outcome, None, None]:
     """Scores the images in spawned processes, each with a model of its own; a process that dies is replaced.
 
-    Raises:
-        ArgumentError: The plan cannot be sent to another process.
+    Args:
+        sent: The plan as `as_bytes` has it.
+        threads: Of each process.
+        work: Images.
+        count: Of processes.
     """
-    sent = _as_bytes(plan)
     left = list(reversed(work))
     with contextlib.ExitStack() as stack:
-        team = [_Process(sent, plan, stack) for _ in range(min(count, len(work)))]
+        team = [_Process(sent, threads, stack) for _ in range(min(count, len(work)))]
         busy = {one: one.give(left.pop()) for one in team}
         deaths = 0
         while busy:
@@ -56,7 +58,7 @@ def run_processes(plan: Plan, work: Work, count: int) -> Generator[Outcome, None
                     deaths += 1
                     if deaths > _MOST_DEATHS * count:
                         raise _all_die(one.exit_code)
-                    replacement = _Process(sent, plan, stack)
+                    replacement = _Process(sent, threads, stack)
                     busy[replacement] = replacement.give(again)
                     continue
                 deaths = 0
@@ -75,7 +77,12 @@ def _all_die(exit_code: int | None) -> ModelError:
     )
 
 
-def _as_bytes(plan: Plan) -> bytes:
+def as_bytes(plan: Plan) -> bytes:
+    """The plan as other processes get it.
+
+    Raises:
+        ArgumentError: It cannot be sent.
+    """
     try:
         return pickle.dumps(plan)
     except Exception as error:
@@ -87,11 +94,11 @@ def _as_bytes(plan: Plan) -> bytes:
 class _Process:
     """A spawned process that scores one image at a time."""
 
-    def __init__(self, sent: bytes, plan: Plan, stack: contextlib.ExitStack) -> None:
+    def __init__(self, sent: bytes, threads: int, stack: contextlib.ExitStack) -> None:
         context = multiprocessing.get_context("spawn")
         self._ours, theirs = context.Pipe()
-        with _environment(thread_limits(plan.threads)):
-            self._process = context.Process(target=_serve, args=(sent, plan.threads, theirs), daemon=True)
+        with _environment(thread_limits(threads)):
+            self._process = context.Process(target=_serve, args=(sent, threads, theirs), daemon=True)
             self._process.start()
         theirs.close()
         stack.push(self._leave)

@@ -19,29 +19,51 @@ from interpix.evaluation.local import Work
 from interpix.evaluation.plan import Plan
 from interpix.evaluation.worker import Outcome, Worker, limit_threads, thread_limits
 
-__all__ = ["run_on_ray"]
+__all__ = ["as_bytes", "require_ray", "run_on_ray"]
 
 _RAY = '`engine="ray"` needs Ray: pip install "interpix[evaluate,ray]"'
 _IMAGES_PER_BLOCK = 8
 """What is handed to an actor at once; progress comes in as many."""
 
 
+def require_ray() -> Any:
+    """Ray, with the part of it that feeds actors."""
+    require_module("ray.data", _RAY)
+    return require_module("ray", _RAY)
+
+
+def as_bytes(plan: Plan) -> bytes:
+    """The plan as actors get it.
+
+    Raises:
+        ArgumentError: It cannot be sent.
+    """
+    try:
+        sent: bytes = require_ray().cloudpickle.dumps(plan)
+    except Exception as error:
+        got = f"{type(error).__name__}: {error}"
+        raise bad_value("engine", "a model that Ray can send", got, "pass the model's name") from error
+    return sent
+
+
 def run_on_ray(
-    plan: Plan, work: Work, workers: int, *, address: str | None, gpus: float
+    sent: bytes, threads: int, work: Work, workers: int, *, address: str | None, gpus: float
 ) -> Generator[Outcome, None, None]:
     """Scores the images in so many actors.
 
+    Args:
+        sent: The plan as `as_bytes` has it.
+        threads: Of each actor.
+        work: Images.
+        workers: How many actors.
+        address: Of a cluster; None: one of this machine.
+        gpus: Of each actor.
+
     Raises:
-        ArgumentError: The plan cannot be sent to them, or no cluster answers.
+        ArgumentError: No cluster answers, or this machine has not so many GPUs.
     """
-    ray = require_module("ray", _RAY)
-    require_module("ray.data", _RAY)
-    with _cluster(ray, address, workers) as variables:
-        try:
-            sent = ray.cloudpickle.dumps(plan)
-        except Exception as error:
-            got = f"{type(error).__name__}: {error}"
-            raise bad_value("engine", "a model that Ray can send", got, "pass the model's name") from error
+    ray = require_ray()
+    with _cluster(ray, address, workers, gpus) as variables:
         blocks = max(1, min(len(work), max(workers, len(work) // _IMAGES_PER_BLOCK)))
         rows = [{"item": item.as_json(), "attempt": attempt} for item, attempt in work]
         found = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
@@ -52,7 +74,7 @@ def run_on_ray(
             # With whole cores for actors, a machine of two cores has none left for what feeds them.
             num_cpus=0,
             num_gpus=gpus,
-            runtime_env={"env_vars": variables | thread_limits(plan.threads)},
+            runtime_env={"env_vars": variables | thread_limits(threads)},
         )
         try:
             for row in found.iter_rows():
@@ -62,7 +84,7 @@ def run_on_ray(
 
 
 @contextlib.contextmanager
-def _cluster(ray: Any, address: str | None, workers: int) -> Iterator[dict[str, str]]:
+def _cluster(ray: Any, address: str | None, workers: int, gpus: float) -> Iterator[dict[str, str]]:
     """A cluster that is there, or one on this machine that ends with the block.
 
     Yields:
@@ -85,9 +107,19 @@ def _cluster(ray: Any, address: str | None, workers: int) -> Iterator[dict[str, 
     context.enable_operator_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
+        if not address:
+            _require_gpus(ray, workers, gpus)
         yield {} if address else {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     finally:
         ray.shutdown()
+
+
+def _require_gpus(ray: Any, workers: int, gpus: float) -> None:
+    """Refuses more GPUs than this machine has: Ray would wait for them for ever. A cluster may still grow."""
+    there = ray.cluster_resources().get("GPU", 0)
+    if workers * gpus > there:
+        got = f"{workers} workers with {gpus:g} each"
+        raise bad_value("gpus", f"no more than the {there:g} of this machine", got, "ask for fewer, or less of each")
 
 
 def _known(error: Exception) -> Exception:

@@ -2,15 +2,20 @@
 
 import csv
 import importlib.resources
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from interpix.comparison.specs import read_methods, read_metrics
+from interpix.comparison.specs import MethodsInput, MetricsInput, read_methods, read_metrics
 from interpix.errors import ArgumentError, MissingDependencyError, bad_value
 from interpix.models.protocol.classifier import Classifier
 from interpix.question import check_model
 
-__all__ = ["PRESETS", "Preset", "paper_numbers", "possible"]
+__all__ = ["PRESETS", "Preset", "PresetName", "chosen", "paper_numbers"]
+
+PresetName = Literal["iprop", "moxi"]
+"""A paper whose protocol is known."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Preset:
     propagate: bool
 
 
-PRESETS: Mapping[str, Preset] = {
+PRESETS: Mapping[PresetName, Preset] = {
     "iprop": Preset(
         # Its maps of gradients are magnitudes: signed ones have a ROC-AUC near .5, and the paper's have not.
         methods=(
@@ -62,22 +67,35 @@ PRESETS: Mapping[str, Preset] = {
 """By the paper's name: IProp (CIKM 2024) and MoXI (CVPR 2024)."""
 
 
-def possible(
-    preset: Preset, classifier: Classifier, *, annotated: bool
-) -> tuple[list[str], list[str], Mapping[str, str]]:
-    """The methods and the metrics of a protocol that a model can do, and why it cannot do the others.
+def chosen(
+    name: PresetName,
+    classifier: Classifier,
+    methods: MethodsInput | None,
+    metrics: MetricsInput | None,
+    *,
+    annotated: bool,
+) -> tuple[MethodsInput, MetricsInput, Mapping[str, str]]:
+    """The methods and metrics of a protocol that a model can do, and why it cannot do the others, which is told.
 
     >>> from interpix import CallableClassifier
     >>> model = CallableClassifier(lambda batch: batch.sum(axis=(2, 3)))
-    >>> methods, metrics, left = possible(PRESETS["moxi"], model, annotated=False)
-    >>> methods[0], metrics[:2], sorted(left)
-    ('shapley', ['accuracy_insertion', 'accuracy_deletion'], ['adversarial', 'attention_rollout', 'grad_cam'])
+    >>> with warnings.catch_warnings(record=True) as told:
+    ...     warnings.simplefilter("always")
+    ...     methods, metrics, left = chosen("moxi", model, None, None, annotated=False)
+    >>> methods[0], metrics[:2], sorted(left), len(told)
+    ('shapley', ['accuracy_insertion', 'accuracy_deletion'], ['adversarial', 'attention_rollout', 'grad_cam'], 3)
 
     Args:
-        preset: The protocol.
+        name: Of the protocol.
         classifier: The model.
+        methods: Those that were named instead.
+        metrics: Those that were named instead.
         annotated: Whether it is known where objects are.
+
+    Raises:
+        ArgumentError: It can do none.
     """
+    preset = PRESETS[name]
     left: dict[str, str] = {}
 
     def fits(name: str, one: object) -> bool:
@@ -89,19 +107,25 @@ def possible(
             left[name] = "it needs masks or boxes, and the source has none"
         return name not in left
 
-    methods = [name for name, one in read_methods(list(preset.methods)).items() if fits(name, one)]
-    metrics = [name for name, one in read_metrics(list(preset.metrics)).items() if fits(name, one)]
+    if methods is None:
+        methods = [name for name, one in read_methods(list(preset.methods)).items() if fits(name, one)]
+    if metrics is None:
+        metrics = [name for name, one in read_metrics(list(preset.metrics)).items() if fits(name, one)]
     for argument, names in (("methods", methods), ("metrics", metrics)):
-        if not names:
+        if isinstance(names, list) and not names:
             raise bad_value(argument, "one that this model can do", "; ".join(left.values()), "use another model")
+    for one, reason in left.items():
+        warnings.warn(f'preset="{name}" without {one}: {reason}', stacklevel=3)
     return methods, metrics, left
 
 
 def paper_numbers() -> Mapping[tuple[str, str, bool], Sequence[float]]:
-    """Tables 1 to 5 of IProp's paper, by metric, method, and with or without IProp: a number for each of nine networks.
+    """Tables 1 to 6 of IProp's paper, by metric, method, and with or without IProp: a number for each of its networks.
 
-    >>> paper_numbers()["aic", "gradient", True][:2]
-    [0.435, 0.478]
+    They are nine, and in Table 6 one, with four of the methods.
+
+    >>> paper_numbers()["aic", "gradient", True][:2], paper_numbers()["model_randomization", "gradient", True]
+    ([0.435, 0.478], [0.342])
     """
     file = importlib.resources.files("interpix.evaluation").joinpath("iprop_tables.csv")
     found: dict[tuple[str, str, bool], list[float]] = {}
@@ -111,5 +135,6 @@ def paper_numbers() -> Mapping[tuple[str, str, bool], Sequence[float]]:
             for name in ("table", "better", "model"):
                 row.pop(name)
             for method, value in row.items():
-                found.setdefault((about[0], method, about[1]), []).append(float(value))
+                if value:
+                    found.setdefault((about[0], method, about[1]), []).append(float(value))
     return found

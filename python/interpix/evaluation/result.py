@@ -1,7 +1,6 @@
 """The result of an evaluation, as its folder has it: while it runs, after, and after it was interrupted."""
 
 import os
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,10 +13,13 @@ import numpy.typing as npt
 from interpix.checks import require_module
 from interpix.comparison.paired import Beaten, Estimate, against_control, estimate, sentences
 from interpix.errors import MissingDependencyError, bad_value
-from interpix.evaluation.folder import read_config, shard_files
+from interpix.evaluation.config import BETTER, read_config
+from interpix.evaluation.folder import kept_file
 from interpix.evaluation.manifests import PYARROW
-from interpix.evaluation.rows import as_table, read_journal, rows_folder
+from interpix.evaluation.rows import as_table, encoded, read_journal, read_shard, rows_folder, schema, shard_files
 from interpix.evaluation.statistics import Difference, differences
+from interpix.results.attribution import Attribution
+from interpix.results.files import load_all
 from interpix.results.scores import arrow, goodness
 from interpix.storage import read_path
 
@@ -36,9 +38,6 @@ class Direction:
     """
 
     higher_is_better: bool | None
-
-
-_DIRECTIONS = {"higher": Direction(True), "lower": Direction(False), "nearer to 0": Direction(None)}  # noqa: FBT003
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,21 +66,52 @@ class Evaluation:
     config: Mapping[str, Any]
     data: Any = field(repr=False)
 
-    @cached_property
-    def _columns(self) -> dict[str, npt.NDArray[Any]]:
-        names = ("method", "propagated", "control", "metric", "value", "status", "image")
-        return {name: self.data.column(name).to_numpy(zero_copy_only=False) for name in names}
+    def _codes(self, column: str) -> tuple[npt.NDArray[np.int32], list[str]]:
+        """A column of words as numbers, -1 for none, and the words in the order in which they came first."""
+        return _as_codes(self.data.column(column))
+
+    def _flags(self, column: str) -> npt.NDArray[np.bool_]:
+        """A column of true and false; where there is neither, false."""
+        found: npt.NDArray[np.bool_] = self.data.column(column).fill_null(fill_value=False).to_numpy()
+        return found
 
     @cached_property
-    def _names(self) -> npt.NDArray[np.object_]:
-        """Of each row, the variant's name; an image that could not be read has none."""
-        method, propagated = self._columns["method"], self._columns["propagated"]
-        return np.array([f"IProp({one})" if two else one for one, two in zip(method, propagated, strict=True)], object)
+    def _variants(self) -> tuple[list[str], npt.NDArray[np.intp]]:
+        """The variants' names in the order of tables, and of each row whose it is: -1 where the image has none.
+
+        What a map is was told when it was made: a name may look like IProp of another, and be a method of one's own.
+        """
+        codes, methods = self._codes("method")
+        pairs = np.where(codes < 0, -1, 2 * codes + self._flags("propagated"))
+        there = np.flatnonzero(np.bincount(pairs[pairs >= 0], minlength=2 * len(methods)))
+        named = {(one["method"], one["propagated"]): one["name"] for one in self._known}
+        keys = {(methods[pair // 2], bool(pair % 2)): int(pair) for pair in there}
+        order = [key for key in named if key in keys] + [key for key in keys if key not in named]
+        place = np.full(2 * len(methods) + 1, -1, np.intp)  # whose last one is that of -1
+        for index, key in enumerate(order):
+            place[keys[key]] = index
+        return [named.get(key, f"IProp({key[0]})" if key[1] else key[0]) for key in order], place[pairs]
+
+    @property
+    def _known(self) -> list[dict[str, Any]]:
+        """What the run said of its variants."""
+        found: list[dict[str, Any]] = self.config["run"].get("variants", [])
+        return found
 
     @cached_property
+    def _images(self) -> tuple[tuple[str, ...], npt.NDArray[np.intp]]:
+        """The images that have rows, sorted, and of each row which it is of."""
+        codes, words = self._codes("image")
+        there = np.flatnonzero(np.bincount(codes, minlength=len(words)))
+        order = sorted(there, key=words.__getitem__)
+        place = np.empty(len(words), np.intp)
+        place[order] = np.arange(len(order))
+        return tuple(words[index] for index in order), place[codes]
+
+    @property
     def image_ids(self) -> tuple[str, ...]:
         """The images that have rows, sorted."""
-        return tuple(sorted(set(self._columns["image"])))
+        return self._images[0]
 
     @property
     def images(self) -> int:
@@ -101,40 +131,46 @@ class Evaluation:
     @cached_property
     def methods(self) -> tuple[str, ...]:
         """The names of methods, IProp of them and controls, in the order of tables."""
-        return tuple(name for name in dict.fromkeys(self._names) if name is not None)
+        return tuple(self._variants[0])
+
+    @cached_property
+    def origins(self) -> Mapping[str, tuple[str, bool]]:
+        """By the names of `methods`: the method that each is of, and whether it is IProp of it."""
+        names, places = self._variants
+        (codes, methods), propagated = self._codes("method"), self._flags("propagated")
+        first = {name: int(np.argmax(places == index)) for index, name in enumerate(names)}
+        return {name: (methods[codes[row]], bool(propagated[row])) for name, row in first.items()}
 
     @cached_property
     def controls(self) -> tuple[str, ...]:
         """Those of `methods` that know nothing of the model, or are plain blurs."""
-        known = dict(zip(self._names, self._columns["control"], strict=True))
-        return tuple(name for name in self.methods if known[name])
+        names, places = self._variants
+        known = set(places[self._flags("control") & (places >= 0)].tolist())
+        return tuple(name for index, name in enumerate(names) if index in known)
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """The metrics' names."""
-        wanted = self.config["run"]["better"]
-        return tuple(name for name in dict.fromkeys(self._columns["metric"]) if name in wanted)
+        there = set(self._codes("metric")[1])
+        return tuple(name for name in self.config["run"]["better"] if name in there)
 
     def direction(self, metric: str) -> Direction:
         """Which way a metric is read."""
-        return _DIRECTIONS[self.config["run"]["better"][metric]]
+        return Direction(BETTER[self.config["run"]["better"][metric]])
 
     @cached_property
-    def _values(self) -> dict[tuple[str, str], npt.NDArray[np.float64]]:
-        place = {image: index for index, image in enumerate(self.image_ids)}
-        places = np.array([place[image] for image in self._columns["image"]], np.int64)
-        values = self._columns["value"].astype(np.float64)
-        cells = np.array(
-            [f"{name}\n{metric}" for name, metric in zip(self._names, self._columns["metric"], strict=True)]
-        )
-        found: dict[tuple[str, str], npt.NDArray[np.float64]] = {}
-        order = np.argsort(cells, kind="stable")
-        keys, starts = np.unique(cells[order], return_index=True)
-        for key, rows in zip(keys, np.split(order, starts[1:]), strict=True):
-            name, metric = key.split("\n")
-            column = np.full(len(self.image_ids), np.nan)
-            column[places[rows]] = values[rows]
-            found[name, metric] = column
+    def _values(self) -> npt.NDArray[np.float64]:
+        """All scores (methods, metrics, images); NaN where there is none."""
+        methods, images = self._variants[1], self._images[1]
+        codes, words = self._codes("metric")
+        place = np.full(len(words) + 1, -1, np.intp)  # whose last one is that of -1
+        for index, word in enumerate(words):
+            place[index] = self.metrics.index(word) if word in self.metrics else -1
+        metrics = place[codes]
+        found: npt.NDArray[np.float64] = np.full((len(self.methods), len(self.metrics), self.images), np.nan)
+        whole = (methods >= 0) & (metrics >= 0)
+        values = self.data.column("value").to_numpy()
+        found[methods[whole], metrics[whole], images[whole]] = values[whole]
         return found
 
     def values(self, method: str, metric: str) -> npt.NDArray[np.float64]:
@@ -142,8 +178,8 @@ class Evaluation:
         for name, wanted, known in (("method", method, self.methods), ("metric", metric, self.metrics)):
             if wanted not in known:
                 raise bad_value(name, f"one of {', '.join(known) or 'none yet'}", repr(wanted), f"see .{name}s")
-        nothing = np.full(len(self.image_ids), np.nan)
-        return self._values.get((method, metric), nothing).copy()
+        found = self._values[self.methods.index(method), self.metrics.index(metric)]
+        return np.array(found)
 
     def summary(self, method: str, metric: str) -> Estimate:
         """The mean over images with its standard error."""
@@ -153,6 +189,28 @@ class Evaluation:
     def table(self) -> Mapping[str, Mapping[str, Estimate]]:
         """The means by method, then by metric."""
         return {method: {metric: self.summary(method, metric) for metric in self.metrics} for method in self.methods}
+
+    @cached_property
+    def seconds(self) -> Mapping[str, Estimate]:
+        """How long a map of each method took, over the images that have one; of IProp and blurs, beside its source."""
+        methods, (images, taken) = self._variants[1], (self._images[1], self.data.column("seconds").to_numpy())
+        found = np.full((len(self.methods), self.images), np.nan)
+        # Of all metrics of an image it is the same.
+        found[methods[methods >= 0], images[methods >= 0]] = taken[methods >= 0]
+        return {name: estimate(row) for name, row in zip(self.methods, found, strict=True)}
+
+    def maps(self, image: str) -> dict[str, Attribution]:
+        """The maps of an image by method, where they were kept.
+
+        Raises:
+            ArgumentError: There are none of it.
+        """
+        path = kept_file(self.folder, "maps", image)
+        if not path.exists():
+            need, cure = "an image whose maps were kept", "pass maps=True (--maps) to the same run, which makes them"
+            raise bad_value("image", need, repr(image), cure)
+        maps = [one for one in load_all(path) if isinstance(one, Attribution)]
+        return {one.method: one for one in maps}
 
     def differences(self, metric: str) -> list[Difference]:
         """Every method against every other one and against IProp of it, on the same images, corrected after Holm."""
@@ -172,37 +230,40 @@ class Evaluation:
         return found
 
     def _controls_of(self, method: str) -> list[str]:
-        """As `controls_of` has them, by their names."""
-        if method in self.controls:
-            return []
-        if method.startswith("IProp("):
-            own = (f"blur({method.removeprefix('IProp(')}", "IProp(random)")
-        else:
-            own = ("random", "edges")
-        return [name for name in own if name in self.controls]
+        """The controls that a method must beat, as the run that made them said."""
+        wanted: list[str] = next((one["against"] for one in self._known if one["name"] == method), [])
+        return [name for name in wanted if name in self.controls]
 
     def left_out(self) -> list[str]:
         """Which scores are missing, how many, and why."""
-        statuses, reasons = self._columns["status"], self.data.column("reason").to_pylist()
-        counts: Counter[tuple[str, str, str]] = Counter()
-        for index in np.flatnonzero(statuses != "ok"):
-            what = self._columns["metric"][index] or self._names[index] or "images"
-            counts[what, statuses[index], reasons[index]] += 1
-        lines = []
-        for (what, status, reason), count in sorted(counts.items(), key=lambda one: -one[1]):
-            unit = "scores" if what in self.metrics else "images"
-            lines.append(f"{what}: {count} {unit} {status}: {reason}")
-        return lines
+        (names, variants), (metrics, words) = self._variants, self._codes("metric")
+        (statuses, kinds), (reasons, texts) = self._codes("status"), self._codes("reason")
+        missing = np.flatnonzero(statuses != (kinds.index("ok") if "ok" in kinds else -1))
+        what = np.where(metrics >= 0, metrics, len(words) + np.where(variants >= 0, variants, len(names)))
+        cells = np.stack([what[missing], statuses[missing], reasons[missing]], axis=1)
+        found, counts = np.unique(cells, axis=0, return_counts=True)
+        whats, causes = [*words, *names, "images"], [*texts, None]
+        lines = [
+            (-int(count), whats[one], kinds[status], causes[reason])
+            for (one, status, reason), count in zip(found, counts, strict=True)
+        ]
+        lines.sort(key=lambda line: (line[0], *map(str, line[1:])))
+        units = {True: "scores", False: "images"}
+        return [f"{one}: {-count} {units[one in words]} {status}: {why}" for count, one, status, why in lines]
 
     def failed(self) -> dict[str, str]:
         """The images none of whose scores could be found, and why."""
-        ids, reasons = self._columns["image"], self.data.column("reason").to_pylist()
-        return {ids[index]: reasons[index] for index, name in enumerate(self._names) if name is None}
+        ids, reasons = self.data.column("image"), self.data.column("reason")
+        rows = np.flatnonzero(self._variants[1] < 0).tolist()
+        return {ids[row].as_py(): reasons[row].as_py() for row in rows}
+
+    def _sorted(self) -> Any:
+        """All rows, sorted by image, their words as text."""
+        return self.data.take(np.argsort(self._images[1], kind="stable")).cast(schema())
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows, sorted by image; within one in the order of tables."""
-        order = np.argsort(self._columns["image"].astype(str), kind="stable")
-        rows: list[dict[str, Any]] = self.data.take(order).to_pylist()
+        rows: list[dict[str, Any]] = self._sorted().to_pylist()
         return rows
 
     def to_pandas(self) -> "pd.DataFrame":
@@ -215,10 +276,12 @@ class Evaluation:
             import pandas as pd  # optional
         except ImportError as error:
             raise MissingDependencyError("rows as a DataFrame need pandas: pip install pandas") from error
-        return pd.DataFrame(self.rows())
+        return pd.DataFrame(self._sorted().to_pandas())
 
     def report(self, folder: str | os.PathLike[str] | None = None, *, overwrite: bool = False) -> Path:
-        """Writes `index.html`, its pictures, and `evaluation.json`; needs matplotlib.
+        """Writes `index.html`, its pictures, `evaluation.json` and `seconds.json`; needs matplotlib.
+
+        How long maps took differs when a run is repeated; all that is in `evaluation.json` does not.
 
         Args:
             folder: Made if it is not there; None: that of the evaluation.
@@ -259,10 +322,11 @@ class Evaluation:
 
 
 def load_evaluation(out: str | os.PathLike[str]) -> Evaluation:
-    r"""The evaluation that a folder has: of a run that is finished, was interrupted, or is going on.
+    """The evaluation that a folder has: of a run that is finished, was interrupted, or is going on.
 
+    >>> from interpix.evaluation.config import write_config
     >>> folder = getfixture("tmp_path")
-    >>> _ = (folder / "config.toml").write_text("hash = 'x'\n[run]\nimages = 2\n[run.better]\n[configuration]\n")
+    >>> write_config(folder, {}, {"images": 2, "better": {}})
     >>> load_evaluation(folder)
     <Evaluation of 0 methods by 0 metrics over 0 of 2 images; print it for the table>
 
@@ -271,35 +335,40 @@ def load_evaluation(out: str | os.PathLike[str]) -> Evaluation:
         MissingDependencyError: pyarrow is not installed.
     """
     folder = read_path(out, "out")
-    arrow_, parquet = require_module("pyarrow", PYARROW), require_module("pyarrow.parquet", PYARROW)
+    arrow = require_module("pyarrow", PYARROW)
     config = read_config(folder)
     # Journals first: one that becomes a shard meanwhile is read twice, and not missed.
     journals = {path.stem: read_journal(path).rows for path in sorted(rows_folder(folder).glob("*.jsonl"))}
-    tables = {path.stem: parquet.read_table(path) for path in shard_files(folder)}
-    tables |= {name: as_table(rows) for name, rows in journals.items() if name not in tables}
-    kept = _each_once([tables[name] for name in sorted(tables)])
-    return Evaluation(folder, config, arrow_.concat_tables(kept) if kept else as_table([]))
+    tables = {path.stem: read_shard(path) for path in shard_files(folder)}
+    tables |= {name: encoded(as_table(rows)) for name, rows in journals.items() if name not in tables}
+    if not tables:
+        return Evaluation(folder, config, encoded(as_table([])))
+    parts = [tables[name] for name in sorted(tables)]
+    whole = arrow.concat_tables(parts).unify_dictionaries().combine_chunks()
+    kept = _last_attempts(whole, np.repeat(np.arange(len(parts)), [len(one) for one in parts]))
+    return Evaluation(folder, config, whole if kept.all() else whole.filter(arrow.array(kept)).combine_chunks())
 
 
-def _each_once(tables: list[Any]) -> list[Any]:
-    """The tables with the rows of each image's last attempt, from the first of them that has it.
+def _last_attempts(rows: Any, tables: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    """Whether each row is of its image's last attempt, and of the first of the tables that has it.
 
     An image is twice there when its worker was killed after its rows were kept and before this was known.
     """
-    arrow_ = require_module("pyarrow", PYARROW)
-    best: dict[str, tuple[int, int]] = {}
-    known = []
-    for index, table in enumerate(tables):
-        keys = list(zip(table.column("image").to_pylist(), table.column("attempt").to_pylist(), strict=True))
-        known.append(keys)
-        for image, attempt in set(keys):
-            before = best.get(image)
-            if before is None or attempt > before[0]:
-                best[image] = (attempt, index)
-    return [
-        table.filter(arrow_.array([best[image] == (attempt, index) for image, attempt in keys], arrow_.bool_()))
-        for index, (table, keys) in enumerate(zip(tables, known, strict=True))
-    ]
+    images, words = _as_codes(rows.column("image"))
+    count = int(tables.max(initial=0)) + 1
+    rank = rows.column("attempt").to_numpy().astype(np.int64) * count + (count - 1 - tables)
+    best = np.full(len(words), -1, np.int64)
+    np.maximum.at(best, images, rank)
+    kept: npt.NDArray[np.bool_] = best[images] == rank
+    return kept
+
+
+def _as_codes(column: Any) -> tuple[npt.NDArray[np.int32], list[str]]:
+    """See `Evaluation._codes`."""
+    words = column.combine_chunks()
+    if not hasattr(words, "dictionary"):
+        words = words.dictionary_encode()
+    return words.indices.fill_null(-1).to_numpy(zero_copy_only=False), words.dictionary.to_pylist()
 
 
 def _example(image: str, method: str, value: float) -> dict[str, Any]:

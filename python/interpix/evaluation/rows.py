@@ -15,10 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from interpix.checks import require_module
+from interpix.errors import bad_value
 from interpix.evaluation.manifests import PYARROW
 from interpix.storage import replace_file
 
-__all__ = ["COLUMNS", "Journal", "Kept", "as_table", "read_journal", "recover", "rows_folder", "schema"]
+__all__ = [
+    "COLUMNS",
+    "Journal",
+    "Kept",
+    "as_table",
+    "check_columns",
+    "encoded",
+    "into_shard",
+    "read_journal",
+    "read_shard",
+    "rows_folder",
+    "schema",
+    "shard_files",
+]
 
 _SHARD_IMAGES = 256
 """Of which a journal holds the rows before it becomes a shard."""
@@ -90,7 +104,9 @@ class Journal:
 
     def finish(self, image: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keeps the rows of an image, whole or not at all, whatever happens next."""
-        self._append({"image": image, "rows": [list(row.values()) for row in rows]})
+        # By name: who reads it need not have the columns in this order.
+        cells = [[row.get(name) for name in COLUMNS] for row in rows]
+        self._append({"image": image, "columns": list(COLUMNS), "rows": cells})
         os.fsync(self._file.fileno())
         self._images += 1
         if self._images >= _SHARD_IMAGES:
@@ -130,7 +146,7 @@ def read_journal(path: Path) -> Kept:
             kept.started[record["start"]] = kept.started.get(record["start"], 0) + 1
         elif record["image"] not in kept.finished:
             kept.finished.add(record["image"])
-            kept.rows.extend(dict(zip(COLUMNS, row, strict=True)) for row in record["rows"])
+            kept.rows.extend(dict(zip(record["columns"], row, strict=True)) for row in record["rows"])
     return kept
 
 
@@ -147,6 +163,40 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> Any:
     return arrow.Table.from_pylist(list(rows), schema=schema())
 
 
+def encoded(table: Any) -> Any:
+    """The same rows with each word kept once: of millions of rows, most words are those of the row before."""
+    arrow = require_module("pyarrow", PYARROW)
+    words = arrow.dictionary(arrow.int32(), arrow.string())
+    kinds = [(one.name, words if COLUMNS[one.name] == "string" else one.type) for one in schema()]
+    return table.cast(arrow.schema(kinds))
+
+
+def shard_files(out: Path) -> list[Path]:
+    """All shards, in an order that does not change."""
+    return sorted(rows_folder(out).glob("*.parquet"))
+
+
+def read_shard(path: Path) -> Any:
+    """The rows of a shard as `encoded` has them, its columns found by their names."""
+    parquet = require_module("pyarrow.parquet", PYARROW)
+    texts = [name for name, kind in COLUMNS.items() if kind == "string"]
+    try:
+        table = parquet.read_table(path, read_dictionary=texts)
+    except (OSError, ValueError) as error:  # pyarrow's errors are of these
+        cure = "remove it: the next run does its images again"
+        raise bad_value("out", "shards that can be read", f"'{path}' ({error})", cure) from error
+    check_columns(path, table.column_names)
+    return encoded(table.select(list(COLUMNS)))
+
+
+def check_columns(path: Path, names: Sequence[str]) -> None:
+    """Refuses a shard that lacks a column: another version wrote it, or something else."""
+    missing = [name for name in COLUMNS if name not in names]
+    if missing:
+        cure = "read it with the interpix that wrote it, or choose another folder"
+        raise bad_value("out", "shards with all columns", f"'{path}' without {', '.join(missing)}", cure)
+
+
 def into_shard(journal: Path) -> None:
     """Writes what a journal holds as a Parquet file of its name, and removes it."""
     kept = read_journal(journal)
@@ -158,9 +208,3 @@ def into_shard(journal: Path) -> None:
             parquet.write_table(as_table(kept.rows), sink, compression="zstd")
             replace_file(shard, sink.getvalue().to_pybytes())
     journal.unlink(missing_ok=True)
-
-
-def recover(folder: Path, prefix: str) -> None:
-    """Turns the journals that killed workers of a run left into shards; the run must have ended."""
-    for path in sorted(folder.glob(f"{prefix}-*.jsonl")):
-        into_shard(path)

@@ -4,33 +4,29 @@ import contextlib
 import os
 import re
 import secrets
+import warnings
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from interpix import _core
 from interpix.checks import check_choice, check_flag, check_positive, check_seed, require_module
-from interpix.comparison.specs import MethodsInput, MetricsInput, options_of, read_methods, read_metrics
-from interpix.comparison.variants import make_variants
-from interpix.comparison.versions import library_versions
+from interpix.comparison.specs import MethodsInput, MetricsInput, read_methods, read_metrics
+from interpix.comparison.variants import Variant, make_variants
 from interpix.errors import ArgumentError, ModelError, bad_value
-from interpix.evaluation.folder import (
-    Finished,
-    check_answers,
-    claim,
-    clean,
-    finished_images,
-    run_name,
-    write_config,
-)
+from interpix.evaluation.called import as_tables, called, configuration, directions
+from interpix.evaluation.config import write_config
+from interpix.evaluation.folder import Finished, check_answers, claim, clean, finished_images, kept_file, run_name
 from interpix.evaluation.items import Item, Opener
 from interpix.evaluation.labels import classes_of_file, with_targets
-from interpix.evaluation.local import Work, run_here, run_processes
+from interpix.evaluation.local import Work
 from interpix.evaluation.manifests import PYARROW
-from interpix.evaluation.plan import Plan, code_of, load_classifier
+from interpix.evaluation.plan import Plan, load_classifier
+from interpix.evaluation.presets import PRESETS, PresetName, chosen
 from interpix.evaluation.result import Evaluation, load_evaluation
 from interpix.evaluation.sources import Source, SourceInput, read_source
+from interpix.evaluation.team import Engine, Team
 from interpix.evaluation.worker import Outcome
 from interpix.images import image_size
 from interpix.masks import read_mask
@@ -42,10 +38,7 @@ from interpix.progress import ProgressCounter
 from interpix.question import Explainer, ask_whole, check_model
 from interpix.storage import read_path, require_space
 
-__all__ = ["Engine", "evaluate"]
-
-Engine = Literal["local", "ray"]
-"""What runs the workers: this machine's processes, or Ray."""
+__all__ = ["evaluate"]
 
 _PROBE = (64, 80, 3)
 """The size of the picture of noise that tells a model from another of its name."""
@@ -61,14 +54,15 @@ _CHECKED = 5000
 def evaluate(  # noqa: PLR0913 - each is a choice of the caller, and all but five have a default
     model: str | ModelInput,
     source: SourceInput,
-    methods: MethodsInput,
-    metrics: MetricsInput,
+    methods: MethodsInput | None,
+    metrics: MetricsInput | None,
     out: str | os.PathLike[str],
     *,
+    preset: PresetName | None = None,
     annotations: str | os.PathLike[str] | None = None,
     labels: bool = True,
     classes: str | os.PathLike[str] | Sequence[str] | None = None,
-    propagate: bool = True,
+    propagate: bool | None = None,
     controls: bool = True,
     curves: bool = False,
     maps: bool = False,
@@ -100,18 +94,20 @@ def evaluate(  # noqa: PLR0913 - each is a choice of the caller, and all but fiv
         source: A folder of photos; of folders of photos, which name their classes; or with `metadata.csv`, `.jsonl` or
             `.parquet`; such a table itself, with the columns `file_name` and, if known, `label`, `mask` and `boxes`;
             tar files as WebDataset has them; `"hf:NAME:SPLIT"` or a data set of Hugging Face.
-        methods: As in `interpix.compare`.
-        metrics: As in `interpix.compare`.
+        methods: As in `interpix.compare`; None: those of the `preset`.
+        metrics: As in `interpix.compare`; None: those of the `preset`.
         out: The folder of results: `rows/` with Parquet shards, `config.toml`. What it has of these images and this
             configuration is not done again.
+        preset: `"iprop"` or `"moxi"`: a paper's methods and metrics, but for what the model or the source cannot do,
+            which is said by a warning.
         annotations: A folder of masks, or of PASCAL VOC's XML files, named as the photos.
         labels: Explain the labelled classes; False: the predictions, whatever the source says.
         classes: The source's label of each class in the model's order, where they are not the model's own: a list, or
             a text file whose lines begin with them, as ImageNet's `synset_words.txt`.
-        propagate: Score IProp of each method, too.
+        propagate: Score IProp of each method, too; None: yes, or as the `preset` does.
         controls: Score what knows nothing of the model, too: noise, its IProp, edges, and a plain blur of each map.
-        curves: Keep the scores' curves, in `curves/`.
-        maps: Keep the maps, in `maps/`; `interpix.results.load_all` reads each file.
+        curves: Keep the scores' curves, in `curves/`. Images that were finished without them are done again.
+        maps: Keep the maps, in `maps/`; `interpix.results.load_all` reads each file. Likewise.
         shard: `"i/n"`: only every n-th image, from the i-th, i = 1 ... n; several runs may share one folder so.
         retry: Do again what failed.
         workers: Processes that score images, each with a model of its own; 1: this one.
@@ -132,55 +128,138 @@ def evaluate(  # noqa: PLR0913 - each is a choice of the caller, and all but fiv
     """
     require_module("pyarrow.parquet", PYARROW)
     batch_size, seed, workers, threads, gpus = map(python_number, (batch_size, seed, workers, threads, gpus))
-    for name, value in (("batch_size", batch_size), ("workers", workers), ("threads", threads)):
-        check_positive(name, value)
+    team = Team.of(workers, engine, address, gpus)
+    check_positive("batch_size", batch_size)
+    check_positive("threads", threads)
     check_seed("seed", seed)
-    check_choice("engine", engine, ("local", "ray"))
-    flags = {"labels": labels, "propagate": propagate, "controls": controls, "curves": curves, "maps": maps}
-    for name, flag in {**flags, "retry": retry}.items():
+    flags = {"labels": labels, "controls": controls, "curves": curves, "maps": maps, "retry": retry}
+    for name, flag in {**flags, "progress": progress}.items():
         check_flag(name, flag)
     part, folder = _read_shard(shard), read_path(out, "out")
-    explainers, scorers = read_methods(methods), read_metrics(metrics)
-    make_variants(explainers, propagate=propagate, controls=controls)  # which refuses equal names
-    found = read_source(source, annotations)
-    classifier = load_classifier(model)
-    for one in (*explainers.values(), *scorers.values()):
-        check_model(one, classifier)
+    _check_names(methods, metrics, preset=preset, propagate=propagate)
+    found, classifier = read_source(source, annotations), load_classifier(model)
+    what = _what(found, classifier, methods, metrics, preset, propagate=propagate, controls=bool(controls))
     answers = _probe(classifier)
     items = _with_targets(found, classifier, answers.shape[1], labels=labels, classes=classes)
-    _check_annotations(items, found.opener, scorers)
-    meaning = output_for(output_of(classifier), answers.shape[1]).facts()
-    origin = classifier.provenance() | {"output": meaning}
-    configuration = _configuration(origin, explainers, scorers, flags, batch_size, seed, threads)
+    mine = items[part[0] - 1 :: part[1]]
+    _check_annotations(items, mine, found.opener, what.metrics)
     plan = Plan(
-        model,
-        found.opener,
-        explainers,
-        scorers,
-        propagate,
-        controls,
-        curves,
-        maps,
-        batch_size,
-        seed,
-        threads,
-        folder.absolute(),
-        run_name(part, secrets.token_hex(4)),
+        model=model,
+        opener=found.opener,
+        explainers=what.explainers,
+        metrics=what.metrics,
+        propagate=what.propagate,
+        controls=bool(controls),
+        curves=bool(curves),
+        maps=bool(maps),
+        batch_size=batch_size,
+        seed=seed,
+        threads=threads,
+        out=folder.absolute(),
+        run=run_name(part, secrets.token_hex(4)),
     )
-    called = _called(model, found, methods, metrics, annotations, classes, flags, len(items), _directions(scorers))
+    run = {
+        **called(model, source, what.named_methods, what.named_metrics, annotations, classes),
+        **_options(plan, labels=labels),
+        "curves": plan.curves,
+        "maps": plan.maps,
+        "images": len(items),
+        "preset": preset,
+        "without": what.without or None,
+        "better": directions(what.metrics),
+        "variants": as_tables(what.variants),
+    }
+    origin = classifier.provenance() | {"output": output_for(output_of(classifier), answers.shape[1]).facts()}
+    rows_depend_on = configuration(origin, what.explainers, what.variants, what.metrics, _options(plan, labels=labels))
+    sent = team.send(plan)
     with claim(folder, part):
-        write_config(folder, configuration, called)
+        write_config(folder, rows_depend_on, run)
         check_answers(folder, answers)
         clean(folder, part)
-        mine = items[part[0] - 1 :: part[1]]
-        work = _left(mine, finished_images(folder), retry=retry)
+        work = _left(mine, finished_images(folder), plan, retry=retry)
         _require_space(plan, len(work))
         try:
-            outcomes = _start(plan, work, classifier, workers, engine, address, gpus)
+            outcomes = team.start(plan, sent, work, classifier)
             _follow(outcomes, len(mine), len(mine) - len(work), progress=progress)
         finally:
             clean(folder, part)
     return load_evaluation(folder)
+
+
+def _options(plan: Plan, *, labels: bool) -> dict[str, Any]:
+    """What rows depend on besides the model, methods and metrics."""
+    return {
+        "labels": bool(labels),
+        "propagate": plan.propagate,
+        "controls": plan.controls,
+        "batch_size": plan.batch_size,
+        "seed": plan.seed,
+        "threads": plan.threads,
+    }
+
+
+def _check_names(
+    methods: MethodsInput | None, metrics: MetricsInput | None, *, preset: str | None, propagate: bool | None
+) -> None:
+    """Refuses what can be refused before a model is loaded."""
+    if preset is not None:
+        check_choice("preset", preset, tuple(PRESETS))
+    if propagate is not None:
+        check_flag("propagate", propagate)
+    if methods is not None:
+        read_methods(methods)
+    if metrics is not None:
+        read_metrics(metrics)
+
+
+@dataclass(frozen=True)
+class _What:
+    """What is scored by what.
+
+    Attributes:
+        named_methods: As they were passed, or as the preset has them.
+        named_metrics: Likewise.
+        explainers: The methods by name.
+        metrics: By name.
+        variants: All maps of an image that are scored.
+        propagate: Whether IProp of each method is among them.
+        without: Why some of the preset are not.
+    """
+
+    named_methods: MethodsInput
+    named_metrics: MetricsInput
+    explainers: Mapping[str, Explainer]
+    metrics: Mapping[str, AnyMetric]
+    variants: list[Variant]
+    propagate: bool
+    without: Mapping[str, str]
+
+
+def _what(
+    found: Source,
+    classifier: Classifier,
+    methods: MethodsInput | None,
+    metrics: MetricsInput | None,
+    preset: PresetName | None,
+    *,
+    propagate: bool | None,
+    controls: bool,
+) -> _What:
+    """What is scored, once it is sure that the model can do it."""
+    without: Mapping[str, str] = {}
+    if preset is not None:
+        annotated = any(item.mask is not None or item.boxes for item in found.items)
+        methods, metrics, without = chosen(preset, classifier, methods, metrics, annotated=annotated)
+    if methods is None or metrics is None:
+        missing = "methods" if methods is None else "metrics"
+        raise bad_value(missing, "some", "none", "name them, or pass preset=, which has some")
+    if propagate is None:
+        propagate = preset is None or PRESETS[preset].propagate
+    explainers, scorers = read_methods(methods), read_metrics(metrics)
+    variants = make_variants(explainers, propagate=bool(propagate), controls=controls)
+    for one in (*explainers.values(), *scorers.values()):
+        check_model(one, classifier)
+    return _What(methods, metrics, explainers, scorers, variants, bool(propagate), without)
 
 
 def _read_shard(shard: object) -> tuple[int, int]:
@@ -214,90 +293,45 @@ def _with_targets(
     return with_targets(source.items, classifier.class_names, count, classes=known, label_names=source.label_names)
 
 
-def _check_annotations(items: Sequence[Item], opener: Opener, metrics: Mapping[str, AnyMetric]) -> None:
-    """Refuses masks and boxes that do not fit their images, and metrics that need some where there are none."""
+def _check_annotations(
+    items: Sequence[Item], mine: Sequence[Item], opener: Opener, metrics: Mapping[str, AnyMetric]
+) -> None:
+    """Refuses masks and boxes that do not fit their images, and metrics that need some where there are none.
+
+    Those of other parts than `mine` are opened by the runs that score them.
+    """
     needs = [name for name, one in metrics.items() if getattr(one, "needs_annotation", False)]
-    known = [item for item in items if item.mask is not None or item.boxes]
-    if needs and not known:
+    if needs and not any(item.mask is not None or item.boxes for item in items):
         cure = "add the columns mask or boxes, name a folder of annotations, or leave the metric out"
         raise bad_value("source", f"masks or boxes for {needs[0]}", "none", cure)
-    for item in known[:_CHECKED]:
+    for item in [item for item in mine if item.mask is not None or item.boxes][:_CHECKED]:
         try:
-            size, mask = image_size(opener.image(item)), opener.mask(item)
+            size = image_size(opener.image(item))
         except ArgumentError:  # an image that cannot be read costs its own row
             continue
         try:
-            if mask is not None:
+            if (mask := opener.mask(item)) is not None:
                 read_mask(mask, size, "source")
         except ArgumentError as error:
             raise ArgumentError(f"{error} ('{item.id}')") from error
 
 
-def _configuration(
-    origin: Mapping[str, Any],
-    explainers: Mapping[str, Explainer],
-    metrics: Mapping[str, AnyMetric],
-    flags: Mapping[str, bool],
-    batch_size: int,
-    seed: int,
-    threads: int,
-) -> dict[str, Any]:
-    """All that the rows of an image depend on, but for the image."""
-    return {
-        "model": origin,
-        "methods": {name: options_of(one) for name, one in explainers.items()},
-        "code": {name: code for name, one in explainers.items() if (code := code_of(one)) is not None},
-        "metrics": {name: options_of(one) for name, one in metrics.items()},
-        "options": {**flags, "batch_size": batch_size, "seed": seed, "threads": threads},
-        "versions": {**library_versions(), "interpix": _core.__version__},
-    }
-
-
-def _called(  # noqa: PLR0913 - what was passed
-    model: object,
-    source: Source,
-    methods: MethodsInput,
-    metrics: MetricsInput,
-    annotations: str | os.PathLike[str] | None,
-    classes: object,
-    flags: Mapping[str, bool],
-    images: int,
-    better: Mapping[str, str],
-) -> dict[str, Any]:
-    """How the evaluation was called, so far as text can say it."""
-    return {
-        "images": images,
-        "source": source.name,
-        "model": model if isinstance(model, str) else None,
-        "methods": _as_texts(methods),
-        "metrics": _as_texts(metrics),
-        "annotations": None if annotations is None else os.fspath(annotations),
-        "classes": os.fspath(classes) if isinstance(classes, str | os.PathLike) else None,
-        "labels": flags["labels"],
-        "better": better,
-    }
-
-
-def _directions(metrics: Mapping[str, AnyMetric]) -> dict[str, str]:
-    words = {True: "higher", False: "lower", None: "nearer to 0"}
-    return {name: words[one.higher_is_better] for name, one in metrics.items()}
-
-
-def _as_texts(given: object) -> list[str] | None:
-    """Names as they were given; None if some were objects."""
-    if isinstance(given, str):
-        return [given]
-    named = isinstance(given, Sequence) and all(isinstance(one, str) for one in given)
-    return list(given) if named else None  # type: ignore[call-overload]
-
-
-def _left(items: Sequence[Item], finished: Finished, *, retry: bool) -> Work:
-    """What is to be done, each with the number of the attempt."""
-    work = []
+def _left(items: Sequence[Item], finished: Mapping[str, Finished], plan: Plan, *, retry: bool) -> Work:
+    """What is to be done, each with the number of the attempt: also what was finished without files that are wanted."""
+    kinds = [kind for kind, wanted in (("curves", plan.curves), ("maps", plan.maps)) if wanted]
+    work, without = [], 0
     for item in items:
-        attempt, key, failed = finished.get(item.id, (-1, "", False))
-        if attempt < 0 or key != item.key or (failed and retry):
-            work.append((item, attempt + 1))
+        known = finished.get(item.id)
+        if known is None:
+            work.append((item, 0))
+        elif known.key != item.key or (known.failed and retry):
+            work.append((item, known.attempt + 1))
+        elif known.scored and not all(kept_file(plan.out, kind, item.id).exists() for kind in kinds):
+            work.append((item, known.attempt + 1))
+            without += 1
+    if without:
+        what = " and ".join(kinds)
+        warnings.warn(f"{without} finished images have no {what} and are done again for them", stacklevel=3)
     return work
 
 
@@ -306,18 +340,6 @@ def _require_space(plan: Plan, images: int) -> None:
     each = variants * len(plan.metrics) * _BYTES_PER_ROW
     each += variants * _BYTES_PER_MAP * plan.maps + variants * _BYTES_PER_CURVES * plan.curves
     require_space(plan.out, images * each, "out")
-
-
-def _start(
-    plan: Plan, work: Work, classifier: Classifier, workers: int, engine: Engine, address: str | None, gpus: float
-) -> Generator[Outcome, None, None]:
-    if work and engine == "ray":
-        from interpix.evaluation.on_ray import run_on_ray  # optional
-
-        return run_on_ray(plan, work, workers, address=address, gpus=gpus)
-    if work and workers > 1:
-        return run_processes(plan, work, workers)
-    return run_here(plan, work, classifier)
 
 
 def _follow(outcomes: Generator[Outcome], total: int, done: int, *, progress: bool) -> None:

@@ -64,6 +64,8 @@ def read_source(source: SourceInput, annotations: str | os.PathLike[str] | None 
     if not found.items:
         endings = ", ".join(PHOTO_SUFFIXES)
         raise bad_value("source", "images", f"none in '{found.name}'", f"names of photos end in {endings}")
+    for item in found.items:
+        _as_text(item.id)
     doubled = [name for name, count in Counter(item.id for item in found.items).items() if count > 1]
     if doubled:
         shown = ", ".join(doubled[:_SHOWN])
@@ -147,6 +149,6 @@ def _as_text(name: str) -> str:
         name.encode()
     except UnicodeEncodeError:
         shown = name.encode(errors="replace").decode()
-        message = f"`source`: expected names that are text, got '{shown}'; rename the file"
+        message = f"`source`: expected names that are text, got '{shown}'; rename it"
         raise ArgumentError(message) from None
     return name

@@ -15,6 +15,7 @@ import numpy as np
 from interpix.comparison.specs import mask_as_seen
 from interpix.comparison.variants import Variant, make_map, score_variant
 from interpix.errors import InterpixError, bad_value
+from interpix.evaluation.folder import kept_file
 from interpix.evaluation.items import Item
 from interpix.evaluation.plan import Plan, load_classifier
 from interpix.evaluation.rows import Journal, Kept, read_journal, rows_folder
@@ -93,7 +94,7 @@ class Worker:
         rows = scored.rows
         with _writing(self._plan.out):
             # Maps and curves come before the rows, which say that the image is finished.
-            self._keep(item, scored)
+            self._keep(item, attempt, scored)
             self._journal.finish(item.id, rows)
         failed = [row["reason"] for row in rows if row["status"] == "failed"]
         return Outcome(item.id, failed[0] if len(failed) == len(rows) else None)
@@ -173,17 +174,22 @@ class Worker:
                 reasons[name] = failure[0]
         return scores, reasons
 
-    def _keep(self, item: Item, scored: "_Scored") -> None:
-        """Writes maps and curves, if they are asked for."""
-        if self._plan.maps and scored.maps:
-            path = self._plan.out / "maps" / f"{item.id}.safetensors"
-            make_folder(path.parent, "out")
-            save_all(path, [_named(name, found) for name, found in scored.maps.items()])
-        if self._plan.curves and scored.curves:
-            path = self._plan.out / "curves" / f"{item.id}.safetensors"
-            make_folder(path.parent, "out")
+    def _keep(self, item: Item, attempt: int, scored: "_Scored") -> None:
+        """Writes maps and curves, if they are asked for; what an earlier attempt left is gone, or would be its own."""
+        out, plan = self._plan.out, self._plan
+        maps, curves = (kept_file(out, kind, item.id) for kind in ("maps", "curves"))
+        for path in (maps, curves) if attempt else ():
+            path.unlink(missing_ok=True)
+        if not scored.maps:
+            return
+        if plan.maps:
+            make_folder(maps.parent, "out")
+            save_all(maps, [_named(name, found) for name, found in scored.maps.items()])
+        if plan.curves:
+            # Also where no metric has any: it says that they were asked for.
+            make_folder(curves.parent, "out")
             arrays = {str(index): np.stack([one.x, one.y]) for index, one in enumerate(scored.curves.values())}
-            write_arrays(path, arrays, {"format": FORMAT, "curves": list(map(list, scored.curves))})
+            write_arrays(curves, arrays, {"format": FORMAT, "curves": list(map(list, scored.curves))})
 
     def _row(self, item: Item, attempt: int, *, variant: Variant | None = None, **cells: Any) -> dict[str, Any]:
         return {
