@@ -11,7 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -177,27 +178,51 @@ def trace_information(
     check_choice("start", start, ("interpolation", "blur"))
     values = read_attribution(attribution, sample.size)
     most = [values >= np.quantile(values, 1 - step) for step in steps]
+    ends = _ends.setdefault(sample, {})
+    known = ends.get((fraction, start))
+    first = _first_picture(sample, fraction, start) if known is None else known.picture
     if start == "blur":
-        blurred = blurred_picture(sample.pixels)
-        pictures = [blurred, *(np.where(mask[..., None], sample.pixels, blurred) for mask in most), sample.pixels]
+        between = [np.where(mask[..., None], sample.pixels, first) for mask in most]
     else:
         seeds = seed_mask(sample.size, fraction=fraction, seed=sample.seed)
-        pictures = [
-            *(blur_between(sample.pixels, mask) for mask in [seeds, *(seeds | one for one in most)]),
-            sample.pixels,
-        ]
-    # Pillow lets go of the interpreter while it encodes, which is most of the time of the whole metric.
+        between = [blur_between(sample.pixels, seeds | mask) for mask in most]
+    pictures = [first, *between, sample.pixels]
+    # Pillow lets go of the interpreter while it encodes, which is most of the time of the whole metric; the model is
+    # asked meanwhile.
     pool = ThreadPoolExecutor()
     try:
-        sizes = list(pool.map(webp_bytes, pictures))
+        encoded = [pool.submit(webp_bytes, picture) for picture in (pictures if known is None else between)]
+        count = sample.batch_size
+        batches = (pictures[begin : begin + count] for begin in range(0, len(pictures), count))
+        scores = sample.scores_of(sample.normalization.apply(np.stack(batch)) for batch in batches)
+        sizes = [one.result() for one in encoded]
     finally:
         # Not `with`, which would wait for the rest after Ctrl-C.
         pool.shutdown(wait=False, cancel_futures=True)
-    size = sample.batch_size
-    batches = (pictures[first : first + size] for first in range(0, len(pictures), size))
-    scores = sample.scores_of(sample.normalization.apply(np.stack(batch)) for batch in batches)
+    if known is None:
+        ends[fraction, start] = _Ends(first, sizes[0], sizes[-1])
+    else:
+        sizes = [known.first, *sizes, known.last]
     told = sample.target, sample.seed, steps, fraction, start, sample.output.name, sample.output.is_probability
     return InformationTrace(np.array(sizes), scores.answer, scores.holds, *told)
+
+
+class _Ends(NamedTuple):
+    """What every map's curve of a sample starts with, and the sizes of this picture and of the original."""
+
+    picture: npt.NDArray[np.uint8]
+    first: int
+    last: int
+
+
+# Made once for all maps of a sample, and forgotten with it.
+_ends: WeakKeyDictionary[Sample, dict[tuple[float, Start], _Ends]] = WeakKeyDictionary()
+
+
+def _first_picture(sample: Sample, fraction: float, start: Start) -> npt.NDArray[np.uint8]:
+    if start == "blur":
+        return blurred_picture(sample.pixels)
+    return blur_between(sample.pixels, seed_mask(sample.size, fraction=fraction, seed=sample.seed))
 
 
 def _read_thresholds(thresholds: object) -> tuple[float, ...]:
