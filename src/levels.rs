@@ -42,9 +42,10 @@ pub fn restore(
     slack: f64,
 ) -> Levels {
     let (channels, height, width) = input.dim();
-    let mut pixels = Array3::zeros((height, width, channels));
+    let size = height * width;
+    // Channel by channel first, which a processor computes several values at once of.
+    let mut planes = vec![0; channels * size];
     let (mut least, mut greatest, mut beyond) = (f64::INFINITY, f64::NEG_INFINITY, 0);
-    let shown = pixels.as_slice_mut().expect("in standard layout");
     for (from, plane) in input.axis_iter(Axis(0)).enumerate() {
         let (mean, scale) = (mean[from] as f32, scale[from] as f32);
         let plane = plane.as_standard_layout();
@@ -58,12 +59,30 @@ pub fn restore(
         if low < black || high > white {
             beyond += values.iter().filter(|&&value| level(value) < black || level(value) > white).count();
         }
-        let channel = channel[from];
-        for (to, &value) in shown.chunks_exact_mut(channels).zip(values) {
-            to[channel] = nearest(level(value));
+        let first = channel[from] * size;
+        for (to, &value) in planes[first..first + size].iter_mut().zip(values) {
+            *to = nearest(level(value));
         }
     }
+    let pixels = interleaved(planes, (height, width, channels));
     Levels { pixels, least, greatest, beyond }
+}
+
+/// Planes, one after the other, as pixels (height, width, channels).
+fn interleaved(planes: Vec<u8>, shape: (usize, usize, usize)) -> Array3<u8> {
+    let size = shape.0 * shape.1;
+    let mut pixels = vec![0; planes.len()];
+    if let [red, green, blue] = planes.chunks(size.max(1)).collect::<Vec<_>>()[..] {
+        let colors = red.iter().zip(green).zip(blue);
+        for (pixel, ((&red, &green), &blue)) in pixels.chunks_exact_mut(3).zip(colors) {
+            pixel.copy_from_slice(&[red, green, blue]);
+        }
+    } else {
+        for (from, plane) in planes.chunks(size.max(1)).enumerate() {
+            pixels.iter_mut().skip(from).step_by(shape.2).zip(plane).for_each(|(to, &value)| *to = value);
+        }
+    }
+    Array3::from_shape_vec(shape, pixels).expect("as many as there are")
 }
 
 /// The least and the greatest of some values, in eight strands, which a processor computes at once.

@@ -1,7 +1,6 @@
 """The games that are played on images: the players are regions, and what a coalition earns is the model's answer."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, TypeAlias
@@ -145,11 +144,6 @@ class Games:
         if self.precision == "exact":
             return ask(slice(None), mixed=False)
         return self.mixed_first.score(owner, direction, ask)
-
-    def asking(self) -> AbstractContextManager[None]:
-        """Entered once around many questions, it makes each of them cheaper."""
-        own: Callable[[], AbstractContextManager[None]] = getattr(self.scorer, "asking", nullcontext)
-        return own()
 
     @cached_property
     def steps(self) -> StepScorer | None:

@@ -23,7 +23,7 @@ from interpix.checks import MOST_SAMPLES, check_choice, check_flag, check_number
 from interpix.errors import bad_type, bad_value, renamed
 from interpix.images import ImageInput, check_image, read_images, split_images
 from interpix.models import as_classifier
-from interpix.models.protocol.classifier import Classifier, ModelInput, token_grid_at
+from interpix.models.protocol.classifier import Classifier, ModelInput, asking, token_grid_at
 from interpix.options import python_number
 from interpix.outputs.reading import OutputInput
 from interpix.progress import ProgressCounter
@@ -204,11 +204,11 @@ class MoXI:
             for one in images if many else ():  # cheap checks first: it may take hours to come to the last one
                 check_image(one)
             source = Source(self._classifier, zip(images, targets, strict=True), targets)
-        with ProgressCounter(direction, enabled=progress) as counter:
+        with ProgressCounter(direction, enabled=progress) as counter, asking(self._classifier):
             in_flight = IN_FLIGHT if getattr(self._classifier, "replaces_images", False) else None
             run = self._run(source, rules, counter, in_flight=in_flight)
             with carrying(lambda: done | run.unfinished()):
-                done.update(run.results(stay=True))
+                done.update(run.results())
         return in_order(done) if many else done[0]
 
     def stream(
@@ -266,7 +266,7 @@ class MoXI:
         with ProgressCounter(rules.direction, enabled=progress) as counter:
             run = self._run(source, rules, counter, in_flight=IN_FLIGHT)
             with carrying(lambda: waiting | run.unfinished()):
-                for number, result in run.results(stay=False):
+                for number, result in run.results():
                     waiting[number] = result
                     while place in waiting:
                         yield waiting.pop(place)

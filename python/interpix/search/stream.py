@@ -7,11 +7,11 @@ results that an earlier image keeps waiting.
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from interpix import _core
+from interpix.models.protocol.classifier import asking
 from interpix.progress import ProgressCounter
 from interpix.question import Question
 from interpix.results.explanation import Explanation
@@ -69,19 +69,14 @@ class Run:
         self._in_flight = in_flight
         self._lane: _Lane | None = None
 
-    def results(self, *, stay: bool) -> Iterator[tuple[int, Explanation]]:
-        """Each image's place and result, as the searches end.
-
-        Args:
-            stay: Nobody else uses the model between two results, so that it may stay as it is while it is asked.
-        """
+    def results(self) -> Iterator[tuple[int, Explanation]]:
+        """Each image's place and result, as the searches end."""
         while asked := self._source.take(self._in_flight):
             lane = self._lane = _Lane(self._make(asked), self._rules, self._counter)
-            with lane.call.games.asking() if stay else nullcontext():
-                while lane.open:
-                    ended = lane.advance()
-                    yield from lane.results(ended).items()
-                    lane.admit(self._source.take(len(ended), lane.size) if lane.replaces else [])
+            while lane.open:
+                ended = lane.advance()
+                yield from lane.results(ended).items()
+                lane.admit(self._source.take(len(ended), lane.size) if lane.replaces else [])
         self._lane = None
 
     def unfinished(self) -> dict[int, Explanation]:
@@ -125,7 +120,7 @@ class _Lane:
     def advance(self) -> list[int]:
         """Goes on until some searches have ended, or all; the places of those."""
         ended: list[int] = []
-        with self.call.games.asking():
+        with asking(self.call.games.classifier):
             while len(ended) < min(self._least, self.open):
                 self._turn()
                 ended += self._search.ended()
@@ -137,7 +132,7 @@ class _Lane:
         found = [Found.of(outcome) for place in ended if (outcome := self._search.outcome(place)) is not None]
         if self._rules.minimal:
             rules, call = self._rules, self.call
-            with call.games.asking():
+            with asking(call.games.classifier):
                 prune(call.games, found, rules.direction, rules.min_confidence, call.batch_size, self._counter)
         results = self.call.results(found)
         self._free += ended
@@ -155,7 +150,7 @@ class _Lane:
             return
         places, self._free = self._free[: len(asked)], self._free[len(asked) :]
         games = self.call.games
-        with games.asking():
+        with asking(games.classifier):
             games.replace(places, [question for _, question in asked])
         for place, (number, _) in zip(places, asked, strict=True):
             self.call.replace(place, number)

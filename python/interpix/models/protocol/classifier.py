@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -22,6 +23,7 @@ __all__ = [
     "Coalitions",
     "ModelInput",
     "Scorer",
+    "asking",
     "check_finite",
     "check_logits",
     "check_width",
@@ -184,6 +186,12 @@ def token_grid_at(classifier: Classifier, size: tuple[int, int]) -> tuple[int, i
         return classifier.token_grid
     grid: tuple[int, int] | None = own(size)
     return grid
+
+
+def asking(classifier: Classifier) -> AbstractContextManager[None]:
+    """Entered once around all that a classifier is asked, it makes each question cheaper, if it knows how."""
+    own: Callable[[], AbstractContextManager[None]] = getattr(classifier, "evaluating", contextlib.nullcontext)
+    return own()
 
 
 def output_of(classifier: Classifier, columns: int | None = None) -> Output | None:

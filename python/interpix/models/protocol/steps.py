@@ -5,7 +5,6 @@ device here is a set of each image, and what comes back the best player of each:
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -97,10 +96,9 @@ class Best(NamedTuple):
 class StepScorer(Scorer, Protocol):
     """A scorer that takes whole steps."""
 
-    def asking(self) -> AbstractContextManager[None]:
-        """Entered once around all steps."""
-        ...
-
     def best(self, step: Step) -> Callable[[], Best]:
-        """Begins a step; what is returned waits for its end. Another may begin meanwhile."""
+        """Begins a step; what is returned waits for its end. Another may begin meanwhile.
+
+        It is called inside of `interpix.models.protocol.classifier.asking`.
+        """
         ...

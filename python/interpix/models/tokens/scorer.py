@@ -1,7 +1,6 @@
 """Coalitions of a Vision Transformer's patches: the image is embedded once, absent tokens are dropped or masked."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
@@ -73,10 +72,6 @@ class TokenScorer:
             **given_up,
             **self._chunks.facts,
         }
-
-    def asking(self) -> AbstractContextManager[None]:
-        """Entered once around many questions, it makes each of them cheaper."""
-        return self._net.evaluating()
 
     def replace(self, places: IntArray, images: npt.NDArray[np.float32], regions: IntArray | None) -> None:
         """Puts other images (k, C, H, W) in some places (k,); regions (k, H, W), where each has its own."""

@@ -216,7 +216,10 @@ def hooked(
 
 def is_hooked(module: nn.Module) -> bool:
     """Somebody's hooks or replaced `forward` would not be called by a forward pass of our own."""
-    return hook_count(module) > 0 or any("forward" in vars(part) for part in module.modules())
+    parts = list(module.modules())
+    if any("forward" in vars(part) for part in parts):
+        return True
+    return any(part._forward_pre_hooks or part._forward_hooks for part in parts) and hook_count(module) > 0  # noqa: SLF001
 
 
 def hook_count(module: nn.Module) -> int:

@@ -1,7 +1,6 @@
 """Coalitions scored as pictures: the image where a region is present, the fill elsewhere, composed on the device."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -66,10 +65,6 @@ class PictureScorer:
         """See `Scorer`."""
         return {"scored_as": "pictures", **self._facts, **self._chunks.facts}
 
-    def asking(self) -> AbstractContextManager[None]:
-        """Entered once around many questions, it makes each of them cheaper."""
-        return self._net.evaluating()
-
     def replace(self, places: IntArray, images: npt.NDArray[np.float32], regions: IntArray | None) -> None:
         """Puts other images (k, C, H, W) in some places (k,); regions (k, H, W), where each has its own."""
         if not self._owns:  # what is there may be the user's
@@ -99,7 +94,8 @@ class PictureScorer:
             check_width(coalitions.width, rows.shape[1], self._net.name)
             return read_out(rows, targets[part], relative=coalitions.relative)
 
-        return self._chunks.run(len(coalitions), work)
+        with self._casting(precision):
+            return self._chunks.run(len(coalitions), work)
 
     def _labels_of(self, images: Tensor) -> Tensor:
         """The player of each pixel of some images (c, H, W), or of all (1, H, W)."""
@@ -115,10 +111,12 @@ class PictureScorer:
         return torch.where(present[:, None], self._images[owner], fill)
 
     def _evaluate(self, pictures: Tensor, precision: Precision) -> Tensor:
-        if precision == "exact":
+        with self._casting(precision):
             return self._net.forward(pictures)
-        with torch.autocast(pictures.device.type, torch.bfloat16):
-            return self._net.forward(pictures)
+
+    def _casting(self, precision: Precision) -> torch.autocast:
+        """Entered once around many parts, weights are cast to bfloat16 once for all of them."""
+        return torch.autocast(self._labels.device.type, torch.bfloat16, enabled=precision == "mixed")
 
 
 class TorchPictureScorer(PictureScorer):
@@ -136,7 +134,12 @@ class TorchPictureScorer(PictureScorer):
             return self._evaluate(self._pictures(images, present), precision)
 
         images, targets = to_device([step.images, step.targets], self._labels.device)
-        candidates = _Candidates(step, images, self._labels_of(images), ask, self._chunks)
+
+        def run(rows: int, work: Callable[[slice], Tensor], precision: Precision) -> Tensor:
+            with self._casting(precision):
+                return torch.cat(self._chunks.run(rows, work))
+
+        candidates = _Candidates(step, images, self._labels_of(images), ask, run)
         return self._steps.begin(step, candidates, targets)
 
     @cached_property
@@ -153,10 +156,10 @@ class _Candidates:
         images: Tensor,
         labels: Tensor,
         ask: Callable[[Tensor, Tensor, Precision], Tensor],
-        chunks: Chunks,
+        run: Callable[[int, Callable[[slice], Tensor], Precision], Tensor],
     ) -> None:
         """Takes the images (b,), their labels, a function of images and presence by pixel (r, H, W), and its parts."""
-        self._count, self._images, self._labels, self._ask, self._chunks = step.count, images, labels, ask, chunks
+        self._count, self._images, self._labels, self._ask, self._run = step.count, images, labels, ask, run
         bases = on_device(step.bases, images.device)
         candidates, _ = list_candidates(bases, step)
         self._player = candidates.flatten().to(labels.dtype)
@@ -172,7 +175,7 @@ class _Candidates:
             flipped = labels == self._player[some, None, None]
             return self._ask(self._images[base], self._present[base] ^ flipped, precision)
 
-        return torch.cat(self._chunks.run(len(chosen), work))
+        return self._run(len(chosen), work, precision)
 
 
 def _spread(masks: Tensor, labels: Tensor) -> Tensor:

@@ -28,17 +28,30 @@ def read_out(logits: Tensor, targets: Tensor, *, relative: bool = True) -> Tenso
 
     One tensor, so that a batch costs one transfer from the device.
     """
-    logits = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
+    wide = torch.float32 if logits.device.type == "mps" else torch.float64
+    # On a GPU double precision is slow, and needed for the sum alone; on a CPU it is exact for nothing.
+    logits = logits.to(torch.float64 if logits.device.type == "cpu" else torch.float32)
     chosen = logits.gather(1, targets)
-    odds = chosen
+    odds = chosen.to(wide)
     if relative:
-        rest = [logits.scatter(1, column[:, None], -torch.inf).logsumexp(dim=1) for column in targets.T]
-        odds = chosen - torch.stack(rest, dim=1)
+        odds = torch.stack([_odds(logits, column[:, None], wide) for column in targets.T], dim=1)
     finite = logits.isfinite().all(dim=1, keepdim=True)
     # torch's argmax may take any of equal logits; the lowest class is the rule.
-    predicted = (logits == logits.amax(dim=1, keepdim=True)).to(torch.uint8).argmax(dim=1, keepdim=True)
-    columns = [odds, chosen, predicted, finite]
-    return torch.cat([column.to(logits.dtype) for column in columns], dim=1)
+    classes = torch.arange(logits.shape[1], device=logits.device)
+    top = logits.amax(dim=1, keepdim=True)
+    predicted = torch.where(logits == top, classes, logits.shape[1] - 1).amin(dim=1, keepdim=True)
+    return torch.cat([column.to(wide) for column in (odds, chosen, predicted, finite)], dim=1)
+
+
+def _odds(logits: Tensor, column: Tensor, wide: torch.dtype) -> Tensor:
+    """Log-odds (c,) of one column (c, 1) against all others."""
+    if logits.dtype == torch.float64:
+        return logits.gather(1, column)[:, 0] - logits.scatter(1, column, -torch.inf).logsumexp(dim=1)
+    others = logits.scatter(1, column, -torch.inf)
+    top = others.amax(dim=1, keepdim=True)
+    # Differences are small where they count, so that single precision tells them; 1e-7 is what is lost.
+    rest = (others - top).exp().sum(dim=1, dtype=wide).log()
+    return (logits.gather(1, column) - top)[:, 0].to(wide) - rest
 
 
 def to_readout(parts: list[Tensor], name: str, coalitions: Coalitions, order: IntArray | None = None) -> Readout:
