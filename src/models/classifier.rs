@@ -20,6 +20,11 @@ pub trait Classifier: Send + Sync {
     /// The name of each class, where they are known.
     fn class_names(&self) -> Option<&[String]>;
 
+    /// Whether each class is a label of its own, there or not (a sigmoid), and not one of many (a softmax).
+    fn independent(&self) -> bool {
+        false
+    }
+
     /// Logits (B, classes) of a preprocessed batch (B, 3, H, W).
     ///
     /// # Errors

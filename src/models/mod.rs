@@ -25,10 +25,10 @@ mod unpickle;
 mod vit;
 mod weights;
 
-pub use architectures::{ARCHITECTURES, check_architecture};
+pub use architectures::{architectures, check_architecture};
 pub use checkpoint::Checkpoint;
 pub use classifier::{Classifier, imagenet_classes};
 pub use load::{load, load_file};
 pub use masked::{MaskedImages, log_odds, logits};
-pub use preprocess::{Filter, Preprocessing, Resize, resize_bicubic};
+pub use preprocess::{Filter, Preprocessing, Resize, Rounding, resize_bicubic};
 pub use vit::{Tokens, VisionTransformer};

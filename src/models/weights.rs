@@ -85,6 +85,11 @@ impl Weights {
         }
     }
 
+    /// The name of the model that they are of.
+    pub(super) fn model(&self) -> &str {
+        &self.model
+    }
+
     /// The same file, of a network that has other names.
     pub(super) fn named(mut self, naming: Naming) -> Self {
         self.naming = naming;

@@ -59,6 +59,11 @@ impl NativeModel {
         self.0.classes()
     }
 
+    #[getter]
+    fn independent(&self) -> bool {
+        self.0.independent()
+    }
+
     fn tokens(&self, py: Python<'_>, images: PyReadonlyArray4<'_, f32>) -> PyResult<NativeTokens> {
         let images = images.as_array();
         let tokens = detached(py, |_| transformer(&*self.0)?.embed(images))?;
@@ -157,10 +162,10 @@ fn indices(name: &'static str, values: &PyReadonlyArray1<'_, i64>) -> PyResult<V
     Ok(values.as_array().iter().map(index).collect::<crate::Result<_>>()?)
 }
 
-/// The names of the native architectures, in patterns.
+/// The names of the native architectures.
 #[pyfunction]
-pub(super) fn architectures() -> Vec<&'static str> {
-    models::ARCHITECTURES.to_vec()
+pub(super) fn architectures() -> Vec<String> {
+    models::architectures()
 }
 
 /// Refuses a name that is no architecture's.
