@@ -35,7 +35,8 @@ const TENSORFLOW: &str = "tf_";
 /// assert!(names.iter().any(|name| name == "vit_tiny_patch16_224"));
 /// ```
 pub fn architectures() -> Vec<String> {
-    let names = vit::names().chain(RESNETS.map(|(name, _)| name)).chain(MOBILENETS).chain([MOBILENET]).chain(LITES);
+    let names =
+        vit::names().chain(RESNETS.map(|(name, _)| name)).chain(MOBILENETS).chain([MOBILENET]).chain(LITES);
     names.map(str::to_owned).chain(LITES.map(|name| format!("{TENSORFLOW}{name}"))).collect()
 }
 
@@ -62,7 +63,8 @@ pub(super) const IMAGENET: Colors = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225
 pub(super) const HALF: Colors = ([0.5; 3], [0.5; 3]);
 /// Of `OpenAI`'s CLIP.
 #[expect(clippy::excessive_precision, reason = "as it is published")]
-pub(super) const CLIP: Colors = ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11]);
+pub(super) const CLIP: Colors =
+    ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11]);
 
 /// How timm and torchvision prepare photos for tests.
 #[derive(Debug, Clone, Copy)]
@@ -132,7 +134,10 @@ impl Architecture {
             return Ok((Self::MobileNetV2(mobilenet_v2::plan()), photos));
         }
         if name == MOBILENET {
-            return Ok((Self::MobileNetV2(mobilenet_v2::plan()), Photos { filter: Filter::Bilinear, ..photos }));
+            return Ok((
+                Self::MobileNetV2(mobilenet_v2::plan()),
+                Photos { filter: Filter::Bilinear, ..photos },
+            ));
         }
         let (source, lite) = match name.strip_prefix(TENSORFLOW) {
             Some(lite) => (Source::TensorFlow, lite),
@@ -143,7 +148,7 @@ impl Architecture {
             return Ok((Self::EfficientNetLite(plan), photos));
         }
         let cure = format!(
-            "near names: {}; `architectures` lists all; any other can be loaded as a torch model",
+            "near names: {}; `interpix models` and `architectures` list all; load any other as a torch model",
             near(name).join(", ")
         );
         Err(Error::argument("name", "a native architecture", format!("`{name}`"), cure))

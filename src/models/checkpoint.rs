@@ -3,16 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
 
+use super::header::{Found, index};
 use super::tensors::{Data, Entries, Entry};
 use super::unpickle::read_pickle;
 use crate::error::{Error, Result};
 
 /// Bytes of a file that is read whole; the weights of the networks here take 19 million.
 const MAX_FILE: u64 = 1 << 30;
-/// Bytes of a safetensors file's header, which has some 120 for each tensor: this limits names, shapes and entries.
-const MAX_HEADER: u64 = 1 << 20;
 
 /// Whether this may be one of torch's files. A pickle starts with its protocol (0x80), a zip file with PK; safetensors
 /// with the length of its header, whose lowest byte may be the same, and then the header, a JSON object.
@@ -76,26 +75,19 @@ impl Checkpoint {
 
     fn from_safetensors(model: &str, bytes: &[u8]) -> Result<Self> {
         let fail = |message: String| Error::Model { model: model.to_owned(), message };
-        let header = bytes.first_chunk().map_or(0, |&length| u64::from_le_bytes(length));
-        if header > MAX_HEADER && bytes.len() as u64 > header {
-            return Err(fail(format!("a header of {header} bytes is longer than {MAX_HEADER}")));
-        }
-        let file = SafeTensors::deserialize(bytes).map_err(|error| {
-            fail(format!(
-                "not a readable safetensors file, perhaps cut short ({error}); delete it and fetch it again"
-            ))
-        })?;
-        let entries = file.iter().map(|(name, view)| {
-            let data = match view.dtype() {
+        let found = index(bytes).map_err(fail)?;
+        let entries = found.into_iter().map(|(name, Found { dtype, shape, bytes: place })| {
+            let bytes = &bytes[place];
+            let data = match dtype {
                 Dtype::F32 => {
-                    Data::F32(view.data().as_chunks().0.iter().map(|&raw| f32::from_le_bytes(raw)).collect())
+                    Data::F32(bytes.as_chunks().0.iter().map(|&raw| f32::from_le_bytes(raw)).collect())
                 }
                 Dtype::I64 => {
-                    Data::I64(view.data().as_chunks().0.iter().map(|&raw| i64::from_le_bytes(raw)).collect())
+                    Data::I64(bytes.as_chunks().0.iter().map(|&raw| i64::from_le_bytes(raw)).collect())
                 }
                 other => return Err(fail(format!("`{name}` is {other:?}; expected F32 or I64"))),
             };
-            Ok((name.to_owned(), Entry { shape: view.shape().to_vec(), data }))
+            Ok((name, Entry { shape, data }))
         });
         Ok(Self::new(model, entries.collect::<Result<_>>()?))
     }

@@ -73,7 +73,10 @@ pub(super) fn of_package(number: usize, weights: &Weights) -> Option<(Plan, Prep
         mean: [127.0; 3],
         scale: [128.0; 3],
     };
-    Some((Plan { names: Some((package_names, "_fc")), ..plan(longer, Padding::Same, EPSILON) }, preprocessing))
+    Some((
+        Plan { names: Some((package_names, "_fc")), ..plan(longer, Padding::Same, EPSILON) },
+        preprocessing,
+    ))
 }
 
 fn plan(longer: f64, padding: Padding, epsilon: f32) -> Plan {

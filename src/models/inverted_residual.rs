@@ -6,7 +6,7 @@
 use candle_core::{Device, Tensor};
 use ndarray::{Array2, ArrayView4};
 
-use super::network::{Network, in_groups};
+use super::network::{Cost, Network, in_groups};
 use super::nhwc::{
     Bias, BiasRelu6, BiasShortcut, Depthwise, Extent, LANES, MeanOverPixels, Padding, Unfold, Window,
     pointwise,
@@ -185,7 +185,8 @@ impl Network for InvertedResiduals {
             model: self.model.clone(),
             message: format!("its network failed ({error}); are all its weights and pictures finite?"),
         };
-        in_groups(batch, (GROUP, PIXEL_BYTES), self.classes, |images| self.group(images).map_err(failed))
+        let cost = Cost::of_maps(batch, GROUP, PIXEL_BYTES);
+        in_groups(batch, cost, self.classes, |images| self.group(images).map_err(failed))
     }
 }
 

@@ -62,8 +62,8 @@ pub fn load(folder: &Path) -> Result<Box<dyn Classifier>> {
 pub fn load_file(name: &str, weights: &Path) -> Result<Box<dyn Classifier>> {
     let (architecture, photos) = Architecture::named(name)?;
     let weights = Weights::open(name, weights)?;
-    let (architecture, preprocessing) = Architecture::of_package(name, &weights)
-        .unwrap_or_else(|| (architecture, photos.preprocessing()));
+    let (architecture, preprocessing) =
+        Architecture::of_package(name, &weights).unwrap_or_else(|| (architecture, photos.preprocessing()));
     let name = name.to_owned();
     let described =
         Described { name, architecture, preprocessing, classes: None, class_names: None, independent: false };
@@ -75,7 +75,8 @@ fn assemble(described: Described, weights: Weights) -> Result<Box<dyn Classifier
     let network = architecture.load(weights)?;
     let classes = network.classes();
     if let Some(said) = said.filter(|&said| said != classes) {
-        let message = format!("config.json says {said} classes, its weights have {classes}; correct config.json");
+        let message =
+            format!("config.json says {said} classes, its weights have {classes}; correct config.json");
         return Err(Error::Model { model: name, message });
     }
     let class_names = match class_names {

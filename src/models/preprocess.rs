@@ -125,7 +125,8 @@ impl Preprocessing {
         }
         let (height, width, _) = photo.dim();
         let (tall, wide) = self.resized(height, width);
-        let (rows, columns) = (middle(tall, self.crop.0, self.rounding), middle(wide, self.crop.1, self.rounding));
+        let (rows, columns) =
+            (middle(tall, self.crop.0, self.rounding), middle(wide, self.crop.1, self.rounding));
         // The picture in bytes and in numbers, and the rows of the photo at its width.
         let pixels = rows.len() * columns.len() * (1 + size_of::<f32>()) + height * columns.len();
         memory::require(CHANNELS * pixels, "image", "its resize", "use a model of smaller pictures")?;

@@ -155,7 +155,8 @@ fn geometry(config: &Config, kind: Kind) -> Result<(Resize, (usize, usize))> {
         // Small ones are cropped, large ones are squashed.
         let part = config.number("crop_pct", (1e-3, 1.0))?.unwrap_or(224.0 / 256.0);
         let small = side < SQUASHED_FROM;
-        let resize = if small { Resize::Short((side as f64 / part) as usize) } else { Resize::Exact(side, side) };
+        let resize =
+            if small { Resize::Short((side as f64 / part) as usize) } else { Resize::Exact(side, side) };
         return Ok((resize, (side, side)));
     }
     if config.at("crop_pct")?.is_some() {
@@ -173,7 +174,9 @@ fn geometry(config: &Config, kind: Kind) -> Result<(Resize, (usize, usize))> {
     match (crop, resize) {
         (Some(crop), _) => Ok((resize, crop)),
         (None, Resize::Exact(height, width)) => Ok((resize, (height, width))),
-        _ => Err(config.expected("do_center_crop", "true, as a shortest edge leaves one side open", IN_TORCH)),
+        _ => {
+            Err(config.expected("do_center_crop", "true, as a shortest edge leaves one side open", IN_TORCH))
+        }
     }
 }
 

@@ -78,7 +78,11 @@ fn usual(architecture: &Architecture) -> Vec<(&'static str, Value)> {
             ("norm_layer", json!("batchnorm2d")),
         ],
         Architecture::MobileNetV2(_) | Architecture::EfficientNetLite(_) => {
-            vec![("output_stride", json!(32)), ("act_layer", json!("relu6")), ("norm_layer", json!("batchnorm2d"))]
+            vec![
+                ("output_stride", json!(32)),
+                ("act_layer", json!("relu6")),
+                ("norm_layer", json!("batchnorm2d")),
+            ]
         }
     }
 }
@@ -89,10 +93,12 @@ pub(super) fn read(config: &Config) -> Result<Described> {
         Some(name) => Some(name),
         None => config.text("pretrained_cfg.architecture")?,
     };
-    let name = named.ok_or_else(|| config.expected("architecture", "the name of a timm architecture", CORRECT))?;
+    let name =
+        named.ok_or_else(|| config.expected("architecture", "the name of a timm architecture", CORRECT))?;
     // Newer files have what the weights were made with in a part of its own.
     let place = if config.at("pretrained_cfg")?.is_some() { "pretrained_cfg." } else { "" };
-    let (mut architecture, photos) = Architecture::named(name).map_err(|error| config.fail(&error.to_string()))?;
+    let (mut architecture, photos) =
+        Architecture::named(name).map_err(|error| config.fail(&error.to_string()))?;
     check_arguments(config, &architecture)?;
     let size = match config.size("model_args.img_size")? {
         Some(size) => Some(size),
@@ -152,7 +158,9 @@ fn check_arguments(config: &Config, architecture: &Architecture) -> Result<()> {
 
 /// What pools an answer: of the first place that says it.
 fn pools<'a, T: Copy>(config: &Config, place: &str, choices: &[(&'a str, T)]) -> Result<Option<T>> {
-    for field in ["model_args.global_pool".to_owned(), format!("{place}global_pool"), "global_pool".to_owned()] {
+    for field in
+        ["model_args.global_pool".to_owned(), format!("{place}global_pool"), "global_pool".to_owned()]
+    {
         if let Some(choice) = config.choice(&field, choices)? {
             return Ok(Some(choice));
         }
@@ -223,7 +231,8 @@ fn inverted_residuals(config: &Config, plan: &mut Plan) -> Result<()> {
 /// How timm prepares photos; what is not said is as in its `resolve_data_config`.
 fn prepare(config: &Config, place: &str, crop: (usize, usize)) -> Result<Photos> {
     let field = |name: &str| format!("{place}{name}");
-    let filters = [("bicubic", Filter::Bicubic), ("bilinear", Filter::Bilinear), ("lanczos", Filter::Lanczos)];
+    let filters =
+        [("bicubic", Filter::Bicubic), ("bilinear", Filter::Bilinear), ("lanczos", Filter::Lanczos)];
     let modes = [("center", false), ("squash", true)];
     Ok(Photos {
         crop,

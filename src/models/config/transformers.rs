@@ -24,13 +24,21 @@ pub(super) fn read(config: &Config, prepared: &Config) -> Result<Described> {
     let (classes, class_names) = labels(config)?;
     let name = config.text("_name_or_path")?.filter(|name| !name.is_empty()).unwrap_or(kind).to_owned();
     let independent = independent(config)?;
-    Ok(Described { name, architecture, preprocessing: prepare(prepared, kind)?, classes, class_names, independent })
+    Ok(Described {
+        name,
+        architecture,
+        preprocessing: prepare(prepared, kind)?,
+        classes,
+        class_names,
+        independent,
+    })
 }
 
 /// Whether each class is a label of its own.
 fn independent(config: &Config) -> Result<bool> {
     if config.text("problem_type")? == Some("regression") {
-        let cure = "load it as a torch model with an output that has a tolerance, in units of the model's answer";
+        let cure =
+            "load it as a torch model with an output that has a tolerance, in units of the model's answer";
         return Err(config.expected("problem_type", "a classification", cure));
     }
     let kinds = [("single_label_classification", false), ("multi_label_classification", true)];
@@ -76,6 +84,7 @@ fn labels(config: &Config) -> Result<(Option<usize>, Option<Vec<String>>)> {
     let count = labels.as_object().map_or(0, serde_json::Map::len);
     let names: Option<Vec<String>> = (0..count).map(name).collect();
     let names = names.filter(|_| labels.is_object());
-    let names = names.ok_or_else(|| config.expected("id2label", "a name for each class from 0 on", CORRECT))?;
+    let names =
+        names.ok_or_else(|| config.expected("id2label", "a name for each class from 0 on", CORRECT))?;
     Ok((Some(count), Some(names).filter(|names| names.first().is_none_or(|name| name != "LABEL_0"))))
 }

@@ -169,9 +169,10 @@ impl Config {
         let read = |value: &Value| {
             let sides: Vec<usize> = match value {
                 Value::Array(values) => values.iter().map(count_of).collect::<Option<_>>()?,
-                Value::Object(sides) => {
-                    ["height", "width"].iter().map(|name| count_of(sides.get(*name)?)).collect::<Option<_>>()?
-                }
+                Value::Object(sides) => ["height", "width"]
+                    .iter()
+                    .map(|name| count_of(sides.get(*name)?))
+                    .collect::<Option<_>>()?,
                 one => vec![count_of(one)?],
             };
             match sides[..] {

@@ -83,7 +83,12 @@ const TIMM: [(&str, f64, Colors); 66] = [
     ("deit3_huge_patch14_224", 0.9, IMAGENET),
 ];
 /// Of these, timm squashes the photo to a square.
-const SQUASHED: [&str; 4] = ["vit_base_patch16_clip_384", "vit_large_patch14_clip_336", "vit_huge_patch14_clip_336", "vit_medium_patch16_gap_384"];
+const SQUASHED: [&str; 4] = [
+    "vit_base_patch16_clip_384",
+    "vit_large_patch14_clip_336",
+    "vit_huge_patch14_clip_336",
+    "vit_medium_patch16_gap_384",
+];
 
 /// All names.
 pub(in crate::models) fn names() -> impl Iterator<Item = &'static str> {
@@ -122,7 +127,8 @@ fn timm(name: &'static str) -> Options {
         _ => (1408, 40, 16),
     };
     let registers = words.iter().find_map(|word| word.strip_prefix("reg")?.parse().ok()).unwrap_or(0);
-    let mut options = Options { registers, mean: has("gap"), epsilon: 1e-6, ..Options::new((side, side), shape) };
+    let mut options =
+        Options { registers, mean: has("gap"), epsilon: 1e-6, ..Options::new((side, side), shape) };
     options.set(Part::DistillationToken, has("distilled"));
     options.set(Part::SecondHead, has("distilled"));
     options.set(Part::PatchPositionsOnly, has("deit3") || registers > 0);

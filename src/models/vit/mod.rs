@@ -25,7 +25,7 @@ use rayon::prelude::*;
 pub(super) use self::known::{named, names};
 use self::names::in_own_names;
 use super::kernels::{After, Attention, LayerNorm, Matrix, Rows, attend, task_rows};
-use super::network::{Network, in_groups};
+use super::network::{Cost, Network, in_groups};
 use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::parallel;
@@ -33,8 +33,8 @@ use crate::parallel;
 /// Tokens that go through a block together on each thread: enough rows for its products, few enough for its maps to
 /// stay in a core's own cache.
 const TOKENS: usize = 800;
-/// Bytes of what is computed of a pixel: a token of 256 pixels has some 12 numbers for each of its 192 to 1280.
-const PIXEL_BYTES: usize = 300;
+/// Of each number of a token: itself, its query, key and value, what it attends to, and copies of some of these.
+const NUMBERS: usize = 8;
 
 /// What a file's shapes do not tell.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +85,8 @@ pub(super) enum Part {
 impl Options {
     /// The Vision Transformer of the paper, of some width, depth and number of heads.
     pub(super) fn new(image: (usize, usize), (width, depth, heads): (usize, usize, usize)) -> Self {
-        let mut this = Self { image, width, depth, heads, registers: 0, mean: false, epsilon: 1e-6, parts: 0 };
+        let mut this =
+            Self { image, width, depth, heads, registers: 0, mean: false, epsilon: 1e-6, parts: 0 };
         for part in [Part::ClassToken, Part::PatchBias, Part::QkvBias, Part::Norm] {
             this.set(part, true);
         }
@@ -237,6 +238,8 @@ impl VisionTransformer {
     /// [`Error::Argument`] for images of another size.
     pub fn embed(&self, images: ArrayView4<'_, f32>) -> Result<Tokens> {
         self.check(images)?;
+        let (count, whole) = (images.len_of(Axis(0)), self.cost(self.prefix() + self.patches()));
+        Cost { group: count.max(1), ..whole }.require(count)?;
         let x = parallel::install(|| self.embedded(images));
         let levels = Levels::default();
         levels.insert(0, parallel::install(|| self.level(0, x)));
@@ -255,6 +258,18 @@ impl VisionTransformer {
 
     fn patches(&self) -> usize {
         self.grid().0 * self.grid().1
+    }
+
+    /// What images of so many tokens take.
+    fn cost(&self, tokens: usize) -> Cost {
+        let numbers = |count: usize, each: usize| count.saturating_mul(each).saturating_mul(size_of::<f32>());
+        let (pixels, dimensions) = (3 * self.image.0 * self.image.1, self.width / self.heads);
+        Cost {
+            group: (TOKENS / tokens.max(1)).max(1),
+            image: numbers(tokens, NUMBERS * self.width).saturating_add(numbers(pixels, 2)),
+            // Of one head at a time: what each token attends to of each other one, and keys and values.
+            thread: numbers(tokens, tokens.saturating_add(2 * dimensions)),
+        }
     }
 
     fn prefix(&self) -> usize {
@@ -463,8 +478,7 @@ impl Network for VisionTransformer {
 
     fn logits(&self, batch: ArrayView4<'_, f32>) -> Result<Array2<f32>> {
         self.check(batch)?;
-        let group = (TOKENS / (self.prefix() + self.patches())).max(1);
-        in_groups(batch, (group, PIXEL_BYTES), self.classes(), |images| {
+        in_groups(batch, self.cost(self.prefix() + self.patches()), self.classes(), |images| {
             let count = images.len_of(Axis(0));
             let level = self.level(0, self.embedded(images));
             Ok(self.head(self.run((0, self.depth()), count, level, None), count))
@@ -477,12 +491,7 @@ impl Network for VisionTransformer {
 }
 
 /// Prefix tokens with their positions, and the positions of `patches` patches.
-fn tokens(
-    options: Options,
-    weights: &Weights,
-    width: usize,
-    patches: usize,
-) -> Result<(Vec<f32>, Vec<f32>)> {
+fn tokens(options: Options, weights: &Weights, width: usize, patches: usize) -> Result<(Vec<f32>, Vec<f32>)> {
     let (mut prefix, mut count) = (Vec::new(), 0);
     for (name, tokens) in [
         ("cls_token", usize::from(options.has(Part::ClassToken))),
