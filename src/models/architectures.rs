@@ -55,6 +55,19 @@ pub fn check_architecture(name: &str) -> Result<()> {
     Architecture::named(name).map(|_| ())
 }
 
+/// How timm or torchvision prepares photos for the weights that it has under this name.
+///
+/// ```
+/// let lite = interpix::models::preprocessing("tf_efficientnet_lite1").unwrap();
+/// assert_eq!((lite.crop, lite.mean), ((240, 240), [127.5; 3]));
+/// ```
+///
+/// # Errors
+/// [`Error::Argument`] for another name.
+pub fn preprocessing(name: &str) -> Result<Preprocessing> {
+    Architecture::named(name).map(|(_, photos)| photos.preprocessing())
+}
+
 /// Means and deviations of colors, in units of 255.
 pub(super) type Colors = ([f32; 3], [f32; 3]);
 /// Of ImageNet's photos, as torchvision has them.

@@ -26,7 +26,7 @@ mod unpickle;
 mod vit;
 mod weights;
 
-pub use architectures::{architectures, check_architecture};
+pub use architectures::{architectures, check_architecture, preprocessing};
 pub use checkpoint::Checkpoint;
 pub use classifier::{Classifier, imagenet_classes};
 pub use load::{load, load_file};

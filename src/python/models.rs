@@ -174,6 +174,17 @@ pub(super) fn check_architecture(name: &str) -> crate::Result<()> {
     models::check_architecture(name)
 }
 
+/// An RGB photo as the library prepares it for the weights that it has under this name.
+#[pyfunction]
+pub(super) fn prepare<'py>(
+    py: Python<'py>,
+    name: &str,
+    image: PyReadonlyArray3<'py, u8>,
+) -> PyResult<Bound<'py, PyArray3<f32>>> {
+    let image = image.as_array();
+    Ok(detached(py, |_| models::preprocessing(name)?.apply(image))?.into_pyarray(py))
+}
+
 /// A checkpoint in torch's old pickle format, or in safetensors, as the bytes of a safetensors file.
 #[pyfunction]
 pub(super) fn convert_weights<'py>(

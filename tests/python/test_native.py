@@ -26,18 +26,22 @@ COLORS = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 def with_weights(module):
-    """Random weights of a fixed seed, none of them 0 or 1 as they are before training."""
+    """Random weights of a fixed seed: no norm is the identity and no bias is small, so that one left out is seen."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, value in module.state_dict().items():
-            noise = torch.randn(value.shape, generator=generator) if value.is_floating_point() else None
+            if not value.is_floating_point():
+                continue
+            noise = torch.randn(value.shape, generator=generator)
             if name.endswith("running_var"):
                 value.copy_(noise.abs() + 0.5)
             elif "gamma" in name or "token" in name or "pos" in name:
                 value.copy_(noise * 0.3)
-            elif noise is not None and value.ndim == 1:
-                value.add_(noise * 0.1)
-            elif noise is not None and not value.any():
+            elif name.endswith("bias") or name.endswith("running_mean"):
+                value.copy_(noise * 0.3)
+            elif value.ndim == 1:
+                value.copy_(1 + noise * 0.3)
+            elif not value.any():
                 value.copy_(noise * 0.05)
     return module.eval()
 
@@ -74,18 +78,22 @@ def check(native, module, size):
     np.testing.assert_array_equal(native.logits(batch[:1].numpy()), found[:1])
 
 
+def timm_folder(folder, name="vit_tiny_patch16_224", config=None, cfg=None, **options):
+    """A folder as timm pushes it to a hub."""
+    module = with_weights(timm.create_model(name, **options))
+    write(module, folder / "model.safetensors")
+    own = {key: value for key, value in module.pretrained_cfg.items() if key != "url"}
+    described = {"architecture": name, "num_classes": module.num_classes, "model_args": options}
+    described |= {"pretrained_cfg": own | (cfg or {})} | (config or {})
+    (folder / "config.json").write_text(json.dumps(described))
+    return module
+
+
 @pytest.mark.parametrize(
     ("name", "library", "options", "size"),
     [
-        ("vit_tiny_patch16_224", timm, {"depth": 2}, (224, 224)),
-        ("deit_tiny_patch16_224", timm, {"depth": 1}, (224, 224)),
-        ("deit_tiny_distilled_patch16_224", timm, {"depth": 2}, (224, 224)),
-        ("deit3_small_patch16_224", timm, {"depth": 2}, (224, 224)),
-        ("vit_small_patch32_224", timm, {"depth": 3, "qkv_bias": False}, (224, 224)),
-        ("vit_base_patch16_gap_224", timm, {"depth": 1}, (224, 224)),
-        ("vit_base_patch16_reg4_gap_256", timm, {"depth": 2}, (256, 256)),
-        ("vit_base_patch16_clip_224", timm, {"depth": 2}, (224, 224)),
-        ("vit_huge_patch14_224", timm, {"depth": 1, "num_classes": 9}, (224, 224)),
+        ("vit_tiny_patch16_224", timm, {}, (224, 224)),
+        ("deit_tiny_distilled_patch16_224", timm, {}, (224, 224)),
         ("vit_b_32", torchvision.models, {"representation_size": 40}, (224, 224)),
         ("resnet18", timm, {}, (64, 96)),
         ("resnet34", torchvision.models, {"num_classes": 7}, (97, 64)),
@@ -96,17 +104,105 @@ def check(native, module, size):
         ("mobilenetv2_050", timm, {"num_classes": 11}, (65, 96)),
         ("mobilenetv2_140", timm, {}, (64, 64)),
         ("mobilenet_v2", torchvision.models, {}, (96, 65)),
-        ("tf_efficientnet_lite0", timm, {}, (64, 97)),
-        ("tf_efficientnet_lite1", timm, {}, (64, 96)),
-        ("tf_efficientnet_lite2", timm, {}, (65, 64)),
-        ("tf_efficientnet_lite3", timm, {}, (64, 96)),
-        ("tf_efficientnet_lite4", timm, {}, (64, 64)),
+        *((f"tf_efficientnet_lite{number}", timm, {}, (64, 97 - number)) for number in range(5)),
+        *((f"efficientnet_lite{number}", timm, {}, (96 + number, 65)) for number in range(5)),
     ],
 )
 def test_logits_are_those_of_the_library(name, library, options, size, tmp_path):
     make = library.create_model if library is timm else getattr(library, name)
     module = with_weights(make(name, **options) if library is timm else make(**options))
     check(ix.load_model(name, weights=write(module, tmp_path / "model.safetensors")), module, size)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("vit_tiny_patch16_224", {"depth": 1, "mlp_ratio": 2.0}),
+        ("vit_tiny_patch16_224", {"depth": 2, "qkv_bias": False, "init_values": 0.1}),
+        ("vit_tiny_patch16_224", {"depth": 1, "class_token": False, "global_pool": "avg", "fc_norm": False}),
+        ("vit_tiny_patch16_224", {"depth": 2, "global_pool": "avg", "reg_tokens": 3, "drop_path_rate": 0.1}),
+        ("vit_tiny_patch16_224", {"depth": 1, "pre_norm": True, "no_embed_class": True, "reg_tokens": 2}),
+        ("vit_tiny_patch16_224", {"depth": 1, "final_norm": False, "act_layer": "gelu"}),
+        ("vit_medium_patch16_gap_240", {"depth": 1, "fc_norm": True}),
+        ("deit3_small_patch16_224", {"depth": 1, "num_heads": 4, "num_classes": 9}),
+        ("resnet18", {"drop_rate": 0.2, "output_stride": 32}),
+        ("efficientnet_lite0", {"bn_eps": 0.01, "pad_type": "same"}),
+        ("mobilenetv2_050", {"bn_eps": 0.1, "act_layer": "relu6"}),
+    ],
+)
+def test_what_model_args_say_is_followed(name, options, tmp_path):
+    module = timm_folder(tmp_path, name, **options)
+    native = ix.load_model(f"native:{tmp_path}")
+    check(native, module, native.input_size)
+
+
+def hostile(header, body=b"", length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + body
+
+
+def write_holes(shapes, file):
+    """Zeros of these shapes, which take no place."""
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 4 * int(np.prod(shape))
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [begin, end]}
+    content = hostile(header)
+    with file.open("wb") as out:
+        out.write(content)
+        out.truncate(len(content) + end)
+    return file
+
+
+def library_of(name):
+    """The whole module without memory, and how its weights' photos are prepared."""
+    with torch.device("meta"):
+        if timm.is_model(name):
+            cfg = timm.models.get_pretrained_cfg(name).to_dict()
+            photos = timm.data.create_transform(**timm.data.resolve_data_config({}, pretrained_cfg=cfg))
+            return timm.create_model(name, num_classes=7), photos
+        photos = torchvision.models.get_model_weights(name).IMAGENET1K_V1.transforms()
+        return torchvision.models.get_model(name, num_classes=7), photos
+
+
+@pytest.mark.parametrize("name", _core.architectures())
+def test_every_name_is_its_librarys_with_all_parts_and_photos(name, tmp_path):
+    module, photos = library_of(name)
+    shapes = {key: value.shape for key, value in module.state_dict().items() if not key.endswith("num_batches_tracked")}
+    file = write_holes(shapes | {"not its": (1,)}, tmp_path / "model.safetensors")
+    with pytest.raises(ix.ModelError, match=r"architecture; left over: `not its`; name the architecture that they are of$"):
+        ix.load_model(name, weights=file)
+    image = Image.open(PHOTOS / "coffee.jpg").convert("RGB")
+    found, expected = _core.prepare(name, np.array(image)), photos(image).numpy()
+    assert found.shape == expected.shape
+    # torchvision's presets resize tensors, others Pillow's pictures.
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in _core.architectures() if name.startswith(("vit_", "deit"))])
+def test_heads_are_known_by_name(name, tmp_path):
+    if not timm.is_model(name):
+        with torch.device("meta"):
+            heads = torchvision.models.get_model(name).encoder.layers[0].num_heads
+        assert heads == {"b": 12, "l": 16, "h": 16}[name[4]]
+        return
+    with torch.device("meta"):
+        heads = timm.create_model(name, depth=1).blocks[0].attn.num_heads
+    module = timm_folder(tmp_path, name, depth=1, embed_dim=heads * 4, mlp_ratio=2.0, num_classes=5)
+    native = ix.load_model(f"native:{tmp_path}")
+    batch = pictures(1, native.input_size)
+    assert_same(native.logits(batch.numpy()), answers(module, batch), tolerance=3e-4)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_225", "vit_tiny_patch14_224", "vit_tiny_patch16_gap_224", "resnet19"])
+def test_names_that_no_library_has_are_refused_with_those_that_are_like_them(name, tmp_path):
+    near = {"resnet19": "resnet18"}.get(name, "vit_tiny_patch16_224")
+    with pytest.raises(ix.ArgumentError, match=f"`name`: expected a native architecture, got `{name}`; near names: .*{near}"):
+        ix.load_model(name, weights=tmp_path / "w.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": name}))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ix.ModelError, match=f"config.json.*got `{name}`; near names: .*{near}"):
+        ix.load_model(f"native:{tmp_path}")
 
 
 def small(config, **options):
@@ -140,17 +236,6 @@ def test_logits_are_those_of_transformers(index, tmp_path):
     native = ix.load_model(f"native:{transformers_folder(with_weights(module), tmp_path)}")
     check(native, module, size)
     assert native.class_names == [f"class {index}" for index in range(5)]
-
-
-def timm_folder(folder, name="vit_tiny_patch16_224", config=None, cfg=None, **options):
-    """A folder as timm pushes it to a hub."""
-    module = with_weights(timm.create_model(name, **options))
-    write(module, folder / "model.safetensors")
-    own = {key: value for key, value in module.pretrained_cfg.items() if key != "url"}
-    described = {"architecture": name, "num_classes": module.num_classes, "model_args": options}
-    described |= {"pretrained_cfg": own | (cfg or {})} | (config or {})
-    (folder / "config.json").write_text(json.dumps(described))
-    return module
 
 
 def test_a_timm_folder_tells_size_classes_and_names(tmp_path):
@@ -380,11 +465,6 @@ def test_weights_of_another_architecture_are_refused(name, tmp_path):
         name = "vit_base_patch16_384"
     with pytest.raises(ix.ModelError, match=r"w\.safetensors"):
         ix.load_model(name, weights=file)
-
-
-def hostile(header, body=b"", length=None):
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text) if length is None else length) + text + body
 
 
 HOSTILE = {
