@@ -22,7 +22,9 @@ mod _core {
     use super::interpolation::interpolate;
     #[cfg(feature = "models")]
     #[pymodule_export]
-    use super::models::{NativeModel, NativeTokens, architectures, check_architecture, convert_weights, prepare};
+    use super::models::{
+        NativeModel, NativeTokens, architectures, check_architecture, convert_weights, prepare,
+    };
     #[pymodule_export]
     use super::search::{Batch, Outcome, Search};
     #[pymodule_export]

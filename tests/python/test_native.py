@@ -156,13 +156,16 @@ def write_holes(shapes, file):
 
 def library_of(name):
     """The whole module without memory, and how its weights' photos are prepared."""
-    with torch.device("meta"):
-        if timm.is_model(name):
-            cfg = timm.models.get_pretrained_cfg(name).to_dict()
-            photos = timm.data.create_transform(**timm.data.resolve_data_config({}, pretrained_cfg=cfg))
+    if timm.is_model(name):
+        cfg = timm.models.get_pretrained_cfg(name).to_dict()
+        photos = timm.data.create_transform(**timm.data.resolve_data_config({}, pretrained_cfg=cfg))
+        with torch.device("meta"):
             return timm.create_model(name, num_classes=7), photos
-        photos = torchvision.models.get_model_weights(name).IMAGENET1K_V1.transforms()
-        return torchvision.models.get_model(name, num_classes=7), photos
+    # Some have weights for larger pictures, too.
+    every = [weights.transforms() for weights in torchvision.models.get_model_weights(name)]
+    with torch.device("meta"):
+        module = torchvision.models.get_model(name, num_classes=7)
+    return module, next(photos for photos in every if photos.crop_size == [224])
 
 
 @pytest.mark.parametrize("name", _core.architectures())
@@ -171,11 +174,10 @@ def test_every_name_is_its_librarys_with_all_parts_and_photos(name, tmp_path):
     shapes = {key: value.shape for key, value in module.state_dict().items() if not key.endswith("num_batches_tracked")}
     file = write_holes(shapes | {"not its": (1,)}, tmp_path / "model.safetensors")
     with pytest.raises(ix.ModelError, match=r"architecture; left over: `not its`; name the architecture that they are of$"):
-        ix.load_model(name, weights=file)
+        _core.NativeModel(name, file)
     image = Image.open(PHOTOS / "coffee.jpg").convert("RGB")
     found, expected = _core.prepare(name, np.array(image)), photos(image).numpy()
     assert found.shape == expected.shape
-    # torchvision's presets resize tensors, others Pillow's pictures.
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -197,6 +199,7 @@ def test_heads_are_known_by_name(name, tmp_path):
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_225", "vit_tiny_patch14_224", "vit_tiny_patch16_gap_224", "resnet19"])
 def test_names_that_no_library_has_are_refused_with_those_that_are_like_them(name, tmp_path):
     near = {"resnet19": "resnet18"}.get(name, "vit_tiny_patch16_224")
+    (tmp_path / "w.safetensors").write_bytes(b"")
     with pytest.raises(ix.ArgumentError, match=f"`name`: expected a native architecture, got `{name}`; near names: .*{near}"):
         ix.load_model(name, weights=tmp_path / "w.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"architecture": name}))

@@ -8,9 +8,15 @@ use super::{Options, Part};
 const BASE: (usize, usize, usize) = (768, 12, 12);
 const LARGE: (usize, usize, usize) = (1024, 24, 16);
 const HUGE: (usize, usize, usize) = (1280, 32, 16);
-/// torchvision's names.
-const TORCHVISION: [(&str, (usize, usize, usize)); 5] =
-    [("vit_b_16", BASE), ("vit_b_32", BASE), ("vit_l_16", LARGE), ("vit_l_32", LARGE), ("vit_h_14", HUGE)];
+/// torchvision's names, each with the side of the photo that is cut from, and how that is resized.
+const TORCHVISION: [(&str, (usize, usize, usize), f64, Filter); 5] = [
+    ("vit_b_16", BASE, 256.0, Filter::Bilinear),
+    ("vit_b_32", BASE, 256.0, Filter::Bilinear),
+    ("vit_l_16", LARGE, 242.0, Filter::Bilinear),
+    ("vit_l_32", LARGE, 256.0, Filter::Bilinear),
+    // Of the two that it has, those for pictures of this size.
+    ("vit_h_14", HUGE, 224.0, Filter::Bicubic),
+];
 
 /// timm's names, each with the part of a photo that is cut out, and its colors: those of the weights that timm's
 /// `create_model(name, pretrained=True)` has. The image's side is the last word.
@@ -92,13 +98,13 @@ const SQUASHED: [&str; 4] = [
 
 /// All names.
 pub(in crate::models) fn names() -> impl Iterator<Item = &'static str> {
-    TIMM.into_iter().map(|(name, ..)| name).chain(TORCHVISION.into_iter().map(|(name, _)| name))
+    TIMM.into_iter().map(|(name, ..)| name).chain(TORCHVISION.into_iter().map(|(name, ..)| name))
 }
 
 /// The Vision Transformer that timm or torchvision calls `name`, and how its photos are prepared.
 pub(in crate::models) fn named(name: &str) -> Option<(Options, Photos)> {
-    if let Some(&(_, shape)) = TORCHVISION.iter().find(|(known, _)| *known == name) {
-        let photos = Photos { filter: Filter::Bilinear, ..Photos::of((224, 224), 0.875, IMAGENET) };
+    if let Some(&(_, shape, side, filter)) = TORCHVISION.iter().find(|(known, ..)| *known == name) {
+        let photos = Photos { filter, ..Photos::of((224, 224), 224.0 / side, IMAGENET) };
         return Some((Options { epsilon: 1e-6, ..Options::new((224, 224), shape) }, photos));
     }
     let &(name, part, colors) = TIMM.iter().find(|(known, ..)| *known == name)?;
