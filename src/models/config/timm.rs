@@ -1,4 +1,4 @@
-//! timm's `config.json`: `pretrained_cfg` tells how photos are prepared, `model_args` in what the model is unlike its name's.
+//! timm's `config.json`: `pretrained_cfg` tells how photos are prepared, `model_args` how the model is unlike its name's.
 
 use serde_json::{Value, json};
 
@@ -157,7 +157,7 @@ fn check_arguments(config: &Config, architecture: &Architecture) -> Result<()> {
 }
 
 /// What pools an answer: of the first place that says it.
-fn pools<'a, T: Copy>(config: &Config, place: &str, choices: &[(&'a str, T)]) -> Result<Option<T>> {
+fn pools<T: Copy>(config: &Config, place: &str, choices: &[(&str, T)]) -> Result<Option<T>> {
     for field in
         ["model_args.global_pool".to_owned(), format!("{place}global_pool"), "global_pool".to_owned()]
     {

@@ -113,9 +113,8 @@ impl Config {
 
     /// Refuses the field where it is said and is another value than this one.
     pub(super) fn only(&self, field: &str, value: &Value) -> Result<()> {
-        let same = |found: &Value| {
-            found == value || found.as_f64().zip(value.as_f64()).is_some_and(|(one, other)| one == other)
-        };
+        // 32.0 is 32, too.
+        let same = |found: &Value| found == value || found.is_number() && found.as_f64() == value.as_f64();
         match self.at(field)? {
             Some(found) if !same(found) => Err(self.expected(field, &value.to_string(), IN_TORCH)),
             _ => Ok(()),

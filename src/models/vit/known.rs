@@ -5,11 +5,12 @@ use super::super::preprocess::Filter;
 use super::{Options, Part};
 
 /// Width, depth and heads.
-const BASE: (usize, usize, usize) = (768, 12, 12);
-const LARGE: (usize, usize, usize) = (1024, 24, 16);
-const HUGE: (usize, usize, usize) = (1280, 32, 16);
+type Shape = (usize, usize, usize);
+const BASE: Shape = (768, 12, 12);
+const LARGE: Shape = (1024, 24, 16);
+const HUGE: Shape = (1280, 32, 16);
 /// torchvision's names, each with the side of the photo that is cut from, and how that is resized.
-const TORCHVISION: [(&str, (usize, usize, usize), f64, Filter); 5] = [
+const TORCHVISION: [(&str, Shape, f64, Filter); 5] = [
     ("vit_b_16", BASE, 256.0, Filter::Bilinear),
     ("vit_b_32", BASE, 256.0, Filter::Bilinear),
     ("vit_l_16", LARGE, 242.0, Filter::Bilinear),
