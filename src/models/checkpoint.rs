@@ -20,6 +20,16 @@ pub(super) fn is_pickle(bytes: &[u8]) -> bool {
 }
 
 /// Tensors by name.
+///
+/// ```
+/// use interpix::models::Checkpoint;
+/// let header = br#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+/// let file = [&(header.len() as u64).to_le_bytes()[..], header, &1.0_f32.to_le_bytes()].concat();
+/// let checkpoint = Checkpoint::from_bytes("toy", &file)?;
+/// assert_eq!(checkpoint.len(), 1);
+/// assert_eq!(Checkpoint::from_bytes("toy", &checkpoint.to_safetensors()?)?, checkpoint);
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     model: String,
@@ -40,7 +50,9 @@ impl Checkpoint {
         let io = |source| Error::Io { path: path.to_owned(), source };
         let size = fs::metadata(path).map_err(io)?.len();
         let parsed = if size > MAX_FILE {
-            let message = format!("the file has {size} bytes, more than the {MAX_FILE} that are read");
+            let message = format!(
+                "expected at most {MAX_FILE} bytes, got {size}; save the weights of one network alone, as safetensors"
+            );
             Err(Error::Model { model: model.to_owned(), message })
         } else {
             Self::from_bytes(model, &fs::read(path).map_err(io)?)
@@ -85,7 +97,11 @@ impl Checkpoint {
                 Dtype::I64 => {
                     Data::I64(bytes.as_chunks().0.iter().map(|&raw| i64::from_le_bytes(raw)).collect())
                 }
-                other => return Err(fail(format!("`{name}` is {other:?}; expected F32 or I64"))),
+                other => {
+                    return Err(fail(format!(
+                        "`{name}`: expected F32 or I64, got {other:?}; save it as one of these"
+                    )));
+                }
             };
             Ok((name, Entry { shape, data }))
         });
@@ -97,9 +113,9 @@ impl Checkpoint {
         let fail = |message: String| Err(Error::Model { model: self.model.clone(), message });
         match self.entries.get(name) {
             Some(Entry { shape: found, data: Data::F32(values) }) if found == shape => Ok(values),
-            Some(Entry { shape: found, .. }) => {
-                fail(format!("weights `{name}`: expected F32 of shape {shape:?}, got shape {found:?}"))
-            }
+            Some(Entry { shape: found, .. }) => fail(format!(
+                "weights `{name}`: expected F32 of shape {shape:?}, got shape {found:?}; is this file another model's?"
+            )),
             None => fail(format!("weights `{name}` are missing; is this file another model's?")),
         }
     }

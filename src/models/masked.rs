@@ -22,6 +22,18 @@ const CHUNK_TIME: Duration = Duration::from_millis(75);
 const MAX_CHUNK: usize = 64;
 
 /// Images of one size, their division into regions, and what an absent region shows.
+///
+/// ```no_run
+/// use interpix::models::{self, MaskedImages};
+/// use ndarray::{Array3, Array4, array};
+/// let model = models::load(std::path::Path::new("resnet18"))?;
+/// let (image, fill) = (Array4::from_elem((1, 3, 224, 224), 1.0), Array4::zeros((1, 3, 224, 224)));
+/// let halves = Array3::from_shape_fn((1, 224, 224), |(_, _, x)| (x / 112) as i64);
+/// let game = MaskedImages { images: image.view(), regions: halves.view(), fill: fill.view() };
+/// let left = array![[true, false]];
+/// assert_eq!(game.logits(&*model, &[0], left.view(), &|| false)?.dim(), (1, 1000));
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct MaskedImages<'a> {
     /// Preprocessed images (K, 3, H, W).
@@ -33,6 +45,14 @@ pub struct MaskedImages<'a> {
 }
 
 /// Logits (B, classes) of a batch (B, 3, H, W), in chunks between which `interrupted` is asked.
+///
+/// ```no_run
+/// use interpix::models;
+/// let model = models::load(std::path::Path::new("resnet18"))?;
+/// let batch = ndarray::Array4::zeros((100, 3, 224, 224));
+/// assert_eq!(models::logits(&*model, batch.view(), &|| false)?.dim(), (100, 1000));
+/// # Ok::<(), interpix::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`Classifier::logits`], and [`Error::Interrupted`].
@@ -184,6 +204,16 @@ fn next_chunk(elapsed: Duration, images: usize) -> usize {
 /// # Errors
 /// [`Error::Argument`] if there is no such class; [`Error::Model`] if a logit is not finite, or if there is no other class
 /// that the target could be told from.
+///
+/// ```no_run
+/// use interpix::models;
+/// let model = models::load(std::path::Path::new("vit_tiny"))?;
+/// let image = ndarray::Array4::zeros((1, 3, 224, 224));
+/// let logits = model.logits(image.view())?;
+/// let target = models::predict(logits.row(0));
+/// assert!(models::score(&*model, logits.row(0), target)?.holds);
+/// # Ok::<(), interpix::Error>(())
+/// ```
 pub fn score(classifier: &dyn Classifier, logits: ArrayView1<'_, f32>, target: usize) -> Result<Score> {
     let fail =
         |message: &str| Error::Model { model: classifier.name().to_owned(), message: message.to_owned() };
@@ -193,7 +223,9 @@ pub fn score(classifier: &dyn Classifier, logits: ArrayView1<'_, f32>, target: u
     }
     let independent = classifier.independent();
     if logits.len() < 2 && !independent {
-        return Err(fail("log-odds need at least two classes"));
+        return Err(fail(
+            "expected at least two classes, as log-odds compare them, got one; ask for its logits",
+        ));
     }
     if logits.iter().any(|logit| !logit.is_finite()) {
         return Err(fail("a logit is not finite; are images and fill finite?"));

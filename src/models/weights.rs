@@ -108,7 +108,7 @@ impl Weights {
         })?;
         let sides = <[usize; N]>::try_from(shape).ok().filter(|sides| sides.iter().all(|&side| side > 0));
         sides.ok_or_else(|| {
-            self.fail(&format!("`{file_name}`: expected {N} dimensions, none of them 0, got shape {shape:?}"))
+            self.fail(&format!("`{file_name}`: expected {N} dimensions, none of them 0, got shape {shape:?}; is this file another architecture's?"))
         })
     }
 
@@ -181,7 +181,7 @@ impl Weights {
                         .extend(bytes.as_chunks().0.iter().map(|&raw| widen_half(u16::from_le_bytes(raw)))),
                     other => {
                         return Err(self.fail(&format!(
-                            "`{name}` is {other:?}; expected F32, F16 or BF16; save it as one of these"
+                            "`{name}`: expected F32, F16 or BF16, got {other:?}; save it as one of these"
                         )));
                     }
                 }

@@ -36,13 +36,7 @@ def with_weights(module):
             noise = torch.randn(value.shape, generator=generator)
             if name.endswith("running_var"):
                 value.copy_(noise.abs() + 0.5)
-            elif (
-                "gamma" in name
-                or "token" in name
-                or "pos" in name
-                or name.endswith("bias")
-                or name.endswith("running_mean")
-            ):
+            elif name.endswith(("bias", "running_mean", "gamma")) or "token" in name or "pos" in name:
                 value.copy_(noise * 0.3)
             elif value.ndim == 1:
                 value.copy_(1 + noise * 0.3)
@@ -767,7 +761,7 @@ def test_half_read_types_are_refused(tmp_path):
     timm_folder(tmp_path, depth=1, num_classes=3)
     file = tmp_path / "model.safetensors"
     save_file(load_file(file) | {"norm.bias": torch.zeros(192, dtype=torch.uint8)}, file)
-    with pytest.raises(ix.ModelError, match=r"`norm\.bias` is U8; expected F32, F16 or BF16; save it as one of these"):
+    with pytest.raises(ix.ModelError, match=r"`norm\.bias`: expected F32, F16 or BF16, got U8; save it as one of these"):
         ix.load_model(f"native:{tmp_path}")
 
 

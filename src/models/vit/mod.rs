@@ -103,6 +103,16 @@ impl Options {
 }
 
 /// A Vision Transformer with its weights.
+///
+/// ```no_run
+/// use ndarray::{Array2, Array4};
+/// let model = interpix::models::load(std::path::Path::new("vit_tiny"))?;
+/// let vit = model.transformer().expect("it has tokens");
+/// let tokens = vit.embed(Array4::zeros((1, 3, 224, 224)).view())?;
+/// let every_second = Array2::from_shape_fn((1, 196), |(_, patch)| patch % 2 == 0);
+/// assert_eq!(vit.dropped(&tokens, &[0], every_second.view(), 0, &|| false)?.dim(), (1, 1000));
+/// # Ok::<(), interpix::Error>(())
+/// ```
 pub struct VisionTransformer {
     image: (usize, usize),
     patch: (usize, usize),
