@@ -761,7 +761,9 @@ def test_half_read_types_are_refused(tmp_path):
     timm_folder(tmp_path, depth=1, num_classes=3)
     file = tmp_path / "model.safetensors"
     save_file(load_file(file) | {"norm.bias": torch.zeros(192, dtype=torch.uint8)}, file)
-    with pytest.raises(ix.ModelError, match=r"`norm\.bias`: expected F32, F16 or BF16, got U8; save it as one of these"):
+    with pytest.raises(
+        ix.ModelError, match=r"`norm\.bias`: expected F32, F16 or BF16, got U8; save it as one of these"
+    ):
         ix.load_model(f"native:{tmp_path}")
 
 
