@@ -23,6 +23,7 @@ __all__ = [
     "gather_windows",
     "interpolate",
     "one_shot",
+    "prepare",
     "reset_threads",
     "rgb_to_lab",
     "set_threads",
