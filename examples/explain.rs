@@ -14,7 +14,7 @@ use std::path::Path;
 
 use interpix::models::{self, Classifier, MaskedImages};
 use interpix::search::{Batch, Direction, Score, Search, SearchOptions, Stop, Task};
-use ndarray::{Array2, Array3, Array4, ArrayView1, Axis, Dim};
+use ndarray::{Array2, Array3, Array4, Axis, Dim};
 use zune_jpeg::JpegDecoder;
 
 /// Patches on a side, where a model has no tokens.
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let image = model.preprocess(read_photo(Path::new(photo))?.view())?.insert_axis(Axis(0));
     let logits = model.logits(image.view())?;
-    let target = greatest(logits.row(0));
+    let target = models::predict(logits.row(0));
     let grid = model.transformer().map_or(GRID, interpix::models::VisionTransformer::grid);
     let score = scorer(&*model, image, grid, target)?;
 
@@ -77,21 +77,8 @@ fn scorer(
                 _ => MaskedImages { images: image.view(), regions: regions.view(), fill: fill.view() }
                     .logits(model, batch.owner(), batch.masks().view(), &|| false)?,
             };
-        let score = |logits: ArrayView1<'_, f32>| {
-            let reward = models::log_odds(logits, target);
-            let predicted = greatest(logits);
-            let answer = 1.0 / (1.0 + (-reward).exp());
-            Score { reward, answer, predicted: Some(predicted), holds: predicted == target }
-        };
-        Ok(logits.outer_iter().map(score).collect())
+        logits.outer_iter().map(|logits| models::score(model, logits, target)).collect()
     })
-}
-
-/// The class of the greatest logit, the first of equal ones.
-fn greatest(logits: ArrayView1<'_, f32>) -> usize {
-    let better =
-        |best: usize, (class, &logit): (usize, &f32)| if logit > logits[best] { class } else { best };
-    logits.iter().enumerate().fold(0, better)
 }
 
 /// The pixels (H, W, 3) of a JPEG or a PNG.

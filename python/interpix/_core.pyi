@@ -23,6 +23,7 @@ __all__ = [
     "gather_windows",
     "interpolate",
     "one_shot",
+    "prepare",
     "reset_threads",
     "rgb_to_lab",
     "set_threads",
@@ -460,6 +461,10 @@ class NativeModel:
     def classes(self) -> int:
         """The number of classes."""
 
+    @property
+    def independent(self) -> bool:
+        """Whether each class is a label of its own, there or not."""
+
     def tokens(self, images: NDArray[np.float32]) -> NativeTokens:
         """Embed preprocessed images (K, 3, H, W), once for all of their coalitions."""
 
@@ -507,7 +512,14 @@ class NativeTokens:
         """
 
 def architectures() -> list[str]:
-    """Return the names of the native architectures, in patterns."""
+    """Return the names of the native architectures, those of timm and torchvision."""
+
+def prepare(name: str, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return an RGB photo (H, W, 3) as the library prepares it for the weights that it has under this name: (3, h, w).
+
+    Raises:
+        interpix.errors.ArgumentError: There is no such architecture.
+    """
 
 def check_architecture(name: str) -> None:
     """Refuse a name that is no native architecture's.

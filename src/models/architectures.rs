@@ -1,44 +1,124 @@
 //! The native architectures by name, as timm and torchvision name them.
 
+use super::efficientnet_lite::{self, Source};
 use super::inverted_residual::Plan;
+use super::mobilenet_v2;
 use super::network::Network;
-use super::preprocess::{Filter, Preprocessing, Resize};
+use super::preprocess::{Filter, Preprocessing, Resize, Rounding};
 use super::resnet::{ResNet, Shape};
-use super::vit::{Options, VisionTransformer};
+use super::vit::{self, Options, VisionTransformer};
 use super::weights::Weights;
-use super::{efficientnet_lite, mobilenet_v2};
 use crate::error::{Error, Result};
 
-/// The names that [`crate::models::load_file`] knows, in patterns: of `{a,b}` one is meant, and of `SIZE` and `PATCH` a
-/// number of pixels.
-pub const ARCHITECTURES: [&str; 7] = [
-    "vit_{tiny,small,base,large,huge}_patchPATCH_SIZE, also _gap_ and _regN_gap_ before SIZE, and _clip_",
-    "deit_{tiny,small,base}_patch16_SIZE, deit_{tiny,small,base}_distilled_patch16_SIZE",
-    "deit3_{small,medium,base,large,huge}_patchPATCH_SIZE",
-    "vit_b_16, vit_b_32, vit_l_16, vit_l_32, vit_h_14",
-    "resnet18, resnet34, resnet50, resnet101, resnet152",
-    "mobilenetv2_{050,100,140}, mobilenet_v2",
-    "efficientnet_lite{0,1,2,3,4}, tf_efficientnet_lite{0,1,2,3,4}",
+/// Names that an error lists of those that are like an unknown one.
+const NEAR: usize = 3;
+const RESNETS: [(&str, usize); 5] =
+    [("resnet18", 18), ("resnet34", 34), ("resnet50", 50), ("resnet101", 101), ("resnet152", 152)];
+/// timm's, of which those for another width have the same blocks.
+const MOBILENETS: [&str; 3] = ["mobilenetv2_050", "mobilenetv2_100", "mobilenetv2_140"];
+/// torchvision's.
+const MOBILENET: &str = "mobilenet_v2";
+/// timm's, made in torch, and those that come from `TensorFlow`.
+const LITES: [&str; 5] = [
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "efficientnet_lite3",
+    "efficientnet_lite4",
 ];
+const TENSORFLOW: &str = "tf_";
+
+/// The names that [`crate::models::load_file`] knows, those of timm and torchvision.
+///
+/// ```
+/// let names = interpix::models::architectures();
+/// assert!(names.iter().any(|name| name == "vit_tiny_patch16_224"));
+/// ```
+pub fn architectures() -> Vec<String> {
+    let names =
+        vit::names().chain(RESNETS.map(|(name, _)| name)).chain(MOBILENETS).chain([MOBILENET]).chain(LITES);
+    names.map(str::to_owned).chain(LITES.map(|name| format!("{TENSORFLOW}{name}"))).collect()
+}
 
 /// Refuses a name that is no architecture's.
 ///
 /// ```
 /// use interpix::models::check_architecture;
 /// assert!(check_architecture("vit_tiny_patch16_224").is_ok());
-/// assert!(check_architecture("swin_tiny_patch4_window7_224").is_err());
+/// let error = check_architecture("vit_tiny_patch14_224").unwrap_err().to_string();
+/// assert!(error.contains("near names: vit_tiny_patch16_224"));
 /// ```
 ///
 /// # Errors
-/// [`Error::Argument`] with the names that there are.
+/// [`Error::Argument`] with the names that are like it.
 pub fn check_architecture(name: &str) -> Result<()> {
     Architecture::named(name).map(|_| ())
 }
 
-/// Means and deviations of the colors of ImageNet's photos, as torchvision has them.
-const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+/// How timm or torchvision prepares photos for the weights that it has under this name.
+///
+/// ```
+/// let lite = interpix::models::preprocessing("tf_efficientnet_lite1").unwrap();
+/// assert_eq!((lite.crop, lite.mean), ((240, 240), [127.5; 3]));
+/// ```
+///
+/// # Errors
+/// [`Error::Argument`] for another name.
+pub fn preprocessing(name: &str) -> Result<Preprocessing> {
+    Architecture::named(name).map(|(_, photos)| photos.preprocessing())
+}
+
+/// Means and deviations of colors, in units of 255.
+pub(super) type Colors = ([f32; 3], [f32; 3]);
+/// Of ImageNet's photos, as torchvision has them.
+pub(super) const IMAGENET: Colors = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 /// Of timm's and Google's Vision Transformers: bytes to -1 ... 1.
-const HALF: ([f32; 3], [f32; 3]) = ([0.5; 3], [0.5; 3]);
+pub(super) const HALF: Colors = ([0.5; 3], [0.5; 3]);
+/// Of `OpenAI`'s CLIP.
+#[expect(clippy::excessive_precision, reason = "as it is published")]
+pub(super) const CLIP: Colors =
+    ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11]);
+
+/// How timm and torchvision prepare photos for tests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Photos {
+    /// Height and width of what a network sees.
+    pub(super) crop: (usize, usize),
+    /// The share of the short side that is cut out.
+    pub(super) part: f64,
+    pub(super) filter: Filter,
+    /// Whether both sides are resized to what is cut from, whatever they were.
+    pub(super) squash: bool,
+    pub(super) colors: Colors,
+}
+
+impl Photos {
+    /// timm's usual way.
+    pub(super) fn of(crop: (usize, usize), part: f64, colors: Colors) -> Self {
+        Self { crop, part, filter: Filter::Bicubic, squash: false, colors }
+    }
+
+    pub(super) fn preprocessing(self) -> Preprocessing {
+        let side = |length: usize| (length as f64 / self.part).floor() as usize;
+        let (height, width) = (side(self.crop.0), side(self.crop.1));
+        let resize = if self.squash {
+            Resize::Exact(height, width)
+        } else if height == width {
+            Resize::Short(height)
+        } else {
+            Resize::Cover(height, width)
+        };
+        let (mean, deviation) = self.colors;
+        Preprocessing {
+            resize,
+            filter: self.filter,
+            crop: self.crop,
+            rounding: Rounding::Even,
+            mean: mean.map(|mean| 255.0 * mean),
+            scale: deviation.map(|one| 255.0 * one),
+        }
+    }
+}
 
 /// An architecture, with what its weights' file does not tell.
 #[derive(Debug, Clone)]
@@ -54,27 +134,44 @@ impl Architecture {
     ///
     /// # Errors
     /// [`Error::Argument`] for another name.
-    pub(super) fn named(name: &str) -> Result<(Self, Preprocessing)> {
-        let convolutional = |network, filter| (network, cropped((224, 224), 0.875, filter, IMAGENET));
-        let timm = name.starts_with("tf_");
-        let lite = name.strip_prefix(if timm { "tf_efficientnet_lite" } else { "efficientnet_lite" });
-        let found = if let Some(number) = lite {
-            let variant = number.parse().ok().and_then(|number| efficientnet_lite::variant(number, timm));
-            variant.map(|(plan, preprocessing)| (Self::EfficientNetLite(plan), preprocessing))
-        } else if let Some(depth) = name.strip_prefix("resnet") {
-            let shape = depth.parse().ok().and_then(Shape::of_depth);
-            shape.map(|shape| convolutional(Self::ResNet(shape), Filter::Bilinear))
-        } else if name == "mobilenet_v2" {
-            Some(convolutional(Self::MobileNetV2(mobilenet_v2::plan()), Filter::Bilinear))
-        } else if ["mobilenetv2_050", "mobilenetv2_100", "mobilenetv2_140"].contains(&name) {
-            Some(convolutional(Self::MobileNetV2(mobilenet_v2::plan()), Filter::Bicubic))
-        } else {
-            torchvision_transformer(name).or_else(|| timm_transformer(name))
+    pub(super) fn named(name: &str) -> Result<(Self, Photos)> {
+        let photos = Photos::of((224, 224), 0.875, IMAGENET);
+        if let Some((options, photos)) = vit::named(name) {
+            return Ok((Self::Transformer(options), photos));
+        }
+        if let Some(&(_, depth)) = RESNETS.iter().find(|(known, _)| *known == name) {
+            let shape = Shape::of_depth(depth).expect("these depths are known");
+            return Ok((Self::ResNet(shape), Photos { part: 0.95, ..photos }));
+        }
+        if MOBILENETS.contains(&name) {
+            return Ok((Self::MobileNetV2(mobilenet_v2::plan()), photos));
+        }
+        if name == MOBILENET {
+            return Ok((
+                Self::MobileNetV2(mobilenet_v2::plan()),
+                Photos { filter: Filter::Bilinear, ..photos },
+            ));
+        }
+        let (source, lite) = match name.strip_prefix(TENSORFLOW) {
+            Some(lite) => (Source::TensorFlow, lite),
+            None => (Source::Torch, name),
         };
-        found.ok_or_else(|| {
-            let cure = "pick one of these, or pass a torch model instead";
-            Error::argument("name", format!("one of {}", ARCHITECTURES.join("; ")), format!("`{name}`"), cure)
-        })
+        if let Some(number) = LITES.iter().position(|known| *known == lite) {
+            let (plan, photos) = efficientnet_lite::variant(number, source);
+            return Ok((Self::EfficientNetLite(plan), photos));
+        }
+        let cure = format!(
+            "near names: {}; `interpix models` and `architectures` list all; load any other as a torch model",
+            near(name).join(", ")
+        );
+        Err(Error::argument("name", "a native architecture", format!("`{name}`"), cure))
+    }
+
+    /// What `name` is where the package `efficientnet_lite0_pytorch` and its kind named the weights, if it is one of these.
+    pub(super) fn of_package(name: &str, weights: &Weights) -> Option<(Self, Preprocessing)> {
+        let number = LITES.iter().position(|known| *known == name)?;
+        let (plan, preprocessing) = efficientnet_lite::of_package(number, weights)?;
+        Some((Self::EfficientNetLite(plan), preprocessing))
     }
 
     /// The network with the weights of a file.
@@ -88,66 +185,27 @@ impl Architecture {
     }
 }
 
-/// As timm and torchvision prepare photos for tests: the short side is `1 / part` of the crop's.
-pub(super) fn cropped(
-    size: (usize, usize),
-    part: f64,
-    filter: Filter,
-    (mean, deviation): ([f32; 3], [f32; 3]),
-) -> Preprocessing {
-    let side = |length: usize| (length as f64 / part).floor() as usize;
-    let resize = if size.0 == size.1 {
-        Resize::Short(side(size.0))
-    } else {
-        Resize::Cover(side(size.0), side(size.1))
-    };
-    Preprocessing {
-        resize,
-        filter,
-        crop: size,
-        mean: mean.map(|mean| 255.0 * mean),
-        scale: deviation.map(|one| 255.0 * one),
-    }
+/// The architectures whose names take the fewest changes of a letter to become `name`.
+fn near(name: &str) -> Vec<String> {
+    let mut names = architectures();
+    // A name is at most a line; what is longer is like none.
+    let short: String = name.chars().take(80).collect();
+    names.sort_by_cached_key(|known| changes(&short, known));
+    names.truncate(NEAR);
+    names
 }
 
-fn torchvision_transformer(name: &str) -> Option<(Architecture, Preprocessing)> {
-    let heads = match name {
-        "vit_b_16" | "vit_b_32" => 12,
-        "vit_l_16" | "vit_l_32" | "vit_h_14" => 16,
-        _ => return None,
-    };
-    let options = Options { image: (224, 224), heads: Some(heads), mean: false, epsilon: 1e-6 };
-    Some((Architecture::Transformer(options), cropped((224, 224), 0.875, Filter::Bilinear, IMAGENET)))
-}
-
-/// timm's `vit_`, `deit_` and `deit3_` names.
-fn timm_transformer(name: &str) -> Option<(Architecture, Preprocessing)> {
-    const SIZES: [&str; 9] =
-        ["tiny", "little", "small", "medium", "betwixt", "base", "large", "huge", "giant"];
-    let words: Vec<&str> = name.split('_').collect();
-    let (&[family, size], rest) = words.split_first_chunk::<2>()?;
-    if !["vit", "deit", "deit3"].contains(&family) || !SIZES.contains(&size) {
-        return None;
+/// Levenshtein's distance.
+fn changes(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut above: Vec<usize> = (0..=other.len()).collect();
+    for (row, letter) in one.chars().enumerate() {
+        let mut line = vec![row + 1];
+        for (column, &beside) in other.iter().enumerate() {
+            let replaced = above[column] + usize::from(beside != letter);
+            line.push(replaced.min(line[column] + 1).min(above[column + 1] + 1));
+        }
+        above = line;
     }
-    let rest = rest.strip_prefix(&["distilled"]).filter(|_| family == "deit").unwrap_or(rest);
-    let ([patch, between @ ..], Some(side)) = (&rest[..rest.len() - 1], rest.last()?.parse().ok()) else {
-        return None;
-    };
-    patch.strip_prefix("patch")?.parse::<usize>().ok()?;
-    let registers = |word: &str| word.strip_prefix("reg").is_some_and(|count| count.parse::<usize>().is_ok());
-    let (mean, clip) = match between {
-        [] => (false, false),
-        ["clip"] => (false, true),
-        ["gap"] => (true, false),
-        [word, "gap"] if registers(word) => (true, false),
-        _ => return None,
-    };
-    // One of them, trained by I-JEPA, has more heads than others of its width.
-    let many = ["huge", "giant"].contains(&size) || name == "vit_base_patch16_gap_224";
-    let heads = many.then_some(16);
-    // timm's layer norm of CLIP's towers has torch's epsilon.
-    let epsilon = if clip { 1e-5 } else { 1e-6 };
-    let options = Options { image: (side, side), heads, mean, epsilon };
-    let colors = if family == "vit" { HALF } else { IMAGENET };
-    Some((Architecture::Transformer(options), cropped((side, side), 0.9, Filter::Bicubic, colors)))
+    above[other.len()]
 }

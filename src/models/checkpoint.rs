@@ -3,16 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
 
+use super::header::{Found, index};
 use super::tensors::{Data, Entries, Entry};
 use super::unpickle::read_pickle;
 use crate::error::{Error, Result};
 
 /// Bytes of a file that is read whole; the weights of the networks here take 19 million.
 const MAX_FILE: u64 = 1 << 30;
-/// Bytes of a safetensors file's header, which has some 120 for each tensor: this limits names, shapes and entries.
-const MAX_HEADER: u64 = 1 << 20;
 
 /// Whether this may be one of torch's files. A pickle starts with its protocol (0x80), a zip file with PK; safetensors
 /// with the length of its header, whose lowest byte may be the same, and then the header, a JSON object.
@@ -21,6 +20,16 @@ pub(super) fn is_pickle(bytes: &[u8]) -> bool {
 }
 
 /// Tensors by name.
+///
+/// ```
+/// use interpix::models::Checkpoint;
+/// let header = br#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+/// let file = [&(header.len() as u64).to_le_bytes()[..], header, &1.0_f32.to_le_bytes()].concat();
+/// let checkpoint = Checkpoint::from_bytes("toy", &file)?;
+/// assert_eq!(checkpoint.len(), 1);
+/// assert_eq!(Checkpoint::from_bytes("toy", &checkpoint.to_safetensors()?)?, checkpoint);
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     model: String,
@@ -41,7 +50,9 @@ impl Checkpoint {
         let io = |source| Error::Io { path: path.to_owned(), source };
         let size = fs::metadata(path).map_err(io)?.len();
         let parsed = if size > MAX_FILE {
-            let message = format!("the file has {size} bytes, more than the {MAX_FILE} that are read");
+            let message = format!(
+                "expected at most {MAX_FILE} bytes, got {size}; save the weights of one network alone, as safetensors"
+            );
             Err(Error::Model { model: model.to_owned(), message })
         } else {
             Self::from_bytes(model, &fs::read(path).map_err(io)?)
@@ -76,26 +87,23 @@ impl Checkpoint {
 
     fn from_safetensors(model: &str, bytes: &[u8]) -> Result<Self> {
         let fail = |message: String| Error::Model { model: model.to_owned(), message };
-        let header = bytes.first_chunk().map_or(0, |&length| u64::from_le_bytes(length));
-        if header > MAX_HEADER && bytes.len() as u64 > header {
-            return Err(fail(format!("a header of {header} bytes is longer than {MAX_HEADER}")));
-        }
-        let file = SafeTensors::deserialize(bytes).map_err(|error| {
-            fail(format!(
-                "not a readable safetensors file, perhaps cut short ({error}); delete it and fetch it again"
-            ))
-        })?;
-        let entries = file.iter().map(|(name, view)| {
-            let data = match view.dtype() {
+        let found = index(bytes).map_err(fail)?;
+        let entries = found.into_iter().map(|(name, Found { dtype, shape, bytes: place })| {
+            let bytes = &bytes[place];
+            let data = match dtype {
                 Dtype::F32 => {
-                    Data::F32(view.data().as_chunks().0.iter().map(|&raw| f32::from_le_bytes(raw)).collect())
+                    Data::F32(bytes.as_chunks().0.iter().map(|&raw| f32::from_le_bytes(raw)).collect())
                 }
                 Dtype::I64 => {
-                    Data::I64(view.data().as_chunks().0.iter().map(|&raw| i64::from_le_bytes(raw)).collect())
+                    Data::I64(bytes.as_chunks().0.iter().map(|&raw| i64::from_le_bytes(raw)).collect())
                 }
-                other => return Err(fail(format!("`{name}` is {other:?}; expected F32 or I64"))),
+                other => {
+                    return Err(fail(format!(
+                        "`{name}`: expected F32 or I64, got {other:?}; save it as one of these"
+                    )));
+                }
             };
-            Ok((name.to_owned(), Entry { shape: view.shape().to_vec(), data }))
+            Ok((name, Entry { shape, data }))
         });
         Ok(Self::new(model, entries.collect::<Result<_>>()?))
     }
@@ -105,9 +113,9 @@ impl Checkpoint {
         let fail = |message: String| Err(Error::Model { model: self.model.clone(), message });
         match self.entries.get(name) {
             Some(Entry { shape: found, data: Data::F32(values) }) if found == shape => Ok(values),
-            Some(Entry { shape: found, .. }) => {
-                fail(format!("weights `{name}`: expected F32 of shape {shape:?}, got shape {found:?}"))
-            }
+            Some(Entry { shape: found, .. }) => fail(format!(
+                "weights `{name}`: expected F32 of shape {shape:?}, got shape {found:?}; is this file another model's?"
+            )),
             None => fail(format!("weights `{name}` are missing; is this file another model's?")),
         }
     }

@@ -6,7 +6,37 @@ use super::preprocess::Preprocessing;
 use super::vit::VisionTransformer;
 use crate::error::Result;
 
-/// An image classifier: preprocessing, class names and logits.
+/// An image classifier: preprocessing, class names and logits. What [`crate::models::load`] gives is one; so is any of one's own:
+///
+/// ```
+/// use interpix::models::{Classifier, Preprocessing};
+/// use ndarray::{Array2, Array4, ArrayView4};
+///
+/// struct Brightness(Preprocessing);
+///
+/// impl Classifier for Brightness {
+///     fn name(&self) -> &str {
+///         "brightness"
+///     }
+///     fn preprocessing(&self) -> &Preprocessing {
+///         &self.0
+///     }
+///     fn classes(&self) -> usize {
+///         2
+///     }
+///     fn class_names(&self) -> Option<&[String]> {
+///         None
+///     }
+///     fn logits(&self, batch: ArrayView4<'_, f32>) -> interpix::Result<Array2<f32>> {
+///         Ok(Array2::from_shape_fn((batch.dim().0, 2), |(row, class)| class as f32 * batch[[row, 0, 0, 0]]))
+///     }
+/// }
+///
+/// let model = Brightness(interpix::models::preprocessing("resnet18")?);
+/// assert_eq!(model.input_size(), (224, 224));
+/// assert_eq!(model.logits(Array4::from_elem((1, 3, 1, 1), 2.0).view())?, ndarray::array![[0.0, 2.0]]);
+/// # Ok::<(), interpix::Error>(())
+/// ```
 pub trait Classifier: Send + Sync {
     /// The name, which is also that of the checkpoint.
     fn name(&self) -> &str;
@@ -19,6 +49,11 @@ pub trait Classifier: Send + Sync {
 
     /// The name of each class, where they are known.
     fn class_names(&self) -> Option<&[String]>;
+
+    /// Whether each class is a label of its own, there or not (a sigmoid), and not one of many (a softmax).
+    fn independent(&self) -> bool {
+        false
+    }
 
     /// Logits (B, classes) of a preprocessed batch (B, 3, H, W).
     ///

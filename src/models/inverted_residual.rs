@@ -6,7 +6,7 @@
 use candle_core::{Device, Tensor};
 use ndarray::{Array2, ArrayView4};
 
-use super::network::{Network, in_groups};
+use super::network::{Cost, Network, in_groups};
 use super::nhwc::{
     Bias, BiasRelu6, BiasShortcut, Depthwise, Extent, LANES, MeanOverPixels, Padding, Unfold, Window,
     pointwise,
@@ -36,6 +36,8 @@ pub(super) struct Plan {
     pub(super) padding: Padding,
     /// Of batch norms.
     pub(super) epsilon: f32,
+    /// What the file calls its weights, and the classifier, where that is known before it is opened.
+    pub(super) names: Option<(Names, &'static str)>,
 }
 
 /// A convolution of the network, for those that name its weights.
@@ -61,6 +63,8 @@ pub(super) type Names = fn(Unit) -> (String, String);
 
 /// A network with its weights.
 pub(super) struct InvertedResiduals {
+    /// The name of the model, for errors.
+    model: String,
     stem: Convolution,
     stem_window: Window,
     blocks: Vec<Block>,
@@ -110,15 +114,19 @@ impl InvertedResiduals {
                 let [outputs, ..] = weights.shape::<4>(&kernel(Unit::Project(place)))?;
                 if wide % LANES > 0 {
                     let name = kernel(Unit::Depthwise(place));
-                    return Err(weights
-                        .fail(&format!("`{name}`: expected a multiple of {LANES} channels, got {wide}")));
+                    return Err(weights.fail(&format!(
+                        "`{name}`: expected a multiple of {LANES} channels, got {wide}; load it as a torch model instead"
+                    )));
                 }
                 // The first stage of these networks does not expand.
                 let expand =
                     (stage > 0).then(|| unit(Unit::Expand(place), [wide, inputs, 1, 1])).transpose()?;
                 if stage == 0 && wide != inputs {
-                    return Err(weights
-                        .fail(&format!("{wide} channels after {inputs}; the first stage has one width")));
+                    let name = kernel(Unit::Depthwise(place));
+                    return Err(weights.fail(&format!(
+                        "`{name}`: expected the {inputs} channels of the stem, got {wide}; is this file another \
+                         architecture's?"
+                    )));
                 }
                 blocks.push(Block {
                     expand,
@@ -135,6 +143,7 @@ impl InvertedResiduals {
         let matrix = weights.tensor(&format!("{classifier}.weight"), &[classes, last])?;
         let bias = weights.tensor(&format!("{classifier}.bias"), &[classes])?;
         Ok(Self {
+            model: weights.model().to_owned(),
             stem,
             stem_window,
             blocks,
@@ -173,10 +182,11 @@ impl Network for InvertedResiduals {
 
     fn logits(&self, batch: ArrayView4<'_, f32>) -> Result<Array2<f32>> {
         let failed = |error: candle_core::Error| Error::Model {
-            model: "inverted residuals".to_owned(),
-            message: error.to_string(),
+            model: self.model.clone(),
+            message: format!("its network failed ({error}); are all its weights and pictures finite?"),
         };
-        in_groups(batch, (GROUP, PIXEL_BYTES), self.classes, |images| self.group(images).map_err(failed))
+        let cost = Cost::of_maps(batch, GROUP, PIXEL_BYTES);
+        in_groups(batch, cost, self.classes, |images| self.group(images).map_err(failed))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! An absent region shows the fill instead of the image. The reward is the target's log-odds,
 //! `z_y - log sum_{k != y} exp(z_k)`: unlike the probability it does not saturate, and its sign says which side of one
-//! half the probability is on. Equal logits: the lowest class is the predicted one.
+//! half the probability is on. Equal logits: the lowest class is the predicted one. Where each class is a label of its own,
+//! `z_y` itself is the log-odds.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -21,6 +22,18 @@ const CHUNK_TIME: Duration = Duration::from_millis(75);
 const MAX_CHUNK: usize = 64;
 
 /// Images of one size, their division into regions, and what an absent region shows.
+///
+/// ```no_run
+/// use interpix::models::{self, MaskedImages};
+/// use ndarray::{Array3, Array4, array};
+/// let model = models::load(std::path::Path::new("resnet18"))?;
+/// let (image, fill) = (Array4::from_elem((1, 3, 224, 224), 1.0), Array4::zeros((1, 3, 224, 224)));
+/// let halves = Array3::from_shape_fn((1, 224, 224), |(_, _, x)| (x / 112) as i64);
+/// let game = MaskedImages { images: image.view(), regions: halves.view(), fill: fill.view() };
+/// let left = array![[true, false]];
+/// assert_eq!(game.logits(&*model, &[0], left.view(), &|| false)?.dim(), (1, 1000));
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct MaskedImages<'a> {
     /// Preprocessed images (K, 3, H, W).
@@ -32,6 +45,14 @@ pub struct MaskedImages<'a> {
 }
 
 /// Logits (B, classes) of a batch (B, 3, H, W), in chunks between which `interrupted` is asked.
+///
+/// ```no_run
+/// use interpix::models;
+/// let model = models::load(std::path::Path::new("resnet18"))?;
+/// let batch = ndarray::Array4::zeros((100, 3, 224, 224));
+/// assert_eq!(models::logits(&*model, batch.view(), &|| false)?.dim(), (100, 1000));
+/// # Ok::<(), interpix::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`Classifier::logits`], and [`Error::Interrupted`].
@@ -92,7 +113,7 @@ impl MaskedImages<'_> {
         }
         let logits = self.logits(classifier, owner, masks, interrupted)?;
         let answers = logits.outer_iter().zip(target);
-        answers.map(|(logits, &target)| score(classifier.name(), logits, target)).collect()
+        answers.map(|(logits, &target)| score(classifier, logits, target)).collect()
     }
 
     /// Logits (c, classes) of the coalitions `masks` (c, n; true = present) of the images `owner` (c).
@@ -178,24 +199,55 @@ fn next_chunk(elapsed: Duration, images: usize) -> usize {
     (fitting as usize).clamp(1, MAX_CHUNK.min(2 * images))
 }
 
-/// What `logits` say about the class `target`.
-fn score(model: &str, logits: ArrayView1<'_, f32>, target: usize) -> Result<Score> {
-    let fail = |message: &str| Error::Model { model: model.to_owned(), message: message.to_owned() };
-    if logits.len() < 2 {
-        return Err(fail("log-odds need at least two classes"));
+/// What `logits` (classes) of `classifier` say about the class `target`.
+///
+/// # Errors
+/// [`Error::Argument`] if there is no such class; [`Error::Model`] if a logit is not finite, or if there is no other class
+/// that the target could be told from.
+///
+/// ```no_run
+/// use interpix::models;
+/// let model = models::load(std::path::Path::new("vit_tiny"))?;
+/// let image = ndarray::Array4::zeros((1, 3, 224, 224));
+/// let logits = model.logits(image.view())?;
+/// let target = models::predict(logits.row(0));
+/// assert!(models::score(&*model, logits.row(0), target)?.holds);
+/// # Ok::<(), interpix::Error>(())
+/// ```
+pub fn score(classifier: &dyn Classifier, logits: ArrayView1<'_, f32>, target: usize) -> Result<Score> {
+    let fail =
+        |message: &str| Error::Model { model: classifier.name().to_owned(), message: message.to_owned() };
+    if target >= logits.len() {
+        let expected = format!("a class below {}", logits.len());
+        return Err(Error::argument("target", expected, target, "pass one of the model's classes"));
+    }
+    let independent = classifier.independent();
+    if logits.len() < 2 && !independent {
+        return Err(fail(
+            "expected at least two classes, as log-odds compare them, got one; ask for its logits",
+        ));
     }
     if logits.iter().any(|logit| !logit.is_finite()) {
         return Err(fail("a logit is not finite; are images and fill finite?"));
     }
-    let reward = log_odds(logits, target);
-    let best = |best: usize, (class, &logit): (usize, &f32)| if logit > logits[best] { class } else { best };
-    let predicted = logits.iter().enumerate().fold(0, best);
+    let reward = if independent { f64::from(logits[target]) } else { log_odds(logits, target) };
+    let predicted = predict(logits);
     Ok(Score {
         reward,
         answer: 1.0 / (1.0 + (-reward).exp()),
         predicted: Some(predicted),
-        holds: predicted == target,
+        holds: if independent { reward >= 0.0 } else { predicted == target },
     })
+}
+
+/// The class of the greatest of `logits`, the lowest of equal ones.
+///
+/// ```
+/// assert_eq!(interpix::models::predict(ndarray::array![1.0, 3.0, 3.0].view()), 1);
+/// ```
+pub fn predict(logits: ArrayView1<'_, f32>) -> usize {
+    let best = |best: usize, (class, &logit): (usize, &f32)| if logit > logits[best] { class } else { best };
+    logits.iter().enumerate().fold(0, best)
 }
 
 /// The log-odds of class `target`: `z_y - log sum_{k != y} exp(z_k)`, without overflow.

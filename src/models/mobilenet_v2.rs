@@ -10,14 +10,14 @@ use super::weights::Weights;
 use crate::error::Result;
 
 /// `epsilon` of torch's batch norm.
-const EPSILON: f32 = 1e-5;
+pub(super) const EPSILON: f32 = 1e-5;
 /// Blocks and stride of each stage; table 2 of the paper.
 const STAGES: [(usize, usize); 7] = [(1, 1), (2, 2), (3, 2), (4, 2), (3, 1), (3, 2), (1, 1)];
 
 /// The network as torchvision and timm have it.
 pub(super) fn plan() -> Plan {
     let stages = STAGES.into_iter().map(|(blocks, stride)| Stage { blocks, kernel: 3, stride }).collect();
-    Plan { stages, padding: Padding::Even, epsilon: EPSILON }
+    Plan { stages, padding: Padding::Even, epsilon: EPSILON, names: None }
 }
 
 /// The network with the weights of a file.

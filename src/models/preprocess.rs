@@ -13,7 +13,7 @@ use ndarray::{Array3, ArrayView3};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::parallel;
+use crate::{memory, parallel};
 
 /// Fraction bits of a coefficient: 32 less 8 bits of a byte and 2 bits of headroom, as in Pillow's `Resample.c`.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
@@ -21,6 +21,8 @@ const PRECISION_BITS: u32 = 32 - 8 - 2;
 const CUBIC_SUPPORT: f64 = 2.0;
 /// Lanczos' kernel reaches three.
 const LANCZOS_SUPPORT: f64 = 3.0;
+/// Pixels on a side of a picture, at most, after its resize.
+pub(super) const MAX_SIDE: usize = 1 << 14;
 /// Red, green, blue.
 const CHANNELS: usize = 3;
 
@@ -46,7 +48,30 @@ pub enum Resize {
     Exact(usize, usize),
 }
 
+/// Where the middle of a photo is when an odd number of pixels is cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rounding {
+    /// A half is rounded to even, as torchvision's `CenterCrop` does, which timm uses, too.
+    Even,
+    /// A half is rounded down, as transformers' image processors do.
+    Down,
+}
+
 /// What is done to an RGB photo before a network sees it.
+///
+/// ```
+/// use interpix::models::{Filter, Preprocessing, Resize, Rounding};
+/// let preprocessing = Preprocessing {
+///     resize: Resize::Short(3),
+///     filter: Filter::Bicubic,
+///     crop: (3, 2),
+///     rounding: Rounding::Even,
+///     mean: [127.5; 3],
+///     scale: [127.5; 3],
+/// };
+/// let gray = ndarray::Array3::from_elem((3, 4, 3), 255);
+/// assert_eq!(preprocessing.apply(gray.view()).unwrap(), ndarray::Array3::from_elem((3, 3, 2), 1.0));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Preprocessing {
     /// The size after the resize.
@@ -55,6 +80,8 @@ pub struct Preprocessing {
     pub filter: Filter,
     /// Height and width of what is cut from the middle, at most what is left after the resize.
     pub crop: (usize, usize),
+    /// Where that middle is.
+    pub rounding: Rounding,
     /// Subtracted from the bytes of each channel.
     pub mean: [f32; CHANNELS],
     /// What the differences are divided by.
@@ -62,15 +89,47 @@ pub struct Preprocessing {
 }
 
 impl Preprocessing {
+    /// What is expected, and what came instead, where no photo can be prepared so.
+    pub(super) fn fault(&self) -> Option<(String, String)> {
+        let (height, width) = self.crop;
+        let sides = match self.resize {
+            Resize::Short(side) => (side, side),
+            Resize::Cover(tall, wide) | Resize::Exact(tall, wide) => (tall, wide),
+        };
+        let sane = |side: usize| (1..=MAX_SIDE).contains(&side);
+        if ![height, width, sides.0, sides.1].into_iter().all(sane) {
+            let expected = format!("sides of 1 to {MAX_SIDE} pixels");
+            return Some((expected, format!("a crop of {height} x {width} from {} x {}", sides.0, sides.1)));
+        }
+        if height > sides.0 || width > sides.1 {
+            let got = format!("{height} x {width} from {} x {}", sides.0, sides.1);
+            return Some(("a crop that is not larger than the photo after its resize".to_owned(), got));
+        }
+        let divides = self.scale.iter().all(|scale| scale.is_finite() && *scale > 0.0);
+        if divides && self.mean.iter().all(|mean| mean.is_finite()) {
+            return None;
+        }
+        let got = format!("{:?} and {:?}", self.mean, self.scale);
+        Some(("finite means, and positive numbers to divide by".to_owned(), got))
+    }
+
     /// The part of `photo` (H, W, 3) that the network sees, (height, width, 3).
     ///
     /// # Errors
-    /// [`Error::Argument`] if the photo is empty or has other than three channels.
+    /// [`Error::Argument`] if the photo is empty or has other than three channels, or if no photo can be prepared so;
+    /// [`Error::Memory`] if the crop is too large.
     pub fn crop(&self, photo: ArrayView3<'_, u8>) -> Result<Array3<u8>> {
         check_photo(photo)?;
+        if let Some((expected, got)) = self.fault() {
+            return Err(Error::argument("preprocessing", expected, got, "choose other sizes and numbers"));
+        }
         let (height, width, _) = photo.dim();
         let (tall, wide) = self.resized(height, width);
-        let (rows, columns) = (middle(tall, self.crop.0), middle(wide, self.crop.1));
+        let (rows, columns) =
+            (middle(tall, self.crop.0, self.rounding), middle(wide, self.crop.1, self.rounding));
+        // The picture in bytes and in numbers, and the rows of the photo at its width.
+        let pixels = rows.len() * columns.len() * (1 + size_of::<f32>()) + height * columns.len();
+        memory::require(CHANNELS * pixels, "image", "its resize", "use a model of smaller pictures")?;
         Ok(resize_window(photo, (tall, wide), self.filter, rows, columns))
     }
 
@@ -103,9 +162,13 @@ impl Preprocessing {
     }
 }
 
-/// The middle `part` of `length` pixels; a half is rounded to even, as torchvision's `CenterCrop` does.
-fn middle(length: usize, part: usize) -> Range<usize> {
-    let start = (length.saturating_sub(part) as f64 / 2.0).round_ties_even() as usize;
+/// The middle `part` of `length` pixels.
+fn middle(length: usize, part: usize, rounding: Rounding) -> Range<usize> {
+    let half = length.saturating_sub(part) as f64 / 2.0;
+    let start = match rounding {
+        Rounding::Even => half.round_ties_even(),
+        Rounding::Down => half.floor(),
+    } as usize;
     start..start + part.min(length)
 }
 

@@ -7,7 +7,7 @@
 use ndarray::{Array2, ArrayView4};
 
 use super::kernels::{After, Convolution, Maps, Matrix, max_pool, mean_over_pixels};
-use super::network::{Network, in_groups};
+use super::network::{Cost, Network, in_groups};
 use super::weights::{Naming, Weights, normalized};
 use crate::error::Result;
 
@@ -143,7 +143,9 @@ impl Network for ResNet {
     }
 
     fn logits(&self, batch: ArrayView4<'_, f32>) -> Result<Array2<f32>> {
-        in_groups(batch, (GROUP, PIXEL_BYTES), self.classes(), |images| Ok(self.forward(images)))
+        in_groups(batch, Cost::of_maps(batch, GROUP, PIXEL_BYTES), self.classes(), |images| {
+            Ok(self.forward(images))
+        })
     }
 }
 

@@ -7,17 +7,15 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::ops::Range;
 use std::path::Path;
 
 use memmap2::Mmap;
-use safetensors::tensor::{Dtype, SafeTensors};
+use safetensors::tensor::Dtype;
 
 use super::checkpoint::{Checkpoint, is_pickle};
+use super::header::{Found, index};
 use crate::error::{Error, Result};
 
-/// Bytes of a safetensors file's header, which has some 120 for each tensor: this limits names, shapes and entries.
-const MAX_HEADER: usize = 1 << 20;
 /// Names that an error lists of each kind.
 const LISTED: usize = 4;
 /// Counters that batch norms keep in training.
@@ -28,13 +26,6 @@ pub(super) type Naming = Box<dyn Fn(&str) -> Vec<String>>;
 
 /// A tensor's name and shape.
 type Asked = (String, Vec<usize>);
-
-/// A tensor of the file.
-struct Found {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Range<usize>,
-}
 
 enum Source {
     Mapped { map: Mmap, found: HashMap<String, Found> },
@@ -85,6 +76,11 @@ impl Weights {
         }
     }
 
+    /// The name of the model that they are of.
+    pub(super) fn model(&self) -> &str {
+        &self.model
+    }
+
     /// The same file, of a network that has other names.
     pub(super) fn named(mut self, naming: Naming) -> Self {
         self.naming = naming;
@@ -112,7 +108,7 @@ impl Weights {
         })?;
         let sides = <[usize; N]>::try_from(shape).ok().filter(|sides| sides.iter().all(|&side| side > 0));
         sides.ok_or_else(|| {
-            self.fail(&format!("`{file_name}`: expected {N} dimensions, none of them 0, got shape {shape:?}"))
+            self.fail(&format!("`{file_name}`: expected {N} dimensions, none of them 0, got shape {shape:?}; is this file another architecture's?"))
         })
     }
 
@@ -185,7 +181,7 @@ impl Weights {
                         .extend(bytes.as_chunks().0.iter().map(|&raw| widen_half(u16::from_le_bytes(raw)))),
                     other => {
                         return Err(self.fail(&format!(
-                            "`{name}` is {other:?}; expected F32, F16 or BF16; save it as one of these"
+                            "`{name}`: expected F32, F16 or BF16, got {other:?}; save it as one of these"
                         )));
                     }
                 }
@@ -237,26 +233,6 @@ fn list(names: &[String]) -> String {
     let more = names.len().saturating_sub(LISTED);
     let shown = names[..names.len() - more].join(", ");
     if more > 0 { format!("{shown} and {more} more") } else { shown }
-}
-
-/// Where each tensor lies in a safetensors file.
-fn index(bytes: &[u8]) -> std::result::Result<HashMap<String, Found>, String> {
-    let header = bytes.first_chunk().map_or(0, |&length| u64::from_le_bytes(length));
-    if header > MAX_HEADER as u64 && bytes.len() as u64 > header {
-        return Err(format!("a header of {header} bytes is longer than {MAX_HEADER}"));
-    }
-    let damaged = |error| {
-        format!("not a readable safetensors file, perhaps cut short ({error}); delete it and fetch it again")
-    };
-    let (length, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
-    let begin = length + size_of::<u64>();
-    // The header's own check: offsets follow each other, end with the file, and are as long as the shapes say.
-    SafeTensors::deserialize(bytes).map_err(damaged)?;
-    let tensors = metadata.tensors().into_iter().map(|(name, info)| {
-        let (from, to) = info.data_offsets;
-        (name, Found { dtype: info.dtype, shape: info.shape.clone(), bytes: begin + from..begin + to })
-    });
-    Ok(tensors.collect())
 }
 
 /// A number of half precision.

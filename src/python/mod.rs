@@ -25,7 +25,9 @@ mod _core {
     use super::levels::restore_levels;
     #[cfg(feature = "models")]
     #[pymodule_export]
-    use super::models::{NativeModel, NativeTokens, architectures, check_architecture, convert_weights};
+    use super::models::{
+        NativeModel, NativeTokens, architectures, check_architecture, convert_weights, prepare,
+    };
     #[pymodule_export]
     use super::search::{Batch, Outcome, Round, Search};
     #[pymodule_export]

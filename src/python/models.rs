@@ -59,6 +59,11 @@ impl NativeModel {
         self.0.classes()
     }
 
+    #[getter]
+    fn independent(&self) -> bool {
+        self.0.independent()
+    }
+
     fn tokens(&self, py: Python<'_>, images: PyReadonlyArray4<'_, f32>) -> PyResult<NativeTokens> {
         let images = images.as_array();
         let tokens = detached(py, |_| transformer(&*self.0)?.embed(images))?;
@@ -157,16 +162,27 @@ fn indices(name: &'static str, values: &PyReadonlyArray1<'_, i64>) -> PyResult<V
     Ok(values.as_array().iter().map(index).collect::<crate::Result<_>>()?)
 }
 
-/// The names of the native architectures, in patterns.
+/// The names of the native architectures.
 #[pyfunction]
-pub(super) fn architectures() -> Vec<&'static str> {
-    models::ARCHITECTURES.to_vec()
+pub(super) fn architectures() -> Vec<String> {
+    models::architectures()
 }
 
 /// Refuses a name that is no architecture's.
 #[pyfunction]
 pub(super) fn check_architecture(name: &str) -> crate::Result<()> {
     models::check_architecture(name)
+}
+
+/// An RGB photo as the library prepares it for the weights that it has under this name.
+#[pyfunction]
+pub(super) fn prepare<'py>(
+    py: Python<'py>,
+    name: &str,
+    image: PyReadonlyArray3<'py, u8>,
+) -> PyResult<Bound<'py, PyArray3<f32>>> {
+    let image = image.as_array();
+    Ok(detached(py, |_| models::preprocessing(name)?.apply(image))?.into_pyarray(py))
 }
 
 /// A checkpoint in torch's old pickle format, or in safetensors, as the bytes of a safetensors file.

@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use interpix::Error;
-use interpix::models::{self, Classifier, Filter, MaskedImages, Preprocessing, Resize, resize_bicubic};
+use interpix::models::{
+    self, Classifier, Filter, MaskedImages, Preprocessing, Resize, Rounding, resize_bicubic,
+};
 use ndarray::{Array2, Array3, Array4, ArrayView4, Axis, array};
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -12,6 +14,7 @@ const PREPROCESSING: Preprocessing = Preprocessing {
     resize: Resize::Short(6),
     filter: Filter::Bicubic,
     crop: (4, 4),
+    rounding: Rounding::Even,
     mean: [127.0; 3],
     scale: [128.0, 128.0, 64.0],
 };
@@ -27,6 +30,35 @@ fn crops_the_middle_and_normalizes() {
     assert_eq!(input.dim(), (3, 4, 4));
     assert_eq!(input[[1, 0, 0]], (f32::from(photo[[1, 2, 1]]) - 127.0) / 128.0);
     assert_eq!(input[[2, 0, 0]], (f32::from(photo[[1, 2, 2]]) - 127.0) / 64.0);
+}
+
+#[test]
+fn half_a_pixel_goes_where_the_library_has_it() {
+    // 9 - 6 halves to 1.5: to even is 2, down is 1.
+    let photo = Array3::from_shape_fn((6, 9, 3), |(_, column, _)| column as u8);
+    for (rounding, first) in [(Rounding::Even, 2), (Rounding::Down, 1)] {
+        let crop = Preprocessing { crop: (6, 6), rounding, ..PREPROCESSING }.crop(photo.view()).unwrap();
+        assert_eq!(crop[[0, 0, 0]], first);
+    }
+}
+
+#[test]
+fn impossible_sizes_are_refused_before_anything_is_made() {
+    let photo = Array3::zeros((6, 9, 3));
+    let huge = usize::MAX;
+    for (resize, crop, scale) in [
+        (Resize::Short(huge), (4, 4), [1.0; 3]),
+        (Resize::Exact(huge, huge), (huge, 4), [1.0; 3]),
+        (Resize::Cover(0, 4), (4, 4), [1.0; 3]),
+        (Resize::Short(6), (7, 4), [1.0; 3]),
+        (Resize::Short(6), (0, 4), [1.0; 3]),
+        (Resize::Short(6), (4, 4), [1.0, 0.0, 1.0]),
+        (Resize::Short(6), (4, 4), [1.0, f32::NAN, 1.0]),
+    ] {
+        let preprocessing = Preprocessing { resize, crop, scale, ..PREPROCESSING };
+        let error = preprocessing.apply(photo.view()).unwrap_err();
+        assert!(matches!(error, Error::Argument { name: "preprocessing", .. }), "{resize:?}: {error}");
+    }
 }
 
 #[test]
@@ -52,6 +84,51 @@ pub(crate) fn temporary(name: &str) -> PathBuf {
 
 /// Logits of a picture: 0 for class 0 and the sum of the picture for class 1.
 struct Sum(Preprocessing);
+
+/// The same, each class on its own.
+struct Labels(Sum);
+
+impl Classifier for Labels {
+    fn name(&self) -> &'static str {
+        "labels"
+    }
+
+    fn preprocessing(&self) -> &Preprocessing {
+        self.0.preprocessing()
+    }
+
+    fn classes(&self) -> usize {
+        self.0.classes()
+    }
+
+    fn class_names(&self) -> Option<&[String]> {
+        None
+    }
+
+    fn independent(&self) -> bool {
+        true
+    }
+
+    fn logits(&self, batch: ArrayView4<'_, f32>) -> interpix::Result<Array2<f32>> {
+        self.0.logits(batch)
+    }
+}
+
+#[test]
+fn a_label_of_its_own_is_scored_by_its_own_logit() {
+    let logits = array![1.0_f32, 2.0, -1.0];
+    let of = |model: &dyn Classifier, target| models::score(model, logits.view(), target);
+    let labels = Labels(Sum(PREPROCESSING));
+    let rewards = [0, 1, 2].map(|target| of(&labels, target).unwrap().reward);
+    assert_eq!(rewards, [1.0, 2.0, -1.0]);
+    assert_eq!([0, 1, 2].map(|target| of(&labels, target).unwrap().holds), [true, true, false]);
+    let one_of_many = Sum(PREPROCESSING);
+    assert_eq!([0, 1, 2].map(|target| of(&one_of_many, target).unwrap().holds), [false, true, false]);
+    assert!(of(&one_of_many, 0).unwrap().reward < 0.0);
+    assert_eq!(models::score(&labels, array![0.5_f32].view(), 0).unwrap().reward, 0.5);
+    assert!(models::score(&one_of_many, array![0.5_f32].view(), 0).is_err());
+    assert!(matches!(of(&labels, 3).unwrap_err(), Error::Argument { name: "target", .. }));
+}
 
 impl Classifier for Sum {
     fn name(&self) -> &'static str {
@@ -223,6 +300,7 @@ fn vit_folder(name: &str) -> PathBuf {
     std::fs::create_dir_all(&folder).unwrap();
     write_tensors(&folder.join("model.safetensors"), &vit_shapes(64, 3, 24, 5));
     let config = r#"{"architecture": "vit_tiny_patch16_224", "label_names": ["a", "b", "c", "d", "e"],
+                     "model_args": {"embed_dim": 64, "depth": 3, "num_heads": 2},
                      "pretrained_cfg": {"input_size": [3, 32, 48], "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}}"#;
     std::fs::write(folder.join("config.json"), config).unwrap();
     folder
@@ -254,6 +332,13 @@ fn a_folder_tells_what_its_model_is_and_tokens_can_be_dropped() {
     assert!(matches!(error, Error::Argument { name: "owner", .. }), "{error}");
     let error = vit.masked(&tokens, &[0, 1], some.view(), 3, &|| false).unwrap_err();
     assert!(matches!(error, Error::Argument { name: "from_layer", .. }), "{error}");
+    let none = vit.embed(images.slice(ndarray::s![..0, .., .., ..])).unwrap();
+    for from in [0, 1] {
+        let nothing = Array2::from_elem((0, 24), true);
+        let nothing = nothing.view();
+        assert_eq!(vit.dropped(&none, &[], nothing, from, &|| false).unwrap().dim(), (0, 5));
+        assert_eq!(vit.masked(&none, &[], nothing, from, &|| false).unwrap().dim(), (0, 5));
+    }
     let stopped = vit.dropped(&tokens, &[0, 1], some.view(), 0, &|| true).unwrap_err();
     assert!(matches!(stopped, Error::Interrupted));
     let error = model.logits(Array4::zeros((1, 3, 48, 32)).view()).unwrap_err();
@@ -268,8 +353,9 @@ fn safetensors_of_any_length_of_header_are_told_from_pickles() {
         let mut shapes = vit_shapes(16, 1, 4, 2);
         shapes.push((format!("x{}", "y".repeat(8 * padding)), vec![1]));
         write_tensors(&path, &shapes);
-        let error = models::load_file("vit_tiny_patch8_16", &path).err().unwrap().to_string();
+        let error = models::load_file("vit_tiny_patch16_224", &path).err().unwrap().to_string();
         assert!(error.contains("left over: `xy") || error.contains("left over: `x`"), "{error}");
+        assert!(!error.contains("pickle"), "{error}");
     }
     std::fs::remove_file(path).unwrap();
 }

@@ -79,10 +79,14 @@ fn softmax_all(rows: &mut [f32], tokens: usize, scale: f32, seen: Option<&[bool]
     }
 }
 
-/// `softmax(scale * row)` over what is seen, 0 elsewhere.
+/// `softmax(scale * row)` over what is seen, 0 elsewhere; where nothing is seen all is 0, as torch has it.
 #[inline(always)]
 fn softmax(row: &mut [f32], scale: f32, seen: Option<&[bool]>) {
     if let Some(seen) = seen {
+        if !seen.contains(&true) {
+            row.fill(0.0);
+            return;
+        }
         for (value, &seen) in row.iter_mut().zip(seen) {
             *value = if seen { *value } else { f32::NEG_INFINITY };
         }
@@ -110,6 +114,26 @@ fn softmax(row: &mut [f32], scale: f32, seen: Option<&[bool]>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_sees_nothing_gets_nothing() {
+        let (q, kv) = (vec![1.0; 12], vec![2.0; 24]);
+        let seen = [false, false, false, true, false, true];
+        let (stride, dimensions) = ((2, 4), 2);
+        let counts = Attention {
+            q: &q,
+            kv: &kv,
+            stride,
+            images: 2,
+            asking: 3,
+            queries: 3,
+            tokens: 3,
+            heads: 1,
+            dimensions,
+            seen: Some(&seen),
+        };
+        assert_eq!(attend(counts), [[0.0; 6], [2.0; 6]].concat());
+    }
 
     #[test]
     fn attention_is_its_definition_also_where_tokens_are_not_seen() {

@@ -7,7 +7,7 @@ use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
 use super::super::network::Network;
-use super::{Level, Levels, TOKENS, Tokens, VisionTransformer};
+use super::{Level, Levels, Tokens, VisionTransformer};
 use crate::error::{Error, Result};
 use crate::parallel;
 
@@ -16,7 +16,7 @@ impl VisionTransformer {
     /// tokens of all other patches dropped before block `from`. `interrupted` is asked before each few of them.
     ///
     /// # Errors
-    /// [`Error::Argument`] if shapes, owners or the block do not fit, and [`Error::Interrupted`].
+    /// [`Error::Argument`] if shapes, owners or the block do not fit, [`Error::Memory`] and [`Error::Interrupted`].
     pub fn dropped(
         &self,
         tokens: &Tokens,
@@ -26,6 +26,10 @@ impl VisionTransformer {
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Array2<f32>> {
         self.check_coalitions(tokens, owner, kept, from)?;
+        if owner.is_empty() {
+            // Of no images there is no level either.
+            return Ok(Array2::zeros((0, self.classes())));
+        }
         let (level, prefix) = (self.level_of(tokens, from), self.prefix());
         let mut by_size: HashMap<usize, Vec<usize>> = HashMap::new();
         for (row, kept) in kept.outer_iter().enumerate() {
@@ -65,6 +69,10 @@ impl VisionTransformer {
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Array2<f32>> {
         self.check_coalitions(tokens, owner, kept, from)?;
+        if owner.is_empty() {
+            // Of no images there is no level either.
+            return Ok(Array2::zeros((0, self.classes())));
+        }
         let (level, prefix) = (self.level_of(tokens, from), self.prefix());
         let tokens = prefix + self.patches();
         let rows: Vec<usize> = (0..owner.len()).collect();
@@ -79,7 +87,7 @@ impl VisionTransformer {
         })
     }
 
-    /// The logits of `rows`, as many at once as have [`TOKENS`] tokens on each thread.
+    /// The logits of `rows`, a group at a time on each thread.
     fn in_chunks(
         &self,
         rows: &[usize],
@@ -87,9 +95,10 @@ impl VisionTransformer {
         interrupted: &dyn Fn() -> bool,
         work: impl Fn(&[usize]) -> Vec<f32> + Sync,
     ) -> Result<Array2<f32>> {
-        let each = (TOKENS / tokens.max(1)).max(1);
+        let cost = self.cost(tokens);
+        cost.require(rows.len())?;
         let mut logits = Vec::with_capacity(rows.len() * self.classes());
-        for part in rows.chunks(each * parallel::threads()) {
+        for part in rows.chunks(cost.group * parallel::threads()) {
             if interrupted() {
                 return Err(Error::Interrupted);
             }

@@ -5,14 +5,15 @@
 //! x <- x + proj(attention(qkv(norm1(x))));   x <- x + fc2(gelu(fc1(norm2(x))))
 //! ```
 //!
-//! Width, depth, patches, prefix tokens, layer scales and heads are read from the file's shapes; only the number of
-//! attention heads and the image's size have to be said. Weights have the names that timm, torchvision or transformers
-//! give them. Layer scales are folded into the matrices before them at load.
+//! What a model has is said by its name or its configuration, never by what its file has, of which something may be missing;
+//! from the file's shapes come the size of patches, the inner width of its blocks, and the number of classes. Weights have the
+//! names that timm, torchvision or transformers give them. Layer scales are folded into the matrices before them at load.
 //!
 //! An image is embedded once, with what the first block computes of each token alone; a coalition gathers the tokens of
 //! its patches. Tokens that no head reads are not computed in the last block.
 
 mod coalitions;
+mod known;
 mod names;
 
 use std::collections::HashMap;
@@ -21,9 +22,10 @@ use std::sync::{Arc, Mutex};
 use ndarray::{Array2, ArrayView4, Axis};
 use rayon::prelude::*;
 
+pub(super) use self::known::{named, names};
 use self::names::in_own_names;
 use super::kernels::{After, Attention, LayerNorm, Matrix, Rows, attend, task_rows};
-use super::network::{Network, in_groups};
+use super::network::{Cost, Network, in_groups};
 use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::parallel;
@@ -31,25 +33,86 @@ use crate::parallel;
 /// Tokens that go through a block together on each thread: enough rows for its products, few enough for its maps to
 /// stay in a core's own cache.
 const TOKENS: usize = 800;
-/// More blocks than any of these networks has.
-const MAX_DEPTH: usize = 1000;
-/// Bytes of what is computed of a pixel: a token of 256 pixels has some 12 numbers for each of its 192 to 1280.
-const PIXEL_BYTES: usize = 300;
+/// Of each number of a token: itself, its query, key and value, what it attends to, and copies of some of these.
+const NUMBERS: usize = 8;
 
 /// What a file's shapes do not tell.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Options {
     /// Height and width of an image.
     pub(super) image: (usize, usize),
-    /// Heads of attention; nothing: one for each 64 numbers, as the usual ones have but for the widest.
-    pub(super) heads: Option<usize>,
-    /// Whether the mean of the patches is read, and not the class token; without a class token it is.
+    /// Numbers of a token. Like the depth, a file's shapes tell it, but not whether it is the file that is meant.
+    pub(super) width: usize,
+    /// Blocks.
+    pub(super) depth: usize,
+    /// Heads of attention.
+    pub(super) heads: usize,
+    /// Tokens that are neither of patches nor read by the head.
+    pub(super) registers: usize,
+    /// Whether the mean of the patches is read, and not the class token.
     pub(super) mean: bool,
     /// Of layer norms.
     pub(super) epsilon: f32,
+    /// What it has, a bit for each [`Part`].
+    parts: u16,
+}
+
+/// What not every Vision Transformer has. One that has it needs its weights: what is missing is no sign that it has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    ClassToken,
+    DistillationToken,
+    /// The classifier that reads the distillation token.
+    SecondHead,
+    /// Positions are added to patches alone, not to the tokens before them.
+    PatchPositionsOnly,
+    /// Of the embedding of patches.
+    PatchBias,
+    /// Of queries, keys and values.
+    QkvBias,
+    /// A layer norm before the first block.
+    NormBefore,
+    /// Layer scales.
+    Scales,
+    /// A layer norm after the last block.
+    Norm,
+    /// A layer norm of what the classifier reads.
+    NormOfMean,
+    /// Where the mean is read, the last norm stays before it.
+    NormBeforeMean,
+}
+
+impl Options {
+    /// The Vision Transformer of the paper, of some width, depth and number of heads.
+    pub(super) fn new(image: (usize, usize), (width, depth, heads): (usize, usize, usize)) -> Self {
+        let mut this =
+            Self { image, width, depth, heads, registers: 0, mean: false, epsilon: 1e-6, parts: 0 };
+        for part in [Part::ClassToken, Part::PatchBias, Part::QkvBias, Part::Norm] {
+            this.set(part, true);
+        }
+        this
+    }
+
+    pub(super) fn has(self, part: Part) -> bool {
+        self.parts & 1 << part as u16 > 0
+    }
+
+    pub(super) fn set(&mut self, part: Part, there: bool) {
+        self.parts = self.parts & !(1 << part as u16) | u16::from(there) << part as u16;
+    }
 }
 
 /// A Vision Transformer with its weights.
+///
+/// ```no_run
+/// use ndarray::{Array2, Array4};
+/// let model = interpix::models::load(std::path::Path::new("vit_tiny"))?;
+/// let vit = model.transformer().expect("it has tokens");
+/// let tokens = vit.embed(Array4::zeros((1, 3, 224, 224)).view())?;
+/// let every_second = Array2::from_shape_fn((1, 196), |(_, patch)| patch % 2 == 0);
+/// assert_eq!(vit.dropped(&tokens, &[0], every_second.view(), 0, &|| false)?.dim(), (1, 1000));
+/// # Ok::<(), interpix::Error>(())
+/// ```
 pub struct VisionTransformer {
     image: (usize, usize),
     patch: (usize, usize),
@@ -99,64 +162,65 @@ struct Levels(Mutex<HashMap<usize, Arc<Level>>>);
 
 impl VisionTransformer {
     /// The network with the weights of a file.
-    pub(super) fn load(options: Options, weights: Weights) -> Result<Self> {
-        let weights = in_own_names(weights);
+    pub(super) fn load(mut options: Options, weights: Weights) -> Result<Self> {
+        let (weights, teacher) = in_own_names(weights);
+        if teacher {
+            options.set(Part::SecondHead, true);
+        }
         weights.build(|weights| Self::new(options, weights))
     }
 
     fn new(options: Options, weights: &Weights) -> Result<Self> {
-        let [width, _, rows, columns] = weights.shape("patch_embed.proj.weight")?;
-        let patch = (rows, columns);
+        let [_, _, rows, columns] = weights.shape("patch_embed.proj.weight")?;
+        let Options { width, depth, heads, epsilon, .. } = options;
         let (height, wide) = options.image;
         if height < rows || wide < columns || height % rows > 0 || wide % columns > 0 {
-            let message =
-                format!("images of {height} x {wide} are not made of patches of {rows} x {columns}");
-            return Err(weights.fail(&message));
+            return Err(weights.fail(&format!(
+                "expected images that are made of patches of {rows} x {columns}, got {height} x {wide}; correct the \
+                 image's size in config.json, or name the architecture of that size"
+            )));
         }
-        let heads = options.heads.unwrap_or(width.div_ceil(64));
-        if heads == 0 || width % heads > 0 {
-            return Err(weights.fail(&format!("{heads} heads do not share {width} channels evenly")));
+        if width % heads > 0 {
+            return Err(weights.fail(&format!(
+                "expected a number of heads that share {width} channels evenly, got {heads}; say `num_heads` in \
+                 config.json, or name the architecture of that width"
+            )));
         }
-        let (prefix, positions) = tokens(weights, width, height / rows * (wide / columns))?;
-        let area = 3 * rows * columns;
-        let norm = |name: &str| -> Result<Option<LayerNorm>> {
-            let found = weights.has(&format!("{name}.weight"));
-            found.then(|| layer_norm(weights, name, width, options.epsilon)).transpose()
+        let (prefix, positions) = tokens(options, weights, width, height / rows * (wide / columns))?;
+        let norm = |part: Part, name: &str| -> Result<Option<LayerNorm>> {
+            options.has(part).then(|| layer_norm(weights, name, width, epsilon)).transpose()
         };
-        let depth =
-            (0..MAX_DEPTH).take_while(|block| weights.has(&format!("blocks.{block}.norm1.weight"))).count();
         let [hidden, _] = weights.shape("blocks.0.mlp.fc1.weight")?;
-        let before_logits = if weights.has("pre_logits.fc.weight") {
-            let [outputs, _] = weights.shape("pre_logits.fc.weight")?;
-            Some(matrix(weights, "pre_logits.fc", (outputs, width))?)
-        } else {
-            None
-        };
-        let mean = options.mean || !weights.has("cls_token");
-        let inputs = before_logits.as_ref().map_or(width, |_| {
-            // In a dry run the matrix has no shape yet.
-            weights.shape("pre_logits.fc.weight").map_or(width, |[outputs, _]| outputs)
-        });
-        let [classes, _] = weights.shape("head.weight")?;
+        let [classes, inputs] = weights.shape("head.weight")?;
+        // torchvision's `representation_size`, which only the file tells.
+        let before_logits = weights.has("pre_logits.fc.weight") || inputs != width;
+        let before_logits =
+            before_logits.then(|| matrix(weights, "pre_logits.fc", (inputs, width))).transpose()?;
         let mut classifiers = vec![matrix(weights, "head", (classes, inputs))?];
-        if weights.has("head_dist.weight") {
+        if options.has(Part::SecondHead) {
             classifiers.push(matrix(weights, "head_dist", (classes, inputs))?);
         }
+        let patch_bias = if options.has(Part::PatchBias) {
+            weights.tensor("patch_embed.proj.bias", &[width])?
+        } else {
+            Vec::new()
+        };
+        let embedding = weights.tensor("patch_embed.proj.weight", &[width, 3, rows, columns])?;
         Ok(Self {
             image: options.image,
-            patch,
+            patch: (rows, columns),
             width,
             heads,
-            embedding: matrix_of(weights, "patch_embed.proj", &[width, 3, rows, columns], area)?,
+            embedding: Matrix::new(&embedding, &patch_bias, width),
             prefix,
             positions,
-            norm_before: norm("norm_pre")?,
+            norm_before: norm(Part::NormBefore, "norm_pre")?,
             blocks: (0..depth)
-                .map(|index| block(weights, index, (width, hidden), options.epsilon))
+                .map(|index| block(options, weights, index, (width, hidden)))
                 .collect::<Result<_>>()?,
-            norm: norm("norm")?,
-            mean,
-            norm_of_mean: norm("fc_norm")?,
+            norm: norm(Part::Norm, "norm")?,
+            mean: options.mean,
+            norm_of_mean: norm(Part::NormOfMean, "fc_norm")?,
             before_logits,
             classifiers,
         })
@@ -184,6 +248,8 @@ impl VisionTransformer {
     /// [`Error::Argument`] for images of another size.
     pub fn embed(&self, images: ArrayView4<'_, f32>) -> Result<Tokens> {
         self.check(images)?;
+        let (count, whole) = (images.len_of(Axis(0)), self.cost(self.prefix() + self.patches()));
+        Cost { group: count.max(1), ..whole }.require(count)?;
         let x = parallel::install(|| self.embedded(images));
         let levels = Levels::default();
         levels.insert(0, parallel::install(|| self.level(0, x)));
@@ -202,6 +268,18 @@ impl VisionTransformer {
 
     fn patches(&self) -> usize {
         self.grid().0 * self.grid().1
+    }
+
+    /// What images of so many tokens take.
+    fn cost(&self, tokens: usize) -> Cost {
+        let numbers = |count: usize, each: usize| count.saturating_mul(each).saturating_mul(size_of::<f32>());
+        let (pixels, dimensions) = (3 * self.image.0 * self.image.1, self.width / self.heads);
+        Cost {
+            group: (TOKENS / tokens.max(1)).max(1),
+            image: numbers(tokens, NUMBERS * self.width).saturating_add(numbers(pixels, 2)),
+            // Of one head at a time: what each token attends to of each other one, and keys and values.
+            thread: numbers(tokens, tokens.saturating_add(2 * dimensions)),
+        }
     }
 
     fn prefix(&self) -> usize {
@@ -410,8 +488,7 @@ impl Network for VisionTransformer {
 
     fn logits(&self, batch: ArrayView4<'_, f32>) -> Result<Array2<f32>> {
         self.check(batch)?;
-        let group = (TOKENS / (self.prefix() + self.patches())).max(1);
-        in_groups(batch, (group, PIXEL_BYTES), self.classes(), |images| {
+        in_groups(batch, self.cost(self.prefix() + self.patches()), self.classes(), |images| {
             let count = images.len_of(Axis(0));
             let level = self.level(0, self.embedded(images));
             Ok(self.head(self.run((0, self.depth()), count, level, None), count))
@@ -424,40 +501,55 @@ impl Network for VisionTransformer {
 }
 
 /// Prefix tokens with their positions, and the positions of `patches` patches.
-fn tokens(weights: &Weights, width: usize, patches: usize) -> Result<(Vec<f32>, Vec<f32>)> {
-    let mut prefix = Vec::new();
-    let mut count = 0;
-    for name in ["cls_token", "dist_token", "reg_token"] {
-        if weights.has(name) {
-            let [_, tokens, _] = weights.shape(name)?;
+fn tokens(options: Options, weights: &Weights, width: usize, patches: usize) -> Result<(Vec<f32>, Vec<f32>)> {
+    let (mut prefix, mut count) = (Vec::new(), 0);
+    for (name, tokens) in [
+        ("cls_token", usize::from(options.has(Part::ClassToken))),
+        ("dist_token", usize::from(options.has(Part::DistillationToken))),
+        ("reg_token", options.registers),
+    ] {
+        if tokens > 0 {
             prefix.extend(weights.tensor(name, &[1, tokens, width])?);
             count += tokens;
         }
     }
-    // Positions are added to the patches alone, or to the prefix, too.
-    let [_, positions, _] = weights.shape("pos_embed")?;
-    let own = if positions == patches { 0 } else { count };
+    let own = if options.has(Part::PatchPositionsOnly) { 0 } else { count };
     let mut positions = weights.tensor("pos_embed", &[1, patches + own, width])?;
     let of_patches = positions.split_off(positions.len().min(own * width));
     prefix.iter_mut().zip(positions).for_each(|(token, position)| *token += position);
     Ok((prefix, of_patches))
 }
 
-fn block(weights: &Weights, index: usize, (width, hidden): (usize, usize), epsilon: f32) -> Result<Block> {
+fn block(
+    options: Options,
+    weights: &Weights,
+    index: usize,
+    (width, hidden): (usize, usize),
+) -> Result<Block> {
     let path = |part: &str| format!("blocks.{index}.{part}");
-    let name = path("attn.qkv");
-    let mut qkv = weights.tensor(&format!("{name}.weight"), &[3 * width, width])?;
-    let mut bias = bias(weights, &name, 3 * width)?;
+    let mut qkv = weights.tensor(&path("attn.qkv.weight"), &[3 * width, width])?;
+    let mut bias = if options.has(Part::QkvBias) {
+        weights.tensor(&path("attn.qkv.bias"), &[3 * width])?
+    } else {
+        Vec::new()
+    };
     let kv = qkv.split_off(qkv.len() / 3);
     let kv_bias = bias.split_off(bias.len() / 3);
+    let added = |name: &str, scale: &str, shape: (usize, usize)| {
+        if options.has(Part::Scales) {
+            scaled(weights, &path(name), &path(scale), shape)
+        } else {
+            matrix(weights, &path(name), shape)
+        }
+    };
     Ok(Block {
-        norm1: layer_norm(weights, &path("norm1"), width, epsilon)?,
+        norm1: layer_norm(weights, &path("norm1"), width, options.epsilon)?,
         q: Matrix::new(&qkv, &bias, width),
         kv: Matrix::new(&kv, &kv_bias, 2 * width),
-        proj: scaled(weights, &path("attn.proj"), &path("ls1.gamma"), (width, width))?,
-        norm2: layer_norm(weights, &path("norm2"), width, epsilon)?,
+        proj: added("attn.proj", "ls1.gamma", (width, width))?,
+        norm2: layer_norm(weights, &path("norm2"), width, options.epsilon)?,
         fc1: matrix(weights, &path("mlp.fc1"), (hidden, width))?,
-        fc2: scaled(weights, &path("mlp.fc2"), &path("ls2.gamma"), (width, hidden))?,
+        fc2: added("mlp.fc2", "ls2.gamma", (width, hidden))?,
     })
 }
 
@@ -469,31 +561,16 @@ fn layer_norm(weights: &Weights, name: &str, width: usize, epsilon: f32) -> Resu
     Ok(LayerNorm::new(gain, shift, epsilon))
 }
 
-/// A bias, or nothing if there is none.
-fn bias(weights: &Weights, name: &str, outputs: usize) -> Result<Vec<f32>> {
-    let name = format!("{name}.bias");
-    if weights.has(&name) { weights.tensor(&name, &[outputs]) } else { Ok(Vec::new()) }
-}
-
 fn matrix(weights: &Weights, name: &str, (outputs, inputs): (usize, usize)) -> Result<Matrix> {
-    matrix_of(weights, name, &[outputs, inputs], inputs)
+    let values = weights.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
+    Ok(Matrix::new(&values, &weights.tensor(&format!("{name}.bias"), &[outputs])?, outputs))
 }
 
-/// A matrix (outputs, `inputs`) whose weights come in `shape`.
-fn matrix_of(weights: &Weights, name: &str, shape: &[usize], inputs: usize) -> Result<Matrix> {
-    let values = weights.tensor(&format!("{name}.weight"), shape)?;
-    debug_assert!(values.is_empty() || values.len() == shape[0] * inputs, "the weights of {inputs} inputs");
-    Ok(Matrix::new(&values, &bias(weights, name, shape[0])?, shape[0]))
-}
-
-/// A matrix with the scale of what it adds, if there is one.
+/// A matrix with the scale of what it adds.
 fn scaled(weights: &Weights, name: &str, scale: &str, (outputs, inputs): (usize, usize)) -> Result<Matrix> {
-    if !weights.has(scale) {
-        return matrix(weights, name, (outputs, inputs));
-    }
     let scale = weights.tensor(scale, &[outputs])?;
     let mut values = weights.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
-    let mut bias = bias(weights, name, outputs)?;
+    let mut bias = weights.tensor(&format!("{name}.bias"), &[outputs])?;
     for (row, scale) in values.chunks_exact_mut(inputs).zip(&scale) {
         for value in row {
             *value *= scale;

@@ -2,18 +2,19 @@
 
 use super::super::weights::{Naming, Weights};
 
-/// `weights`, whichever library named them, under timm's names.
-pub(super) fn in_own_names(weights: Weights) -> Weights {
+/// `weights`, whichever library named them, under timm's names, and whether they are those of transformers' model with a
+/// teacher, whose class and distillation tokens are both read.
+pub(super) fn in_own_names(weights: Weights) -> (Weights, bool) {
     if weights.contains("conv_proj.weight") {
-        return weights.named(Box::new(|name| vec![torchvision_name(name)]));
+        return (weights.named(Box::new(|name| vec![torchvision_name(name)])), false);
     }
     for model in ["vit", "deit"] {
         if weights.contains(&format!("{model}.embeddings.cls_token")) {
             let teacher = weights.contains("cls_classifier.weight");
-            return weights.named(transformers_names(model, teacher));
+            return (weights.named(transformers_names(model, teacher)), teacher);
         }
     }
-    weights
+    (weights, false)
 }
 
 /// The number of a block, and what of it is meant.

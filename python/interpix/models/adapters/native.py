@@ -1,6 +1,7 @@
 """Classifiers that run in the compiled half: no torch anywhere."""
 
 import os
+import textwrap
 from pathlib import Path
 from typing import Any, final
 
@@ -17,6 +18,7 @@ from interpix.models.protocol.pictures import PictureScorer, make_fill
 from interpix.models.protocol.players import token_players
 from interpix.normalization import Normalized
 from interpix.outputs.base import Output
+from interpix.outputs.classes import Sigmoid
 from interpix.outputs.readout import Readout, read_logits
 from interpix.terms import Precision
 
@@ -24,6 +26,8 @@ __all__ = ["NativeClassifier", "describe_models", "load_folder", "load_native"]
 
 _TOKEN_BATCH = 1024
 """Coalitions that a search hands out at once; the compiled half divides them by a budget of its own."""
+_LINE = 100
+"""Letters of a line of names."""
 _CONFIGURATIONS = ("config.json", "preprocessor_config.json")
 
 
@@ -41,7 +45,8 @@ class NativeClassifier(Normalized):
 
     Attributes:
         batch_size: How many pictures go through the model at once by default.
-        output: What its logits mean; None: a softmax.
+        output: What its logits mean; None: a softmax. Of a folder whose ``config.json`` says that each class is a label
+            of its own, a sigmoid.
     """
 
     batch_size: int = 32
@@ -54,7 +59,7 @@ class NativeClassifier(Normalized):
         self._file = file
         self._folder = folder
         self._described = None if folder is None else _described(folder)
-        self.output: Output | None = None
+        self.output: Output | None = Sigmoid() if model.independent else None
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to another process: all but the compiled model."""
@@ -238,9 +243,9 @@ def load_folder(folder: str | os.PathLike[str]) -> NativeClassifier:
 
 
 def _described(folder: Path) -> list[str | None]:
-    """What a folder says of its model."""
+    """The hashes of what a folder says of its model."""
     files = [folder / name for name in _CONFIGURATIONS]
-    return [file.read_text(encoding="utf-8") if file.is_file() else None for file in files]
+    return [weights.Weights.of(file).sha256 if file.is_file() else None for file in files]
 
 
 def describe_models() -> str:
@@ -256,6 +261,6 @@ def describe_models() -> str:
         elif not any(found for _, _, found in places):
             lines.append(f"  {checkpoint.install}")
     lines += ["", "with weights of your own, load_model(NAME, weights=FILE) or load_model('native:FOLDER'):"]
-    for pattern in _core.architectures():
-        lines += [f"  {pattern}", *(f"    found   {file}" for file in weights.files_like(pattern))]
+    names = textwrap.wrap(", ".join(_core.architectures()), _LINE, break_long_words=False)
+    lines += [*(f"  {line}" for line in names), *(f"  found   {file}" for file in weights.files_of_architectures())]
     return "\n".join(lines)

@@ -9,7 +9,6 @@ never executed; what is cached of it is checked against its own.
 import hashlib
 import importlib.util
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ __all__ = [
     "Checkpoint",
     "Weights",
     "cache_folder",
-    "files_like",
+    "files_of_architectures",
     "find",
     "find_again",
     "package_file",
@@ -196,18 +195,12 @@ def find_again(name: str, weights: Weights) -> Weights:
     raise ModelError(message)
 
 
-def files_like(pattern: str) -> list[Path]:
-    """The weights files where ``INTERPIX_WEIGHTS`` says whose names are a `pattern`'s, as ``"resnet{18,34}"``."""
+def files_of_architectures() -> list[Path]:
+    """The weights files where ``INTERPIX_WEIGHTS`` says that have an architecture's name."""
     chosen = Path(os.environ.get(VARIABLE) or os.devnull)
-    words = r"\{[^}]*\}|PATCH|SIZE|N(?=_)"
-    alternatives = [part.strip().split(" ")[0] for part in re.sub(r",(?=[^{}]*\})", "|", pattern).split(",")]
-
-    def expression(word: re.Match[str]) -> str:
-        return f"(?:{word[0][1:-1]})" if word[0].startswith("{") else r"\d+"
-
-    wanted = [re.compile(re.sub(words, expression, one)) for one in alternatives]
     files = sorted(chosen.iterdir()) if chosen.is_dir() else []
-    return [one for one in files if one.suffix in _SUFFIXES and any(name.fullmatch(one.stem) for name in wanted)]
+    names = set(_core.architectures())
+    return [one for one in files if one.suffix in _SUFFIXES and one.stem in names]
 
 
 def _checkpoint(name: str) -> Checkpoint:
