@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import scipy.sparse
     import torch
 
-    from interpix.propagation.device.graph import DeviceGraph
+    from interpix.propagation.device import DeviceGraph
 
 __all__ = ["PixelGraph", "Propagation"]
 
@@ -137,7 +137,7 @@ class PixelGraph:
         if isinstance(lab, np.ndarray):
             self._graph = _core.PixelGraph(lab, radius=radius, memory_budget=memory_budget)
             return
-        from interpix.propagation.device.graph import DeviceGraph  # only for tensors: torch is there
+        from interpix.propagation.device import DeviceGraph  # only for tensors: torch is there
 
         self._graph = DeviceGraph(lab, radius, memory_budget)
 

@@ -40,7 +40,7 @@ def read_maps(
     """Maps as a stack (M, H, W), and the shape to give back.
 
     >>> stack, shape = read_maps(np.ones((1, 3, 2, 4)), None, (2, 4))
-    >>> stack.shape, stack[0, 0, 0], shape
+    >>> stack.shape, stack.max().item(), shape
     ((1, 2, 4), 3.0, (1, 1, 2, 4))
     """
     stack, shape = as_stack(to_numpy(maps, "attribution"), channel_axis, np.float64)
@@ -80,7 +80,8 @@ def check_real(maps: Any) -> None:
     else:
         is_real = not maps.is_complex() and str(maps.dtype) != "torch.bool"
     if not is_real:
-        msg = f"`attribution`: expected real numbers, got dtype {maps.dtype}; convert it to float32"
+        dtype = str(maps.dtype).removeprefix("torch.")
+        msg = f"`attribution`: expected real numbers, got dtype {dtype}; convert it to float32"
         raise ArgumentError(msg)
 
 

@@ -115,7 +115,7 @@ def propagate(
         cure = "pass it; only an Attribution brings its own"
         raise bad_value("image", "the picture that the map explains", "none", cure)
     if place_of(attribution) is not None and checked["solver"] == ON_DEVICES:
-        from interpix.propagation.device.run import propagate_tensor  # torch is there: a tensor is
+        from interpix.propagation.device import propagate_tensor  # torch is there: a tensor is
 
         is_batch = _is_batch(attribution, image, channel_axis)
         return propagate_tensor(

@@ -1,1 +1,6 @@
-"""IProp on a GPU: torch is there already when a tensor of a GPU's comes; nothing here is imported before."""
+"""IProp on a GPU; nothing of it is imported before a GPU is named, so torch is there already."""
+
+from interpix.propagation.device.graph import DeviceGraph
+from interpix.propagation.device.run import propagate_tensor
+
+__all__ = ["DeviceGraph", "propagate_tensor"]

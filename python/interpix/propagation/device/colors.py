@@ -15,6 +15,7 @@ from torch import Tensor
 from interpix.arrays import dense_tensor, is_tensor
 from interpix.errors import bad_value
 from interpix.images import ImageInput, rgb_pixels
+from interpix.propagation.places import place_of
 
 __all__ = ["colors_of", "lab_colors", "read_pixels"]
 
@@ -33,7 +34,7 @@ def read_pixels(image: ImageInput, device: torch.device) -> Tensor:
     >>> read_pixels(np.zeros((2, 4, 3), np.uint8), torch.device("cpu")).shape
     torch.Size([2, 4, 3])
     """
-    if not is_tensor(image) or image.device.type == "cpu":
+    if not is_tensor(image) or place_of(image) is None:
         return torch.from_numpy(rgb_pixels(image)).to(device)
     tensor = dense_tensor(image, "image")
     # An array of one zero, seen as often as needed, has the tensor's shape and kind.

@@ -174,4 +174,6 @@ class TritonProducts(Products):
         sizes = {"height": height, "width": width, "down": self.down, "across": self.across}
         # Triton launches on torch's current device.
         with torch.cuda.device_of(self.colors):
-            kernel[grid](self.colors, self._offsets[number], *arrays, **sizes, **options, BLOCK=BLOCK)
+            # One rounding for a product and a sum; Triton warns where nobody says so.
+            options |= {"BLOCK": BLOCK, "enable_fp_fusion": True}
+            kernel[grid](self.colors, self._offsets[number], *arrays, **sizes, **options)

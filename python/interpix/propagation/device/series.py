@@ -237,8 +237,8 @@ def peaks_on(*tensors: Tensor) -> NDArray[np.float64]:
 def _power_of_two_scales(peaks: NDArray[np.float64]) -> NDArray[np.float64]:
     """What brings values to a size of about 1: powers of two, so that nothing is rounded.
 
-    >>> _power_of_two_scales(np.array([0.0, 0.25, 1000.0]))
-    array([1.        , 4.        , 0.00097656])
+    >>> _power_of_two_scales(np.array([0.0, 0.25, 7.0]))
+    array([1.   , 4.   , 0.125])
     """
     exponents = np.round(np.log2(np.where(peaks == 0, 1.0, peaks)))
     # Of the least numbers the inverse would be infinite; what is left of them is large enough.
