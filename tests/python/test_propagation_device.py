@@ -1,11 +1,12 @@
 """IProp where tensors of a GPU's stay: its torch operations on the CPU, against Rust and slow oracles.
 
-What stays on a device is told by its kind; here the CPU is one of them. Triton's kernels run in Triton's interpreter, and
-are compiled for GPUs without one; `test_on_a_gpu` is for a machine that has one.
+What stays on a device is told by its kind; here the CPU is one of them. Triton's kernels run in Triton's interpreter,
+and are compiled for GPUs without one; `test_on_a_gpu` is for a machine that has one.
 """
 
 import contextlib
 import functools
+import os
 import pickle
 import subprocess
 import sys
@@ -65,7 +66,7 @@ RADII, WEIGHTS = range(1, 10), (0.0, 0.25, 1.0, 1.5)
 
 
 @given(st.data())
-@settings(max_examples=120)
+@settings(max_examples=80)
 def test_torch_agrees_with_rust_and_with_dense_algebra_within_the_bounds(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     height, width = data.draw(st.sampled_from(SIZES))
@@ -91,11 +92,11 @@ def test_torch_agrees_with_rust_and_with_dense_algebra_within_the_bounds(data):
     values = there.values.numpy()
     matrix = dense_matrix(image, options["radius"], options["color_weight"]) if image[..., 0].size > 1 else np.zeros(1)
     for discount, ours, rusts in zip(asked["discount"], values, host.values, strict=True):
-        for reward, mine, rust in zip(maps, ours, rusts, strict=True):
+        for reward, *found in zip(maps, ours, rusts, strict=True):
             scale = np.abs(reward).max() or 1.0
+            mine, rust = (each / scale for each in found)
             system = np.eye(height * width) - discount * matrix
             exact = np.linalg.solve(system, reward.ravel() / scale).reshape(height, width)
-            mine, rust = mine / scale, rust / scale
             off = there.error_bound * np.abs(mine).max()
             assert np.abs(mine - exact).max() <= off + 1e-11 * np.abs(exact).max()
             assert np.abs(mine - rust).max() <= off + (host.error_bound + 1e-11) * np.abs(rust).max()
@@ -116,7 +117,7 @@ def test_torch_agrees_with_a_direct_sparse_solution(name, radius, stays):
 
 
 @given(st.data())
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_several_images_at_once_are_each_image_alone(data):
     """Whatever lies beside an image, and however many are solved together, its answer is the same."""
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
@@ -360,9 +361,9 @@ def test_too_few_products_are_an_error_as_in_rust(most, stays):
     image, maps = photo("coffee", 20, 15), torch.rand(20, 15, generator=torch.Generator().manual_seed(0))
     told = []
     for place in (torch.from_numpy(image), image):
-        with pytest.raises(ix.ConvergenceError, match="chebyshev did not converge.*raise `max_iterations`") as caught:
+        with pytest.raises(ix.ConvergenceError, match="chebyshev did not converge") as caught:
             ix.PixelGraph(place, 2).propagate(maps, max_iterations=most)
-        told.append([float(word.strip(",;")) for word in str(caught.value).split() if word[0].isdigit()])
+        told.append([float(word.strip(",;:")) for word in str(caught.value).split() if word[0].isdigit()])
     there, host = told
     assert there[:2] == host[:2]  # the tolerance, and how many products there were
     np.testing.assert_allclose(there[2:], host[2:], rtol=0.01)
@@ -530,8 +531,8 @@ for capability in (80, 90):
         *[(kernels.step_kernel, number, group) for number in ("fp32", "fp64") for group in kernels.GROUPS],
     ]:
         constants = {"BLOCK": kernels.BLOCK} | ({"GROUP": group} if group else {})
-        types = {"colors": "*fp32", "nearest": "*fp32", "offsets": f"*{number}", "values": f"*{number}", "out": f"*{number}"}
-        types |= dict.fromkeys(constants, "constexpr")
+        types = dict.fromkeys(("offsets", "values", "out"), f"*{number}")
+        types |= dict.fromkeys(("colors", "nearest"), "*fp32") | dict.fromkeys(constants, "constexpr")
         names = kernel.arg_names
         source = ASTSource(
             fn=kernel,
@@ -540,7 +541,8 @@ for capability in (80, 90):
         )
         target = GPUTarget("cuda", capability, 32)
         done = triton.compile(source, target=target, options={"enable_fp_fusion": True})
-        print(capability, kernel.fn.__name__, number, f".target sm_{capability}" in done.asm["ptx"], len(done.asm["cubin"]))
+        is_for_it = f".target sm_{capability}" in done.asm["ptx"]
+        print(capability, kernel.fn.__name__, number, is_for_it, len(done.asm["cubin"]))
 """
 
 
@@ -554,8 +556,6 @@ def test_tritons_kernels_compile_for_gpus_that_are_not_here(tmp_path):
 
 
 def python(code, environment):
-    import os
-
     told = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(sys.path)},

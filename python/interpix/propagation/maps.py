@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from interpix.arrays import to_numpy
+from interpix.arrays import AnyArray, to_numpy
 from interpix.errors import ArgumentError, bad_type, bad_value
 from interpix.options import python_number
 
@@ -80,8 +80,7 @@ def check_real(maps: Any) -> None:
     else:
         is_real = not maps.is_complex() and str(maps.dtype) != "torch.bool"
     if not is_real:
-        dtype = str(maps.dtype).removeprefix("torch.")
-        msg = f"`attribution`: expected real numbers, got dtype {dtype}; convert it to float32"
+        msg = f"`attribution`: expected real numbers, got dtype {_dtype(maps)}; convert it to float32"
         raise ArgumentError(msg)
 
 
@@ -110,12 +109,17 @@ def as_stack(maps: Any, channel_axis: Any, double: Any) -> tuple[Any, tuple[int,
     return (maps[None] if maps.ndim == 2 else maps), shape
 
 
-def peaks_of(values: NDArray[np.float64], answer: object) -> tuple[Peaks, str]:
+def peaks_of(values: NDArray[np.float64], answer: AnyArray) -> tuple[Peaks, str]:
     """The peaks of `values` (D, M, H, W) and of the answer, which has them in another dtype, and this dtype."""
     kept = to_numpy(answer).reshape(values.shape)
     before, largest = (np.abs(each).max(axis=(2, 3)).astype(np.float64) for each in (values, kept))
     lost = np.abs(kept.astype(np.float64) - values).max(axis=(2, 3))
-    return Peaks(before, largest, lost), str(kept.dtype)
+    return Peaks(before, largest, lost), _dtype(answer)
+
+
+def _dtype(array: AnyArray) -> str:
+    """The name of a number type, numpy's or torch's."""
+    return str(array.dtype).removeprefix("torch.")
 
 
 def bounds_after_rounding(bounds: NDArray[np.float64], peaks: Peaks, dtype: str) -> NDArray[np.float64]:
