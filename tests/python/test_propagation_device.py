@@ -250,6 +250,7 @@ BAD_CALLS = {
     "beyond float16": {"attribution": torch.full((20, 30), 6e4, dtype=torch.float16)},
     "beyond float64": {"attribution": torch.full((20, 30), 1e307, dtype=torch.float64)},
     "count": {"attribution": torch.zeros(2, 3, 20, 30), "image": [photo("coffee", 20, 30)]},
+    "none of none": {"attribution": torch.zeros(0, 3, 20, 30), "image": []},
     "second size": {
         "attribution": torch.zeros(2, 3, 20, 30),
         "image": [photo("coffee", 20, 30), photo("coffee", 30, 20)],

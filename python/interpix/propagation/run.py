@@ -148,6 +148,8 @@ def _is_batch(maps: AnyArray, image: Any, channel_axis: int | None) -> bool:
     if len(maps) != len(image):
         expected = f"{len(maps)} images, one for each map of (B, C, H, W)"
         raise bad_value("image", expected, len(image), "pass as many images as maps")
+    if len(maps) == 0:
+        raise bad_value("attribution", "at least one map", f"shape {tuple(maps.shape)}", "pass maps")
     return True
 
 

@@ -213,7 +213,8 @@ class _Series:
         self.sums.addcmul_(factor, self._new.view(self._shape))
         following = self._products.step(self._new)
         if self._terms > 0:  # T_1 is P: there is no previous term
-            following.mul_(2).sub_(self._old)
+            # Twice as far from the old to the following: 2 P T_k - T_{k-1} in one launch.
+            following = self._old.lerp_(following, 2.0)
         self._old, self._new = self._new, following
         self._terms += 1
 
