@@ -441,6 +441,19 @@ def test_devices_that_are_none_are_named(device, message):
         ix.PixelGraph(photo("coffee", 8, 5), device=device)
 
 
+def test_a_default_radius_that_takes_long_is_said(stays, monkeypatch):
+    monkeypatch.setattr("interpix.propagation.options._MANY_EDGES", 100)
+    image = torch.zeros(70, 75, 3, dtype=torch.uint8)
+    calls = [lambda: ix.PixelGraph(image), lambda: ix.propagate(torch.zeros(70, 75), image)]
+    for call in calls:
+        with pytest.warns(UserWarning, match="the default radius for 70 x 75 pixels is 2") as caught:
+            call()
+        assert caught[0].filename == __file__
+    monkeypatch.setattr("interpix.propagation.options._MANY_EDGES", 70 * 75 * 12 / 50 + 1)
+    for call in calls:
+        call()
+
+
 def test_settings_of_the_caller_change_nothing(stays):
     image, maps = torch.from_numpy(photo("coffee", 8, 5)), torch.rand(8, 5)
     expected = ix.propagate(maps, image)

@@ -16,6 +16,7 @@ from interpix.errors import MissingDependencyError, bad_value, renamed
 from interpix.images import ImageInput, rgb_pixels
 from interpix.propagation.maps import bounds_after_rounding, peaks_of, read_maps
 from interpix.propagation.options import (
+    GPU_SPEED,
     MAX_ITERATIONS,
     MEMORY_BUDGET,
     ON_DEVICES,
@@ -93,7 +94,7 @@ class PixelGraph:
             radius 9). Above it they are computed again in every product: no memory, three times the time. On a GPU
             torch's operations take up to 4 x 4 radius (radius + 1) bytes a pixel, and Triton's kernel stores none.
         device: the torch device where maps are propagated; None: where the image lies, if that is a tensor on a GPU.
-            `"cuda"` stays on the GPU; everything else is Rust on the CPU.
+            `"cuda"` stays on the GPU (NVIDIA's or AMD's); everything else is Rust on the CPU.
 
     It can be pickled and copied: a pickle holds the image's colors, 12 bytes a pixel, and the name of its GPU, if it
     lies on one; weights are computed again. Any number of threads may use one graph.
@@ -119,7 +120,10 @@ class PixelGraph:
         if place is not None:
             from interpix.propagation.device.colors import colors_of  # torch is there when a GPU is named
 
-            self._build(colors_of(image, place, color_weight), radius, memory_budget, color_weight)
+            colors = colors_of(image, place, color_weight)
+            if radius is None:
+                radius = default_radius(tuple(colors.shape[1:]), memory_budget, speed=GPU_SPEED)
+            self._build(colors, radius, memory_budget, color_weight)
             return
         pixels = rgb_pixels(image)
         if radius is None:
@@ -129,7 +133,7 @@ class PixelGraph:
         self._build(lab if color_weight == 1 else lab * np.float32(color_weight), radius, memory_budget, color_weight)
 
     def _build(
-        self, lab: NDArray[np.float32] | torch.Tensor, radius: int | None, memory_budget: int, color_weight: float
+        self, lab: NDArray[np.float32] | torch.Tensor, radius: int, memory_budget: int, color_weight: float
     ) -> None:
         self._memory_budget = memory_budget
         self._color_weight = color_weight
@@ -222,7 +226,8 @@ class PixelGraph:
         """Solve V = R + discount P V for one or several maps of this image.
 
         Args:
-            maps: (H, W) one map, (M, H, W) a stack, or (1, C, H, W) Captum's layout with channels summed.
+            maps: (H, W) one map, (M, H, W) a stack, or (1, C, H, W) Captum's layout with channels summed. They are
+                brought to where the graph lies, and the values back.
             discount: how far information flows, 0 <= discount < 1. Several share one recurrence.
             tolerance: guaranteed relative maximum-norm error, 1e-6 to 1 (1e-4 by default). For
                 ``"value_iteration"`` the paper's rule: mean squared difference of two iterates (1e-7 by default).

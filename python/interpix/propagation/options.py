@@ -17,6 +17,7 @@ from interpix.errors import bad_type, bad_value
 from interpix.options import python_number
 
 __all__ = [
+    "GPU_SPEED",
     "MAX_ITERATIONS",
     "MEMORY_BUDGET",
     "ON_DEVICES",
@@ -38,6 +39,8 @@ MAX_ITERATIONS = 100_000
 """Products with P before a solver gives up."""
 MEMORY_BUDGET = 1 << 30
 """Bytes that stored weights may take by default."""
+GPU_SPEED = 50
+"""About how many times as many edges a GPU walks as a CPU in the same time: an estimate, not measured."""
 ON_DEVICES = "chebyshev"
 """The solver that runs on a GPU, too; the others are there to be compared with."""
 #: The paper's stopping rule: mean squared difference of two iterates.
@@ -140,12 +143,12 @@ def solve_options(discount: Any, tolerance: Any, solver: Any, max_iterations: An
     return options
 
 
-def default_radius(shape: tuple[int, ...], memory_budget: int, stacklevel: int = 3) -> int:
-    """The paper's radius, with a warning where it makes a map take long."""
+def default_radius(shape: tuple[int, ...], memory_budget: int, stacklevel: int = 3, *, speed: int = 1) -> int:
+    """The paper's radius, with a warning where it makes a map take long; `speed` is relative to a CPU's."""
     height, width = shape[:2]
     radius = _core.default_radius(height, width)
     cost, papers = (_cost(height, width, each, memory_budget) for each in (radius, _PAPERS_RADIUS))
-    if cost > _MANY_EDGES:
+    if cost > _MANY_EDGES * speed:
         warnings.warn(
             f"the default radius for {height} x {width} pixels is {radius}: a map takes seconds to minutes, "
             f"{cost / papers:.0f} times as long as with radius={_PAPERS_RADIUS}; pass `radius` to choose",

@@ -70,7 +70,8 @@ def propagate(
 
     Args:
         attribution: (H, W) one map, (M, H, W) a stack of maps of one image, or (B, C, H, W) Captum's layout with one
-            image each, channels summed. numpy or torch; any sign, any method. Or an `Attribution`.
+            image each, channels summed. numpy or torch; any sign, any method. Or an `Attribution`. A tensor on a GPU
+            is propagated there, all images at once, wherever these are, and the answer is there.
         image: see `PixelGraph`; for (B, C, H, W) a sequence of B images or an array with a batch axis; None: an
             `Attribution`'s own.
         radius: see `PixelGraph`.

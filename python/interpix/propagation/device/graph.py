@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from interpix import _core
 from interpix.arrays import dense_tensor, from_numpy, is_tensor, to_numpy
 from interpix.propagation.device.choice import choose_products
 from interpix.propagation.device.run import in_the_maps_dtype, quiet, read_rewards, told_of_memory
@@ -32,12 +31,12 @@ class DeviceGraph:
         note: Why they are not Triton's, or nothing.
     """
 
-    def __init__(self, colors: Tensor, radius: int | None, memory_budget: int) -> None:
+    def __init__(self, colors: Tensor, radius: int, memory_budget: int) -> None:
         """Takes colors in CIELAB, float32 (3, H, W)."""
         self._colors, self.device = colors, colors.device
         height, width = colors.shape[1:]
         self.shape = (int(height), int(width))
-        self.radius = _core.default_radius(*self.shape) if radius is None else radius
+        self.radius = radius
         with quiet(), told_of_memory("radius", "the image's graph", self.device):
             self._products, self.note = choose_products(colors[None], self.radius, memory_budget)
         self.solved_by, self.weight_bytes = self._products.solved_by, self._products.weight_bytes

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from interpix import _core
 from interpix.arrays import dense_tensor
 from interpix.images import ImageInput
 from interpix.propagation.device.choice import choose_products, why_not_triton
@@ -18,7 +17,7 @@ from interpix.propagation.device.colors import lab_colors, read_pixels
 from interpix.propagation.device.products import stored_bytes
 from interpix.propagation.device.series import Solved, peaks_on, solve
 from interpix.propagation.maps import Peaks, as_stack, bounds_after_rounding, check_maps, check_peaks, check_real
-from interpix.propagation.options import MEMORY_BUDGET, SolveOptions
+from interpix.propagation.options import GPU_SPEED, MEMORY_BUDGET, SolveOptions, default_radius
 
 __all__ = ["in_the_maps_dtype", "propagate_tensor", "quiet", "read_rewards", "solved_in_groups", "told_of_memory"]
 
@@ -67,7 +66,8 @@ def propagate_tensor(
             check_maps(tuple(rewards.shape[1:]), shape, (pixels.shape[0], pixels.shape[1]))
             pictures.append(pixels)
         peaks = checked_peaks(rewards)
-        radius = _core.default_radius(*rewards.shape[2:]) if radius is None else radius
+        if radius is None:
+            radius = default_radius(tuple(rewards.shape[2:]), MEMORY_BUDGET, stacklevel=4, speed=GPU_SPEED)
         colors = lab_colors(pictures, color_weight)
         solved = solved_in_groups(colors, radius, rewards, peaks, options)
         answer, _ = in_the_maps_dtype(solved.bounds, solved.values, like=attribution)
