@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -43,19 +44,20 @@ def _kernel(function: Callable[..., Any]) -> Any:
 
 @_kernel
 def _distance(colors, at, plane, inside, lightness, green_red, blue_yellow, number):
-    """Distance of colors to the pixels `at`, whose planes L, a and b begin at `colors`."""
-    dl = tl.load(colors + at, mask=inside, other=0.0).to(number) - lightness
-    da = tl.load(colors + plane + at, mask=inside, other=0.0).to(number) - green_red
-    db = tl.load(colors + 2 * plane + at, mask=inside, other=0.0).to(number) - blue_yellow
+    """Distance of colors to the pixels `at`, whose planes L, a and b begin at `colors`; anything where not inside."""
+    dl = tl.load(colors + at, mask=inside).to(number) - lightness
+    da = tl.load(colors + plane + at, mask=inside).to(number) - green_red
+    db = tl.load(colors + 2 * plane + at, mask=inside).to(number) - blue_yellow
     return tl.sqrt(dl * dl + da * da + db * db)
 
 
 @_kernel
 def nearest_kernel(colors, offsets, nearest, height, width, down, across, BLOCK: tl.constexpr):
-    """The distance of each pixel's nearest neighbor; infinite without neighbors.
+    """The distance of each pixel's nearest neighbor; 0 without neighbors.
 
-    colors (images, 3, height, width); offsets (2 down + 1, 2 across + 1), distances in pixels; nearest (images,
-    height, width): float32. The grid is (blocks of pixels, images).
+    colors (images, 3, height, width); offsets (2 down + 1, 2 across + 1), distances in pixels, infinite in the middle,
+    because a pixel is no neighbor of itself; nearest (images, height, width): float32. The grid is (blocks of pixels,
+    images).
     """
     plane = height * width
     image = tl.program_id(1).to(tl.int64)
@@ -68,14 +70,16 @@ def nearest_kernel(colors, offsets, nearest, height, width, down, across, BLOCK:
     blue_yellow = tl.load(colors + 2 * plane + pixel, mask=real, other=0.0)
     least = tl.full((BLOCK,), float("inf"), tl.float32)
     for y in range(-down, down + 1):
+        reached = real & (row + y >= 0) & (row + y < height)
         for x in range(-across, across + 1):
-            inside = real & (row + y >= 0) & (row + y < height) & (column + x >= 0) & (column + x < width)
-            inside = inside & ((y != 0) | (x != 0))
+            # Without a sign, what lies before the first column lies beyond the last.
+            inside = reached & ((column + x).to(tl.uint32, bitcast=True) < width)
             at = pixel + y * width + x
             apart = tl.load(offsets + (y + down) * (2 * across + 1) + x + across)
             color = _distance(colors, at, plane, inside, lightness, green_red, blue_yellow, tl.float32)
             least = tl.minimum(least, tl.where(inside, apart + color, float("inf")))
-    tl.store(nearest + image * plane + pixel, least, mask=real)
+    # A pixel without neighbors has no weights, whatever they are relative to.
+    tl.store(nearest + image * plane + pixel, tl.where(least < float("inf"), least, 0.0), mask=real)
 
 
 @_kernel
@@ -96,8 +100,8 @@ def step_kernel(
     """P times each image's vectors.
 
     colors (images, 3, height, width) and nearest (images, height, width): float32; offsets (2 down + 1, 2 across + 1),
-    distances in pixels, values and out (images, vectors, height, width): of the number type that is computed in. The
-    grid is (blocks of pixels, images, groups of vectors).
+    distances in pixels, infinite in the middle, values and out (images, vectors, height, width): of the number type
+    that is computed in. The grid is (blocks of pixels, images, groups of vectors).
     """
     number = values.dtype.element_ty
     plane = height * width
@@ -116,9 +120,10 @@ def step_kernel(
     total = tl.zeros((BLOCK,), number)
     sums = tl.zeros((GROUP, BLOCK), number)
     for y in range(-down, down + 1):
+        reached = real & (row + y >= 0) & (row + y < height)
         for x in range(-across, across + 1):
-            inside = real & (row + y >= 0) & (row + y < height) & (column + x >= 0) & (column + x < width)
-            inside = inside & ((y != 0) | (x != 0))
+            # Without a sign, what lies before the first column lies beyond the last.
+            inside = reached & ((column + x).to(tl.uint32, bitcast=True) < width)
             at = pixel + y * width + x
             apart = tl.load(offsets + (y + down) * (2 * across + 1) + x + across)
             color = _distance(colors, at, plane, inside, lightness, green_red, blue_yellow, number)
@@ -146,6 +151,7 @@ class TritonProducts(Products):
         down, across = (torch.arange(-reach, reach + 1, dtype=torch.float64) for reach in (self.down, self.across))
         # Of a kernel's number type each, so that no program converts them for every edge.
         exact = torch.hypot(down[:, None], across[None]).to(colors.device)
+        exact[self.down, self.across] = math.inf
         self._offsets = {torch.float64: exact, torch.float32: exact.float()}
         images, _, height, width = colors.shape
         self._nearest = torch.empty((images, height, width), dtype=torch.float32, device=colors.device)
