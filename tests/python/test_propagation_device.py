@@ -149,6 +149,31 @@ def test_several_images_at_once_are_each_image_alone(data):
         assert np.abs(together[index] - rust[index]).max() <= (2 * options["tolerance"] + 1e-6) * size
 
 
+@pytest.mark.parametrize("tolerance", [1e-3, 2e-5, 1e-6])
+def test_an_image_that_is_done_is_left_alone(tolerance, stays):
+    """Maps that need from 10 to 200 products, in one and in two passes, side by side: each ends as it does alone."""
+    rng = np.random.default_rng(0)
+    flat, noise = np.full((12, 9, 3), 90, np.uint8), rng.integers(0, 256, (12, 9, 3), dtype=np.uint8)
+    images = [photo("coffee", 12, 9), noise, flat, noise, photo("rocket", 12, 9), flat]
+    point = np.zeros((12, 9))
+    point[4, 7] = 1
+    maps = np.stack([rng.normal(size=(12, 9)), point, np.ones((12, 9)), 0 * point, np.ones((12, 9)), point])[:, None]
+    options = solve_options(discount=[0.9, 0.99], tolerance=tolerance, solver="auto")
+
+    def solved(part):
+        rewards = torch.from_numpy(maps[part])
+        colors = lab_colors([torch.from_numpy(image) for image in images[part]], 1.0)
+        return solve(TorchProducts(colors, 2, 1 << 30), rewards, np.abs(maps[part]).max((-2, -1)), options)
+
+    together, alone = solved(slice(None)), [solved(slice(index, index + 1)) for index in range(len(images))]
+    assert len({one.iterations for one in alone}) > 3
+    for index, one in enumerate(alone):
+        # Longer vectors may be rounded otherwise at their ends; another term, or pass, would be tens of times more.
+        off = 2e-7 * float(one.values.abs().max())
+        torch.testing.assert_close(together.values[index], one.values[0], rtol=0, atol=off)
+    assert together.iterations >= max(one.iterations for one in alone)
+
+
 def test_groups_are_halved_when_memory_runs_out(stays, monkeypatch):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (7, 6, 9, 3), dtype=np.uint8)
@@ -343,6 +368,28 @@ def test_a_graph_takes_maps_from_elsewhere(stays):
     expected = ix.PixelGraph(image.numpy(), 2).propagate(maps, discount=0.5)
     assert np.abs(found.values - expected.values).max() <= 2e-3
     assert expected.error_bound == pytest.approx(found.error_bound, rel=0.5)
+
+
+def test_arrays_of_any_kind_are_brought_to_a_graph(stays):
+    image, maps = photo("coffee", 8, 5), np.random.default_rng(0).normal(size=(2, 8, 5))
+    expected = ix.PixelGraph(torch.from_numpy(image), 2).propagate(maps).values
+    frozen = [np.array(array) for array in (image, maps)]
+    for array in frozen:
+        array.setflags(write=False)
+    turned = [np.ascontiguousarray(array[:, ::-1])[:, ::-1] for array in (image, maps)]
+    swapped = [image, maps.astype(">f8")]
+    for picture, values in (frozen, turned, swapped):
+        found = ix.PixelGraph(picture, 2, device="cpu").propagate(values)
+        assert found.solved_by == "torch"
+        np.testing.assert_allclose(found.values, expected, rtol=1e-6)
+    counts = np.arange(80).reshape(2, 8, 5)
+    known = ix.PixelGraph(image, 2).propagate(counts.astype(np.float32), discount=0.5).values
+    for kind in (np.uint8, np.uint16, np.int64):
+        for values in (counts.astype(kind), torch.from_numpy(counts.astype(kind))):
+            found = ix.PixelGraph(image, 2, device="cpu").propagate(values, discount=0.5).values
+            np.testing.assert_allclose(found, known, rtol=0, atol=3e-4 * known.max())
+        summed = ix.propagate(torch.from_numpy(counts.astype(kind)), image, radius=2, discount=0.5, channel_axis=0)
+        np.testing.assert_allclose(summed, known.sum(axis=0), rtol=0, atol=6e-4 * known.max())
 
 
 def test_the_other_solvers_and_the_matrix_are_rusts(stays):

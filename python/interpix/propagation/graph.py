@@ -178,7 +178,7 @@ class PixelGraph:
             return
         import torch  # a GPU was named
 
-        self._build(torch.from_numpy(colors).to(place), radius, memory_budget, color_weight)
+        self._build(torch.from_numpy(colors.copy()).to(place), radius, memory_budget, color_weight)
 
     def __copy__(self) -> PixelGraph:
         """The graph itself: it never changes."""

@@ -35,7 +35,8 @@ def read_pixels(image: ImageInput, device: torch.device) -> Tensor:
     torch.Size([2, 4, 3])
     """
     if not is_tensor(image) or place_of(image) is None:
-        return torch.from_numpy(rgb_pixels(image)).to(device)
+        # A copy: torch takes no arrays that are read-only.
+        return torch.from_numpy(rgb_pixels(image).copy()).to(device)
     tensor = dense_tensor(image, "image")
     # An array of one zero, seen as often as needed, has the tensor's shape and kind.
     height, width, _ = rgb_pixels(np.broadcast_to(_number_like(tensor), tuple(tensor.shape))).shape

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from interpix.arrays import dense_tensor, from_numpy, is_tensor, to_numpy
+from interpix.arrays import dense_tensor, from_numpy, is_tensor
 from interpix.propagation.device.choice import choose_products
-from interpix.propagation.device.run import in_the_maps_dtype, quiet, read_rewards, told_of_memory
+from interpix.propagation.device.run import checked_peaks, in_the_maps_dtype, quiet, read_rewards, told_of_memory
 from interpix.propagation.device.series import solve
-from interpix.propagation.maps import bounds_after_rounding, peaks_of
+from interpix.propagation.maps import bounds_after_rounding, peaks_of, read_maps
 from interpix.propagation.options import SolveOptions
 
 __all__ = ["DeviceGraph"]
@@ -61,10 +61,15 @@ class DeviceGraph:
         Returns:
             The values in the kind of array of the maps, iterations, residuals and bounds, (discounts, maps).
         """
-        tensor = maps if is_tensor(maps) else torch.from_numpy(to_numpy(maps, "attribution"))
         with quiet(), told_of_memory("attribution", "the solver", self.device):
-            tensor = dense_tensor(tensor, "attribution").to(self.device)
-            rewards, peaks, shape = read_rewards(tensor, channel_axis, self.shape)
+            if is_tensor(maps):
+                tensor = dense_tensor(maps, "attribution").to(self.device)
+                rewards, shape = read_rewards(tensor, channel_axis, self.shape)
+            else:
+                stack, shape = read_maps(maps, channel_axis, self.shape)
+                # A copy: torch takes no arrays that are read-only.
+                rewards = torch.from_numpy(stack.copy()).to(self.device)[None]
+            peaks = checked_peaks(rewards)
             solved = solve(self._products, rewards, peaks, options)
             values, bounds = solved.values[0], solved.bounds[0]
             shape = (len(values), *shape) if several else shape

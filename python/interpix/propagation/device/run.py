@@ -19,7 +19,15 @@ from interpix.propagation.device.series import Solved, peaks_on, solve
 from interpix.propagation.maps import Peaks, as_stack, bounds_after_rounding, check_maps, check_peaks, check_real
 from interpix.propagation.options import GPU_SPEED, MEMORY_BUDGET, SolveOptions, default_radius
 
-__all__ = ["in_the_maps_dtype", "propagate_tensor", "quiet", "read_rewards", "solved_in_groups", "told_of_memory"]
+__all__ = [
+    "checked_peaks",
+    "in_the_maps_dtype",
+    "propagate_tensor",
+    "quiet",
+    "read_rewards",
+    "solved_in_groups",
+    "told_of_memory",
+]
 
 #: Bytes of vectors that a solver holds for each pixel of a map: nine in double precision, four in single.
 _VECTOR_BYTES = 9 * 8 + 4 * 4
@@ -55,12 +63,12 @@ def propagate_tensor(
         maps, pictures = dense_tensor(attribution, "attribution"), []
         if is_batch:
             check_real(maps)
-            rewards = maps.sum(dim=1, keepdim=True, dtype=torch.float64)
+            rewards = maps.double().sum(dim=1, keepdim=True)
             count, _, height, width = rewards.shape
             shape: tuple[int, ...] = (count, 1, *discounts, height, width)
         else:
-            stack, shape = as_stack(maps, channel_axis, torch.float64)
-            rewards, shape = stack.double()[None], (*discounts, *shape)
+            rewards, shape = _as_rewards(maps, channel_axis)
+            shape = (*discounts, *shape)
         for image in images:
             pixels = read_pixels(image, device)
             check_maps(tuple(rewards.shape[1:]), shape, (pixels.shape[0], pixels.shape[1]))
@@ -74,14 +82,18 @@ def propagate_tensor(
     return answer.reshape(shape)
 
 
-def read_rewards(
-    maps: Tensor, channel_axis: int | None, size: tuple[int, int]
-) -> tuple[Tensor, NDArray[np.float64], tuple[int, ...]]:
-    """The maps of one picture as a stack (1, M, H, W) in double precision, their peaks, and the shape to give back."""
-    stack, shape = as_stack(maps, channel_axis, torch.float64)
-    check_maps(tuple(stack.shape), shape, size)
-    rewards = stack.double()[None]
-    return rewards, checked_peaks(rewards), shape
+def read_rewards(maps: Tensor, channel_axis: int | None, size: tuple[int, int]) -> tuple[Tensor, tuple[int, ...]]:
+    """The maps of one picture as a stack (1, M, H, W) in double precision, and the shape to give back."""
+    rewards, shape = _as_rewards(maps, channel_axis)
+    check_maps(tuple(rewards.shape[1:]), shape, size)
+    return rewards, shape
+
+
+def _as_rewards(maps: Tensor, channel_axis: int | None) -> tuple[Tensor, tuple[int, ...]]:
+    check_real(maps)
+    # Not every number type of torch's can be summed.
+    stack, shape = as_stack(maps.double(), channel_axis, torch.float64)
+    return stack[None], shape
 
 
 def checked_peaks(rewards: Tensor) -> NDArray[np.float64]:
