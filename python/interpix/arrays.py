@@ -23,6 +23,7 @@ __all__ = [
     "FloatArray",
     "IntArray",
     "as_batch",
+    "dense_tensor",
     "describe",
     "from_numpy",
     "is_array",
@@ -75,9 +76,10 @@ def to_numpy(value: object, name: str = "attribution") -> npt.NDArray[Any]:
     raise bad_type(name, "a numpy array or a torch tensor", value, "convert it first")
 
 
-def _tensor_to_numpy(tensor: "torch.Tensor", name: str) -> npt.NDArray[Any]:
-    torch = sys.modules["torch"]
-    if tensor.is_meta or tensor.is_quantized or tensor.is_nested or tensor.layout != torch.strided:
+def dense_tensor(tensor: "torch.Tensor", name: str) -> "torch.Tensor":
+    """The tensor where it is, without its graph; refuses one that is no dense array of numbers, as `to_numpy` does."""
+    strided = sys.modules["torch"].strided
+    if tensor.is_meta or tensor.is_quantized or tensor.is_nested or tensor.layout != strided:
         if tensor.is_meta:
             kind, cure = "on the meta device", "give it data"
         elif tensor.is_quantized:
@@ -85,7 +87,13 @@ def _tensor_to_numpy(tensor: "torch.Tensor", name: str) -> npt.NDArray[Any]:
         else:
             kind, cure = "nested" if tensor.is_nested else "sparse", "make it dense"
         raise bad_value(name, "a dense tensor of numbers", f"a tensor that is {kind}", cure)
-    values = tensor.detach().cpu().resolve_conj().resolve_neg()
+    values: torch.Tensor = tensor.detach().resolve_conj().resolve_neg()
+    return values
+
+
+def _tensor_to_numpy(tensor: "torch.Tensor", name: str) -> npt.NDArray[Any]:
+    torch = sys.modules["torch"]
+    values = dense_tensor(tensor, name).cpu()
     # numpy has no bfloat16.
     return np.asarray(values.float() if values.is_floating_point() and values.dtype != torch.float64 else values)
 

@@ -41,6 +41,7 @@ _EXTRAS = (
     "tqdm",
     "onnxruntime",
     "torch",
+    "triton",
     "timm",
     "torchvision",
     "transformers",

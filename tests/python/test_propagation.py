@@ -11,54 +11,15 @@ import warnings
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
-import scipy.sparse.linalg as spl
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from skimage import color, data, transform
+from skimage import color
 
 import interpix as ix
 from interpix import _core
-
-PHOTOS = {"chelsea": data.chelsea, "coffee": data.coffee, "rocket": data.rocket}
-
-
-def photo(name, height, width):
-    """A photo from scikit-image, small and not square, as uint8."""
-    small = transform.resize(PHOTOS[name](), (height, width), anti_aliasing=True)
-    return np.rint(255 * small).astype(np.uint8)
-
-
-def scipy_matrix(image, radius):
-    """P as the paper's formula says, from scikit-image's colors, vectorized over pixels, edge by edge."""
-    lab = color.rgb2lab(image)
-    height, width = lab.shape[:2]
-    index = np.arange(height * width).reshape(height, width)
-    rows, columns, weights = [], [], []
-    for down in range(-min(radius, height - 1), min(radius, height - 1) + 1):
-        for right in range(-min(radius, width - 1), min(radius, width - 1) + 1):
-            if down == right == 0:
-                continue
-            here = (slice(max(0, -down), height - max(0, down)), slice(max(0, -right), width - max(0, right)))
-            there = (slice(max(0, down), height - max(0, -down)), slice(max(0, right), width - max(0, -right)))
-            distance = np.hypot(down, right) + np.linalg.norm(lab[here] - lab[there], axis=-1)
-            rows.append(index[here].ravel())
-            columns.append(index[there].ravel())
-            weights.append(np.exp(-distance).ravel())
-    entries = (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns)))
-    matrix = sp.csr_array(sp.coo_array(entries, shape=(height * width, height * width)))
-    return sp.diags_array(1 / matrix.sum(axis=1)) @ matrix
-
-
-def direct(matrix, attribution, discount):
-    system = sp.eye_array(matrix.shape[0]) - discount * matrix
-    return spl.spsolve(system.tocsc(), attribution.ravel().astype(float)).reshape(attribution.shape)
-
-
-def relative_error(values, exact):
-    return np.abs(values - exact).max() / np.abs(exact).max()
+from propagation_oracles import EXTREMES, PHOTOS, dense_matrix, direct, photo, relative_error, scipy_matrix
 
 
 @pytest.mark.parametrize("name", PHOTOS)
@@ -200,8 +161,6 @@ def test_ctrl_c_is_heard_soon(work, after):
 
 
 DTYPES = {np.float16: (-7, 4), np.float32: (-45, 38), np.float64: (-320, 307)}
-#: Half of the pixels are too unlike their neighbors for single precision.
-EXTREMES = np.array([[0, 0, 255], [0, 255, 0], [255, 0, 0], [255, 255, 0], [0, 0, 0], [255, 255, 255]], np.uint8)
 
 
 _ITERATIONS = 2000
@@ -253,17 +212,6 @@ def test_no_scale_breaks_a_bound(data):
     exact = np.linalg.solve(np.eye(height * width) - discount * matrix, rewards).reshape(height, width)
     values = found.values.astype(float) / scale
     assert np.abs(values - exact).max() <= (found.error_bound + 1e-12) * np.abs(values).max()
-
-
-def dense_matrix(image, radius):
-    """P from the formula in double precision, from the package's colors."""
-    lab = np.moveaxis(_core.rgb_to_lab(image), 0, -1).reshape(-1, 3).astype(float)
-    row, column = (index.ravel() for index in np.indices(image.shape[:2]))
-    down, right = np.abs(row[:, None] - row), np.abs(column[:, None] - column)
-    distance = np.hypot(down, right) + np.linalg.norm(lab[:, None] - lab, axis=-1)
-    distance[(np.maximum(down, right) > radius) | (np.maximum(down, right) == 0)] = np.inf
-    weights = np.exp(distance.min(axis=1, keepdims=True) - distance)
-    return weights / weights.sum(axis=1, keepdims=True)
 
 
 def test_half_precision_is_summed_in_double():
