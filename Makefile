@@ -2,7 +2,7 @@
 # Needs Rust (>= 1.88) and CPython (>= 3.11) with pip; all else is installed into .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test rust-lint rust-test lint stubs python-test bench docs format clean
+.PHONY: help build demo test rust-lint rust-test lint stubs python-test bench device-check docs format clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -66,7 +66,10 @@ bench: $(VENV)/test.stamp  ## Measure speed, of a release build against others' 
 	. $(BIN)/activate && maturin develop --quiet --release
 	@rm -f $(VENV)/test.stamp
 	cargo bench --features models
-	for file in benches/python/*.py; do $(BIN)/python $$file || exit 1; done
+	for file in benches/python/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+device-check: $(VENV)/test.stamp  ## See on a GPU, in 8 minutes, whether all is right there and how fast (else small, on the CPU)
+	$(BIN)/python benches/python/device_check.py
 
 docs: $(VENV)/test.stamp  ## Redraw the pictures of README and docs
 	$(BIN)/interpix explain examples/coffee.jpg -o out/

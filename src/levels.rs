@@ -86,6 +86,7 @@ fn interleaved(planes: Vec<u8>, shape: (usize, usize, usize)) -> Array3<u8> {
 }
 
 /// The least and the greatest of some values, in eight strands, which a processor computes at once.
+#[inline]
 fn range(values: &[f32]) -> (f32, f32) {
     let (mut least, mut greatest) = ([f32::INFINITY; 8], [f32::NEG_INFINITY; 8]);
     let (strands, rest) = values.as_chunks::<8>();
@@ -102,6 +103,7 @@ fn range(values: &[f32]) -> (f32, f32) {
 
 /// The level as a whole number, halves to the even one. Rounding by the sum with a great number needs no call where the
 /// processor has no instruction for it.
+#[inline]
 fn nearest(level: f32) -> u8 {
     /// From here on the spacing of floats is 1, and the last byte counts.
     const GREAT: f32 = 12_582_912.0;

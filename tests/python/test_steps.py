@@ -12,9 +12,12 @@ from torch import nn
 
 import interpix as ix
 from interpix.models.protocol.steps import Step
+from interpix.models.torch import readout
 from interpix.models.torch import steps as torch_steps
+from interpix.models.torch.products import exact_products
 from interpix.models.torch.recheck import MixedFirst
 from interpix.models.torch.transfer import Later, on_device, to_device
+from interpix.outputs.readout import log_odds
 from interpix.search import recheck
 from interpix.search.games import Games
 from torch_models import convolutions, picture, vit
@@ -312,3 +315,44 @@ def test_what_must_not_be_written_to_is_copied():
     array.flags.writeable = False
     on_device(array, torch.device("cpu")).add_(1)
     assert array.tolist() == [0, 1, 2]
+
+
+# Precision ---------------------------------------------------------------------------------------------------------
+
+
+def test_switches_of_the_process_are_as_before_whoever_is_inside_longer():
+    cuda = torch.device("cuda")
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        first, second = exact_products(cuda), exact_products(cuda)
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert not torch.backends.cuda.matmul.allow_tf32
+        assert not torch.backends.cudnn.allow_tf32
+        second.__exit__(None, None, None)
+        assert torch.backends.cuda.matmul.allow_tf32
+        assert torch.backends.cudnn.allow_tf32 == before[1]
+        with exact_products(torch.device("cpu")):
+            assert torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+@given(seeds, st.integers(2, 40), st.sampled_from([0.1, 3.0, 50.0]))
+def test_log_odds_in_single_precision_with_double_sums(seed, classes, spread):
+    """What a GPU computes, on a CPU."""
+    logits = spread * np.random.default_rng(seed).normal(size=(5, classes))
+    logits = logits.astype(np.float32)
+    for column in (0, classes - 1):
+        expected = log_odds(logits.astype(np.float64), np.full(5, column))
+        found = readout._odds(torch.from_numpy(logits), torch.full((5, 1), column), torch.float64)
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_the_lowest_of_equal_classes_is_predicted():
+    rows = torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0], [0.0, 1.0, 2.0]])
+    read = readout.read_out(rows, torch.zeros(3, 1, dtype=torch.long))
+    assert read[:, 2].tolist() == [1.0, 0.0, 2.0]
+    assert readout.read_rows(rows, torch.zeros(3, 1, dtype=torch.long)).tolist() == read.tolist()

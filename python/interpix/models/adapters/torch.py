@@ -261,6 +261,7 @@ class TorchClassifier(TorchModule, Normalized):
             "model_kind": "torch",
             "torch": torch.__version__,
             "device": str(self.device),
+            **({"tf32": False} if self.device.type == "cuda" else {}),
             "dtype": str(self.dtype).removeprefix("torch."),
             "preprocessing": str(getattr(self._preprocess, "description", None)),
             "weights_sha256": self._weights_hash(),

@@ -20,6 +20,7 @@ from interpix.models.protocol.classifier import check_logits, keeps_doubles
 from interpix.models.protocol.memo import Memo
 from interpix.models.torch.memory import Chunks
 from interpix.models.torch.modes import evaluating
+from interpix.models.torch.products import exact_products
 from interpix.outputs.base import Output
 
 __all__ = ["TorchModule", "hook_count", "hooked", "in_double", "is_hooked", "unwrap"]
@@ -147,12 +148,13 @@ class TorchModule:
         """Evaluation mode without gradients; afterwards every submodule is in the mode that it was in.
 
         A tensor that the module makes for itself and keeps, as a table of positions, can be trained with afterwards.
-        The caller's autocast is off: the precision is what was asked for here.
+        The caller's autocast is off, and so is TensorFloat-32: the precision is what was asked for here.
         """
-        kind = self.device.type
+        device = self.device
+        kind = device.type
         casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
         uncast = torch.autocast(kind, enabled=False) if casts else contextlib.nullcontext()
-        with evaluating(self.module), torch.no_grad(), uncast:
+        with evaluating(self.module), torch.no_grad(), uncast, exact_products(device):
             yield
 
     @contextlib.contextmanager
