@@ -62,7 +62,7 @@ class Clocked:
 
 
 PREPARE = Clocked(
-    (Asker, "ask"), (Games, "replace"), (ix.MoXI, "_call"), (source, "read_image"), (moxi_module, "check_image")
+    (Asker, "ask"), (Games, "replace"), (ix.MoXI, "_call"), (source, "read_image"), (moxi_module, "checked_image")
 )
 RESULTS = Clocked((Call, "results"))
 

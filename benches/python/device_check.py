@@ -47,7 +47,7 @@ class Check:
         self.start = time.perf_counter()
         self.wrong = 0
         self.rates = {}
-        self.file = None if self.asked.out is None else Path(self.asked.out).open("w", encoding="utf-8")
+        self.lines = []
 
     def left(self):
         return self.asked.seconds - (time.perf_counter() - self.start)
@@ -56,9 +56,9 @@ class Check:
         self.wrong += facts.get("ok") is False
         line = json.dumps({"section": section, "at": round(time.perf_counter() - self.start, 1), **facts}, default=str)
         print(line, flush=True)
-        if self.file is not None:
-            self.file.write(line + "\n")
-            self.file.flush()
+        self.lines.append(line)
+        if self.asked.out is not None:  # each time as a whole: a run may be cut off
+            Path(self.asked.out).write_text("\n".join(self.lines) + "\n", encoding="utf-8")
 
     def pictures(self, count):
         return torch.randn(count, 3, self.side, self.side, generator=torch.Generator().manual_seed(0))

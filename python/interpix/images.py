@@ -23,7 +23,7 @@ __all__ = [
     "ImageInput",
     "LoadedImage",
     "PictureInput",
-    "check_image",
+    "checked_image",
     "image_size",
     "read_image",
     "read_images",
@@ -183,8 +183,11 @@ def to_display(tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     return np.rint(255 * scaled).astype(np.uint8).transpose(1, 2, 0)
 
 
-def check_image(image: ImageInput) -> None:
+def checked_image(image: ImageInput) -> ImageInput | LoadedImage:
     """Refuses what `read_image` would: of a file its beginning is read, and what Pillow holds already is not.
+
+    Returns:
+        The image; read, where that takes no memory.
 
     Raises:
         ArgumentError: It cannot be an image.
@@ -192,7 +195,10 @@ def check_image(image: ImageInput) -> None:
     if isinstance(image, str | os.PathLike):
         image_size(image)
     elif not isinstance(image, Image.Image):
-        read_image(image)
+        loaded = read_image(image)
+        if isinstance(image, np.ndarray) and np.may_share_memory(loaded.pixels, image):
+            return loaded
+    return image
 
 
 def image_size(image: ImageInput) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from interpix.absence import AbsenceInput, Fill, read_absence
 from interpix.arrays import AnyArray, ArrayT, BoolArray, from_numpy, to_numpy
 from interpix.checks import MOST_SAMPLES, check_choice, check_flag, check_number, check_positive, check_seed
 from interpix.errors import bad_type, bad_value, renamed
-from interpix.images import ImageInput, check_image, read_images, split_images
+from interpix.images import ImageInput, checked_image, read_images, split_images
 from interpix.models import as_classifier
 from interpix.models.protocol.classifier import Classifier, ModelInput, asking, token_grid_at
 from interpix.options import python_number
@@ -201,8 +201,8 @@ class MoXI:
             if not many and (count := count_of(target)) > 1:  # several questions about one image
                 images, many = images * count, True
             targets = one_for_each(target, len(images))
-            for one in images if many else ():  # cheap checks first: it may take hours to come to the last one
-                check_image(one)
+            if many:  # cheap checks first: it may take hours to come to the last one
+                images = [checked_image(one) for one in images]
             source = Source(self._classifier, zip(images, targets, strict=True), targets)
         with ProgressCounter(direction, enabled=progress) as counter, asking(self._classifier):
             in_flight = IN_FLIGHT if getattr(self._classifier, "replaces_images", False) else None
@@ -403,7 +403,7 @@ class MoXI:
 
         Returns:
             A deletion whose `group` is the target's region and whose `removed_before` are the patches that went first.
-            `stopped_at` is None if the target never became the answer.
+            `stopped_at` is None if the target never became the answer, or if it still is when no patch is left.
         """
         options = {"method": "MoXI contrast", "stop": "flip", "min_confidence": 0.0}
         call = self._begin_one(image, target, "deletion", options, "call contrast once for each")

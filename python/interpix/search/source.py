@@ -19,6 +19,7 @@ _ASKED_AT_ONCE = 32
 _AHEAD = 16
 _THREADS = 4
 
+_Item: TypeAlias = tuple[ImageInput | LoadedImage, Target]
 _Loaded: TypeAlias = LoadedImage | Future[LoadedImage]
 
 
@@ -26,7 +27,10 @@ class Source:
     """Images and their targets, taken one after the other."""
 
     def __init__(
-        self, classifier: Classifier, items: Iterable[tuple[ImageInput, Target]], targets: Iterable[Target] = ()
+        self,
+        classifier: Classifier,
+        items: Iterable[tuple[ImageInput | LoadedImage, Target]],
+        targets: Iterable[Target] = (),
     ) -> None:
         """Takes the model and what is asked about, of which nothing is read yet; and all targets, if they are known."""
         self._asker = Asker(classifier)
@@ -82,7 +86,7 @@ class Source:
                 output.read_target(target, question.logits, names)
 
     @staticmethod
-    def _decoded(items: Iterator[tuple[ImageInput, Target]]) -> Iterator[tuple[LoadedImage, Target]]:
+    def _decoded(items: Iterator[_Item]) -> Iterator[tuple[LoadedImage, Target]]:
         """The images, of which those that come next are read meanwhile."""
         ahead: deque[tuple[_Loaded, Target]] = deque()
         pool: ThreadPoolExecutor | None = None
@@ -94,7 +98,7 @@ class Source:
                     pool = pool or ThreadPoolExecutor(_THREADS, thread_name_prefix="interpix-decode")
                     loaded = pool.submit(read_image, image)
                 else:
-                    loaded = read_image(image)
+                    loaded = image if isinstance(image, LoadedImage) else read_image(image)
                 ahead.append((loaded, target))
                 if len(ahead) > (_AHEAD if pool is not None else 0):
                     yield _done(*ahead.popleft())
