@@ -60,7 +60,7 @@ stubs: $(VENV)/test.stamp  ## Check that _core.pyi says what the extension has
 	$(BIN)/python -m mypy.stubtest interpix._core
 
 python-test: $(VENV)/test.stamp  ## Run the Python tests and doctests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 bench: $(VENV)/test.stamp  ## Measure speed, of a release build against others' (minutes)
 	. $(BIN)/activate && maturin develop --quiet --release
