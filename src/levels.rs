@@ -118,7 +118,7 @@ mod tests {
     fn nearest_rounds_halves_to_even_and_clips() {
         for step in -40..=2600 {
             let level = step as f32 / 10.0;
-            assert_eq!(f32::from(nearest(level)), level.round_ties_even().clamp(0.0, WHITE), "{level}");
+            assert_eq!(nearest(level), level.round_ties_even().clamp(0.0, WHITE) as u8, "{level}");
         }
         assert_eq!([0.5, 1.5, 2.5, 254.5].map(nearest), [0, 2, 2, 254]);
     }
