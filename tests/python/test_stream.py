@@ -114,7 +114,8 @@ def test_targets_go_with_their_images():
     assert [one.target for one in found] == [
         one.prediction if target is None else target for one, target in zip(found, targets, strict=True)
     ]
-    assert {one.target for one in moxi.stream(images, 3, stop=1)} == {3}
+    for three in (3, np.int64(3), torch.tensor(3), np.full(9, 3), torch.full((9,), 3)):
+        assert {one.target for one in moxi.stream(images, three, stop=1)} == {3}
     with pytest.raises(ix.ArgumentError, match="`target`: expected as many targets as images, got 2 of them"):
         list(moxi.stream(images, [0, 1], stop=1))
 

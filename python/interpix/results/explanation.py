@@ -59,7 +59,7 @@ class Explanation(Result):
         empty: The score with all patches absent.
         direction: "insertion" or "deletion".
         evaluations: How many coalitions the model scored.
-        seconds: Wall time of the call, shared by all the images of the call.
+        seconds: Wall time from the begin of the call to this result; the images of a call share it.
         regions: The patch of each pixel (H, W), labels 0 ... n-1.
         image: What the model saw, uint8 (H, W, 3).
         class_names: One name for each class, or None.

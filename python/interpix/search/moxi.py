@@ -654,10 +654,12 @@ def _with_targets(
     images: Iterable[ImageInput], target: Target | Iterable[Target]
 ) -> Iterator[tuple[ImageInput, Target]]:
     """Each image with its target."""
-    if target is None or not isinstance(target, Iterable) or isinstance(target, str):
-        yield from ((image, target) for image in images)
+    # Arrays and tensors, those without an axis, too.
+    given: Any = getattr(target, "tolist", lambda: target)()
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        yield from ((image, given) for image in images)
         return
-    targets = iter(target)
+    targets = iter(given)
     for number, image in enumerate(images):
         try:
             yield image, next(targets)
