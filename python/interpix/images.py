@@ -72,6 +72,12 @@ class LoadedImage:
             raise ArgumentError("`image`: expected pixels, got none; pass an image")
         return pixels
 
+    def copy(self) -> "LoadedImage":
+        """The same in memory of its own."""
+        return LoadedImage(
+            None if self.raw is None else self.raw.copy(), None if self.tensor is None else self.tensor.copy()
+        )
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width, pixels."""

@@ -42,6 +42,7 @@ __all__ = [
     "check_model",
     "embed",
     "explain_with",
+    "model_input",
     "score_all",
 ]
 
@@ -234,7 +235,7 @@ class Asker:
     def ask(self, images: Sequence[LoadedImage], targets: Sequence[Target]) -> list[Question]:
         """See `interpix.question.ask`."""
         classifier = self._classifier
-        tensors = [_model_input(classifier, image) for image in images]
+        tensors = [model_input(classifier, image) for image in images]
         shown = [_picture(classifier, image, tensor) for image, tensor in zip(images, tensors, strict=True)]
         colors = self._check_colors(images, tensors, [true for _, true in shown])
         with _channels_named(tensors[0]):
@@ -366,10 +367,10 @@ def embed(model: ModelInput, images: ImageInput | Sequence[ImageInput]) -> npt.N
     # What the numbers mean does not matter here, and so neither which of them is greatest, nor how many there are.
     classifier = as_classifier(model, Value(tolerance=0.0))
     loaded, _ = read_images(images)
-    return ask_whole(classifier, [_model_input(classifier, image) for image in loaded])
+    return ask_whole(classifier, [model_input(classifier, image) for image in loaded])
 
 
-def _model_input(classifier: Classifier, image: LoadedImage) -> npt.NDArray[np.float32]:
+def model_input(classifier: Classifier, image: LoadedImage) -> npt.NDArray[np.float32]:
     """What the model takes (C, H, W): a raw image preprocessed, or a preprocessed one; if its size is right."""
     if image.raw is not None:
         bands = image.raw.shape[2]

@@ -280,3 +280,77 @@ def kept_images(replace, kept):
 
 def test_a_source_without_images_is_empty():
     assert Source(ix.CallableClassifier(sums), ()).take(4) == []
+
+
+@pytest.mark.usefixtures("four_places")
+@pytest.mark.parametrize("kind", [np.float32, np.uint8, torch.float32])
+def test_a_generator_may_write_the_next_image_into_the_same_array(kind):
+    model = ix.TorchClassifier(
+        vit(), preprocess=lambda photo: np.asarray(photo, np.float32).transpose(2, 0, 1) / 64 - 2
+    )
+    shape = (HEIGHT, WIDTH, 3) if kind is np.uint8 else (3, HEIGHT, WIDTH)
+    given = [np.random.default_rng(seed).normal(size=shape) for seed in range(9)]
+    given = [(60 * one + 128).clip(0, 255).astype(np.uint8) if kind is np.uint8 else one for one in given]
+    buffer = torch.empty(shape) if kind is torch.float32 else np.empty(shape, kind)
+
+    def overwritten():
+        for image in given:
+            buffer[...] = torch.from_numpy(image) if kind is torch.float32 else image
+            yield buffer
+
+    moxi = ix.MoXI(model)
+    for found, image in zip(moxi.stream(overwritten(), 1, stop=2), given, strict=True):
+        alone = moxi.explain(image.astype(np.float32) if kind is not np.uint8 else image, 1, stop=2)
+        assert_same(found, alone)
+
+
+@pytest.mark.usefixtures("four_places")
+def test_weights_that_change_between_two_results_are_noticed():
+    model, got = vit(), []
+
+    def train(results):
+        for found in results:
+            got.append(found)
+            with torch.no_grad():
+                model.head.bias.add_(1)
+
+    with pytest.raises(ix.ModelError, match="its weights changed between two results of a stream") as caught:
+        train(ix.MoXI(model).stream(eyes(9), 1, stop=2))
+    assert 0 < len(got) < 9
+    assert caught.value.explanations
+
+
+@pytest.mark.parametrize("absence", ["blur", "mean"])
+def test_a_place_alone_gets_the_next_images_own_fill(monkeypatch, absence):
+    monkeypatch.setattr("interpix.search.moxi.IN_FLIGHT", 1)
+    moxi = ix.MoXI(watched(convolutions()), regions="2x3", absence=absence)
+    for found, image in zip(moxi.stream(eyes(4), 1, stop=3), eyes(4), strict=True):
+        assert_same(found, moxi.explain(image, 1, stop=3))
+
+
+def test_a_size_that_the_model_does_not_take_is_told_before_it_is_asked(monkeypatch):
+    model = vit()
+    monkeypatch.setattr(type(model), "forward", lambda *_: pytest.fail("asked"))
+    with pytest.raises(ix.ArgumentError, match=r"`image`: expected .* pixels"):
+        ix.MoXI(model).explain([picture(), picture()[:, :, :40]])
+
+
+class Best:
+    """A scorer of a user's own, with attributes that mean something else."""
+
+    batch_size, facts, best, replace = 8, {}, 3, "nothing"
+
+    def __init__(self, scorer):
+        self.score = scorer.score
+
+
+def test_a_scorer_of_a_users_own_is_not_taken_for_another():
+    class Own(ix.CallableClassifier):
+        evaluating = "yes"
+
+        def scorer(self, *arguments):
+            return Best(super().scorer(*arguments))
+
+    moxi, plain = ix.MoXI(Own(sums), regions="2x3"), ix.MoXI(sums, regions="2x3")
+    for found, image in zip(moxi.stream(eyes(3), 1), eyes(3), strict=True):
+        assert found.ranking.tolist() == plain.explain(image, 1).ranking.tolist()

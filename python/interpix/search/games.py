@@ -56,7 +56,7 @@ class Games:
     @property
     def replaces(self) -> bool:
         """Whether other images can take the places of those that are done."""
-        return hasattr(self.scorer, "replace")
+        return bool(getattr(self.scorer, "replaces_images", False))
 
     def replace(self, places: list[int], questions: list[Question]) -> None:
         """Puts questions about images of the same size in the places of others."""
@@ -150,7 +150,7 @@ class Games:
         """Who takes whole steps; None where each candidate's reward must be seen here."""
         # What others compare is theirs to compute.
         own = type(self.output).__module__.startswith("interpix.")
-        takes = self.output.takes_rewards and own and hasattr(self.scorer, "best")
+        takes = self.output.takes_rewards and own and getattr(self.scorer, "takes_steps", False)
         return self.scorer if takes else None  # type: ignore[return-value]
 
     def begin_step(self, scorer: StepScorer, round_: _core.Round, direction: Direction) -> Callable[[], Told]:

@@ -21,13 +21,13 @@ from interpix.absence import AbsenceInput, Fill, read_absence
 from interpix.arrays import AnyArray, ArrayT, BoolArray, from_numpy, to_numpy
 from interpix.checks import MOST_SAMPLES, check_choice, check_flag, check_number, check_positive, check_seed
 from interpix.errors import bad_type, bad_value, renamed
-from interpix.images import ImageInput, checked_image, read_images, split_images
+from interpix.images import ImageInput, LoadedImage, checked_image, read_images, split_images
 from interpix.models import as_classifier
 from interpix.models.protocol.classifier import Classifier, ModelInput, asking, token_grid_at
 from interpix.options import python_number
 from interpix.outputs.reading import OutputInput
 from interpix.progress import ProgressCounter
-from interpix.question import Question, ask, by_size
+from interpix.question import Question, ask, by_size, model_input
 from interpix.regions import RegionsInput, read_regions, regions_name
 from interpix.results.explanation import Explanation
 from interpix.search.arguments import count_of, one_for_each, part_of
@@ -202,7 +202,7 @@ class MoXI:
                 images, many = images * count, True
             targets = one_for_each(target, len(images))
             if many:  # cheap checks first: it may take hours to come to the last one
-                images = [checked_image(one) for one in images]
+                images = [self._checked(one) for one in images]
             source = Source(self._classifier, zip(images, targets, strict=True), targets)
         with ProgressCounter(direction, enabled=progress) as counter, asking(self._classifier):
             in_flight = IN_FLIGHT if getattr(self._classifier, "replaces_images", False) else None
@@ -227,7 +227,7 @@ class MoXI:
 
         Images are read when there is a place for them: 64 are searched at the same time, share the model's batches, and
         make room for the next ones as they end. Files are decoded beside the search. What is held at any time does not
-        depend on how many images there are, but for the results that you keep.
+        depend on how many images there are, but for the results that you keep. Do not change the model before the end.
 
         >>> import interpix as ix
         >>> moxi = ix.MoXI(lambda batch: batch.mean(axis=(2, 3)), regions="2x3")
@@ -251,20 +251,23 @@ class MoXI:
         Raises:
             ArgumentError: An option is wrong, which is told at once; or, in its turn, an image cannot be read.
             KeyboardInterrupt: After Ctrl-C; its attribute `explanations` holds what was found and not yet given.
-            ModelError: The model failed; its attribute `explanations` holds likewise.
+            ModelError: The model failed, or its weights changed between two results; its attribute `explanations` holds
+                likewise.
         """
         rules = _read_rules(direction, stop, min_confidence, min_patches, minimal)
         if isinstance(images, str | os.PathLike | Image.Image) or not isinstance(images, Iterable):
             raise bad_type("images", "an iterable of images", images, "pass a list, or use explain for one image")
         check_flag("progress", progress)
         items = _with_targets(images, target)
-        return self._streamed(Source(self._classifier, items), rules, progress=progress)
+        return self._streamed(Source(self._classifier, items, copies=True), rules, progress=progress)
 
     def _streamed(self, source: Source, rules: Rules, *, progress: bool) -> Iterator[Explanation]:
         waiting: dict[int, Explanation] = {}
         place = 0
         with ProgressCounter(rules.direction, enabled=progress) as counter:
-            run = self._run(source, rules, counter, in_flight=IN_FLIGHT)
+            # Whoever takes the results may change the model between two of them.
+            watched = self._classifier if getattr(self._classifier, "replaces_images", False) else None
+            run = self._run(source, rules, counter, in_flight=IN_FLIGHT, watched=watched)
             with carrying(lambda: waiting | run.unfinished()):
                 for number, result in run.results():
                     waiting[number] = result
@@ -272,8 +275,23 @@ class MoXI:
                         yield waiting.pop(place)
                         place += 1
 
-    def _run(self, source: Source, rules: Rules, counter: ProgressCounter, *, in_flight: int | None) -> Run:
-        """The searches of some images."""
+    def _checked(self, image: ImageInput) -> ImageInput | LoadedImage:
+        """An image of a list, if it can be one; read, and of a size that the model takes, where that is cheap."""
+        checked = checked_image(image)
+        if isinstance(checked, LoadedImage) and checked.tensor is not None:
+            model_input(self._classifier, checked)
+        return checked
+
+    def _run(
+        self,
+        source: Source,
+        rules: Rules,
+        counter: ProgressCounter,
+        *,
+        in_flight: int | None,
+        watched: Any = None,
+    ) -> Run:
+        """The searches of some images, of which so many are in flight; `watched` must not change meanwhile."""
         options = {"method": "MoXI"} | {name: value for name, value in vars(rules).items() if name != "direction"}
         started = time.perf_counter()
 
@@ -281,7 +299,7 @@ class MoXI:
             places, questions = zip(*asked, strict=True)
             return self._call(list(places), list(questions), rules.direction, options, started)
 
-        return Run(source, make, rules, counter, in_flight=in_flight)
+        return Run(source, make, rules, counter, in_flight=in_flight, watched=watched)
 
     @overload
     def one_shot(

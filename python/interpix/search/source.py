@@ -27,13 +27,17 @@ class Source:
     """Images and their targets, taken one after the other."""
 
     def __init__(
-        self,
-        classifier: Classifier,
-        items: Iterable[tuple[ImageInput | LoadedImage, Target]],
-        targets: Iterable[Target] = (),
+        self, classifier: Classifier, items: Iterable[_Item], targets: Iterable[Target] = (), *, copies: bool = False
     ) -> None:
-        """Takes the model and what is asked about, of which nothing is read yet; and all targets, if they are known."""
-        self._asker = Asker(classifier)
+        """Takes the model and what is asked about, of which nothing is read yet.
+
+        Args:
+            classifier: The model.
+            items: Images and targets.
+            targets: All of these, if they are known.
+            copies: Whoever gives the images may write the next one into the same array.
+        """
+        self._asker, self._copies = Asker(classifier), copies
         self._items = self._decoded(iter(items))
         self._targets = targets
         self._ready: deque[tuple[int, Question]] = deque()
@@ -85,8 +89,7 @@ class Source:
             for target in self._targets:
                 output.read_target(target, question.logits, names)
 
-    @staticmethod
-    def _decoded(items: Iterator[_Item]) -> Iterator[tuple[LoadedImage, Target]]:
+    def _decoded(self, items: Iterator[_Item]) -> Iterator[tuple[LoadedImage, Target]]:
         """The images, of which those that come next are read meanwhile."""
         ahead: deque[tuple[_Loaded, Target]] = deque()
         pool: ThreadPoolExecutor | None = None
@@ -99,6 +102,7 @@ class Source:
                     loaded = pool.submit(read_image, image)
                 else:
                     loaded = image if isinstance(image, LoadedImage) else read_image(image)
+                    loaded = loaded.copy() if self._copies else loaded
                 ahead.append((loaded, target))
                 if len(ahead) > (_AHEAD if pool is not None else 0):
                     yield _done(*ahead.popleft())

@@ -8,9 +8,10 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from interpix import _core
+from interpix.errors import ModelError
 from interpix.models.protocol.classifier import asking
 from interpix.progress import ProgressCounter
 from interpix.question import Question
@@ -63,21 +64,40 @@ class Run:
         counter: ProgressCounter,
         *,
         in_flight: int | None,
+        watched: Any = None,
     ) -> None:
-        """Takes images, what makes games of the first ones, and how many are in flight; None: all that there are."""
+        """Takes images, and what makes games of the first ones.
+
+        Args:
+            source: The images.
+            make: Makes their games.
+            rules: How each is searched.
+            counter: Shows the number of evaluations.
+            in_flight: How many are in flight; None: all that there are.
+            watched: A classifier with a `version`, which must not change between two results: what was computed of the
+                images in flight is the old one's. None: nobody can change it.
+        """
         self._source, self._make, self._rules, self._counter = source, make, rules, counter
-        self._in_flight = in_flight
+        self._in_flight, self._watched = in_flight, watched
         self._lane: _Lane | None = None
 
     def results(self) -> Iterator[tuple[int, Explanation]]:
         """Each image's place and result, as the searches end."""
         while asked := self._source.take(self._in_flight):
             lane = self._lane = _Lane(self._make(asked), self._rules, self._counter)
+            version = self._version()
             while lane.open:
                 ended = lane.advance()
                 yield from lane.results(ended).items()
+                if version != self._version():
+                    name = lane.call.games.classifier.name
+                    cure = "change it after the last result, or begin another stream"
+                    raise ModelError(f"model `{name}`: its weights changed between two results of a stream; {cure}")
                 lane.admit(self._source.take(len(ended), lane.size) if lane.replaces else [])
         self._lane = None
+
+    def _version(self) -> object:
+        return None if self._watched is None else self._watched.version()
 
     def unfinished(self) -> dict[int, Explanation]:
         """What was found until now on the images that are in flight."""

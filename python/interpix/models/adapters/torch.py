@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -128,6 +129,10 @@ class TorchClassifier(TorchModule, Normalized):
     """`logits` does not write to what it is given."""
     replaces_images = True
     """Its scorers take other images in the places of those that are done."""
+
+    def asking(self) -> AbstractContextManager[None]:
+        """See `interpix.models.protocol.classifier.asking`."""
+        return self.evaluating()
 
     def version(self) -> object:
         """See `TorchModule.version`."""

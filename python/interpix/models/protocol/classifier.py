@@ -190,7 +190,7 @@ def token_grid_at(classifier: Classifier, size: tuple[int, int]) -> tuple[int, i
 
 def asking(classifier: Classifier) -> AbstractContextManager[None]:
     """Entered once around all that a classifier is asked, it makes each question cheaper, if it knows how."""
-    own: Callable[[], AbstractContextManager[None]] = getattr(classifier, "evaluating", contextlib.nullcontext)
+    own: Callable[[], AbstractContextManager[None]] = getattr(classifier, "asking", contextlib.nullcontext)
     return own()
 
 

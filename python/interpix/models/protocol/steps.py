@@ -6,7 +6,7 @@ device here is a set of each image, and what comes back the best player of each:
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -92,9 +92,14 @@ class Best(NamedTuple):
     gap: npt.NDArray[np.float64]
 
 
-@runtime_checkable
 class StepScorer(Scorer, Protocol):
-    """A scorer that takes whole steps."""
+    """A scorer that takes whole steps.
+
+    Attributes:
+        takes_steps: True. A scorer of a user's own may have a `best` of another kind.
+    """
+
+    takes_steps: bool
 
     def best(self, step: Step) -> Callable[[], Best]:
         """Begins a step; what is returned waits for its end. Another may begin meanwhile.

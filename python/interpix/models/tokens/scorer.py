@@ -36,6 +36,11 @@ _TOKEN_BATCH, _TOKEN_BATCH_ON_GPU = 1024, 64 * 256
 class TokenScorer:
     """Coalitions of a Vision Transformer's patches: the image is embedded once, absent tokens are dropped or masked."""
 
+    replaces_images = True
+    """Other images take the places of those that are done: see `replace`."""
+    takes_steps = True
+    """See `StepScorer`."""
+
     def __init__(
         self,
         net: TorchModule,

@@ -32,6 +32,9 @@ Refill: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 class PictureScorer:
     """Coalitions as pictures: the image where a region is present, the fill elsewhere, composed on the device."""
 
+    replaces_images = True
+    """Other images take the places of those that are done: see `replace`."""
+
     def __init__(
         self,
         net: TorchModule,
@@ -46,7 +49,8 @@ class PictureScorer:
         self._facts = facts
         self._net = net
         self._refill = refill
-        # The fill is that of all images (1, C, H, W) or of each.
+        # The fill is that of all images (1, C, H, W) or of each; a single image may have one of its own, too.
+        self._fill_is_shared = fill.strides[0] == 0
         self._images, self._fill = (
             on_device(array, net.device).to(net.dtype) for array in (images, without_repeats(fill))
         )
@@ -71,7 +75,7 @@ class PictureScorer:
             self._images, self._owns = self._images.clone(), True
         at = on_device(places, self._labels.device)
         self._images[at] = self._to_device(images)
-        if len(self._fill) > 1:
+        if not self._fill_is_shared:
             self._fill[at] = self._to_device(self._refill(images))
         if regions is not None:
             self._labels[at] = on_device(regions.astype(self._small), self._labels.device)
@@ -121,6 +125,9 @@ class PictureScorer:
 
 class TorchPictureScorer(PictureScorer):
     """The same, which takes whole steps, too."""
+
+    takes_steps = True
+    """See `StepScorer`."""
 
     def replace(self, places: IntArray, images: npt.NDArray[np.float32], regions: IntArray | None) -> None:
         """See `PictureScorer`."""
