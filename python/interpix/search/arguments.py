@@ -1,11 +1,13 @@
 """What of an argument belongs to which image of a call."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from interpix.errors import bad_value
+from interpix.images import ImageInput
 from interpix.terms import Target, TargetInput
 
-__all__ = ["count_of", "one_for_each", "part_of"]
+__all__ = ["count_of", "one_for_each", "part_of", "with_targets"]
 
 
 def one_for_each(target: TargetInput, count: int) -> list[Target]:
@@ -44,3 +46,21 @@ def part_of(value: Any, index: int, count: int, *, channels: bool = True) -> Any
     """
     axes = getattr(value, "ndim", 0)
     return value[index] if axes in ({4} if channels else {3, 4}) and value.shape[0] == count else value
+
+
+def with_targets(
+    images: Iterable[ImageInput], target: Target | Iterable[Target]
+) -> Iterator[tuple[ImageInput, Target]]:
+    """Each image with its target."""
+    # Arrays and tensors, those without an axis, too.
+    given: Any = getattr(target, "tolist", lambda: target)()
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        yield from ((image, given) for image in images)
+        return
+    targets = iter(given)
+    for number, image in enumerate(images):
+        try:
+            yield image, next(targets)
+        except StopIteration:
+            cure = "pass one for all, or one for each image"
+            raise bad_value("target", "as many targets as images", f"{number} of them", cure) from None

@@ -9,8 +9,8 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, TypeAlias, overload
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,8 @@ from PIL import Image
 
 from interpix import _core
 from interpix.absence import AbsenceInput, Fill, read_absence
-from interpix.arrays import AnyArray, ArrayT, BoolArray, from_numpy, to_numpy
-from interpix.checks import MOST_SAMPLES, check_choice, check_flag, check_number, check_positive, check_seed
+from interpix.arrays import AnyArray, ArrayT, from_numpy, to_numpy
+from interpix.checks import MOST_SAMPLES, check_choice, check_flag, check_positive, check_seed
 from interpix.errors import bad_type, bad_value, renamed
 from interpix.images import ImageInput, LoadedImage, checked_image, read_images, split_images
 from interpix.models import as_classifier
@@ -30,12 +30,14 @@ from interpix.progress import ProgressCounter
 from interpix.question import Question, ask, by_size, model_input
 from interpix.regions import RegionsInput, read_regions, regions_name
 from interpix.results.explanation import Explanation
-from interpix.search.arguments import count_of, one_for_each, part_of
+from interpix.search.arguments import count_of, one_for_each, part_of, with_targets
+from interpix.search.assigned import Assign, Game, assign_all
 from interpix.search.call import Call, carrying, in_order
 from interpix.search.contrast import search_contrast
 from interpix.search.games import Found, ImageGame, make_games
+from interpix.search.rules import Rules, check_search, read_rules
 from interpix.search.source import Source
-from interpix.search.stream import IN_FLIGHT, Asked, Rules, Run
+from interpix.search.stream import IN_FLIGHT, Asked, Run
 from interpix.terms import (
     Direction,
     Precision,
@@ -43,18 +45,11 @@ from interpix.terms import (
     Stop,
     Target,
     TargetInput,
-    check_direction,
     check_reward,
     check_sampler,
-    check_stop,
 )
 
 __all__ = ["MoXI"]
-
-_Game: TypeAlias = Callable[[BoolArray], npt.NDArray[np.float64]]
-"""From coalitions (c, n) to what they earn (c,)."""
-_Assign: TypeAlias = Callable[[_Game, int, int], tuple[npt.NDArray[np.float64], int]]
-"""From a game, its number of players and a batch size to a value for each player, and the evaluations it took."""
 
 
 class MoXI:
@@ -192,7 +187,7 @@ class MoXI:
             KeyboardInterrupt: After Ctrl-C; its attribute `explanations` holds what was found until then.
             ModelError: The model failed; its attribute `explanations` holds what was found until then.
         """
-        rules = _read_rules(direction, stop, min_confidence, min_patches, minimal)
+        rules = read_rules(direction, stop, min_confidence, min_patches, minimal)
         done: dict[int, Explanation] = {}
         if isinstance(image, Question):
             source, many = Source.of(self._own(image)), False
@@ -254,11 +249,11 @@ class MoXI:
             ModelError: The model failed, or its weights changed between two results; its attribute `explanations` holds
                 likewise.
         """
-        rules = _read_rules(direction, stop, min_confidence, min_patches, minimal)
+        rules = read_rules(direction, stop, min_confidence, min_patches, minimal)
         if isinstance(images, str | os.PathLike | Image.Image) or not isinstance(images, Iterable):
             raise bad_type("images", "an iterable of images", images, "pass a list, or use explain for one image")
         check_flag("progress", progress)
-        items = _with_targets(images, target)
+        items = with_targets(images, target)
         return self._streamed(Source(self._classifier, items, copies=True), rules, progress=progress)
 
     def _streamed(self, source: Source, rules: Rules, *, progress: bool) -> Iterator[Explanation]:
@@ -336,7 +331,7 @@ class MoXI:
         (insertion) or (f(N) - f(N - a)) / n (deletion).
         """
 
-        def assign(game: _Game, players: int, batch_size: int) -> tuple[npt.NDArray[np.float64], int]:
+        def assign(game: Game, players: int, batch_size: int) -> tuple[npt.NDArray[np.float64], int]:
             _, values = _core.one_shot(players, game, direction=direction, batch_size=batch_size)
             return values, players + 1
 
@@ -400,7 +395,7 @@ class MoXI:
         check_seed("seed", seed)
         check_sampler(sampler)
 
-        def assign(game: _Game, players: int, batch_size: int) -> tuple[npt.NDArray[np.float64], int]:
+        def assign(game: Game, players: int, batch_size: int) -> tuple[npt.NDArray[np.float64], int]:
             values, _, evaluations = _core.shapley_values(
                 players, game, sampler=sampler, rounds=rounds, seed=seed, batch_size=batch_size
             )
@@ -608,12 +603,12 @@ class MoXI:
         target: TargetInput,
         direction: Direction,
         options: dict[str, Any],
-        assign: _Assign,
+        assign: Assign,
         *,
         progress: bool,
     ) -> Explanation | list[Explanation]:
         """Explains with a method that assigns a value to each patch: values, ranking, and the curve along it."""
-        _check_search(direction, "all", 0.0)
+        check_search(direction, "all", 0.0)
         options = {**options, "stop": "all", "min_confidence": 0.0}
         calls, many = self._begin(image, target, direction, options)
         done: dict[int, Explanation] = {}
@@ -625,23 +620,9 @@ class MoXI:
                     return done | call.results(ranked)
 
                 with carrying(results):
-                    _assign_all(call, assign, ranked, counter)
+                    assign_all(call, assign, ranked, counter)
                 done.update(results())
         return in_order(done) if many else done[0]
-
-
-def _assign_all(call: Call, assign: _Assign, ranked: list[Found], counter: ProgressCounter) -> None:
-    """Adds to `ranked` what each image's players are assigned, with the curve along their ranking."""
-    for index, players in enumerate(call.games.players):
-
-        def game(masks: BoolArray, index: int = index) -> npt.NDArray[np.float64]:
-            counter.add(len(masks))
-            return call.games.score(np.full(len(masks), index), masks).reward
-
-        values, evaluations = assign(game, players, call.batch_size)
-        found = call.along(index, np.asarray(values), counter)
-        found.evaluations += evaluations
-        ranked.append(found)
 
 
 def _tell_of_tokens_inside(classifier: Classifier) -> None:
@@ -654,39 +635,3 @@ def _tell_of_tokens_inside(classifier: Classifier) -> None:
             'tokens=interpix.Tokens("encoder.layers", patch=16)), or say absence="zero" if this is what you want'
         )
         warnings.warn(message, stacklevel=3)
-
-
-def _read_rules(direction: object, stop: object, min_confidence: object, min_patches: object, minimal: object) -> Rules:
-    """The options of a search, checked."""
-    stop, min_confidence, min_patches = map(python_number, (stop, min_confidence, min_patches))
-    _check_search(direction, stop, min_confidence)
-    if min_patches != 0:
-        check_positive("min_patches", min_patches)
-    check_flag("minimal", minimal)
-    if minimal and stop != "flip":
-        raise bad_value("minimal", 'False unless `stop` is "flip"', minimal, 'pass stop="flip", or leave it out')
-    return Rules(direction, stop, min_confidence, min_patches, bool(minimal))  # type: ignore[arg-type]
-
-
-def _with_targets(
-    images: Iterable[ImageInput], target: Target | Iterable[Target]
-) -> Iterator[tuple[ImageInput, Target]]:
-    """Each image with its target."""
-    # Arrays and tensors, those without an axis, too.
-    given: Any = getattr(target, "tolist", lambda: target)()
-    if not isinstance(given, Iterable) or isinstance(given, str):
-        yield from ((image, given) for image in images)
-        return
-    targets = iter(given)
-    for number, image in enumerate(images):
-        try:
-            yield image, next(targets)
-        except StopIteration:
-            cure = "pass one for all, or one for each image"
-            raise bad_value("target", "as many targets as images", f"{number} of them", cure) from None
-
-
-def _check_search(direction: object, stop: object, min_confidence: object) -> None:
-    check_direction(direction)
-    check_stop(stop)
-    check_number("min_confidence", min_confidence, 0, 1, "a probability in 0 ... 1", "0 asks for none")

@@ -19,10 +19,10 @@ from interpix.results.explanation import Explanation
 from interpix.search.call import Call
 from interpix.search.games import Found, Told
 from interpix.search.prune import prune
+from interpix.search.rules import Rules
 from interpix.search.source import Source
-from interpix.terms import Direction, Stop
 
-__all__ = ["IN_FLIGHT", "Asked", "Rules", "Run"]
+__all__ = ["IN_FLIGHT", "Asked", "Run"]
 
 IN_FLIGHT = 64
 """Images that are searched at the same time: more of them fill a GPU better, fewer need less memory."""
@@ -32,25 +32,6 @@ _SHARE = 8
 
 Asked: TypeAlias = tuple[int, Question]
 """Which of the images that the user gave, and what is asked of it."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How each image is searched.
-
-    Attributes:
-        direction: Grow from nothing, or shrink from the whole image.
-        stop: When the search of an image ends.
-        min_confidence: What an insertion has to reach.
-        min_patches: How many patches are ranked at least.
-        minimal: Whether groups are pruned.
-    """
-
-    direction: Direction
-    stop: Stop
-    min_confidence: float
-    min_patches: int
-    minimal: bool
 
 
 class Run:
