@@ -12,11 +12,12 @@
 //!
 //! Modules use those that stand before them here, never the other way, and inside of a module neither do files form a
 //! circle: [`error`], `memory`, [`parallel`]; [`color`]; [`graph`], in which the solvers use the graph; [`interpolation`]; [`levels`];
-//! [`windows`]; [`search`], [`game`]; `models`, whose scores are those of [`search`]; and `python`, the border, which uses all
+//! [`windows`]; [`search`], [`game`], [`explore`]; `models`, whose scores are those of [`search`]; and `python`, the border, which uses all
 //! of them and which nothing uses.
 
 pub mod color;
 pub mod error;
+pub mod explore;
 pub mod game;
 pub mod graph;
 pub mod interpolation;

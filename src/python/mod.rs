@@ -1,6 +1,7 @@
 //! The extension module `interpix._core`: the list of what it has.
 
 mod error;
+mod explore;
 mod game;
 mod graph;
 mod interpolation;
@@ -15,6 +16,8 @@ mod windows;
 mod _core {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::explore::{Asked, Explored, Explorer, Group, Plan};
     #[pymodule_export]
     use super::game::{one_shot, shapley_interactions, shapley_values};
     #[pymodule_export]

@@ -8,7 +8,7 @@ use crate::search;
 use crate::search::{Best, Direction, RunError, Score, SearchOptions, Stop, Task};
 
 /// A score as Python sees it: reward, answer, predicted class or -1, whether it holds.
-type Row = (f64, f64, i64, bool);
+pub(super) type Row = (f64, f64, i64, bool);
 
 // Not frozen: a state machine is its state.
 #[pyclass(module = "interpix._core")]
@@ -276,7 +276,7 @@ pub(super) fn parse_direction(word: &str) -> Result<Direction> {
     }
 }
 
-fn parse_stop(stop: &Bound<'_, PyAny>, min_confidence: f64, min_players: usize) -> Result<Stop> {
+pub(super) fn parse_stop(stop: &Bound<'_, PyAny>, min_confidence: f64, min_players: usize) -> Result<Stop> {
     let word = stop.extract::<String>();
     let stop = match (word.as_deref(), stop.extract::<usize>()) {
         (Ok("flip"), _) => return Ok(Stop::Flip { min_confidence, min_players }),
@@ -297,7 +297,11 @@ fn parse_stop(stop: &Bound<'_, PyAny>, min_confidence: f64, min_players: usize) 
     Ok(stop)
 }
 
-fn ends(name: &'static str, ends: Option<Vec<Option<Row>>>, images: usize) -> Result<Vec<Option<Score>>> {
+pub(super) fn ends(
+    name: &'static str,
+    ends: Option<Vec<Option<Row>>>,
+    images: usize,
+) -> Result<Vec<Option<Score>>> {
     let Some(ends) = ends else { return Ok(vec![None; images]) };
     check_length(name, ends.len(), images)?;
     Ok(ends.into_iter().map(|end| end.map(score)).collect())
@@ -310,7 +314,7 @@ fn check_length(name: &'static str, got: usize, expected: usize) -> Result<()> {
     Err(Error::argument(name, format!("{expected} entries"), got, "give all lists the same length"))
 }
 
-fn scores(
+pub(super) fn scores(
     count: usize,
     reward: &PyReadonlyArray1<'_, f64>,
     answer: &PyReadonlyArray1<'_, f64>,
@@ -333,7 +337,7 @@ fn score((reward, answer, predicted, holds): Row) -> Score {
     Score { reward, answer, predicted: usize::try_from(predicted).ok(), holds }
 }
 
-fn row(score: Score) -> Row {
+pub(super) fn row(score: Score) -> Row {
     (score.reward, score.answer, class(score.predicted), score.holds)
 }
 

@@ -70,7 +70,7 @@ impl Task {
         Self { players, full: None, empty: None }
     }
 
-    pub(super) fn check(&self, image: usize) -> Result<()> {
+    pub(crate) fn check(&self, image: usize) -> Result<()> {
         if self.players == 0 {
             let got = format!("0 for image {image}");
             return Err(Error::argument(
@@ -90,7 +90,7 @@ impl Task {
 }
 
 impl Score {
-    pub(super) fn is_finite(&self) -> bool {
+    pub(crate) fn is_finite(&self) -> bool {
         self.reward.is_finite() && self.answer.is_finite()
     }
 }

@@ -4,6 +4,7 @@
 #[cfg(feature = "models")]
 mod checkpoint;
 mod color;
+mod explore;
 mod game;
 mod graph;
 mod interpolation;

@@ -63,7 +63,7 @@ RADII, WEIGHTS = range(1, 10), (0.0, 0.25, 1.0, 1.5)
 
 
 @given(st.data())
-@settings(max_examples=80)
+@settings(max_examples=30)
 def test_torch_agrees_with_rust_and_with_dense_algebra_within_the_bounds(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     height, width = data.draw(st.sampled_from(SIZES))
@@ -114,7 +114,7 @@ def test_torch_agrees_with_a_direct_sparse_solution(name, radius, stays):
 
 
 @given(st.data())
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_several_images_at_once_are_each_image_alone(data):
     """Whatever lies beside an image, and however many are solved together, its answer is the same."""
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))

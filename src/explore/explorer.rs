@@ -1,0 +1,264 @@
+//! Many searches at once: which coalitions are asked together, and the loop over ask and tell.
+
+use ndarray::Array2;
+
+use super::known::Known;
+use super::plan::{Group, Plan, Quest};
+use crate::error::{Error, Result};
+use crate::search::{Coalition, RunError, Score, Task};
+
+/// Coalitions of one or more images that are evaluated together.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Asked {
+    owner: Vec<usize>,
+    coalitions: Vec<Coalition>,
+}
+
+impl Asked {
+    /// The image of each.
+    pub fn owner(&self) -> &[usize] {
+        &self.owner
+    }
+
+    /// The coalitions.
+    pub fn coalitions(&self) -> &[Coalition] {
+        &self.coalitions
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.owner.len()
+    }
+
+    /// Whether there is none; never true for what an [`Explorer`] asks.
+    pub fn is_empty(&self) -> bool {
+        self.owner.is_empty()
+    }
+
+    /// Presence, (coalitions, players), `true` = present. An image with fewer players than others has `false` beyond its
+    /// own.
+    pub fn masks(&self) -> Array2<bool> {
+        let players = self.coalitions.iter().map(Coalition::players).max().unwrap_or(0);
+        let mut masks = Array2::from_elem((self.len(), players), false);
+        for (mut mask, coalition) in masks.rows_mut().into_iter().zip(&self.coalitions) {
+            coalition.members().for_each(|member| mask[member] = true);
+        }
+        masks
+    }
+}
+
+/// What was found on one image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explored {
+    /// For each plan its groups: one, or those of a catalogue.
+    pub groups: Vec<Vec<Group>>,
+    /// The score of all players together.
+    pub full: Score,
+    /// The score of no player at all.
+    pub empty: Score,
+    /// Coalitions that were evaluated for this image; its plans share them.
+    pub evaluations: usize,
+}
+
+/// Searches of any number of images that share their batches.
+///
+/// ```
+/// use interpix::explore::{Aim, Explorer, Method, Plan};
+/// use interpix::search::{Score, Stop, Task};
+///
+/// // Two pairs suffice, 0 with 3 and 1 with 2; player 4 alone is worth most, and leads nowhere.
+/// let holds = |set: &[usize]| [[0, 3], [1, 2]].iter().any(|pair| pair.iter().all(|player| set.contains(player)));
+/// let score = |set: Vec<usize>| {
+///     let reward = set.iter().map(|&player| [0.5, 0.2, 0.1, 0.4, 0.9][player]).sum::<f64>();
+///     Score { reward, answer: reward / 3.0, predicted: None, holds: holds(&set) }
+/// };
+/// let stop = Stop::Flip { min_confidence: 0.0, min_players: 0 };
+/// let plan = |method| Plan { aim: Aim::Insertion, method, stop, minimal: true };
+/// let plans = vec![plan(Method::Greedy), plan(Method::Beam { width: 8 })];
+/// let mut explorer = Explorer::new(vec![Task::new(5)], plans, 64, 64)?;
+/// while let Some(asked) = explorer.ask() {
+///     let scores: Vec<Score> = asked.coalitions().iter().map(|set| score(set.members().collect())).collect();
+///     explorer.tell(&scores)?;
+/// }
+/// let found = explorer.outcome(0).unwrap();
+/// assert_eq!((&found.groups[0][0].order[..], found.groups[0][0].minimal.as_ref().unwrap().players.len()), (&[4, 0, 3][..], 2));
+/// assert_eq!(found.groups[1][0].order, [0, 3]);
+/// # Ok::<(), interpix::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Explorer {
+    plans: Vec<Plan>,
+    images: Vec<Image>,
+    batch_size: usize,
+    in_flight: usize,
+    open: Option<Asked>,
+}
+
+#[derive(Debug, Clone)]
+struct Image {
+    known: Known,
+    quests: Vec<Quest>,
+    /// Asked for and not yet handed out, the largest first.
+    wanted: Vec<Coalition>,
+    /// How many coalitions were known from the start.
+    given: usize,
+}
+
+impl Explorer {
+    /// Searches of some images, each after all of the plans; `batch_size` coalitions are handed out at once at most, of
+    /// `in_flight` images, which changes the speed and never the outcome.
+    ///
+    /// # Errors
+    /// A task has no players or scores that are not finite, there is no plan, or a plan or a number is none.
+    pub fn new(tasks: Vec<Task>, plans: Vec<Plan>, batch_size: usize, in_flight: usize) -> Result<Self> {
+        for (image, task) in tasks.iter().enumerate() {
+            task.check(image)?;
+        }
+        for (name, count) in [("batch_size", batch_size), ("in_flight", in_flight), ("plans", plans.len())] {
+            if count == 0 {
+                return Err(Error::argument(name, "at least 1", count, "pass one"));
+            }
+        }
+        plans.iter().try_for_each(Plan::check)?;
+        let images = tasks.iter().map(|task| Image::new(task, &plans)).collect();
+        Ok(Self { plans, images, batch_size, in_flight, open: None })
+    }
+
+    /// The next coalitions to evaluate, or `None` when every search has ended. Asking again before [`Self::tell`] gives
+    /// the same ones.
+    pub fn ask(&mut self) -> Option<Asked> {
+        if self.open.is_none() {
+            let mut asked = Asked::default();
+            let active = self.images.iter_mut().enumerate().filter(|(_, image)| !image.is_done());
+            for (number, image) in active.take(self.in_flight) {
+                image.advance();
+                let count = image.wanted.len().min(self.batch_size - asked.len());
+                asked.owner.extend(std::iter::repeat_n(number, count));
+                asked.coalitions.extend(image.wanted.drain(..count));
+                if asked.len() == self.batch_size {
+                    break;
+                }
+            }
+            // An image may have come to its end with what is known: others take its place.
+            if asked.is_empty() && !self.is_done() {
+                return self.ask();
+            }
+            self.open = (!asked.is_empty()).then_some(asked);
+        }
+        self.open.clone()
+    }
+
+    /// Takes the scores of what was asked last, in order. On an error nothing has changed.
+    ///
+    /// # Errors
+    /// Nothing is open, the number of scores is not that of the coalitions, or a reward or answer is not finite.
+    pub fn tell(&mut self, scores: &[Score]) -> Result<()> {
+        let Some(asked) = self.open.as_ref() else {
+            let cure = "call `ask` first, and tell each batch once";
+            return Err(Error::argument("scores", "an open batch", "scores for none", cure));
+        };
+        if scores.len() != asked.len() {
+            let expected = format!("{} of them, one for each coalition of the batch", asked.len());
+            return Err(Error::argument("scores", expected, scores.len(), "score the rows in their order"));
+        }
+        if let Some(row) = scores.iter().position(|score| !score.is_finite()) {
+            let got = format!(
+                "{} for image {}, coalition {}",
+                scores[row], asked.owner[row], asked.coalitions[row]
+            );
+            let cure = "check that the model's outputs are finite on this masked image";
+            return Err(Error::argument("scores", "finite rewards and answers", got, cure));
+        }
+        let asked = self.open.take().unwrap_or_default();
+        for ((image, coalition), &score) in asked.owner.into_iter().zip(asked.coalitions).zip(scores) {
+            self.images[image].known.tell(coalition, score);
+        }
+        Ok(())
+    }
+
+    /// Evaluates batch after batch until every search has ended.
+    ///
+    /// # Errors
+    /// The callback's own error, untouched; or its scores cannot be told. The search can go on after either.
+    pub fn run<E>(
+        &mut self,
+        mut evaluate: impl FnMut(&Asked) -> std::result::Result<Vec<Score>, E>,
+    ) -> std::result::Result<(), RunError<E>> {
+        while let Some(asked) = self.ask() {
+            let scores = evaluate(&asked).map_err(RunError::Callback)?;
+            self.tell(&scores)?;
+        }
+        Ok(())
+    }
+
+    /// Whether every search has ended.
+    pub fn is_done(&self) -> bool {
+        self.images.iter().all(Image::is_done)
+    }
+
+    /// What was found on one image: all once its searches have ended; before that, what is done by then. `None` where
+    /// its two ends are not known, or there is no such image.
+    pub fn outcome(&mut self, image: usize) -> Option<Explored> {
+        self.images.get_mut(image)?.explored()
+    }
+
+    /// Coalitions evaluated so far.
+    pub fn evaluations(&self) -> usize {
+        self.images.iter().map(Image::evaluations).sum()
+    }
+
+    /// The plans, in the order of an outcome's groups.
+    pub fn plans(&self) -> &[Plan] {
+        &self.plans
+    }
+}
+
+impl Image {
+    fn new(task: &Task, plans: &[Plan]) -> Self {
+        let mut known = Known::new(task.players);
+        let ends = [(Coalition::full(task.players), task.full), (Coalition::empty(task.players), task.empty)];
+        for (end, score) in ends {
+            if let Some(score) = score {
+                known.tell(end, score);
+            }
+        }
+        let quests = plans.iter().map(|&plan| Quest::new(task.players, plan)).collect();
+        Self { given: known.len(), known, quests, wanted: Vec::new() }
+    }
+
+    fn is_done(&self) -> bool {
+        self.wanted.is_empty() && self.quests.iter().all(Quest::is_done)
+    }
+
+    fn evaluations(&self) -> usize {
+        self.known.len() - self.given
+    }
+
+    /// Goes on with all quests, once all that they wanted is known.
+    fn advance(&mut self) {
+        if !self.wanted.is_empty() {
+            return;
+        }
+        let players = self.known.players();
+        let ends = [Coalition::full(players), Coalition::empty(players)].map(|end| self.known.score(&end));
+        if ends.iter().all(std::result::Result::is_ok) {
+            for quest in &mut self.quests {
+                // Who waits has said what for.
+                let _ = quest.advance(&mut self.known);
+            }
+        }
+        self.wanted = self.known.take_wanted();
+        // Those of one size are quick to evaluate together.
+        self.wanted.sort_by_key(|coalition| std::cmp::Reverse(coalition.size()));
+    }
+
+    fn explored(&mut self) -> Option<Explored> {
+        let players = self.known.players();
+        let [full, empty] =
+            [Coalition::full(players), Coalition::empty(players)].map(|end| self.known.score(&end).ok());
+        let groups = self.quests.iter().map(|quest| quest.found(&mut self.known)).collect();
+        // What was looked up here is not wanted by a search.
+        self.known.take_wanted();
+        Some(Explored { groups, full: full?, empty: empty?, evaluations: self.evaluations() })
+    }
+}
