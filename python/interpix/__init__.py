@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from interpix.question import embed
     from interpix.regions import Superpixels
     from interpix.results.attribution import Attribution
+    from interpix.results.catalogue import Catalogue
     from interpix.results.explanation import Explanation
     from interpix.results.files import load, load_attribution
     from interpix.search.moxi import MoXI
@@ -44,6 +45,7 @@ __all__ = [
     "ArgumentTypeError",
     "Attribution",
     "CallableClassifier",
+    "Catalogue",
     "Comparison",
     "ConvergenceError",
     "DropTokens",
@@ -80,6 +82,7 @@ __all__ = [
 _HOMES = {
     "Attribution": "interpix.results.attribution",
     "CallableClassifier": "interpix.models",
+    "Catalogue": "interpix.results.catalogue",
     "Comparison": "interpix.comparison",
     "DropTokens": "interpix.absence",
     "Evaluation": "interpix.evaluation",

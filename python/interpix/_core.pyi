@@ -8,11 +8,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "Asked",
     "Batch",
+    "Explored",
+    "Explorer",
+    "Group",
     "NativeModel",
     "NativeTokens",
     "Outcome",
     "PixelGraph",
+    "Plan",
     "Round",
     "Search",
     "__version__",
@@ -275,6 +280,169 @@ class Outcome:
     @property
     def evaluations(self) -> int:
         """Coalitions that were evaluated for this image."""
+
+# ---- explore -------------------------------------------------------------------------------------
+
+@final
+class Plan:
+    """How groups of each image are looked for.
+
+    Args:
+        direction: ``"insertion"`` (groups that suffice), ``"deletion"`` (that are needed) or ``"both"`` (at once).
+        search: ``"greedy"``, ``"beam"``, ``"bidirectional"``, ``"swap"`` or ``"catalogue"``.
+        weight: With ``"both"``, how much the reward of the group alone counts, in [0, 1].
+        stop: As of ``Search``; ``"swap"`` and ``"catalogue"`` take ``"flip"`` only.
+        min_confidence: As of ``Search``.
+        min_players: As of ``Search``, for ``"greedy"`` and ``"bidirectional"``.
+        minimal: With ``stop="flip"``, shrink the group until no player can be left out.
+        width: Of beams.
+        pending: Of ``"bidirectional"``: how many players are tried for the back of the order.
+        count: Of a catalogue: most groups.
+        overlap: Of a catalogue: the greatest part of a smaller group's players that another one may have, in [0, 1].
+        exhaust: Of a catalogue: all groups of up to so many players are tried first.
+        tries: Of a catalogue: most beams.
+
+    Raises:
+        interpix.errors.ArgumentError: A word is none.
+    """
+
+    def __new__(
+        cls,
+        direction: Literal["insertion", "deletion", "both"],
+        search: Literal["greedy", "beam", "bidirectional", "swap", "catalogue"],
+        *,
+        weight: float = 0.5,
+        stop: Literal["all", "flip"] | int,
+        min_confidence: float = 0.0,
+        min_players: int = 0,
+        minimal: bool = False,
+        width: int = 4,
+        pending: int = 8,
+        count: int = 5,
+        overlap: float = 0.5,
+        exhaust: int = 1,
+        tries: int = 20,
+    ) -> Plan: ...
+
+@final
+class Explorer:
+    """Searches of any number of images, each after all of some plans, which share batches and what is known.
+
+    Args:
+        players: Number of players of each image.
+        plans: At least one.
+        batch_size: Most coalitions in a batch.
+        in_flight: Most images searched at the same time.
+        full: For each image what was told of all players together, where it is known.
+        empty: Likewise of no player at all.
+
+    Raises:
+        interpix.errors.ArgumentError: An argument is out of its range.
+    """
+
+    def __new__(
+        cls,
+        players: Sequence[int],
+        plans: Sequence[Plan],
+        *,
+        batch_size: int = 64,
+        in_flight: int = 64,
+        full: Sequence[tuple[float, float, int, bool] | None] | None = None,
+        empty: Sequence[tuple[float, float, int, bool] | None] | None = None,
+    ) -> Explorer: ...
+    def ask(self) -> Asked | None:
+        """Return the next coalitions to evaluate, or ``None`` at the end; before ``tell`` the same ones again."""
+
+    def tell(
+        self,
+        reward: NDArray[np.float64],
+        answer: NDArray[np.float64],
+        predicted: NDArray[np.int64],
+        holds: NDArray[np.bool],
+    ) -> None:
+        """Take the scores of what was asked last, as ``Search.tell`` does."""
+
+    def outcome(self, image: int) -> Explored | None:
+        """Return what was found on one image so far, once its two ends are known."""
+
+    @property
+    def done(self) -> bool:
+        """Whether every search has ended."""
+
+    @property
+    def evaluations(self) -> int:
+        """Coalitions evaluated so far."""
+
+@final
+class Asked:
+    """Coalitions of one or more images that are evaluated together."""
+
+    def __len__(self) -> int: ...
+    @property
+    def owner(self) -> NDArray[np.int64]:
+        """The image of each, (c,)."""
+
+    @property
+    def masks(self) -> NDArray[np.bool]:
+        """Presence, (c, players); an image with fewer players than others has False beyond its own."""
+
+@final
+class Explored:
+    """What was found on one image."""
+
+    @property
+    def groups(self) -> list[list[Group]]:
+        """For each plan its groups: one, or those of a catalogue."""
+
+    @property
+    def full(self) -> tuple[float, float, int, bool]:
+        """The score of all players together: reward, answer, predicted class or -1, whether it holds."""
+
+    @property
+    def empty(self) -> tuple[float, float, int, bool]:
+        """The score of no player at all."""
+
+    @property
+    def evaluations(self) -> int:
+        """Coalitions that were evaluated for this image; its plans share them."""
+
+@final
+class Group:
+    """A group of players, or an order of them."""
+
+    @property
+    def ranking(self) -> NDArray[np.int64]:
+        """The players in the order found (k,)."""
+
+    @property
+    def alone(self) -> list[tuple[float, float, int, bool]]:
+        """What is said to the first 0 ... k of them alone; empty for deletion."""
+
+    @property
+    def without(self) -> list[tuple[float, float, int, bool]]:
+        """What is said to all others; empty for insertion."""
+
+    @property
+    def gaps(self) -> NDArray[np.float64]:
+        """By how much each is ahead of the best other one that was tried in its place (k,)."""
+
+    @property
+    def stopped_at(self) -> int | None:
+        """The least number of players that do what they shall."""
+
+    @property
+    def minimal(
+        self,
+    ) -> tuple[list[int], tuple[float, float, int, bool] | None, tuple[float, float, int, bool] | None] | None:
+        """Those that cannot be left out, what is said to them alone, and to all others."""
+
+    @property
+    def none_up_to(self) -> int | None:
+        """Every group of up to so many players was tried, and none does what it shall."""
+
+    @property
+    def all_parts_tried(self) -> bool:
+        """Whether every part of the group was tried, and none does what it shall."""
 
 # ---- game ----------------------------------------------------------------------------------------
 

@@ -34,7 +34,8 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     interpix.errors.ArgumentError: `output`: expected "logit" or "probability", got 'logits'; pick one
     """
     if not isinstance(value, str) or value not in choices:
-        raise bad_value(name, " or ".join(f'"{one}"' for one in choices), repr(value), "pick one")
+        *others, last = (f'"{one}"' for one in choices)
+        raise bad_value(name, f"{', '.join(others)} or {last}" if others else last, repr(value), "pick one")
 
 
 def check_positive(name: str, value: object, *, optional: bool = False, greatest: int | None = None) -> None:

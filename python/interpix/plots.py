@@ -1,5 +1,6 @@
 """Pictures of results: each function takes a result, draws on `ax`, and returns it; nothing is shown or closed."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from interpix.drawing import (
 from interpix.errors import bad_type, bad_value
 from interpix.outputs.base import describe
 from interpix.results.attribution import MapInput, map_values
+from interpix.results.catalogue import Catalogue
 from interpix.results.explanation import Explanation
 from interpix.results.scores import arrow
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "group_title",
     "photo_title",
+    "plot_catalogue",
     "plot_comparison",
     "plot_curves",
     "plot_group",
@@ -51,7 +54,8 @@ __all__ = [
     "plot_photo",
 ]
 
-_COLORS = {"insertion": "#1b7837", "deletion": "#b2182b"}
+_COLORS = {"insertion": "#1b7837", "deletion": "#b2182b", "both": "#5e3c99"}
+_WITHOUT_COLOR = "#e08214"
 _FILLS = {
     "drop_tokens": "nothing (their tokens are dropped)",
     "mask_attention": "nothing (no token attends to them)",
@@ -61,6 +65,7 @@ _FILLS = {
     "blur": "the blurred photo",
 }
 _SIZE = (15.0, 10.2)
+_IN_A_ROW = 4
 
 
 def plot_photo(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
@@ -135,7 +140,7 @@ def plot_group(result: Explanation, *, ax: "Axes | None" = None) -> "Axes":
     ['1']
     """
     ax, inside = new_axes(ax), result.mask()
-    if result.direction == "insertion":
+    if result.direction != "deletion":
         show(ax, dim(result.image, inside))
     else:
         show(ax, blank(result.image, inside, np.isin(result.regions, result.removed_before)))
@@ -159,6 +164,8 @@ def group_title(result: Explanation) -> str:
     >>> group_title(result)
     "Without this 1 of 6 patches the answer is no longer 'class 0' but 'class 1'"
     """
+    if result.direction == "both":
+        return _both(result)
     if result.direction == "insertion":
         return _sufficient(result)
     return _contrasted(result) if result.removed_before else _needed(result)
@@ -174,6 +181,23 @@ def _sufficient(result: Explanation) -> str:
     verb = "is" if count == 1 else "are"
     enough = f"{these} {players} patches {verb} enough for {claim}"
     return f"{enough} ({describe(result.output, score.answer)}){_minimal(result)}"
+
+
+def _both(result: Explanation) -> str:
+    """Of patches that suffice and are needed."""
+    claim, score, without, count = _claim(result), result.group_score, result.group_score_without, len(result.group)
+    if score is None or without is None:
+        tried = len(result.ranking)
+        return f"No group of up to {tried} patches was found that is enough for {claim} and needed for it"
+    if count == 0:
+        return f"The model says {claim} of an empty image, and not of the photo"
+    these = "This 1 of" if count == 1 else f"These {count} of"
+    verb, them = ("is", "it") if count == 1 else ("are", "them")
+    enough = f"{these} {result.players} patches {verb} enough for {claim} ({describe(result.output, score.answer)})"
+    if result.output["exclusive"]:
+        return f"{enough}; without {them} it is {result.name_of(without.predicted)!r}{_minimal(result)}"
+    said = describe(result.output, without.answer)
+    return f"{enough}; without {them} the model no longer {_verb_of(result)}s it ({said}){_minimal(result)}"
 
 
 def _needed(result: Explanation) -> str:
@@ -237,28 +261,43 @@ def plot_curves(*results: Explanation, ax: "Axes | None" = None) -> "Axes":
     for result in results:
         color = _COLORS[result.direction]
         draw_curve(ax, result.answers, color=color, label=f"best patches {_verb(result)} one by one")
+        if result.answers_without is not None:
+            draw_curve(
+                ax, result.answers_without, color=_WITHOUT_COLOR, label="the same patches removed from the photo"
+            )
         stop = result.stopped_at
-        if stop is None:
-            continue
-        becomes, again = ("becomes", "") if result.direction == "insertion" else ("is no longer", "no longer ")
-        patches = "1 patch" if stop == 1 else f"{stop} patches"
-        label = f"after {patches} the answer {becomes} {result.name_of(result.target)!r}"
-        if not result.output["exclusive"]:
-            label = f"after {patches} the model {again}{_verb_of(result)}s {_claim(result)}"
-        draw_ring(ax, stop, float(result.answers[stop]), color=color, label=label)
+        if stop is not None:
+            draw_ring(ax, stop, float(result.answers[stop]), color=color, label=_flip(result, stop))
     first = results[0]
     full, quantity = first.full.answer, first.output["quantity"]
     finish_curves(
         ax,
         level=full,
         level_label=f"whole image ({describe(first.output, full)})",
-        least=min(float(result.answers.min()) for result in results),
-        greatest=max(float(result.answers.max()) for result in results),
+        least=min(float(curve.min()) for curve in _curves(results)),
+        greatest=max(float(curve.max()) for curve in _curves(results)),
         x="number of patches added or removed",
         y=f"{quantity} of {first.name_of(first.target)!r}",
     )
     ax.set_title(f"How the {quantity} changes, patch by patch")
     return ax
+
+
+def _curves(results: Sequence[Explanation]) -> list[npt.NDArray[np.float64]]:
+    """All answers that are drawn."""
+    pairs = [(result.answers, result.answers_without) for result in results]
+    return [curve for pair in pairs for curve in pair if curve is not None]
+
+
+def _flip(result: Explanation, stop: int) -> str:
+    """What happens at the flip."""
+    patches = "1 patch" if stop == 1 else f"{stop} patches"
+    if result.direction == "both":
+        return f"{patches} {'is' if stop == 1 else 'are'} enough, and needed"
+    becomes, again = ("becomes", "") if result.direction == "insertion" else ("is no longer", "no longer ")
+    if not result.output["exclusive"]:
+        return f"after {patches} the model {again}{_verb_of(result)}s {_claim(result)}"
+    return f"after {patches} the answer {becomes} {result.name_of(result.target)!r}"
 
 
 def plot_map(attribution: MapInput, *, image: npt.NDArray[np.uint8] | None = None, ax: "Axes | None" = None) -> "Axes":
@@ -331,6 +370,33 @@ def plot_comparison(*results: Explanation, figure: "Figure | None" = None) -> "F
         draw_title(row[2], f"{result.provenance.get('model')}, {result.provenance.get('absence')}")
         for ax in row:
             ax.title.set_fontsize("medium")
+    return figure
+
+
+def plot_catalogue(found: Catalogue, *, figure: "Figure | None" = None) -> "Figure":
+    """The groups of a catalogue side by side, four in a row, each with what it is and what is known of it.
+
+    >>> import numpy as np
+    >>> import interpix as ix
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[0, :2, :2], image[0, 2:, 4:], image[1, :2, 2:4] = 3, 4, 2
+    >>> model = lambda batch: np.stack([batch[:, 0].max(axis=(1, 2)), batch[:, 1].max(axis=(1, 2)) + 0.5], axis=1)
+    >>> figure = plot_catalogue(ix.MoXI(model, regions="2x3").catalogue(image))
+    >>> [len(ax.texts) for ax in figure.axes]  # the number of the only patch of each
+    [1, 1]
+    """
+    if not found.groups:
+        raise bad_value("found", "a catalogue with groups", "an empty one", "see its `none_up_to`")
+    columns = min(len(found), _IN_A_ROW)
+    rows = math.ceil(len(found) / columns)
+    figure = new_figure((4.4 * columns, 5.2 * rows)) if figure is None else figure
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax, one in zip(axes, found, strict=False):
+        plot_group(one, ax=ax)
+        draw_title(ax, f"{group_title(one)}\n({one.proven})")
+        ax.title.set_fontsize("medium")
+    for ax in axes[len(found) :]:
+        ax.remove()
     return figure
 
 
@@ -430,7 +496,7 @@ def _footer(results: tuple[Explanation, ...]) -> str:
 
 
 def _map_title(result: Explanation) -> str:
-    curve = "green" if result.direction == "insertion" else "red"
+    curve = {"insertion": "green", "deletion": "red", "both": "violet"}[result.direction]
     count = len(result.ranking)
     if count == 0:
         return "No patch was found, so no pixel matters\nmore than another (dark)"
@@ -439,4 +505,4 @@ def _map_title(result: Explanation) -> str:
 
 
 def _verb(result: Explanation) -> str:
-    return "added to an empty image" if result.direction == "insertion" else "removed from the photo"
+    return "removed from the photo" if result.direction == "deletion" else "added to an empty image"

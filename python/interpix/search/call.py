@@ -15,7 +15,7 @@ from interpix.outputs.readout import Scores
 from interpix.progress import ProgressCounter
 from interpix.results.explanation import Explanation
 from interpix.search.games import Found, Games
-from interpix.terms import Direction
+from interpix.terms import SearchDirection
 
 __all__ = ["Call", "carrying", "in_order"]
 
@@ -27,7 +27,7 @@ class Call:
     Attributes:
         games: One for each image.
         places: Which of the images that the user gave each is; those of other sizes are in other calls.
-        direction: Grow from nothing, or shrink from the whole image.
+        direction: Which patches suffice, which are needed, or which do both.
         batch_size: The greatest number of coalitions handed out at once.
         provenance: What the results shall remember of model and search. It is known before the search begins: after
             Ctrl-C nobody waits for the hash of all weights.
@@ -36,7 +36,7 @@ class Call:
 
     games: Games
     places: list[int]
-    direction: Direction
+    direction: SearchDirection
     batch_size: int
     provenance: dict[str, Any]
     started: float = field(default_factory=time.perf_counter)
@@ -85,6 +85,7 @@ class Call:
 
     def _result(self, found: Found, provenance: dict[str, Any], removed_before: tuple[int, ...]) -> Explanation:
         question = self.games.questions[found.image]
+        without = {} if found.without is None else _named_without(found.without)
         return Explanation(
             ranking=found.ranking.astype(np.int64),
             rewards=found.reward,
@@ -108,8 +109,22 @@ class Call:
             values=found.values,
             minimal_group=found.pruned,
             minimal_score=found.pruned_score,
+            minimal_without=found.pruned_without,
+            none_up_to=found.none_up_to,
+            all_parts_tried=found.all_parts_tried,
             removed_before=removed_before,
+            **without,
         )
+
+
+def _named_without(scores: Scores) -> dict[str, Any]:
+    """The curve without the patches, by the fields of a result."""
+    return {
+        "rewards_without": scores.reward,
+        "answers_without": scores.answer,
+        "predicted_without": scores.predicted.astype(np.int64),
+        "holds_without": scores.holds,
+    }
 
 
 @contextmanager

@@ -285,6 +285,10 @@ class Found:
         values: What each player was assigned (n,), where that is what ranks them.
         pruned: The group without what can be left out, where that was looked for.
         pruned_score: What the model says to it.
+        without: What the model says without 0 ... k players, where that was asked for, too.
+        pruned_without: What it says without the pruned group, likewise.
+        none_up_to: All groups of up to so many players were tried, and none does what it shall.
+        all_parts_tried: All parts of the pruned group were tried, and none does what it shall.
     """
 
     ranking: IntArray
@@ -300,6 +304,10 @@ class Found:
     values: npt.NDArray[np.float64] | None = None
     pruned: tuple[int, ...] | None = None
     pruned_score: Score | None = None
+    without: Scores | None = None
+    pruned_without: Score | None = None
+    none_up_to: int | None = None
+    all_parts_tried: bool = False
 
     @classmethod
     def of(cls, outcome: _core.Outcome, players: IntArray | None = None) -> "Found":

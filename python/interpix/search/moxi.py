@@ -6,53 +6,53 @@ The search itself is in Rust; here the model is asked.
 """
 
 import os
-import sys
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from interpix import _core
-from interpix.absence import AbsenceInput, Fill, read_absence
-from interpix.arrays import AnyArray, ArrayT, from_numpy, to_numpy
-from interpix.checks import MOST_SAMPLES, check_choice, check_flag, check_positive, check_seed
-from interpix.errors import bad_type, bad_value, renamed
-from interpix.images import ImageInput, LoadedImage, checked_image, read_images, split_images
-from interpix.models import as_classifier
-from interpix.models.protocol.classifier import Classifier, ModelInput, asking, token_grid_at
+from interpix.absence import AbsenceInput
+from interpix.arrays import AnyArray, ArrayT
+from interpix.checks import MOST_SAMPLES, check_flag, check_positive, check_seed
+from interpix.errors import bad_type, bad_value
+from interpix.images import ImageInput, split_images
+from interpix.models.protocol.classifier import asking
 from interpix.options import python_number
-from interpix.outputs.reading import OutputInput
 from interpix.progress import ProgressCounter
-from interpix.question import Question, ask, by_size, model_input
-from interpix.regions import RegionsInput, read_regions, regions_name
+from interpix.question import Question
+from interpix.results.catalogue import Catalogue
 from interpix.results.explanation import Explanation
-from interpix.search.arguments import count_of, one_for_each, part_of, with_targets
+from interpix.search.arguments import count_of, one_for_each, with_targets
 from interpix.search.assigned import Assign, Game, assign_all
 from interpix.search.call import Call, carrying, in_order
+from interpix.search.captum import attribute
 from interpix.search.contrast import search_contrast
-from interpix.search.games import Found, ImageGame, make_games
-from interpix.search.rules import Rules, check_search, read_rules
+from interpix.search.explore import exact, list_groups, weigh
+from interpix.search.games import Found, ImageGame
+from interpix.search.maker import GameMaker
+from interpix.search.rules import Rules, read_catalogue, read_frontier, read_rules
 from interpix.search.source import Source
 from interpix.search.stream import IN_FLIGHT, Asked, Run
 from interpix.terms import (
     Direction,
-    Precision,
     Sampler,
+    SearchDirection,
+    SearchMethod,
     Stop,
     Target,
     TargetInput,
-    check_reward,
+    check_direction,
     check_sampler,
 )
 
 __all__ = ["MoXI"]
 
 
-class MoXI:
+class MoXI(GameMaker):
     """Finds the smallest groups of patches that make, and that break, a classifier's answer.
 
     One object serves any number of images; nothing of a call is kept on it.
@@ -70,70 +70,20 @@ class MoXI:
     array([ 0.,  0.,  0., 12.,  0.,  0.])
     """
 
-    def __init__(
-        self,
-        model: ModelInput,
-        *,
-        regions: RegionsInput = "auto",
-        absence: AbsenceInput = "auto",
-        reward: str = "log_odds",
-        precision: Precision = "exact",
-        batch_size: int | Literal["auto"] = "auto",
-        output: OutputInput = "auto",
-    ) -> None:
-        """Checks the options; no model is run yet.
-
-        Args:
-            model: A torch module (timm, torchvision, Hugging Face or any other that returns logits), a Hugging Face
-                pipeline, an `interpix.TorchClassifier`, a native model, an `interpix.CallableClassifier`, or any
-                function from float32 (B, C, H, W) to logits (B, classes).
-            regions: `"auto"` (the tokens of a Vision Transformer where tokens are dropped, else a grid of 7 x 7 = 49
-                patches), `"tokens"`, a grid ("14x14", 14, (14, 14)), `Superpixels`, or an integer label map over the
-                image that the model sees.
-            absence: What absent means, see `DropTokens`, `MaskAttention` and `Fill`; `"auto"` is `DropTokens` where the
-                model has tokens, else zero after normalization. The result says which.
-            reward: `"log_odds"` (the paper's), `"log_probability"`, `"probability"` or `"logit"`.
-            precision: `"mixed"` scores a step's candidates with bfloat16 products and then those that may be the best
-                exactly, by a statistical rule (see `interpix.search.recheck`); PyTorch models only.
-            batch_size: The greatest number of coalitions handed out at once; `"auto"` is the model's own choice. How
-                many of these go through it at once follows from a CPU's cache or a CUDA device's free memory, measured
-                on the first few; where memory runs out, fewer do, and the result says so.
-            output: What the model's answers mean, see `interpix.outputs`; `"auto"`: what the model itself says, else a
-                softmax of two or more logits, a sigmoid of one. The result says which.
-        """
-        self._classifier = as_classifier(model, output)
-        self._reward = check_reward(reward)
-        check_choice("precision", precision, ("exact", "mixed"))
-        self._precision: Precision = precision
-        self._absence = read_absence(absence, self._classifier.token_grid)
-        if isinstance(absence, str) and absence == "auto" and isinstance(self._absence, Fill):
-            _tell_of_tokens_inside(self._classifier)
-        automatic = isinstance(regions, str) and regions == "auto" and isinstance(self._absence, Fill)
-        self._regions = read_regions(regions, None if automatic else self._classifier.token_grid)
-        # Of images of another size a model may have more tokens, or fewer.
-        tokens = isinstance(regions, str) and regions in {"auto", "tokens"} and not automatic
-        self._by_tokens = tokens and self._classifier.token_grid is not None
-        self._given_batch_size: int | None = None
-        if not (isinstance(batch_size, str) and batch_size == "auto"):
-            given = python_number(batch_size)
-            check_positive("batch_size", given)
-            self._given_batch_size = min(given, sys.maxsize)
-
-    def __repr__(self) -> str:
-        """One line for people: what `"auto"` has picked, too."""
-        return f"MoXI({self._classifier.name}, regions={regions_name(self._regions)}, absence={self._absence.name})"
-
     @overload
     def explain(
         self,
         image: ImageInput | Question,
         target: TargetInput = None,
         *,
-        direction: Direction = ...,
+        direction: SearchDirection = ...,
         stop: Stop = ...,
         min_confidence: float = ...,
         min_patches: int = ...,
         minimal: bool = ...,
+        search: SearchMethod = ...,
+        weight: float | None = ...,
+        width: int | None = ...,
         progress: bool = ...,
     ) -> Explanation: ...
 
@@ -143,24 +93,30 @@ class MoXI:
         image: Sequence[ImageInput],
         target: TargetInput = None,
         *,
-        direction: Direction = ...,
+        direction: SearchDirection = ...,
         stop: Stop = ...,
         min_confidence: float = ...,
         min_patches: int = ...,
         minimal: bool = ...,
+        search: SearchMethod = ...,
+        weight: float | None = ...,
+        width: int | None = ...,
         progress: bool = ...,
     ) -> list[Explanation]: ...
 
-    def explain(
+    def explain(  # noqa: PLR0913 - one for each choice
         self,
         image: ImageInput | Question | Sequence[ImageInput],
         target: TargetInput = None,
         *,
-        direction: Direction = "insertion",
+        direction: SearchDirection = "insertion",
         stop: Stop = "flip",
         min_confidence: float = 0.0,
         min_patches: int = 0,
         minimal: bool = False,
+        search: SearchMethod = "greedy",
+        weight: float | None = None,
+        width: int | None = None,
         progress: bool = False,
     ) -> Explanation | list[Explanation]:
         """Searches, patch by patch.
@@ -170,13 +126,23 @@ class MoXI:
                 which holds its target.
             target: The class to explain, by index or name, or one for each image; None: the prediction. Several for one
                 image are as many questions about it. An output that has no classes has targets of its own.
-            direction: `"insertion"`: which patches suffice? `"deletion"`: which ones are needed?
+            direction: `"insertion"`: which patches suffice? `"deletion"`: which ones are needed? `"both"`: which ones
+                suffice and are needed, at once: each step takes the patch b of the greatest
+                weight f(S + b) - (1 - weight) f(N - S - b), until S says it and N - S no longer does.
             stop: `"flip"`: once the answer is (insertion) or no longer is (deletion) the target, by the model's output;
                 `"all"`: rank all patches; an integer: so many patches.
             min_confidence: With `"flip"` and insertion: the target must reach this probability too.
             min_patches: With `"flip"`: rank at least so many patches, for heat maps; the group stays that of the flip.
             minimal: With `"flip"`: leave out of the group what it does not need, until each of its patches is needed by
                 itself; a few more evaluations. See `Explanation.minimal_group`.
+            search: `"greedy"`: patch by patch, as MoXI does. Others are not MoXI, and score exactly whatever
+                `precision` says: `"beam"`: the best `width` groups of each size, until one does what it shall;
+                `"bidirectional"`: the best patch to the front and the worst to the back, as LiMA does, for half of the
+                evaluations of a whole ranking; `"swap"`: greedy, then exchanges of one patch for another where they
+                lead to smaller groups. See `docs/groups.md` for what they are worth.
+            weight: With `"both"`, how much the patches alone count, 0 ... 1; None: 0.5. With reward="probability", 0.8
+                and `"bidirectional"` it is LiMA's objective, but for its entropy term of weight 0.01.
+            width: Of `"beam"`, which takes up to so many times the evaluations of greedy search; None: 4.
             progress: Show the number of evaluations on stderr.
 
         Returns:
@@ -187,7 +153,7 @@ class MoXI:
             KeyboardInterrupt: After Ctrl-C; its attribute `explanations` holds what was found until then.
             ModelError: The model failed; its attribute `explanations` holds what was found until then.
         """
-        rules = read_rules(direction, stop, min_confidence, min_patches, minimal)
+        rules = read_rules(direction, stop, min_confidence, min_patches, minimal, search, weight, width)
         done: dict[int, Explanation] = {}
         if isinstance(image, Question):
             source, many = Source.of(self._own(image)), False
@@ -206,16 +172,19 @@ class MoXI:
                 done.update(run.results())
         return in_order(done) if many else done[0]
 
-    def stream(
+    def stream(  # noqa: PLR0913 - one for each choice
         self,
         images: Iterable[ImageInput],
         target: Target | Iterable[Target] = None,
         *,
-        direction: Direction = "insertion",
+        direction: SearchDirection = "insertion",
         stop: Stop = "flip",
         min_confidence: float = 0.0,
         min_patches: int = 0,
         minimal: bool = False,
+        search: SearchMethod = "greedy",
+        weight: float | None = None,
+        width: int | None = None,
         progress: bool = False,
     ) -> Iterator[Explanation]:
         """Searches any number of images, one result after the other, in their order.
@@ -238,6 +207,9 @@ class MoXI:
             min_confidence: As of `explain`.
             min_patches: As of `explain`.
             minimal: As of `explain`.
+            search: As of `explain`.
+            weight: As of `explain`.
+            width: As of `explain`.
             progress: Show the number of evaluations on stderr.
 
         Yields:
@@ -249,7 +221,7 @@ class MoXI:
             ModelError: The model failed, or its weights changed between two results; its attribute `explanations` holds
                 likewise.
         """
-        rules = read_rules(direction, stop, min_confidence, min_patches, minimal)
+        rules = read_rules(direction, stop, min_confidence, min_patches, minimal, search, weight, width)
         if isinstance(images, str | os.PathLike | Image.Image) or not isinstance(images, Iterable):
             raise bad_type("images", "an iterable of images", images, "pass a list, or use explain for one image")
         check_flag("progress", progress)
@@ -270,13 +242,6 @@ class MoXI:
                         yield waiting.pop(place)
                         place += 1
 
-    def _checked(self, image: ImageInput) -> ImageInput | LoadedImage:
-        """An image of a list, if it can be one; read, and of a size that the model takes, where that is cheap."""
-        checked = checked_image(image)
-        if isinstance(checked, LoadedImage) and checked.tensor is not None:
-            model_input(self._classifier, checked)
-        return checked
-
     def _run(
         self,
         source: Source,
@@ -287,14 +252,107 @@ class MoXI:
         watched: Any = None,
     ) -> Run:
         """The searches of some images, of which so many are in flight; `watched` must not change meanwhile."""
-        options = {"method": "MoXI"} | {name: value for name, value in vars(rules).items() if name != "direction"}
         started = time.perf_counter()
 
         def make(asked: Sequence[Asked]) -> Call:
             places, questions = zip(*asked, strict=True)
-            return self._call(list(places), list(questions), rules.direction, options, started)
+            call = self._call(list(places), list(questions), rules.direction, rules.options(), started)
+            return exact(call) if rules.explores else call
 
         return Run(source, make, rules, counter, in_flight=in_flight, watched=watched)
+
+    def frontier(
+        self,
+        image: ImageInput | Question,
+        target: Target = None,
+        *,
+        weights: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
+        stop: Stop = "flip",
+        min_confidence: float = 0.0,
+        minimal: bool = False,
+        progress: bool = False,
+    ) -> list[Explanation]:
+        """What `explain(direction="both")` finds with several weights; no set of patches is asked about twice.
+
+        A weight of 1 looks at what the patches say alone, one of 0 at what is said without them.
+
+        >>> model = lambda batch: batch.sum(axis=(2, 3))
+        >>> image = np.zeros((3, 4, 6), np.float32)
+        >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+        >>> alone, both, without = MoXI(model, regions="2x3").frontier(image, weights=[1, 0.5, 0])
+        >>> both.group, both.group_score.holds, both.group_score_without.holds
+        ((3,), True, False)
+
+        Args:
+            image: One image.
+            target: As in `explain`, one.
+            weights: Each in 0 ... 1.
+            stop: As in `explain`.
+            min_confidence: As in `explain`.
+            minimal: As in `explain`.
+            progress: Show the number of evaluations on stderr.
+
+        Returns:
+            An `Explanation` for each weight. Their `evaluations` are those of all together.
+        """
+        rules = read_frontier(weights, stop, min_confidence, minimal)
+        call = self._begin_one(image, target, "both", rules[0].options(), "call frontier once for each")
+        with ProgressCounter("frontier", enabled=progress) as counter:
+            return weigh(call, rules, counter)
+
+    def catalogue(  # noqa: PLR0913 - one for each choice
+        self,
+        image: ImageInput | Question,
+        target: Target = None,
+        *,
+        direction: SearchDirection = "insertion",
+        count: int = 5,
+        overlap: float = 0.5,
+        min_confidence: float = 0.0,
+        width: int = 4,
+        exhaust: int | None = None,
+        tries: int | None = None,
+        progress: bool = False,
+    ) -> Catalogue:
+        """Several minimal groups of one image: is there more than one reason for the answer?
+
+        All groups of up to `exhaust` patches are tried. Then beams look for larger ones: the first among all patches,
+        each further one without some patches of a group that was found, so that what it finds is another. Of each group
+        no single patch can be left out, and `Explanation.proven` says what else is known; none contains another.
+
+        >>> from interpix import MoXI
+        >>> image = np.zeros((3, 4, 6), np.float32)
+        >>> image[0, :2, :2], image[0, 2:, 4:], image[1, :2, 2:4] = 3, 4, 2
+        >>> model = lambda batch: np.stack([batch[:, 0].max(axis=(1, 2)), batch[:, 1].max(axis=(1, 2)) + 0.5], axis=1)
+        >>> [one.group for one in MoXI(model, regions="2x3").catalogue(image)]
+        [(5,), (0,)]
+
+        Args:
+            image: One image.
+            target: As in `explain`, one.
+            direction: As in `explain`: groups that suffice, that are needed, or that do both.
+            count: Most groups.
+            overlap: The greatest part of the patches of the smaller of two groups that they may share, 0 ... 1.
+            min_confidence: As in `explain`.
+            width: Of the beams.
+            exhaust: All groups of up to so many patches are tried, which for 49 patches and 2, 3 or 4 of them takes
+                1,226, 19,650 or 231,526 evaluations; as many as there are patches is the whole truth, for up to 16.
+                None: all for up to 10 patches, else 1.
+            tries: Most beams; None: four for each group asked for. Groups of more than twice the size of the first one
+                (or four patches more) are not looked for.
+            progress: Show the number of evaluations on stderr.
+
+        Returns:
+            A `Catalogue`, a sequence of `Explanation`s.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C; its attribute `explanations` holds the groups that were found until then.
+            ModelError: The model failed; its attribute `explanations` holds likewise.
+        """
+        rules = read_catalogue(direction, count, overlap, min_confidence, width, exhaust, tries)
+        call = self._begin_one(image, target, direction, rules.options(), "ask about each alone")
+        with ProgressCounter("catalogue", enabled=progress) as counter:
+            return list_groups(call, rules, counter)
 
     @overload
     def one_shot(
@@ -473,129 +531,7 @@ class MoXI:
             feature_mask: Integer label map, (H, W), (1, H, W) or (1, 1, H, W) for all images, or (B, H, W) or
                 (B, 1, H, W) with one for each; None: this object's `regions`.
         """
-        if additional_forward_args is not None:
-            cure = "put the arguments into the function that is the model"
-            raise bad_value("additional_forward_args", "None", "something else", cure)
-        if isinstance(inputs, tuple):
-            if len(inputs) != 1:
-                raise bad_value("inputs", "one batch of images", f"{len(inputs)} of them", "pass the images alone")
-            more = baselines, target, additional_forward_args, feature_mask
-            return (self.attribute(inputs[0], *more),)
-        array = to_numpy(inputs, "inputs")
-        single = array.ndim != 4
-        batch = array[None] if single else array
-        targets = one_for_each(target, len(batch))
-        known = {} if feature_mask is None else {"regions": "feature_mask"}
-        known |= {} if baselines is None else {"absence": "baselines"}
-        with renamed(image="inputs", **known):
-            maps = np.stack(
-                [
-                    self._for_image(baselines, feature_mask, index, len(batch))
-                    .explain(image, targets[index])
-                    .attribution()
-                    .map
-                    for index, image in enumerate(batch)
-                ]
-            )
-        filled = np.repeat(maps[:, None], batch.shape[1], axis=1)
-        return from_numpy(filled[0] if single else filled, like=inputs)
-
-    def _for_image(self, baselines: Any, feature_mask: Any, index: int, count: int) -> "MoXI":
-        """This object with Captum's `baselines` and `feature_mask` of one image."""
-        own = "tokens" if self._by_tokens else self._regions
-        return MoXI(
-            self._classifier,
-            regions=own if feature_mask is None else part_of(feature_mask, index, count, channels=False),
-            absence=self._absence if baselines is None else part_of(baselines, index, count),
-            reward=self._reward,
-            precision=self._precision,
-            batch_size=self._given_batch_size or "auto",
-        )
-
-    def _begin(
-        self,
-        image: ImageInput | Question | Sequence[ImageInput],
-        target: TargetInput,
-        direction: Direction,
-        options: dict[str, Any],
-    ) -> tuple[list[Call], bool]:
-        """Reads the images and prepares their games, those of one size together; also whether many were given."""
-        started = time.perf_counter()
-        questions, many = self._questions(image, target)
-        calls = []
-        for places in by_size([question.tensor for question in questions]):
-            some = [questions[place] for place in places]
-            calls.append(self._call(places, some, direction, options, started))
-        return calls, many
-
-    def _call(
-        self,
-        places: list[int],
-        questions: list[Question],
-        direction: Direction,
-        options: dict[str, Any],
-        started: float,
-    ) -> Call:
-        """The games of questions about images of one size, at these places of the call."""
-        output = questions[0].output
-        if not output.takes_rewards and self._reward != "log_odds":
-            cure = "leave it out"
-            raise bad_value("reward", f"the own one of the output {output.name}", repr(self._reward), cure)
-        if options.get("min_confidence") and not output.is_probability:
-            cure = "leave it out"
-            raise bad_value("min_confidence", f"0, as {output.name} is no probability", options["min_confidence"], cure)
-        grid = token_grid_at(self._classifier, questions[0].size) if self._by_tokens else None
-        regions = self._regions if grid is None else grid
-        games = make_games(
-            self._classifier,
-            questions,
-            regions=regions,
-            absence=self._absence,
-            reward=self._reward,
-            precision=self._precision,
-        )
-        described = {
-            "regions": regions_name(regions),
-            "absence": self._absence.name,
-            "reward": self._reward if output.takes_rewards else output.name,
-            "precision": self._precision,
-        }
-        batch_size = self._given_batch_size or games.scorer.batch_size
-        versions = {"interpix": _core.__version__, "numpy": np.__version__, "batch_size": batch_size}
-        provenance = options | described | versions | self._classifier.provenance()
-        return Call(games, places, direction, batch_size, provenance, started)
-
-    def _begin_one(
-        self,
-        image: ImageInput | Question,
-        target: TargetInput,
-        direction: Direction,
-        options: dict[str, Any],
-        cure: str,
-    ) -> Call:
-        """The same for one image alone."""
-        calls, _ = self._begin(image, target, direction, options)
-        if len(calls) > 1 or len(calls[0].places) > 1:
-            raise bad_value("image", "one image", "several", cure)
-        return calls[0]
-
-    def _questions(
-        self, image: ImageInput | Question | Sequence[ImageInput], target: TargetInput
-    ) -> tuple[list[Question], bool]:
-        """The images, prepared and asked about; also whether many were given."""
-        if isinstance(image, Question):
-            return self._own(image), False
-        loaded, many = read_images(image)
-        if not many and (count := count_of(target)) > 1:  # several questions about one image
-            loaded, many = loaded * count, True
-        return ask(self._classifier, loaded, one_for_each(target, len(loaded))), many
-
-    def _own(self, question: Question) -> list[Question]:
-        """A question to this object's model."""
-        if question.classifier is not self._classifier:
-            cure = "make the search for the question's own classifier"
-            raise bad_value("image", f"a question to `{self._classifier.name}`", question.classifier.name, cure)
-        return [question]
+        return attribute(self, inputs, baselines, target, additional_forward_args, feature_mask)
 
     def _assign(
         self,
@@ -608,7 +544,7 @@ class MoXI:
         progress: bool,
     ) -> Explanation | list[Explanation]:
         """Explains with a method that assigns a value to each patch: values, ranking, and the curve along it."""
-        check_search(direction, "all", 0.0)
+        check_direction(direction)
         options = {**options, "stop": "all", "min_confidence": 0.0}
         calls, many = self._begin(image, target, direction, options)
         done: dict[int, Explanation] = {}
@@ -623,15 +559,3 @@ class MoXI:
                     assign_all(call, assign, ranked, counter)
                 done.update(results())
         return in_order(done) if many else done[0]
-
-
-def _tell_of_tokens_inside(classifier: Classifier) -> None:
-    """A warning where patches are filled only because a Vision Transformer is inside of something else."""
-    inside = getattr(classifier, "tokens_inside", None)
-    if inside is not None:
-        message = (
-            f"model `{classifier.name}`: {inside}, so absent patches are filled with zero; pass a Vision Transformer "
-            "itself (merge adapters into it first), or say where its tokens are, as interpix.TorchClassifier(model, "
-            'tokens=interpix.Tokens("encoder.layers", patch=16)), or say absence="zero" if this is what you want'
-        )
-        warnings.warn(message, stacklevel=3)

@@ -17,10 +17,12 @@ from interpix.progress import ProgressCounter
 from interpix.question import Question
 from interpix.results.explanation import Explanation
 from interpix.search.call import Call
+from interpix.search.explore import ExplorerLane
 from interpix.search.games import Found, Told
 from interpix.search.prune import prune
 from interpix.search.rules import Rules
 from interpix.search.source import Source
+from interpix.terms import Direction
 
 __all__ = ["IN_FLIGHT", "Asked", "Run"]
 
@@ -60,12 +62,12 @@ class Run:
         """
         self._source, self._make, self._rules, self._counter = source, make, rules, counter
         self._in_flight, self._watched = in_flight, watched
-        self._lane: _Lane | None = None
+        self._lane: _Lane | ExplorerLane | None = None
 
     def results(self) -> Iterator[tuple[int, Explanation]]:
         """Each image's place and result, as the searches end."""
         while asked := self._source.take(self._in_flight):
-            lane = self._lane = _Lane(self._make(asked), self._rules, self._counter)
+            lane = self._lane = self._begun(self._make(asked))
             version = self._version()
             while lane.open:
                 ended = lane.advance()
@@ -77,6 +79,11 @@ class Run:
                 lane.admit(self._source.take(len(ended), lane.size) if lane.replaces else [])
         self._lane = None
 
+    def _begun(self, call: Call) -> "_Lane | ExplorerLane":
+        if self._rules.explores:
+            return ExplorerLane(call, [self._rules.plan()], self._counter)
+        return _Lane(call, self._rules, self._counter)
+
     def _version(self) -> object:
         return None if self._watched is None else self._watched.version()
 
@@ -86,7 +93,7 @@ class Run:
 
 
 class _Lane:
-    """Images of one size that share batches.
+    """Images of one size that share batches, searched greedily in one direction.
 
     Attributes:
         call: Their games.
@@ -96,6 +103,7 @@ class _Lane:
 
     def __init__(self, call: Call, rules: Rules, counter: ProgressCounter) -> None:
         self.call, self._rules, self._counter = call, rules, counter
+        self._direction: Direction = "insertion" if rules.direction == "insertion" else "deletion"
         games = call.games
         self.size = games.questions[0].size
         self.open = len(games.players)
@@ -104,7 +112,7 @@ class _Lane:
         self._begun: deque[_Begun] = deque()
         self._search = _core.Search(
             games.players,
-            direction=rules.direction,
+            direction=self._direction,
             stop=rules.stop if isinstance(rules.stop, str) else min(rules.stop, sys.maxsize),
             min_confidence=rules.min_confidence,
             min_players=min(rules.min_patches, sys.maxsize),
@@ -134,7 +142,7 @@ class _Lane:
         if self._rules.minimal:
             rules, call = self._rules, self.call
             with asking(call.games.classifier):
-                prune(call.games, found, rules.direction, rules.min_confidence, call.batch_size, self._counter)
+                prune(call.games, found, self._direction, rules.min_confidence, call.batch_size, self._counter)
         results = self.call.results(found)
         self._free += ended
         return results
@@ -160,7 +168,7 @@ class _Lane:
 
     def _turn(self) -> None:
         """Asks the model once; while a step is on the device, the next one is begun."""
-        games, search, direction = self.call.games, self._search, self._rules.direction
+        games, search, direction = self.call.games, self._search, self._direction
         scorer = games.steps
         while scorer is not None and len(self._begun) < _STEPS_AT_ONCE and (one := search.ask_round()) is not None:
             players = one.bases.shape[1]

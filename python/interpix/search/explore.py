@@ -1,0 +1,149 @@
+"""Searches beyond MoXI's own two, on the images of a call: both aims at once, beams, exchanges, catalogues.
+
+What they ask about comes in any order and of any size, so it is always scored exactly, coalition by coalition.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from interpix import _core
+from interpix.models.protocol.classifier import asking
+from interpix.outputs.readout import Score, Scores
+from interpix.progress import ProgressCounter
+from interpix.question import Question
+from interpix.results.catalogue import Catalogue
+from interpix.results.explanation import Explanation
+from interpix.search.call import Call, carrying
+from interpix.search.games import Found
+from interpix.search.rules import CatalogueRules, Rules
+from interpix.terms import SearchDirection
+
+__all__ = ["ExplorerLane", "exact", "list_groups", "weigh"]
+
+
+class ExplorerLane:
+    """Images of one size that share batches, each searched after all of some plans.
+
+    Attributes:
+        call: Their games.
+        size: Height and width.
+        open: How many of them are not done.
+        replaces: False: other images wait for a lane of their own.
+    """
+
+    replaces = False
+
+    def __init__(self, call: Call, plans: Sequence[_core.Plan], counter: ProgressCounter) -> None:
+        """Takes the games of a call, and how groups are looked for in each."""
+        games = call.games
+        self.call, self._counter = call, counter
+        self.size = games.questions[0].size
+        self.open = len(games.players)
+        self._explorer = _core.Explorer(
+            games.players,
+            plans,
+            batch_size=call.batch_size,
+            in_flight=max(1, self.open),
+            full=list(games.full),
+        )
+
+    def advance(self) -> list[int]:
+        """Goes on until all searches have ended; the places of the images."""
+        with asking(self.call.games.classifier):
+            while (asked := self._explorer.ask()) is not None:
+                self._explorer.tell(*self.call.games.score(asked.owner, asked.masks))
+                self._counter.add(len(asked))
+        self.open = 0
+        return list(range(len(self.call.places)))
+
+    def found(self, place: int) -> list[list[Found]]:
+        """For each plan the groups that were found until now on the image at a place."""
+        explored = self._explorer.outcome(place)
+        if explored is None:
+            return []
+        return [[_found(explored, group, self.call.direction, place) for group in groups] for groups in explored.groups]
+
+    def results(self, ended: Sequence[int]) -> dict[int, Explanation]:
+        """What the only plan found in some places."""
+        first = [found[0][0] for place in ended if (found := self.found(place)) and found[0]]
+        return self.call.results(first)
+
+    def unfinished(self) -> dict[int, Explanation]:
+        """What was found until now."""
+        return self.results(range(len(self.call.places))) if self.open else {}
+
+    def admit(self, asked: Sequence[tuple[int, Question]]) -> None:
+        """Takes nobody: see `replaces`."""
+
+
+def weigh(call: Call, rules: Sequence[Rules], counter: ProgressCounter) -> list[Explanation]:
+    """What each of some rules finds on the only image of a call."""
+    lane = ExplorerLane(exact(call), [one.plan() for one in rules], counter)
+    lane.advance()
+    found = zip(rules, lane.found(0), strict=True)
+    return [_with(lane.call, one.options()).results(groups)[lane.call.places[0]] for one, groups in found]
+
+
+def list_groups(call: Call, rules: CatalogueRules, counter: ProgressCounter) -> Catalogue:
+    """The groups that a catalogue has of the only image of a call."""
+    players = call.games.players[0]
+    tried = rules.tried(players)
+    options = rules.options() | {"exhaust": tried}
+    lane = ExplorerLane(exact(_with(call, options)), [rules.plan(players)], counter)
+    with carrying(lambda: dict(enumerate(_groups(lane)))):
+        lane.advance()
+    groups = tuple(_groups(lane))
+    return Catalogue(
+        groups=groups,
+        none_up_to=groups[0].none_up_to if groups else tried,
+        complete=tried == players,
+        options=options,
+    )
+
+
+def _groups(lane: ExplorerLane) -> list[Explanation]:
+    """The results of all groups that a catalogue has until now of the only image."""
+    return [lane.call.results([one])[lane.call.places[0]] for groups in lane.found(0) for one in groups]
+
+
+def exact(call: Call) -> Call:
+    """The same call, whose results say that all was scored exactly, as it is here."""
+    return _with(call, {"precision": "exact"})
+
+
+def _with(call: Call, facts: dict[str, Any]) -> Call:
+    """The same call, whose results remember more."""
+    return dataclasses.replace(call, provenance=call.provenance | facts)
+
+
+def _found(explored: _core.Explored, group: _core.Group, direction: SearchDirection, place: int) -> Found:
+    """A group as other searches give theirs."""
+    # A deletion's curve is that of the image without the patches.
+    main = _scores(group.without if direction == "deletion" else group.alone)
+    found = Found(
+        np.asarray(group.ranking),
+        *main,
+        gaps=np.asarray(group.gaps, np.float64),
+        stopped_at=group.stopped_at,
+        empty=Score(*explored.empty),
+        evaluations=explored.evaluations,
+        image=place,
+        without=_scores(group.without) if direction == "both" else None,
+        none_up_to=group.none_up_to,
+        all_parts_tried=group.all_parts_tried,
+    )
+    if group.minimal is not None:
+        patches, alone, without = group.minimal
+        score = without if direction == "deletion" else alone
+        found.pruned = tuple(patches)
+        found.pruned_score = None if score is None else Score(*score)
+        found.pruned_without = Score(*without) if direction == "both" and without is not None else None
+    return found
+
+
+def _scores(rows: Sequence[tuple[float, float, int, bool]]) -> Scores:
+    reward, answer, predicted, holds = zip(*rows, strict=True)
+    return Scores(np.array(reward), np.array(answer), np.array(predicted, np.int64), np.array(holds, np.bool_))
