@@ -74,7 +74,7 @@ def rows(photo: Path, model: Any, *, labelled: bool, number: int) -> Iterator[di
     if min((len(group.group) for group in found), default=3) > 2:
         tried = moxi.catalogue(image, count=1, exhaust=2, tries=1)
         yield about | {"regions": 49, "search": "all pairs", "none_up_to": tried.none_up_to}
-    if number < 10:
+    if number < 5:
         coarse = ix.MoXI(memo, regions="5x5"), ix.MoXI(memo, regions="5x5", reward="probability")
         orders = {
             "greedy insertion": coarse[0].explain(image, stop="all"),
@@ -86,7 +86,7 @@ def rows(photo: Path, model: Any, *, labelled: bool, number: int) -> Iterator[di
         game = ix.MoXI(memo, regions="5x5", reward="probability").game(image)
         for name, found_ in orders.items():
             yield about | {"regions": 25, "search": name} | areas(game, found_)
-    if number < 5:
+    if number < 2:
         fine = ix.MoXI(memo, regions="14x14")
         for name in FEW:
             yield about | {"regions": 196, "search": name} | one(fine, image, direction="insertion", **SEARCHES[name])

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from interpix.results.catalogue import Catalogue
     from interpix.results.explanation import Explanation
     from interpix.results.files import load, load_attribution
+    from interpix.results.stability import Stability
+    from interpix.results.why import Why
     from interpix.search.moxi import MoXI
 
 __all__ = [
@@ -60,9 +62,11 @@ __all__ = [
     "OnnxClassifier",
     "PixelGraph",
     "Propagation",
+    "Stability",
     "Superpixels",
     "Tokens",
     "TorchClassifier",
+    "Why",
     "__version__",
     "compare",
     "embed",
@@ -93,9 +97,11 @@ _HOMES = {
     "OnnxClassifier": "interpix.models.adapters.onnx",
     "PixelGraph": "interpix.propagation",
     "Propagation": "interpix.propagation",
+    "Stability": "interpix.results.stability",
     "Superpixels": "interpix.regions",
     "Tokens": "interpix.models.protocol.tokens",
     "TorchClassifier": "interpix.models.adapters.torch",
+    "Why": "interpix.results.why",
     "compare": "interpix.comparison",
     "embed": "interpix.question",
     "evaluate": "interpix.evaluation",

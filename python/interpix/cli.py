@@ -28,7 +28,7 @@ from interpix.masks import find_masks
 from interpix.results.base import save_all
 from interpix.results.explanation import Explanation
 from interpix.storage import check_output, make_folder, replace_file, require_space
-from interpix.terms import Box, Direction
+from interpix.terms import Box, SearchDirection
 
 __all__ = ["build_parser", "main"]
 
@@ -63,6 +63,7 @@ _JSON_FORMAT = 1
 _FLAGS = {
     "min_patches": "--steps",
     "stop": "--steps",
+    "width": "--width",
     "name": "--model",
     "model": "--model",
     "regions": "--regions",
@@ -105,6 +106,8 @@ _FLAGS = {
 }
 """What the command calls the library's arguments."""
 _CURES = {
+    'pass search="beam"': "say --search beam",
+    "`search` is": "--search is",
     "overwrite=True": "--overwrite",
     "or pass a torch model instead": "or a model of another library, as torchvision:resnet50",
     "use RISE, SuperpixelRISE, LIME, Shapley, MoXIMap or MoXIOneShot": "use rise, moxi or moxi_one_shot",
@@ -203,9 +206,20 @@ def _add_explain(commands: Any) -> None:
     )
     explain.add_argument(
         "--direction",
-        choices=("both", "insertion", "deletion"),
+        choices=("both", "insertion", "deletion", "joint"),
         default="both",
-        help="which patches suffice (insertion), which are needed (deletion), or both (default)",
+        help="which patches suffice (insertion), which are needed (deletion), one after the other (both, default); or "
+        "which suffice and are needed at once (joint)",
+    )
+    explain.add_argument(
+        "--search",
+        choices=("greedy", "beam", "bidirectional", "swap"),
+        default="greedy",
+        help="how groups are looked for (default: %(default)s, as MoXI does)",
+    )
+    explain.add_argument("--width", type=int, help="of a beam (default: 4)")
+    explain.add_argument(
+        "--minimal", action="store_true", help="leave out of a group what it does not need, patch by patch"
     )
     explain.add_argument("--target", help="class name or index (default: the model's answer)")
     explain.add_argument(
@@ -313,8 +327,10 @@ def _explain(options: argparse.Namespace) -> int:
     from interpix.outputs import read_output
     from interpix.propagation import check_color_weight, check_discount, check_radius
     from interpix.regions import check_regions
+    from interpix.search.rules import read_rules
 
     check_positive("min_patches", options.steps)
+    read_rules("insertion", "flip", 0.0, 0, options.minimal, options.search, None, options.width)
     check_regions(options.regions)
     check_radius(options.radius)
     check_discount(options.discount)
@@ -346,9 +362,9 @@ def _explain(options: argparse.Namespace) -> int:
 def _explain_photo(moxi: Any, stem: Path, image: Any, target: Any, options: argparse.Namespace) -> None:
     from interpix.plots import plot_overview  # heavy parts load when they are used
 
-    directions: tuple[Direction, ...] = ("insertion", "deletion")
+    directions: tuple[SearchDirection, ...] = ("insertion", "deletion")
     if options.direction != "both":
-        directions = (options.direction,)
+        directions = ("both" if options.direction == "joint" else options.direction,)
     results: list[Explanation] = []
     try:
         for direction in directions:
@@ -449,10 +465,19 @@ def _check_outputs(files: Sequence[Path], inputs: Sequence[Path], options: argpa
         check_output(file, overwrite=options.overwrite, name="folder")
 
 
-def _search(moxi: Any, image: Any, target: Any, direction: Direction, options: argparse.Namespace) -> Explanation:
+def _search(moxi: Any, image: Any, target: Any, direction: SearchDirection, options: argparse.Namespace) -> Explanation:
     """The first `--steps` patches, and where the answer has not flipped by then, those up to the flip."""
-    progress = not options.quiet
-    result: Explanation = moxi.explain(image, target, direction=direction, min_patches=options.steps, progress=progress)
+    result: Explanation = moxi.explain(
+        image,
+        target,
+        direction=direction,
+        # A search of groups puts no further patches in order.
+        min_patches=0 if options.search in {"beam", "swap"} else options.steps,
+        minimal=options.minimal,
+        search=options.search,
+        width=options.width,
+        progress=not options.quiet,
+    )
     return result
 
 

@@ -142,6 +142,15 @@ def dim(image: npt.NDArray[np.uint8], lit: BoolArray) -> npt.NDArray[np.uint8]:
     return np.where(lit[..., None], image, (_DIM * image).astype(np.uint8))
 
 
+def shade(image: npt.NDArray[np.uint8], light: FloatArray) -> npt.NDArray[np.uint8]:
+    """The image (H, W, 3) in the `light` (H, W) of each pixel: 1 in full, 0 as dimmed as `dim` does it.
+
+    >>> shade(np.full((1, 3, 3), 100, np.uint8), np.array([[1.0, 0.5, 0.0]]))[..., 0]
+    array([[100,  61,  22]], dtype=uint8)
+    """
+    return np.rint(image * (_DIM + (1 - _DIM) * light)[..., None]).astype(np.uint8)
+
+
 def blank(image: npt.NDArray[np.uint8], gone: BoolArray, gone_before: BoolArray) -> npt.NDArray[np.uint8]:
     """The image (H, W, 3) in gray where `gone` (H, W) is True, and in light gray where `gone_before` is.
 
@@ -161,9 +170,12 @@ def draw_outline(ax: "Axes", inside: BoolArray, color: str) -> None:
     ax.contour(columns, rows, ring, levels=[0.5], colors=[color], linewidths=2)
 
 
-def draw_numbers(ax: "Axes", regions: IntArray, order: "Sequence[int]", color: str) -> None:
-    """1, 2, 3, ... on the middles of the regions `order` of a label map (H, W)."""
-    for number, region in enumerate(order, start=1):
+def draw_numbers(
+    ax: "Axes", regions: IntArray, order: "Sequence[int]", color: str, *, labels: "Sequence[int] | None" = None
+) -> None:
+    """1, 2, 3, ..., or the `labels`, on the middles of the regions `order` of a label map (H, W)."""
+    numbers = range(1, len(order) + 1) if labels is None else labels
+    for number, region in zip(numbers, order, strict=True):
         row, column = (where.mean() for where in np.nonzero(regions == region))
         box = {"boxstyle": "round,pad=0.2", "facecolor": color, "edgecolor": "none", "alpha": 0.85}
         ax.text(column, row, str(number), color="white", ha="center", va="center", fontsize=9, bbox=box)

@@ -22,6 +22,7 @@ from interpix.drawing import (
     finish_curves,
     new_axes,
     new_figure,
+    shade,
     shorten,
     show,
     show_middle,
@@ -32,6 +33,8 @@ from interpix.results.attribution import MapInput, map_values
 from interpix.results.catalogue import Catalogue
 from interpix.results.explanation import Explanation
 from interpix.results.scores import arrow
+from interpix.results.stability import Stability
+from interpix.results.why import Why
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,6 +55,8 @@ __all__ = [
     "plot_methods",
     "plot_overview",
     "plot_photo",
+    "plot_stability",
+    "plot_why",
 ]
 
 _COLORS = {"insertion": "#1b7837", "deletion": "#b2182b", "both": "#5e3c99"}
@@ -389,14 +394,68 @@ def plot_catalogue(found: Catalogue, *, figure: "Figure | None" = None) -> "Figu
         raise bad_value("found", "a catalogue with groups", "an empty one", "see its `none_up_to`")
     columns = min(len(found), _IN_A_ROW)
     rows = math.ceil(len(found) / columns)
-    figure = new_figure((4.4 * columns, 5.2 * rows)) if figure is None else figure
+    figure = new_figure((3.9 * columns, 5.0 * rows + 0.4)) if figure is None else figure
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    first = found[0]
+    does = {"insertion": "is enough", "deletion": "is needed", "both": "is enough, and needed,"}[first.direction]
+    figure.suptitle(f"Each of these groups {does} for {_claim(first)}", parse_math=False)
     for ax, one in zip(axes, found, strict=False):
         plot_group(one, ax=ax)
-        draw_title(ax, f"{group_title(one)}\n({one.proven})")
-        ax.title.set_fontsize("medium")
+        score, count = one.group_score, "1 patch" if len(one.group) == 1 else f"{len(one.group)} patches"
+        said = "" if score is None else f", {describe(one.output, score.answer)}"
+        draw_name(ax, f"{count} of {one.players}{said}; {one.proven}")
     for ax in axes[len(found) :]:
         ax.remove()
+    return figure
+
+
+def plot_stability(found: Stability, *, ax: "Axes | None" = None) -> "Axes":
+    """Each patch in the light of how often it is in the group, with the core outlined: the patches that always are.
+
+    The numbers say in how many of the groups a patch is.
+
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> import interpix as ix
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+    >>> moxi = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)) + np.array([0, 1, 0]), regions="2x3")
+    >>> plot_stability(moxi.stability(image, absences=[-1]), ax=Figure().subplots()).get_title().split()[:8]
+    ['1', 'patch', 'is', 'in', 'all', 'of', '6', 'groups,']
+    """
+    base, frequency, core = found.explanation, found.frequency(), found.core()
+    ax = new_axes(ax)
+    light = frequency[base.regions]
+    show(ax, shade(base.image, light))
+    if core:
+        draw_outline(ax, np.isin(base.regions, core), _COLORS[base.direction])
+    seen = np.flatnonzero(frequency > 0)
+    groups = len(found.variants) + 1
+    counts = np.rint(frequency * groups).astype(int)
+    draw_numbers(ax, base.regions, tuple(seen.tolist()), _COLORS[base.direction], labels=counts[seen].tolist())
+    those = "No patch is" if not core else "1 patch is" if len(core) == 1 else f"{len(core)} patches are"
+    draw_title(ax, f"{those} in all of {groups} groups, that of the photo and those of its variants")
+    return ax
+
+
+def plot_why(found: Why, *, figure: "Figure | None" = None) -> "Figure":
+    """The photo, the patches that make the wrong class win, and those that hide the right one, side by side.
+
+    >>> import numpy as np
+    >>> import interpix as ix
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+    >>> found = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3").why(image, 0, 1)
+    >>> len(plot_why(found).axes)
+    3
+    """
+    figure = new_figure((14.0, 6.0)) if figure is None else figure
+    axes = figure.subplots(1, 3)
+    plot_photo(found.makes_wrong, ax=axes[0])
+    plot_group(found.makes_wrong, ax=axes[1])
+    plot_group(found.hides_right, ax=axes[2])
+    for ax in axes:
+        ax.title.set_fontsize("medium")
     return figure
 
 

@@ -110,6 +110,24 @@ def test_explain_one_direction_and_target(photo, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("model")
+def test_explain_looks_for_other_groups(photo, tmp_path, capsys):
+    arguments = ["explain", str(photo), "--regions", "2x3", "-o", str(tmp_path / "out"), "--quiet", "--steps", "1"]
+    assert main([*arguments, "--direction", "joint", "--minimal"]) == 0
+    (both,) = read_numbers(tmp_path / "out" / "photo.json")["results"]
+    assert (both["direction"], both["minimal"]) == ("both", True)
+    assert both["group_score"]["holds"]
+    assert not both["group_score_without"]["holds"]
+    assert "; without" in capsys.readouterr().out
+    assert main([*arguments, "--search", "beam", "--width", "2"]) == 0
+    found = read_numbers(tmp_path / "out" / "photo.json")["results"]
+    assert [one["provenance"]["search"] for one in found] == ["beam", "beam"]
+    assert [one["provenance"]["width"] for one in found] == [2, 2]
+    for wrong, need in ((["--width", "3"], "`--width`"), (["--search", "beam", "--width", "0"], "`--width`")):
+        assert main([*arguments, *wrong]) == 2
+        assert need in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("model")
 def test_explain_never_overwrites_the_photo(photo, capsys):
     before = photo.read_bytes()
     assert main(["explain", str(photo), "--regions", "2x3", "-o", str(photo.parent)]) == 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import interpix as ix
-from interpix.methods import MoXIMap, MoXIOneShot, Shapley
+from interpix.methods import CatalogueMap, GroupSearch, MoXIMap, MoXIOneShot, Shapley
 from interpix.regions import grid_regions
 
 REGIONS = grid_regions((4, 6), 2, 3)
@@ -52,6 +52,37 @@ def test_moxi_by_hand(classifier, image):
     np.testing.assert_array_equal(result.map, np.array([0, 0, 1, 2, 0, 0])[REGIONS])
     assert result.provenance["group"] == [3, 2]
     json.dumps(result.provenance)
+
+
+def test_both_by_hand(classifier, image, game):
+    # Alone region 3 earns most, and the image misses it most; without 3 and 2 red is no longer the answer.
+    result = GroupSearch(regions="2x3").explain(classifier, image)
+    both = ix.MoXI(classifier, regions="2x3").explain(image, direction="both")
+    assert result.provenance["group"] == list(both.group) == [3, 2]
+    np.testing.assert_array_equal(result.map, np.array([0, 0, 1, 2, 0, 0])[REGIONS])
+    assert (result.method, result.provenance["search"], result.provenance["weight"]) == ("group_search", "greedy", 0.5)
+
+
+def test_patches_that_a_group_does_not_need_come_behind_it():
+    # 0 alone earns most, but 1 and 2 are the only pair that is enough.
+    table = {(1, 2): 3.0, (0, 1, 2): 3.0, (0,): -0.5, (0, 1): -0.4, (0, 2): -0.45}
+
+    def model(batch):
+        shown = [tuple(np.flatnonzero(row).tolist()) for row in batch[:, 0, 0, ::2]]
+        return np.array([[table.get(one, -1.0), 0.0] for one in shown])
+
+    ones = np.ones((3, 2, 6), np.float32)
+    options = {"regions": "1x3", "direction": "insertion", "reward": "logit"}
+    assert GroupSearch(**options).explain(model, ones, 0).map[0, ::2].tolist() == [3, 2, 1]
+    assert GroupSearch(**options, minimal=True).explain(model, ones, 0).map[0, ::2].tolist() == [1, 3, 2]
+
+
+def test_a_catalogue_counts_the_groups_of_each_patch(classifier, image):
+    found = ix.MoXI(classifier, regions="2x3").catalogue(image, count=3)
+    result = CatalogueMap(regions="2x3", count=3).explain(classifier, image)
+    np.testing.assert_allclose(result.map, found.frequency()[REGIONS])
+    nothing = CatalogueMap(regions="2x3", direction="both").explain(lambda batch: batch.sum((2, 3)) * 0, image)
+    assert not nothing.map.any()
 
 
 def test_maps_can_be_propagated_and_saved(classifier, image, tmp_path):

@@ -44,6 +44,8 @@ class Counting(ix.CallableClassifier):
 METHODS = {
     "rise": methods.RISE(count=4, grid=(2, 3)),
     "moxi": methods.MoXIMap(regions="2x3"),
+    "both": methods.GroupSearch(regions="2x3"),
+    "catalogue": methods.CatalogueMap(regions="2x3", count=2),
     "own": lambda model, image, target: image[target],
 }
 

@@ -19,7 +19,7 @@ from interpix.methods.controls import Edges, Random, blurred
 from interpix.methods.grad_cam import GradCAM, GradCAMPlusPlus
 from interpix.methods.gradients import Gradient, IntegratedGradients
 from interpix.methods.lime import LIME
-from interpix.methods.moxi import MoXIMap, MoXIOneShot, Shapley
+from interpix.methods.moxi import CatalogueMap, GroupSearch, MoXIMap, MoXIOneShot, Shapley
 from interpix.methods.paths import BlurIG, GuidedIG
 from interpix.methods.rise import RISE, SuperpixelRISE
 from interpix.methods.xrai import XRAI
@@ -32,10 +32,12 @@ __all__ = [
     "XRAI",
     "AttentionRollout",
     "BlurIG",
+    "CatalogueMap",
     "Edges",
     "GradCAM",
     "GradCAMPlusPlus",
     "Gradient",
+    "GroupSearch",
     "GuidedIG",
     "IntegratedGradients",
     "Method",
@@ -65,6 +67,8 @@ METHODS: Mapping[str, type[Method]] = {
         Shapley,
         MoXIOneShot,
         MoXIMap,
+        GroupSearch,
+        CatalogueMap,
         Random,
         Edges,
     )

@@ -5,5 +5,7 @@ from interpix.results.base import Result, save_all
 from interpix.results.catalogue import Catalogue
 from interpix.results.explanation import Explanation
 from interpix.results.files import load, load_all
+from interpix.results.stability import Stability
+from interpix.results.why import Why
 
-__all__ = ["Attribution", "Catalogue", "Explanation", "Result", "load", "load_all", "save_all"]
+__all__ = ["Attribution", "Catalogue", "Explanation", "Result", "Stability", "Why", "load", "load_all", "save_all"]

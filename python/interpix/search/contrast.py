@@ -4,16 +4,46 @@ Two deletions. While the model answers with another class y, the patch goes whos
 most against those of the target t, so reward log-odds(y) - log-odds(t) (the paper drops the second log; y is the answer
 to what is left, anew at each step). Once t is the answer, the patches go that lower its own log-odds most, until it no
 longer is: these patches are t's region.
+
+One insertion says which patches make it t rather than a rival: each adds most to t's lead over it.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from interpix import _core
 from interpix.arrays import IntArray
+from interpix.outputs.readout import Score
 from interpix.progress import ProgressCounter
 from interpix.search.games import Found, Games
 
-__all__ = ["search_contrast"]
+__all__ = ["rival_of", "search_contrast", "search_lead"]
+
+
+def rival_of(whole: npt.NDArray[np.float64], target: int) -> int:
+    """The most probable class of a row of logits (classes,) that is not the target.
+
+    >>> rival_of(np.array([3.0, 5.0, 4.0]), 1), rival_of(np.array([3.0, 5.0, 4.0]), 0)
+    (2, 1)
+    """
+    others = whole.copy()
+    others[target] = -np.inf
+    return int(others.argmax())
+
+
+def search_lead(games: Games, rival: int, batch_size: int, counter: ProgressCounter) -> tuple[Found, Score]:
+    """Insertion on the only image of `games`, until the target is more probable than its `rival`.
+
+    Returns:
+        What was found, whose rewards are the target's lead, and the score of the whole image.
+    """
+    search = _core.Search([games.players[0]], direction="insertion", stop="flip", batch_size=batch_size)
+    while (batch := search.ask()) is not None:
+        lead = games.lead(batch.owner, (batch.bases, batch.row, batch.flip), games.targets[0], rival)
+        search.tell(lead.by, lead.answer, lead.predicted, lead.by > 0)
+        counter.add(len(batch))
+    outcome = search.outcomes()[0]
+    return Found.of(outcome), Score(*outcome.full)
 
 
 def search_contrast(games: Games, batch_size: int, counter: ProgressCounter) -> tuple[list[int], Found]:
@@ -40,10 +70,10 @@ def _until_predicted(games: Games, batch_size: int, counter: ProgressCounter) ->
     while (batch := search.ask()) is not None:
         rival = answers.get(batch.bases[0].tobytes(), games.questions[0].prediction)
         pair = [games.questions[0].prediction if rival == target else rival, target]
-        lead, predicted, masks = games.lead(batch.owner, (batch.bases, batch.row, batch.flip), *pair)
-        answers |= {mask.tobytes(): int(answer) for mask, answer in zip(masks, predicted, strict=True)}
+        lead = games.lead(batch.owner, (batch.bases, batch.row, batch.flip), *pair)
+        answers |= {mask.tobytes(): int(answer) for mask, answer in zip(lead.masks, lead.predicted, strict=True)}
         # It ends where another class than the target is no longer the answer.
-        search.tell(lead, lead, predicted, predicted != target)
+        search.tell(lead.by, lead.answer, lead.predicted, lead.predicted != target)
         counter.add(len(batch))
     outcome = search.outcomes()[0]
     return np.asarray(outcome.ranking).tolist(), outcome.evaluations

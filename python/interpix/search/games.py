@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -96,10 +96,8 @@ class Games:
         coalitions = Coalitions(owner, bases, row, flip, self._columns[owner], self.output.relative, self._width)
         return self._read(self.scorer.score(coalitions), owner)
 
-    def lead(
-        self, owner: IntArray, flips: tuple[BoolArray, IntArray, IntArray], rival: int, target: int
-    ) -> tuple[npt.NDArray[np.float64], IntArray, BoolArray]:
-        """By how much the reward of one class exceeds that of another (c,), the answers (c,), and the sets (c, n).
+    def lead(self, owner: IntArray, flips: tuple[BoolArray, IntArray, IntArray], rival: int, target: int) -> "Lead":
+        """By how much the log-odds of one class exceed those of another.
 
         Args:
             owner: The image of each coalition, (c,).
@@ -124,7 +122,7 @@ class Games:
             )
             for one, part in ((rival, slice(None, split)), (target, slice(split, None)))
         ]
-        return scores[0].reward - scores[1].reward, scores[0].predicted, both.masks
+        return Lead(scores[0].reward - scores[1].reward, scores[0].answer, scores[0].predicted, both.masks)
 
     def score_candidates(
         self,
@@ -194,6 +192,22 @@ class Games:
     def _read(self, readout: Readout, owner: IntArray) -> Scores:
         wholes = [question.logits for question in self.questions]
         return self.output.scores(readout, owner, self.targets, wholes, self.reward)
+
+
+class Lead(NamedTuple):
+    """How two classes stand to each other.
+
+    Attributes:
+        by: The log-odds of the one less those of the other (c,).
+        answer: The probability of the one (c,).
+        predicted: The greatest class of all (c,).
+        masks: The sets that were asked about (c, n).
+    """
+
+    by: npt.NDArray[np.float64]
+    answer: npt.NDArray[np.float64]
+    predicted: IntArray
+    masks: BoolArray
 
 
 def _columns_of(questions: Sequence[Question]) -> IntArray:

@@ -177,11 +177,18 @@ class GameMaker:
 
     def for_image(self, baselines: Any, feature_mask: Any, index: int, count: int) -> Self:
         """This object with Captum's `baselines` and `feature_mask` of one image."""
+        return self.varied(
+            regions=None if feature_mask is None else part_of(feature_mask, index, count, channels=False),
+            absence=None if baselines is None else part_of(baselines, index, count),
+        )
+
+    def varied(self, *, regions: RegionsInput | None = None, absence: AbsenceInput | None = None) -> Self:
+        """This object with other regions, or another absence; None: its own."""
         own = "tokens" if self._by_tokens else self._regions
         return type(self)(
             self._classifier,
-            regions=own if feature_mask is None else part_of(feature_mask, index, count, channels=False),
-            absence=self._absence if baselines is None else part_of(baselines, index, count),
+            regions=own if regions is None else regions,
+            absence=self._absence if absence is None else absence,
             reward=self._reward,
             precision=self._precision,
             batch_size=self._given_batch_size or "auto",

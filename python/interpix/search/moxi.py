@@ -5,20 +5,18 @@ model answers with the target; deletion takes away the patch that lowers it the 
 The search itself is in Rust; here the model is asked.
 """
 
+import dataclasses
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from interpix import _core
 from interpix.absence import AbsenceInput
 from interpix.arrays import AnyArray, ArrayT
-from interpix.checks import MOST_SAMPLES, check_flag, check_positive, check_seed
-from interpix.errors import bad_type, bad_value
+from interpix.checks import MOST_STEPS, check_flag, check_integer
+from interpix.errors import bad_type, bad_value, renamed
 from interpix.images import ImageInput, split_images
 from interpix.models.protocol.classifier import asking
 from interpix.options import python_number
@@ -26,39 +24,40 @@ from interpix.progress import ProgressCounter
 from interpix.question import Question
 from interpix.results.catalogue import Catalogue
 from interpix.results.explanation import Explanation
+from interpix.results.stability import Stability
+from interpix.results.why import Why, rather_than
 from interpix.search.arguments import count_of, one_for_each, with_targets
-from interpix.search.assigned import Assign, Game, assign_all
 from interpix.search.call import Call, carrying, in_order
 from interpix.search.captum import attribute
-from interpix.search.contrast import search_contrast
+from interpix.search.contrast import rival_of, search_contrast, search_lead
 from interpix.search.explore import exact, list_groups, weigh
-from interpix.search.games import Found, ImageGame
-from interpix.search.maker import GameMaker
+from interpix.search.games import ImageGame
 from interpix.search.rules import Rules, read_catalogue, read_frontier, read_rules
 from interpix.search.source import Source
+from interpix.search.stability import find_stability
 from interpix.search.stream import IN_FLIGHT, Asked, Run
+from interpix.search.values import PatchValues
 from interpix.terms import (
     Direction,
-    Sampler,
     SearchDirection,
     SearchMethod,
     Stop,
     Target,
     TargetInput,
     check_direction,
-    check_sampler,
 )
 
 __all__ = ["MoXI"]
 
 
-class MoXI(GameMaker):
+class MoXI(PatchValues):
     """Finds the smallest groups of patches that make, and that break, a classifier's answer.
 
     One object serves any number of images; nothing of a call is kept on it.
 
     A model that sums each color, and a picture with a red and a green patch: the red one makes the answer, class 0.
 
+    >>> import numpy as np
     >>> model = lambda batch: batch.sum(axis=(2, 3))
     >>> image = np.zeros((3, 4, 6), np.float32)
     >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
@@ -193,6 +192,7 @@ class MoXI(GameMaker):
         make room for the next ones as they end. Files are decoded beside the search. What is held at any time does not
         depend on how many images there are, but for the results that you keep. Do not change the model before the end.
 
+        >>> import numpy as np
         >>> import interpix as ix
         >>> moxi = ix.MoXI(lambda batch: batch.mean(axis=(2, 3)), regions="2x3")
         >>> images = (np.random.default_rng(seed).random((3, 4, 6), np.float32) for seed in range(1000))
@@ -276,6 +276,7 @@ class MoXI(GameMaker):
 
         A weight of 1 looks at what the patches say alone, one of 0 at what is said without them.
 
+        >>> import numpy as np
         >>> model = lambda batch: batch.sum(axis=(2, 3))
         >>> image = np.zeros((3, 4, 6), np.float32)
         >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
@@ -320,6 +321,7 @@ class MoXI(GameMaker):
         each further one without some patches of a group that was found, so that what it finds is another. Of each group
         no single patch can be left out, and `Explanation.proven` says what else is known; none contains another.
 
+        >>> import numpy as np
         >>> from interpix import MoXI
         >>> image = np.zeros((3, 4, 6), np.float32)
         >>> image[0, :2, :2], image[0, 2:, 4:], image[1, :2, 2:4] = 3, 4, 2
@@ -354,136 +356,127 @@ class MoXI(GameMaker):
         with ProgressCounter("catalogue", enabled=progress) as counter:
             return list_groups(call, rules, counter)
 
-    @overload
-    def one_shot(
+    def stability(
         self,
         image: ImageInput | Question,
-        target: TargetInput = None,
+        target: Target = None,
         *,
-        direction: Direction = ...,
-        progress: bool = ...,
-    ) -> Explanation: ...
-
-    @overload
-    def one_shot(
-        self,
-        image: Sequence[ImageInput],
-        target: TargetInput = None,
-        *,
-        direction: Direction = ...,
-        progress: bool = ...,
-    ) -> list[Explanation]: ...
-
-    def one_shot(
-        self,
-        image: ImageInput | Question | Sequence[ImageInput],
-        target: TargetInput = None,
-        *,
-        direction: Direction = "insertion",
-        progress: bool = False,
-    ) -> Explanation | list[Explanation]:
-        """MoXI(-), for comparison: ranks every patch once by what it does alone, without interactions.
-
-        Takes 2 n + 3 evaluations for n patches: n + 1 for the ranking, n + 1 for the curve along it, and the whole
-        image. Arguments and result as in `explain`, with all patches ranked; the patches' `values` are f(a) - f({})
-        (insertion) or (f(N) - f(N - a)) / n (deletion).
-        """
-
-        def assign(game: Game, players: int, batch_size: int) -> tuple[npt.NDArray[np.float64], int]:
-            _, values = _core.one_shot(players, game, direction=direction, batch_size=batch_size)
-            return values, players + 1
-
-        return self._assign(image, target, direction, {"method": "MoXI(-)"}, assign, progress=progress)
-
-    @overload
-    def shapley(
-        self,
-        image: ImageInput | Question,
-        target: TargetInput = None,
-        *,
-        sampler: Sampler = ...,
-        rounds: int = ...,
-        seed: int = ...,
-        direction: Direction = ...,
-        progress: bool = ...,
-    ) -> Explanation: ...
-
-    @overload
-    def shapley(
-        self,
-        image: Sequence[ImageInput],
-        target: TargetInput = None,
-        *,
-        sampler: Sampler = ...,
-        rounds: int = ...,
-        seed: int = ...,
-        direction: Direction = ...,
-        progress: bool = ...,
-    ) -> list[Explanation]: ...
-
-    def shapley(
-        self,
-        image: ImageInput | Question | Sequence[ImageInput],
-        target: TargetInput = None,
-        *,
-        sampler: Sampler = "moxi",
-        rounds: int = 200,
-        seed: int = 0,
-        direction: Direction = "insertion",
-        progress: bool = False,
-    ) -> Explanation | list[Explanation]:
-        """Shapley values of the patches, for comparison, and the curve along their ranking.
+        direction: SearchDirection = "insertion",
+        minimal: bool = False,
+        min_confidence: float = 0.0,
+        shift: int = 1,
+        absences: Sequence[AbsenceInput] | None = None,
+    ) -> Stability:
+        """How sure is the group? The search again, where the photo is moved a little or absence looks otherwise.
 
         Args:
-            image: As in `explain`.
-            target: As in `explain`.
-            sampler: `"moxi"`: the paper's, `rounds` random coalitions for each patch, of one size ratio a round;
-                `"permutation"`: `rounds` random orders of all patches; `"exact"`: all coalitions, up to 16 patches.
-            rounds: Of the samplers; for n patches `"moxi"` evaluates 2 n coalitions a round, `"permutation"` n + 1.
-            seed: Of the samplers.
-            direction: Whether the curve adds (insertion) or removes (deletion) the most important patches first.
-            progress: Show the number of evaluations on stderr.
+            image: One image.
+            target: As in `explain`, one.
+            direction: As in `explain`.
+            minimal: As in `explain`.
+            min_confidence: As in `explain`.
+            shift: The photo is moved by so many pixels up, down, left and right, its edge repeated, while the patches
+                stay where they are; 0: not moved.
+            absences: Other meanings of absence, as `MoXI` takes them; None: the fills "zero", "mean" and "blur".
 
         Returns:
-            An `Explanation` with `values`, or a list of them if many images were given. After Ctrl-C, or if the model
-            failed, the exception's attribute `explanations` holds those of the images that were done.
+            A `Stability`: the group, those of the variants, and how often each patch is in them.
         """
-        rounds, seed = python_number(rounds), python_number(seed)
-        check_positive("rounds", rounds, greatest=MOST_SAMPLES)
-        check_seed("seed", seed)
-        check_sampler(sampler)
+        rules = read_rules(direction, "flip", min_confidence, 0, minimal)
+        check_integer("shift", shift := python_number(shift), 0, MOST_STEPS, "a number of pixels", "1 is usual")
+        questions, _ = self._questions(image, target)
+        if len(questions) > 1:
+            raise bad_value("image", "one image", "several", "ask about each alone")
+        options = {"direction": direction, "minimal": rules.minimal, "min_confidence": rules.min_confidence}
+        return find_stability(self, questions[0], absences, shift, options)
 
-        def assign(game: Game, players: int, batch_size: int) -> tuple[npt.NDArray[np.float64], int]:
-            values, _, evaluations = _core.shapley_values(
-                players, game, sampler=sampler, rounds=rounds, seed=seed, batch_size=batch_size
-            )
-            return values, evaluations
+    def contrast(
+        self,
+        image: ImageInput | Question,
+        target: int | str,
+        rival: int | str | None = None,
+        *,
+        direction: Direction = "deletion",
+        progress: bool = False,
+    ) -> Explanation:
+        """Why this class and not that one?
 
-        options = {"method": "Shapley", "sampler": sampler, "rounds": rounds, "seed": seed}
-        return self._assign(image, target, direction, options, assign, progress=progress)
-
-    def contrast(self, image: ImageInput | Question, target: int | str, *, progress: bool = False) -> Explanation:
-        """Where is a class that is not the prediction? Class-discriminative localization (Appendix F).
-
-        Patches are removed until `target` is the model's answer, then those that this answer needs: its region.
+        Deletion is the paper's class-discriminative localization (Appendix F): patches are removed until `target` is
+        the answer, then those that this answer needs, its region. Insertion finds the least patches, greedily, that
+        make `target` more probable than `rival`, whatever else they say.
 
         Args:
             image: One image.
             target: The class to find.
+            rival: With insertion, the other class; None: the most probable one that is not the target.
+            direction: `"deletion"` or `"insertion"`.
             progress: Show the number of evaluations on stderr.
 
         Returns:
-            A deletion whose `group` is the target's region and whose `removed_before` are the patches that went first.
-            `stopped_at` is None if the target never became the answer, or if it still is when no patch is left.
+            Of deletion: one whose `group` is the target's region and whose `removed_before` are the patches that went
+            first. `stopped_at` is None if the target never became the answer, or if it still is when no patch is left.
+            Of insertion: one whose rewards are the target's log-odds less the rival's, and which `holds` where these
+            are above 0.
+
+        Raises:
+            ArgumentError: The output knows no classes, or both classes are the same.
         """
+        check_direction(direction)
         options = {"method": "MoXI contrast", "stop": "flip", "min_confidence": 0.0}
-        call = self._begin_one(image, target, "deletion", options, "call contrast once for each")
-        if not call.games.output.among_classes:
+        call = self._begin_one(image, target, direction, options, "call contrast once for each")
+        output, question = call.games.output, call.games.questions[0]
+        if not output.among_classes:
             need, cure = "an output whose classes can be compared", 'use explain(image, target, direction="deletion")'
-            raise bad_value("output", need, call.games.output.name, cure)
+            raise bad_value("output", need, output.name, cure)
+        if direction == "deletion":
+            if rival is not None:
+                raise bad_value("rival", 'None unless `direction` is "insertion"', rival, 'pass direction="insertion"')
+            with ProgressCounter("contrast", enabled=progress) as counter:
+                removed, found = search_contrast(call.games, call.batch_size, counter)
+            return call.results([found], removed_before=tuple(removed))[0]
+        other = rival_of(question.logits, question.target) if rival is None else _class_of(question, rival, "rival")
+        if other == question.target:
+            raise bad_value("rival", "another class than the target", rival, "leave it out for the most probable one")
         with ProgressCounter("contrast", enabled=progress) as counter:
-            removed, found = search_contrast(call.games, call.batch_size, counter)
-        return call.results([found], removed_before=tuple(removed))[0]
+            found, full = search_lead(call.games, other, call.batch_size, counter)
+        return rather_than(call.results([found])[0], other, full)
+
+    def why(
+        self, image: ImageInput | Question, wrong: int | str | None, right: int | str, *, progress: bool = False
+    ) -> Why:
+        """Why did it say this, which is wrong, and not that? In words, and as a picture.
+
+        >>> import numpy as np
+        >>> model = lambda batch: batch.sum(axis=(2, 3))
+        >>> image = np.zeros((3, 4, 6), np.float32)
+        >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+        >>> print(MoXI(model, regions="2x3").why(image, None, 1))
+        The model says 'class 0' (p = .98), not 'class 1' (p = .02).
+        1 of 6 patches alone makes it say 'class 0' rather than 'class 1'.
+        Without 1 of 6 patches it says 'class 1', which then needs 1 other.
+
+        Args:
+            image: One image.
+            wrong: The class that the model says; None: its answer.
+            right: The class that it should have said.
+            progress: Show the number of evaluations on stderr.
+
+        Returns:
+            A `Why`, with both results of `contrast`.
+
+        Raises:
+            ArgumentError: As `contrast`.
+        """
+        with renamed(target="wrong"):
+            questions, _ = self._questions(image, wrong)
+        if len(questions) > 1:
+            raise bad_value("image", "one image", "several", "ask about each alone")
+        said = questions[0]
+        target = _class_of(said, right, "right")
+        with renamed(rival="right"):
+            makes = self.contrast(said, said.target, target, direction="insertion", progress=progress)
+        hides = self.contrast(dataclasses.replace(said, target=target), target, progress=progress)
+        return Why(makes_wrong=makes, hides_right=hides)
 
     def game(self, image: ImageInput | Question, target: Target = None) -> ImageGame:
         """The game on one image for other libraries (shapiq): `n_players`, and a call from coalitions to rewards."""
@@ -533,29 +526,9 @@ class MoXI(GameMaker):
         """
         return attribute(self, inputs, baselines, target, additional_forward_args, feature_mask)
 
-    def _assign(
-        self,
-        image: ImageInput | Question | Sequence[ImageInput],
-        target: TargetInput,
-        direction: Direction,
-        options: dict[str, Any],
-        assign: Assign,
-        *,
-        progress: bool,
-    ) -> Explanation | list[Explanation]:
-        """Explains with a method that assigns a value to each patch: values, ranking, and the curve along it."""
-        check_direction(direction)
-        options = {**options, "stop": "all", "min_confidence": 0.0}
-        calls, many = self._begin(image, target, direction, options)
-        done: dict[int, Explanation] = {}
-        with ProgressCounter(str(options["method"]), enabled=progress) as counter:
-            for call in calls:
-                ranked: list[Found] = []
 
-                def results(call: Call = call, ranked: list[Found] = ranked) -> dict[int, Explanation]:
-                    return done | call.results(ranked)
-
-                with carrying(results):
-                    assign_all(call, assign, ranked, counter)
-                done.update(results())
-        return in_order(done) if many else done[0]
+def _class_of(question: Question, given: int | str, name: str) -> int:
+    """A class by index or name; `name`: of the argument, for errors."""
+    names = question.class_names
+    with renamed(target=name):
+        return question.output.read_target(given, question.logits, None if names is None else list(names))

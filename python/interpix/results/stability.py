@@ -1,0 +1,94 @@
+"""How sure a group is: the same search where nothing should change, or little."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from interpix.results.attribution import Attribution
+from interpix.results.explanation import Explanation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Stability"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Stability:
+    """Which patches of a group are in it, too, when the photo moves a pixel or absence looks otherwise.
+
+    A brighter and a darker red patch, and one of green which is enough for another answer:
+
+    >>> import interpix as ix
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+    >>> moxi = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)) + np.array([0, 1, 0]), regions="2x3")
+    >>> found = moxi.stability(image, absences=[-1])
+    >>> found, found.core()
+    (<Stability: 1 of 1 patches of the group are in all of 6 groups>, (3,))
+    >>> found.frequency()
+    array([0., 0., 0., 1., 0., 0.])
+
+    Attributes:
+        explanation: What the search found on the photo as it is.
+        variants: What it found of each variant, by name: "shifted by (0, 1)", "absence mean".
+        noise: The greatest difference between rewards of the group's patches, one by one, that the model gave in one
+            batch and in another: a lead that is not greater is none.
+    """
+
+    explanation: Explanation
+    variants: Mapping[str, Explanation]
+    noise: float
+
+    @property
+    def unsure_steps(self) -> tuple[int, ...]:
+        """The steps of the search, from 1 on, at which the best patch was ahead by no more than the model's noise."""
+        return tuple((np.flatnonzero(self.explanation.gaps <= self.noise) + 1).tolist())
+
+    def frequency(self) -> npt.NDArray[np.float64]:
+        """For each patch (n,), in which part of the groups it is, 0 ... 1; searches that found none count, too."""
+        groups = [one.group for one in (self.explanation, *self.variants.values())]
+        counts = np.zeros(self.explanation.players)
+        for group in groups:
+            counts[list(group)] += 1
+        return counts / len(groups)
+
+    def core(self, share: float = 1.0) -> tuple[int, ...]:
+        """The patches that are in at least this share of the groups, most frequent first."""
+        frequency = self.frequency()
+        order = np.argsort(-frequency, kind="stable")
+        return tuple(int(patch) for patch in order if frequency[patch] >= share and frequency[patch] > 0)
+
+    def attribution(self) -> Attribution:
+        """The heat map: the frequency of each pixel's patch."""
+        base = self.explanation
+        method = f"stability ({base.direction})"
+        values = dataclasses.replace(base, values=self.frequency()).attribution()
+        return dataclasses.replace(values, method=method, provenance={**base.provenance, "method": method})
+
+    def plot(self, *, ax: "Axes | None" = None) -> "Axes":
+        """Draws each patch in the light of its frequency, and an outline around the core; needs matplotlib."""
+        from interpix.plots import plot_stability  # matplotlib only when asked for
+
+        return plot_stability(self, ax=ax)
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers as plain JSON values with names."""
+        return {
+            "noise": self.noise,
+            "unsure_steps": list(self.unsure_steps),
+            "frequency": self.frequency().tolist(),
+            "core": list(self.core()),
+            "explanation": self.explanation.summary(),
+            "variants": {name: one.summary() for name, one in self.variants.items()},
+        }
+
+    def __repr__(self) -> str:
+        """One line for people."""
+        group, core = self.explanation.group, set(self.core())
+        kept = sum(patch in core for patch in group)
+        return f"<Stability: {kept} of {len(group)} patches of the group are in all of {len(self.variants) + 1} groups>"

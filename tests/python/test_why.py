@@ -1,0 +1,172 @@
+"""How sure a group is, and why one class and not another."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+import interpix as ix
+from interpix.plots import group_title, plot_stability
+from test_groups import QUIET, Table
+from torch_models import convolutions, picture, vit
+
+
+@QUIET
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_insertion_contrast_in_plain_words(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    game = Table(rng, data.draw(st.integers(1, 7)), 4, whole=data.draw(st.booleans()))
+    target, rival = data.draw(st.permutations(range(4)))[:2]
+
+    def odds(some, one):
+        row = game.table[sum(1 << patch for patch in some)].astype(float)
+        others = np.delete(row, one)
+        return row[one] - np.logaddexp.reduce(others)
+
+    def lead(some):
+        return odds(some, target) - odds(some, rival)
+
+    found = ix.MoXI(game, regions=(1, game.players)).contrast(game.image, target, rival, direction="insertion")
+    order = []
+    for step, patch in enumerate(found.ranking.tolist()):
+        np.testing.assert_allclose(found.rewards[step], lead(order), rtol=1e-5, atol=1e-5)
+        assert found.holds[step] == (lead(order) > 1e-9) or abs(lead(order)) < 1e-5
+        best = max(lead([*order, other]) for other in game.rest(order))
+        # Sums of equal numbers in another order are not quite equal.
+        assert lead([*order, patch]) == pytest.approx(best, abs=1e-5)
+        order.append(patch)
+    assert found.stopped_at is None or found.holds[found.stopped_at]
+    assert not found.holds[: found.stopped_at].any()
+    assert found.full.reward == pytest.approx(lead(range(game.players)), abs=1e-5)
+
+
+def test_the_rival_is_the_next_class_where_none_is_named():
+    game = Table(np.random.default_rng(2), 5, 4)
+    whole = np.argsort(-game.table[-1])
+    first = ix.MoXI(game, regions=(1, 5)).contrast(game.image, int(whole[0]), direction="insertion")
+    other = ix.MoXI(game, regions=(1, 5)).contrast(game.image, int(whole[2]), direction="insertion")
+    assert first.provenance["rival"] == whole[1]
+    assert other.provenance["rival"] == whole[0]
+    said = f"the answer 'class {whole[2]}' rather than 'class {whole[0]}'"
+    assert other.output["claim"] == said
+    assert said in group_title(other)
+
+
+COLORS = np.zeros((3, 4, 6), np.float32)
+COLORS[0, 2:, :2], COLORS[1, :2, 2:4] = 3, 2
+
+
+def colors(batch):
+    return batch.sum(axis=(2, 3)) + np.array([0.0, 0.0, 0.5])
+
+
+def test_why_in_words_and_pictures(tmp_path):
+    moxi = ix.MoXI(ix.CallableClassifier(colors, class_names=["red", "green", "blue"]), regions="2x3")
+    found = moxi.why(COLORS, "red", "green")
+    assert found.words().splitlines() == [
+        "The model says 'red' (p = .98), not 'green' (p = .02).",
+        "1 of 6 patches alone makes it say 'red' rather than 'green'.",
+        "Without 1 of 6 patches it says 'green', which then needs 1 other.",
+    ]
+    assert repr(found) == "<Why 'red' and not 'green'>"
+    assert (found.makes_wrong.group, found.hides_right.removed_before, found.hides_right.group) == ((3,), (3,), (1,))
+    assert json.loads(json.dumps(found.summary()))["words"] == found.words()
+    titles = [ax.get_title().replace("\n", " ") for ax in found.plot(figure=Figure()).axes]
+    assert titles[0] == "The model sees this and answers 'red' (p = .98)"
+    assert titles[1].startswith("This 1 of 6 patches is enough for the answer 'red' rather than 'green'")
+    assert titles[2].startswith("Once 1 patch (light) is taken away the answer is 'green'")
+    found.makes_wrong.save(tmp_path / "wrong.safetensors")
+    assert ix.load(tmp_path / "wrong.safetensors").output["claim"] == "the answer 'red' rather than 'green'"
+
+
+def test_why_of_what_never_is():
+    moxi = ix.MoXI(colors, regions="2x3")
+    words = moxi.why(COLORS, None, 2).words().splitlines()
+    assert words[0] == "The model says 'class 0' (p = .98), not 'class 2' (p < .01)."
+    # It would once both patches were gone; but then no patch is needed.
+    assert words[2] == "Whatever is taken away, it does not say 'class 2'."
+    right = moxi.why(COLORS, 1, 0).words().splitlines()
+    assert right[0].startswith("The model says 'class 0'; 'class 1': p = .02, 'class 0': p = .98.")
+    assert right[2] == "It says 'class 0' already, which needs 1 of 6 patches."
+
+
+@pytest.mark.parametrize(
+    ("ask", "need"),
+    [
+        (lambda moxi: moxi.why(COLORS, 0, 0), "`right`: expected another class than the target"),
+        (lambda moxi: moxi.why(COLORS, 0, 9), "`right`"),
+        (lambda moxi: moxi.why(COLORS, 9, 0), "`wrong`"),
+        (lambda moxi: moxi.why([COLORS, COLORS], 0, 1), "expected one image, got several"),
+        (lambda moxi: moxi.contrast(COLORS, 0, 1), "`rival`: expected None unless `direction` is"),
+        (lambda moxi: moxi.contrast(COLORS, 0, 0, direction="insertion"), "`rival`: expected another class"),
+        (lambda moxi: moxi.contrast(COLORS, 0, "red", direction="insertion"), "`rival`"),
+        (lambda moxi: moxi.contrast(COLORS, 0, direction="both"), "`direction`"),
+        (lambda moxi: moxi.stability(COLORS, shift=-1), "`shift`: expected a number of pixels"),
+        (lambda moxi: moxi.stability(COLORS, absences=["nothing"]), "`absences`"),
+        (lambda moxi: moxi.stability([COLORS, COLORS]), "expected one image, got several"),
+    ],
+)
+def test_wrong_questions_are_told(ask, need):
+    with pytest.raises((ix.ArgumentError, ix.ArgumentTypeError)) as raised:
+        ask(ix.MoXI(colors, regions="2x3"))
+    assert need in str(raised.value)
+
+
+def test_stability_is_the_search_of_each_variant():
+    moxi = ix.MoXI(colors, regions="2x3", absence=0.25)
+    found = moxi.stability(COLORS, shift=1, absences=[0.0, 0.25, "mean"])
+    assert list(found.variants) == [
+        "shifted by (-1, 0)",
+        "shifted by (1, 0)",
+        "shifted by (0, -1)",
+        "shifted by (0, 1)",
+        "absence 0.0",
+        "absence mean",
+    ]
+    moved = np.concatenate([COLORS[:, :, :1], COLORS[:, :, :-1]], axis=2)
+    by_hand = moxi.explain(moved, 0)
+    one = found.variants["shifted by (0, 1)"]
+    assert (one.group, one.target) == (by_hand.group, 0)
+    np.testing.assert_array_equal(one.rewards, by_hand.rewards)
+    other = ix.MoXI(colors, regions="2x3", absence="mean").explain(COLORS, 0)
+    np.testing.assert_array_equal(found.variants["absence mean"].rewards, other.rewards)
+    groups = [one.group for one in (found.explanation, *found.variants.values())]
+    frequency = [sum(patch in group for group in groups) / 7 for patch in range(6)]
+    np.testing.assert_allclose(found.frequency(), frequency)
+    assert found.core() == tuple(patch for patch in range(6) if frequency[patch] == 1)
+    assert set(found.core(0.5)) == {patch for patch in range(6) if frequency[patch] >= 0.5}
+    np.testing.assert_allclose(found.attribution().map, np.array(frequency, np.float32)[found.explanation.regions])
+    assert found.noise == 0
+    assert found.unsure_steps == ()
+    json.dumps(found.summary())
+
+
+def test_steps_without_a_lead_are_unsure():
+    image = np.ones((3, 4, 6), np.float32)
+    moxi = ix.MoXI(lambda batch: np.stack([batch.sum((1, 2, 3)), 0 * batch.sum((1, 2, 3)) + 20], 1), regions="2x3")
+    found = moxi.stability(image, shift=0, absences=[])
+    assert found.explanation.group == (0, 1)
+    # All patches are alike.
+    assert found.unsure_steps == (1, 2)
+    assert found.variants == {}
+
+
+@pytest.mark.parametrize(
+    ("make", "options"), [(vit, {}), (convolutions, {"regions": ix.Superpixels(9, compactness=300)})]
+)
+def test_stability_of_real_models(make, options):
+    moxi = ix.MoXI(make(), **options)
+    found = moxi.stability(picture(0), minimal=True)
+    base = found.explanation
+    assert 0 <= found.noise < 1e-3
+    for one in found.variants.values():
+        np.testing.assert_array_equal(one.regions, base.regions)
+        assert one.target == base.target
+    ax = plot_stability(found, ax=Figure().subplots())
+    groups = len(found.variants) + 1
+    assert f"in all of {groups} groups" in ax.get_title().replace("\n", " ")
+    assert len(ax.texts) == np.count_nonzero(found.frequency())
