@@ -40,7 +40,7 @@ __all__ = [
     "write_arrays",
 ]
 
-FORMAT = 5
+FORMAT = 6
 """The format of files that are written now; those of earlier ones are read."""
 
 _DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "U8": "u1", "BOOL": "?"}

@@ -13,6 +13,7 @@ from interpix.errors import bad_value
 from interpix.outputs.readout import Score
 from interpix.results.attribution import Attribution
 from interpix.results.base import Result, check_field, is_count, is_number
+from interpix.results.coalitions import ScoredCoalitions
 from interpix.terms import Direction
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ __all__ = ["Explanation", "PlotKind"]
 
 _SOFTMAX = {"name": "softmax", "quantity": "probability", "is_probability": True, "exclusive": True}
 """What results of earlier versions do not say."""
+_COALITIONS = "coalitions"
 
 PlotKind: TypeAlias = Literal["group", "heatmap", "curve"]
 """What `Explanation.plot` draws."""
@@ -69,6 +71,7 @@ class Explanation(Result):
         minimal_group: The patches up to the flip without those that can be left out, in the order found: each of them
             is needed by itself, which was checked by leaving out one at a time; None if that was not asked for.
         minimal_score: What the model says to it.
+        coalitions: Every coalition that was scored, where `MoXI(keep_coalitions=True)` asked for that; else None.
     """
 
     ranking: IntArray
@@ -88,6 +91,7 @@ class Explanation(Result):
     removed_before: tuple[int, ...] = ()
     minimal_group: tuple[int, ...] | None = None
     minimal_score: Score | None = None
+    coalitions: ScoredCoalitions | None = None
 
     kind: ClassVar[str] = "explanation"
     array_names: ClassVar[tuple[str, ...]] = (
@@ -102,16 +106,29 @@ class Explanation(Result):
     )
     optional_arrays: ClassVar[tuple[str, ...]] = ("values",)
 
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays by field, and those of the coalitions."""
+        kept = {} if self.coalitions is None else self.coalitions.arrays()
+        return super().arrays() | {f"{_COALITIONS}.{name}": array for name, array in kept.items()}
+
+    def scalars(self) -> dict[str, Any]:
+        """See `Result.scalars`."""
+        return {name: value for name, value in super().scalars().items() if name != _COALITIONS}
+
     @classmethod
     def restored(cls, scalars: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """See `Result.restored`; JSON has lists for tuples."""
-        read = {name: Score(*scalars[name]) for name in ("full", "empty")} | {
+        read: dict[str, Any] = {name: Score(*scalars[name]) for name in ("full", "empty")} | {
             "removed_before": tuple(scalars["removed_before"])
         }
         if scalars.get("minimal_group") is not None:  # from format 4 on
             read |= {"minimal_group": tuple(scalars["minimal_group"])}
             read |= {"minimal_score": Score(*scalars["minimal_score"])}
-        return super().restored({**scalars, **read}, arrays)
+        own = {name: array for name, array in arrays.items() if not name.startswith(f"{_COALITIONS}.")}
+        if len(own) < len(arrays):  # from format 6 on
+            kept = {name.partition(".")[2]: arrays[name] for name in arrays.keys() - own.keys()}
+            read |= {_COALITIONS: ScoredCoalitions.restored(int(own["regions"].max()) + 1, kept)}
+        return super().restored({**scalars, **read}, own)
 
     def check(self) -> None:
         """See `Result.check`."""
@@ -148,6 +165,10 @@ class Explanation(Result):
         for name in ("full", "empty"):
             check_field(name, _is_score(getattr(self, name)), "reward, answer, class, and whether it holds")
         check_field("minimal_group", self._has_minimal_group(), "some of the patches up to the flip, with a score")
+        if self.coalitions is not None:
+            check_field(_COALITIONS, self.coalitions.players == players, "of the patches of the image")
+            known = None if names is None else len(names)
+            self.coalitions.check(known, is_probability=bool(self.output["is_probability"]))
         values = self.values
         fine = values is None or (
             values.dtype == np.float64 and values.shape == (players,) and bool(np.isfinite(values).all())

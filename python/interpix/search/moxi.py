@@ -5,6 +5,7 @@ model answers with the target; deletion takes away the patch that lowers it the 
 The search itself is in Rust; here the model is asked.
 """
 
+import dataclasses
 import os
 import sys
 import time
@@ -35,6 +36,7 @@ from interpix.search.assigned import Assign, Game, assign_all
 from interpix.search.call import Call, carrying, in_order
 from interpix.search.contrast import search_contrast
 from interpix.search.games import Found, ImageGame, make_games
+from interpix.search.record import Record
 from interpix.search.rules import Rules, check_search, read_rules
 from interpix.search.source import Source
 from interpix.search.stream import IN_FLIGHT, Asked, Run
@@ -80,6 +82,7 @@ class MoXI:
         precision: Precision = "exact",
         batch_size: int | Literal["auto"] = "auto",
         output: OutputInput = "auto",
+        keep_coalitions: bool = False,
     ) -> None:
         """Checks the options; no model is run yet.
 
@@ -100,11 +103,16 @@ class MoXI:
                 on the first few; where memory runs out, fewer do, and the result says so.
             output: What the model's answers mean, see `interpix.outputs`; `"auto"`: what the model itself says, else a
                 softmax of two or more logits, a sigmoid of one. The result says which.
+            keep_coalitions: Whether results keep every coalition that was scored, as `Explanation.coalitions`: some 50
+                bytes for each where there are 196 patches. Whole steps are then not taken where the model is, which on
+                a GPU is slower. With `"mixed"` those that could not be the best keep their inexact scores.
         """
         self._classifier = as_classifier(model, output)
         self._reward = check_reward(reward)
         check_choice("precision", precision, ("exact", "mixed"))
         self._precision: Precision = precision
+        check_flag("keep_coalitions", keep_coalitions)
+        self._keeps = bool(keep_coalitions)
         self._absence = read_absence(absence, self._classifier.token_grid)
         if isinstance(absence, str) and absence == "auto" and isinstance(self._absence, Fill):
             _tell_of_tokens_inside(self._classifier)
@@ -430,7 +438,7 @@ class MoXI:
     def game(self, image: ImageInput | Question, target: Target = None) -> ImageGame:
         """The game on one image for other libraries (shapiq): `n_players`, and a call from coalitions to rewards."""
         call = self._begin_one(image, target, "insertion", {}, "make a game of each")
-        return ImageGame(call.games, call.batch_size)
+        return ImageGame(dataclasses.replace(call.games, record=None), call.batch_size)
 
     @overload
     def attribute(
@@ -553,6 +561,7 @@ class MoXI:
             absence=self._absence,
             reward=self._reward,
             precision=self._precision,
+            record=Record() if self._keeps else None,
         )
         described = {
             "regions": regions_name(regions),
