@@ -1,7 +1,7 @@
 """What all results share: whose answer they explain, where they came from, and how they are kept.
 
 A file holds one or several results as one safetensors file: array `name` of result `i` is called `i.name`, and the
-rest is JSON in the header, `{"format": 5, "results": [{"kind": "explanation" or "attribution", ...}, ...]}`.
+rest is JSON in the header, `{"format": 6, "results": [{"kind": "explanation" or "attribution", ...}, ...]}`.
 """
 
 import abc
@@ -55,8 +55,9 @@ class Result(abc.ABC):
 
     def __post_init__(self) -> None:
         """Copies every array and the provenance, so that nobody else can write to them."""
-        for name, array in self.arrays().items():
-            object.__setattr__(self, name, read_only(array))
+        for name in (*self.array_names, *self.optional_arrays):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, read_only(getattr(self, name)))
         object.__setattr__(self, "provenance", dict(self.provenance))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:

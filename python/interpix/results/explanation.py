@@ -13,6 +13,7 @@ from interpix.errors import bad_value
 from interpix.outputs.readout import Score
 from interpix.results.attribution import Attribution
 from interpix.results.base import Result, check_field, is_count, is_number
+from interpix.results.coalitions import ScoredCoalitions
 from interpix.terms import SearchDirection
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ __all__ = ["Explanation", "PlotKind"]
 
 _SOFTMAX = {"name": "softmax", "quantity": "probability", "is_probability": True, "exclusive": True}
 """What results of earlier versions do not say."""
+_COALITIONS = "coalitions"
 
 _WITHOUT = ("rewards_without", "answers_without", "predicted_without", "holds_without")
 
@@ -79,6 +81,7 @@ class Explanation(Result):
         minimal_without: With direction "both": what the model says to the image without the minimal group.
         none_up_to: All groups of up to so many patches were tried, and none does what was asked for; None: not tried.
         all_parts_tried: Not only those that lack one patch, all parts of the group were tried, and none does.
+        coalitions: Every coalition that was scored, where `MoXI(keep_coalitions=True)` asked for that; else None.
     """
 
     ranking: IntArray
@@ -105,6 +108,7 @@ class Explanation(Result):
     minimal_without: Score | None = None
     none_up_to: int | None = None
     all_parts_tried: bool = False
+    coalitions: ScoredCoalitions | None = None
 
     kind: ClassVar[str] = "explanation"
     array_names: ClassVar[tuple[str, ...]] = (
@@ -119,10 +123,19 @@ class Explanation(Result):
     )
     optional_arrays: ClassVar[tuple[str, ...]] = ("values", *_WITHOUT)
 
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays by field, and those of the coalitions."""
+        kept = {} if self.coalitions is None else self.coalitions.arrays()
+        return super().arrays() | {f"{_COALITIONS}.{name}": array for name, array in kept.items()}
+
+    def scalars(self) -> dict[str, Any]:
+        """See `Result.scalars`."""
+        return {name: value for name, value in super().scalars().items() if name != _COALITIONS}
+
     @classmethod
     def restored(cls, scalars: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """See `Result.restored`; JSON has lists for tuples."""
-        read = {name: Score(*scalars[name]) for name in ("full", "empty")} | {
+        read: dict[str, Any] = {name: Score(*scalars[name]) for name in ("full", "empty")} | {
             "removed_before": tuple(scalars["removed_before"])
         }
         if scalars.get("minimal_group") is not None:  # from format 4 on
@@ -130,7 +143,11 @@ class Explanation(Result):
             read |= {"minimal_score": Score(*scalars["minimal_score"])}
         if scalars.get("minimal_without") is not None:
             read |= {"minimal_without": Score(*scalars["minimal_without"])}
-        return super().restored({**scalars, **read}, arrays)
+        own = {name: array for name, array in arrays.items() if not name.startswith(f"{_COALITIONS}.")}
+        if len(own) < len(arrays):  # from format 6 on
+            kept = {name.partition(".")[2]: arrays[name] for name in arrays.keys() - own.keys()}
+            read |= {_COALITIONS: ScoredCoalitions.restored(int(own["regions"].max()) + 1, kept)}
+        return super().restored({**scalars, **read}, own)
 
     def check(self) -> None:
         """See `Result.check`."""
@@ -171,6 +188,10 @@ class Explanation(Result):
         known = self.none_up_to
         check_field("none_up_to", known is None or is_count(known), "a number of patches, or None")
         check_field("all_parts_tried", isinstance(self.all_parts_tried, bool), "True or False")
+        if self.coalitions is not None:
+            check_field(_COALITIONS, self.coalitions.players == players, "of the patches of the image")
+            known = None if names is None else len(names)
+            self.coalitions.check(known, is_probability=bool(self.output["is_probability"]))
         values = self.values
         fine = values is None or (
             values.dtype == np.float64 and values.shape == (players,) and bool(np.isfinite(values).all())

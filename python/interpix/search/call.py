@@ -84,8 +84,9 @@ class Call:
         return results
 
     def _result(self, found: Found, provenance: dict[str, Any], removed_before: tuple[int, ...]) -> Explanation:
-        question = self.games.questions[found.image]
         without = {} if found.without is None else _named_without(found.without)
+        question, record, full = self.games.questions[found.image], self.games.record, self.games.full[found.image]
+        regions = self.games.regions[found.image]
         return Explanation(
             ranking=found.ranking.astype(np.int64),
             rewards=found.reward,
@@ -96,13 +97,13 @@ class Call:
             stopped_at=found.stopped_at,
             target=question.target,
             prediction=question.prediction,
-            full=self.games.full[found.image],
+            full=full,
             empty=found.empty,
             direction=self.direction,
             # The whole image is scored before the search.
             evaluations=found.evaluations + 1,
             seconds=time.perf_counter() - self.started,
-            regions=self.games.regions[found.image],
+            regions=regions,
             image=question.image,
             class_names=question.class_names,
             provenance=provenance,
@@ -113,6 +114,7 @@ class Call:
             none_up_to=found.none_up_to,
             all_parts_tried=found.all_parts_tried,
             removed_before=removed_before,
+            coalitions=None if record is None else record.of(found.image, self.games.players[found.image], full),
             **without,
         )
 

@@ -19,6 +19,7 @@ from interpix.outputs.readout import Readout, Score, Scores
 from interpix.question import Question, score_all
 from interpix.regions import Regions, Superpixels, label_regions
 from interpix.search.recheck import MixedFirst
+from interpix.search.record import Record
 from interpix.terms import Direction, Precision, Reward
 
 __all__ = ["Found", "Games", "ImageGame", "Told", "make_games"]
@@ -41,6 +42,7 @@ class Games:
         precision: How a search asks first; what decides is always exact.
         mixed_first: Asks in mixed precision, and remembers for which images that pays.
         label: Gives each image regions of its own; None: all have the same.
+        record: Keeps what is scored; None: nobody asked for that.
     """
 
     classifier: Classifier
@@ -52,6 +54,7 @@ class Games:
     precision: Precision
     mixed_first: MixedFirst = field(default_factory=MixedFirst)
     label: Callable[[Question], IntArray] | None = None
+    record: Record | None = None
 
     @property
     def replaces(self) -> bool:
@@ -72,6 +75,8 @@ class Games:
         images = as_batch([question.tensor for question in questions])
         own = None if self.label is None else np.stack([self.regions[place] for place in places])
         self.mixed_first.forget(places)
+        if self.record is not None:
+            self.record.forget(places)
         scorer: Any = self.scorer
         scorer.replace(np.array(places), images, own)
 
@@ -89,12 +94,17 @@ class Games:
         """What the model says to any coalitions (c, n), exactly."""
         columns = self._columns[owner]
         coalitions = Coalitions.of_masks(owner, masks, columns, relative=self.output.relative, width=self._width)
-        return self._read(self.scorer.score(coalitions), owner)
+        return self._recorded(coalitions, self._read(self.scorer.score(coalitions), owner))
 
     def score_flips(self, owner: IntArray, bases: BoolArray, row: IntArray, flip: IntArray) -> Scores:
         """The same for coalitions (c,) that are sets `bases` (b, n) with one player flipped in each."""
         coalitions = Coalitions(owner, bases, row, flip, self._columns[owner], self.output.relative, self._width)
-        return self._read(self.scorer.score(coalitions), owner)
+        return self._recorded(coalitions, self._read(self.scorer.score(coalitions), owner))
+
+    def _recorded(self, asked: Coalitions, scores: Scores) -> Scores:
+        if self.record is not None:
+            self.record.add(asked.owner, asked.masks, scores)
+        return scores
 
     def lead(self, owner: IntArray, flips: tuple[BoolArray, IntArray, IntArray], rival: int, target: int) -> "Lead":
         """By how much the log-odds of one class exceed those of another.
@@ -140,12 +150,14 @@ class Games:
             return self._read(self.scorer.score(coalitions[rows], precision), owner[rows])
 
         if self.precision == "exact":
-            return ask(slice(None), mixed=False)
-        return self.mixed_first.score(owner, direction, ask)
+            return self._recorded(coalitions, ask(slice(None), mixed=False))
+        return self._recorded(coalitions, self.mixed_first.score(owner, direction, ask))
 
     @cached_property
     def steps(self) -> StepScorer | None:
         """Who takes whole steps; None where each candidate's reward must be seen here."""
+        if self.record is not None:
+            return None
         # What others compare is theirs to compute.
         own = type(self.output).__module__.startswith("interpix.")
         takes = self.output.takes_rewards and own and getattr(self.scorer, "takes_steps", False)
@@ -252,6 +264,7 @@ def make_games(
     absence: Absence,
     reward: Reward,
     precision: Precision,
+    record: Record | None = None,
 ) -> Games:
     """The games of some questions to one model.
 
@@ -262,6 +275,7 @@ def make_games(
         absence: See `interpix.absence`.
         reward: What a coalition earns.
         precision: How a search asks first.
+        record: Keeps what is scored.
     """
     images = as_batch([question.tensor for question in questions])
     if isinstance(regions, Superpixels):
@@ -273,7 +287,7 @@ def make_games(
         own = [shared] * len(questions)
         scorer = classifier.scorer(images, np.broadcast_to(shared, (len(questions), *shared.shape)), absence)
     players = [int(one.max()) + 1 for one in own] if label is not None else [int(own[0].max()) + 1] * len(own)
-    return Games(classifier, list(questions), own, players, scorer, reward, precision, label=label)
+    return Games(classifier, list(questions), own, players, scorer, reward, precision, label=label, record=record)
 
 
 def _label(regions: Regions, question: Question) -> IntArray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from interpix import _core
 from interpix.absence import AbsenceInput, Fill, read_absence
-from interpix.checks import check_choice, check_positive
+from interpix.checks import check_choice, check_flag, check_positive
 from interpix.errors import bad_value
 from interpix.images import ImageInput, LoadedImage, checked_image, read_images
 from interpix.models import as_classifier
@@ -22,6 +22,7 @@ from interpix.regions import RegionsInput, read_regions, regions_name
 from interpix.search.arguments import count_of, one_for_each, part_of
 from interpix.search.call import Call
 from interpix.search.games import make_games
+from interpix.search.record import Record
 from interpix.terms import Precision, SearchDirection, TargetInput, check_reward
 
 __all__ = ["GameMaker"]
@@ -40,6 +41,7 @@ class GameMaker:
         precision: Precision = "exact",
         batch_size: int | Literal["auto"] = "auto",
         output: OutputInput = "auto",
+        keep_coalitions: bool = False,
     ) -> None:
         """Checks the options; no model is run yet.
 
@@ -60,11 +62,16 @@ class GameMaker:
                 on the first few; where memory runs out, fewer do, and the result says so.
             output: What the model's answers mean, see `interpix.outputs`; `"auto"`: what the model itself says, else a
                 softmax of two or more logits, a sigmoid of one. The result says which.
+            keep_coalitions: Whether results keep every coalition that was scored, as `Explanation.coalitions`: some 50
+                bytes for each where there are 196 patches. Whole steps are then not taken where the model is, which on
+                a GPU is slower. With `"mixed"` those that could not be the best keep their inexact scores.
         """
         self._classifier = as_classifier(model, output)
         self._reward = check_reward(reward)
         check_choice("precision", precision, ("exact", "mixed"))
         self._precision: Precision = precision
+        check_flag("keep_coalitions", keep_coalitions)
+        self._keeps = bool(keep_coalitions)
         self._absence = read_absence(absence, self._classifier.token_grid)
         if isinstance(absence, str) and absence == "auto" and isinstance(self._absence, Fill):
             _tell_of_tokens_inside(self._classifier)
@@ -124,6 +131,7 @@ class GameMaker:
             absence=self._absence,
             reward=self._reward,
             precision=self._precision,
+            record=Record() if self._keeps else None,
         )
         described = {
             "regions": regions_name(regions),
@@ -192,6 +200,7 @@ class GameMaker:
             reward=self._reward,
             precision=self._precision,
             batch_size=self._given_batch_size or "auto",
+            keep_coalitions=self._keeps,
         )
 
 

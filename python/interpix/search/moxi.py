@@ -481,7 +481,7 @@ class MoXI(PatchValues):
     def game(self, image: ImageInput | Question, target: Target = None) -> ImageGame:
         """The game on one image for other libraries (shapiq): `n_players`, and a call from coalitions to rewards."""
         call = self._begin_one(image, target, "insertion", {}, "make a game of each")
-        return ImageGame(call.games, call.batch_size)
+        return ImageGame(dataclasses.replace(call.games, record=None), call.batch_size)
 
     @overload
     def attribute(
