@@ -350,6 +350,17 @@ class Explorer:
         full: Sequence[tuple[float, float, int, bool] | None] | None = None,
         empty: Sequence[tuple[float, float, int, bool] | None] | None = None,
     ) -> Explorer: ...
+    def know(
+        self,
+        image: int,
+        masks: NDArray[np.bool],
+        reward: NDArray[np.float64],
+        answer: NDArray[np.float64],
+        predicted: NDArray[np.int64],
+        holds: NDArray[np.bool],
+    ) -> None:
+        """Take what is known of an image already, coalitions (c, players) and their scores: it is not asked again."""
+
     def ask(self) -> Asked | None:
         """Return the next coalitions to evaluate, or ``None`` at the end; before ``tell`` the same ones again."""
 

@@ -124,6 +124,35 @@ impl Explorer {
         Ok(Self { plans, images, batch_size, in_flight, open: None })
     }
 
+    /// Takes what is known of an image already, before anything is asked of it: it is not evaluated again.
+    ///
+    /// # Errors
+    /// There is no such image, a coalition is of other players, or a score is not finite.
+    pub fn know(&mut self, image: usize, known: impl IntoIterator<Item = (Coalition, Score)>) -> Result<()> {
+        let count = self.images.len();
+        let Some(place) = self.images.get_mut(image) else {
+            return Err(Error::argument("image", format!("below {count}"), image, "pass one of the tasks"));
+        };
+        for (coalition, score) in known {
+            if coalition.players() != place.known.players() {
+                let expected = format!("coalitions of {} players", place.known.players());
+                return Err(Error::argument(
+                    "known",
+                    expected,
+                    coalition.players(),
+                    "pass those of this image",
+                ));
+            }
+            if !score.is_finite() {
+                let cure = "leave it out and it is evaluated";
+                return Err(Error::argument("known", "finite rewards and answers", score, cure));
+            }
+            place.known.tell(coalition, score);
+        }
+        place.given = place.known.len();
+        Ok(())
+    }
+
     /// The next coalitions to evaluate, or `None` when every search has ended. Asking again before [`Self::tell`] gives
     /// the same ones.
     pub fn ask(&mut self) -> Option<Asked> {

@@ -1,12 +1,12 @@
 //! The Python face of `crate::explore`.
 
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 
 use super::search::{Row, ends, parse_stop, row, scores};
 use crate::error::{Error, Result};
 use crate::explore::{self, Aim, CatalogueOptions, Method};
-use crate::search::Task;
+use crate::search::{Coalition, Task};
 
 #[pyclass(frozen, module = "interpix._core")]
 #[derive(Clone)]
@@ -86,6 +86,28 @@ impl Explorer {
         let tasks = tasks.map(|(players, (full, empty))| Task { players, full, empty }).collect();
         let plans = plans.iter().map(|plan| plan.inner).collect();
         Ok(Self { inner: explore::Explorer::new(tasks, plans, batch_size, in_flight)? })
+    }
+
+    // One column for each number of a `Score`.
+    #[allow(clippy::needless_pass_by_value, clippy::too_many_arguments)]
+    fn know(
+        &mut self,
+        image: usize,
+        masks: PyReadonlyArray2<'_, bool>,
+        reward: PyReadonlyArray1<'_, f64>,
+        answer: PyReadonlyArray1<'_, f64>,
+        predicted: PyReadonlyArray1<'_, i64>,
+        holds: PyReadonlyArray1<'_, bool>,
+    ) -> Result<()> {
+        let masks = masks.as_array();
+        let scores = scores(masks.nrows(), &reward, &answer, &predicted, &holds)?;
+        let coalitions = masks.rows().into_iter().map(|row| {
+            Coalition::of(
+                row.len(),
+                row.iter().enumerate().filter(|(_, present)| **present).map(|(player, _)| player),
+            )
+        });
+        self.inner.know(image, coalitions.zip(scores))
     }
 
     fn ask(&mut self, py: Python<'_>) -> Option<Asked> {

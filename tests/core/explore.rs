@@ -419,6 +419,24 @@ fn an_interrupted_catalogue_keeps_its_groups() {
 }
 
 #[test]
+fn what_is_known_is_not_asked() {
+    let game = pairs(6, &[[1, 5], [2, 4]]);
+    let options = CatalogueOptions { count: 3, overlap: 0.0, width: 1, exhaust: 1, tries: 20 };
+    let plan = Plan { aim: Aim::Insertion, method: Method::Catalogue(options), stop: FLIP, minimal: true };
+    let whole = run(std::slice::from_ref(&game), &[plan], 64, 1);
+    let mut explorer = Explorer::new(vec![Task::new(6)], vec![plan], 64, 1).unwrap();
+    explorer.know(0, game.all().map(|coalition| (coalition.clone(), game.score(&coalition)))).unwrap();
+    assert_eq!(explorer.ask(), None);
+    let found = explorer.outcome(0).unwrap();
+    assert_eq!((&found.groups, found.evaluations), (&whole[0].groups, 0));
+    let one = (Coalition::empty(5), game.scores[0]);
+    assert!(
+        explorer.know(0, [one.clone()]).unwrap_err().to_string().contains("coalitions of 6 players, got 5")
+    );
+    assert!(explorer.know(1, [one]).unwrap_err().to_string().contains("below 1"));
+}
+
+#[test]
 fn bad_options_are_told() {
     let fine = Plan { aim: Aim::Insertion, method: Method::Greedy, stop: FLIP, minimal: false };
     let options = CatalogueOptions { count: 1, overlap: 0.5, width: 1, exhaust: 1, tries: 1 };

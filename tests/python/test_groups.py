@@ -229,6 +229,18 @@ def test_mixed_precision_scores_these_exactly_and_says_so(name):
     np.testing.assert_array_equal(exact.rewards, mixed.rewards)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_what_searches_cost(name):
+    make, about = MODELS[name]
+    moxi, image = ix.MoXI(make(), **about), picture(2)
+    cost = {way: moxi.explain(image, direction=way, stop=3).evaluations for way in ("insertion", "deletion", "both")}
+    # As many sets of the same sizes; both ends are known to either.
+    assert cost["both"] <= cost["insertion"] + cost["deletion"]
+    beams = {width: moxi.explain(image, stop=3, search="beam", width=width).evaluations for width in (1, 4)}
+    assert beams[1] <= cost["insertion"]
+    assert beams[4] <= 4 * cost["insertion"]
+
+
 def test_results_say_how_they_were_found():
     game = Table(np.random.default_rng(1), 6)
     beam = game.moxi().explain(game.image, search="beam", width=2)
@@ -350,6 +362,42 @@ def test_groups_found_until_ctrl_c_are_kept():
         kept = raised.value.explanations
         assert [one.group for one in kept] == [one.group for one in whole[: len(kept)]]
     assert kept
+
+
+@QUIET
+def test_a_catalogue_goes_on_where_it_was():
+    game = Table(np.random.default_rng(4), 12)
+    game.table[:, 0] += 5
+    for code in range(2**12):
+        if any(code & triple == triple for triple in (0o7, 0o70, 0o700)):
+            game.table[code, 1] += 10
+    whole = game.moxi().catalogue(game.image, count=3)
+    assert len(whole) == 3
+    asked, left = len(game.asked), 60
+
+    def stops(batch):
+        nonlocal left
+        left -= len(batch)
+        if left < 0:
+            raise KeyboardInterrupt
+        return game(batch)
+
+    options = {"regions": (1, 12), "reward": "logit", "batch_size": 8, "keep_coalitions": True}
+    with pytest.raises(KeyboardInterrupt) as raised:
+        ix.MoXI(stops, **options).catalogue(game.image, count=3)
+    known = raised.value.coalitions
+    assert len(known) > 30
+    game.asked.clear()
+    again = ix.MoXI(game, **options).catalogue(game.image, count=3, known=known)
+    assert [one.group for one in again] == [one.group for one in whole]
+    assert len(game.asked) < asked - 30
+    # What was known and what was asked now: all is there for a third time.
+    game.asked.clear()
+    third = ix.MoXI(game, **options).catalogue(game.image, count=3, known=again[0].coalitions)
+    assert [one.group for one in third] == [one.group for one in whole]
+    assert len(game.asked) <= 5  # the whole image, and whether it gets one answer
+    with pytest.raises(ix.ArgumentError, match="`known`: expected coalitions of the image's 6 patches, got of 12"):
+        ix.MoXI(game, regions=(1, 6)).catalogue(game.image, known=known)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from interpix import _core
+from interpix.errors import InterpixError, bad_value
 from interpix.models.protocol.classifier import asking
 from interpix.outputs.readout import Score, Scores
 from interpix.progress import ProgressCounter
 from interpix.question import Question
 from interpix.results.catalogue import Catalogue
+from interpix.results.coalitions import ScoredCoalitions
 from interpix.results.explanation import Explanation
 from interpix.search.call import Call, carrying
 from interpix.search.games import Found
@@ -59,6 +61,17 @@ class ExplorerLane:
         self.open = 0
         return list(range(len(self.call.places)))
 
+    def know(self, known: ScoredCoalitions) -> None:
+        """Takes what is known of the only image: it is not asked again, and the call's record has it, too."""
+        players = self.call.games.players[0]
+        if known.players != players:
+            need = f"coalitions of the image's {players} patches"
+            raise bad_value("known", need, f"of {known.players}", "pass what the same search of the same image kept")
+        scores = Scores(known.rewards, known.answers, known.predicted, known.holds)
+        self._explorer.know(0, known.masks, *scores)
+        if self.call.games.record is not None:
+            self.call.games.record.add(np.zeros(len(known), np.int64), known.masks, scores)
+
     def found(self, place: int) -> list[list[Found]]:
         """For each plan the groups that were found until now on the image at a place."""
         explored = self._explorer.outcome(place)
@@ -87,14 +100,23 @@ def weigh(call: Call, rules: Sequence[Rules], counter: ProgressCounter) -> list[
     return [_with(lane.call, one.options()).results(groups)[lane.call.places[0]] for one, groups in found]
 
 
-def list_groups(call: Call, rules: CatalogueRules, counter: ProgressCounter) -> Catalogue:
-    """The groups that a catalogue has of the only image of a call."""
+def list_groups(
+    call: Call, rules: CatalogueRules, counter: ProgressCounter, known: ScoredCoalitions | None = None
+) -> Catalogue:
+    """The groups that a catalogue has of the only image of a call, of which something may be `known`."""
     players = call.games.players[0]
     tried = rules.tried(players)
     options = rules.options() | {"exhaust": tried}
     lane = ExplorerLane(exact(_with(call, options)), [rules.plan(players)], counter)
-    with carrying(lambda: dict(enumerate(_groups(lane)))):
-        lane.advance()
+    if known is not None:
+        lane.know(known)
+    try:
+        with carrying(lambda: dict(enumerate(_groups(lane)))):
+            lane.advance()
+    except (KeyboardInterrupt, InterpixError) as error:
+        if call.games.record is not None:
+            error.coalitions = call.games.record.of(0, players, call.games.full[0])  # type: ignore[union-attr]
+        raise
     groups = tuple(_groups(lane))
     return Catalogue(
         groups=groups,

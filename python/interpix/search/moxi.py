@@ -23,6 +23,7 @@ from interpix.options import python_number
 from interpix.progress import ProgressCounter
 from interpix.question import Question
 from interpix.results.catalogue import Catalogue
+from interpix.results.coalitions import ScoredCoalitions
 from interpix.results.explanation import Explanation
 from interpix.results.stability import Stability
 from interpix.results.why import Why, rather_than
@@ -313,6 +314,7 @@ class MoXI(PatchValues):
         width: int = 4,
         exhaust: int | None = None,
         tries: int | None = None,
+        known: ScoredCoalitions | None = None,
         progress: bool = False,
     ) -> Catalogue:
         """Several minimal groups of one image: is there more than one reason for the answer?
@@ -342,19 +344,22 @@ class MoXI(PatchValues):
                 None: all for up to 10 patches, else 1.
             tries: Most beams; None: four for each group asked for. Groups of more than twice the size of the first one
                 (or four patches more) are not looked for.
+            known: What an earlier search of this image and target has kept (`keep_coalitions=True`), which is not asked
+                again: so a catalogue goes on that was interrupted.
             progress: Show the number of evaluations on stderr.
 
         Returns:
             A `Catalogue`, a sequence of `Explanation`s.
 
         Raises:
-            KeyboardInterrupt: After Ctrl-C; its attribute `explanations` holds the groups that were found until then.
+            KeyboardInterrupt: After Ctrl-C; its attribute `explanations` holds the groups that were found until then,
+                and with `keep_coalitions=True` its `coalitions` what was asked.
             ModelError: The model failed; its attribute `explanations` holds likewise.
         """
         rules = read_catalogue(direction, count, overlap, min_confidence, width, exhaust, tries)
         call = self._begin_one(image, target, direction, rules.options(), "ask about each alone")
         with ProgressCounter("catalogue", enabled=progress) as counter:
-            return list_groups(call, rules, counter)
+            return list_groups(call, rules, counter, known)
 
     def stability(
         self,
