@@ -15,6 +15,7 @@ Writes `iprop_figures.json` and `iprop_figures.png` into the same folder.
 
 import argparse
 import json
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -109,8 +110,15 @@ def measure(found, images, *, furthest=FURTHEST, pixels=PIXELS):
     wanted = [name for name in found.methods if name not in found.controls and not found.origins[name][1]]
     random = np.random.default_rng(0)
     times, rows, colors = {}, [], {length: [] for length in range(1, furthest + 1)}
+    measured, lacking = [], None
     for image in images:
-        maps = found.maps(image)
+        try:
+            maps = found.maps(image)
+        except ix.ArgumentError as error:  # it failed, or no maps of it were kept
+            lacking = lacking or error
+            print(error, file=sys.stderr)
+            continue
+        measured.append(image)
         for name, solved in solving_times({name: maps[name] for name in wanted if name in maps}).items():
             times.setdefault(name, []).append(solved)
         lab = rgb2lab(next(iter(maps.values())).image)
@@ -120,9 +128,11 @@ def measure(found, images, *, furthest=FURTHEST, pixels=PIXELS):
             rows.append(divergences(furthest, lab, at))
         for length, distances in colors.items():
             distances.append(color_distances(lab, length))
+    if lacking is not None and not measured:
+        raise lacking
     return {
         "provenance": {"interpix": ix.__version__},
-        "images": list(images),
+        "images": measured,
         "figure_5": {
             name: {
                 rule: {key: float(np.mean([one[rule][key] for one in several])) for key in several[0][rule]}

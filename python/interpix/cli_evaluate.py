@@ -117,7 +117,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     wanted = {**_DEFAULTS, **(_repeated(options.config) if "config" in options else {})}
     if "preset" in options:
         # Instead of what any other run had; what is named beside it counts.
-        wanted |= {"methods": None, "metrics": None, "propagate": None}
+        wanted |= {"methods": None, "metrics": None, "propagate": None, "preset": options.preset}
     wanted |= {name: value for name, value in vars(options).items() if name in _DEFAULTS}
     model, source, methods, metrics = (wanted.pop(name) for name in ("model", "source", "methods", "metrics"))
     if source is None:
@@ -130,7 +130,6 @@ def _evaluate(options: argparse.Namespace) -> int:
             None if metrics is None else list(metrics),
             options.out,
             **wanted,
-            preset=vars(options).get("preset"),
             shard=options.shard,
             retry=options.retry,
             workers=options.workers,
@@ -152,11 +151,11 @@ def _told() -> Iterator[None]:
     """What the library warns of, as lines for people."""
     show = warnings.showwarning
 
-    def tell(message: Warning | str, category: type[Warning], *about: Any, **more: Any) -> None:
-        if category is UserWarning:
+    def tell(message: Warning | str, category: type[Warning], filename: str, *about: Any, **more: Any) -> None:
+        if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent):
             sys.stderr.write(f"interpix: {message}\n")
         else:
-            show(message, category, *about, **more)
+            show(message, category, filename, *about, **more)
 
     with warnings.catch_warnings():
         warnings.filterwarnings("always", category=UserWarning, module="interpix")

@@ -404,13 +404,51 @@ def test_curves_and_maps_may_be_asked_for_later(photos, tmp_path):
     assert content(evaluate(photos, tmp_path / "out")) == content(second)
 
 
+def test_what_was_kept_stays_when_something_else_is_asked_for(photos, tmp_path):
+    out = tmp_path / "out"
+    evaluate(photos, out, maps=True)
+    before = {path.name: path.read_bytes() for path in (out / "maps").iterdir()}
+    with pytest.warns(UserWarning, match="5 finished images have no curves and are done again for them"):
+        evaluate(photos, out, curves=True)
+    assert {path.name: path.read_bytes() for path in (out / "maps").iterdir()} == before
+    assert len(list((out / "curves").iterdir())) == 5
+    (out / "curves" / "p0002.png.safetensors").unlink()
+    with pytest.warns(UserWarning, match="1 finished images have no curves and are done again for them"):
+        evaluate(photos, out, curves=True, maps=True)
+    assert len(list((out / "maps").iterdir())) == len(list((out / "curves").iterdir())) == 5
+
+
+def test_a_shard_that_was_damaged_is_told_before_anything_is_done(photos, tmp_path):
+    out = tmp_path / "out"
+    evaluate(photos, out)
+    (shard,) = (out / "rows").glob("*.parquet")
+    shard.write_bytes(shard.read_bytes()[:-40])
+    with pytest.raises(ix.ArgumentError, match=r"`out`: expected shards that can be read, got '.*parquet.*remove it"):
+        evaluate(photos, out)
+
+
+def test_maps_that_are_not_there_say_why(photos, tmp_path):
+    (photos / "p0004.png").write_bytes(b"no photo")
+    found = evaluate(photos, tmp_path / "out", maps=True)
+    assert found.maps("p0003.png")
+    with pytest.raises(ix.ArgumentError, match=r"'p0004.png', which failed: .*; pass retry=True \(--retry\)"):
+        found.maps("p0004.png")
+    with pytest.raises(ix.ArgumentError, match=r"`image`: expected an image of this evaluation, got 'p0009.png'"):
+        found.maps("p0009.png")
+    plain = evaluate(photos, tmp_path / "other")
+    with pytest.raises(ix.ArgumentError, match=r"got 'p0003.png'; pass maps=True"):
+        plain.maps("p0003.png")
+
+
 def test_files_of_a_label_that_was_changed_are_gone(photos, tmp_path):
     table = photos / "metadata.csv"
     table.write_text("file_name,label\np0000.png,red\np0001.png,green\n")
     evaluate(photos, tmp_path / "out", maps=True)
     table.write_text("file_name,label\np0000.png,bright\np0001.png,green\n")
-    evaluate(photos, tmp_path / "out")
-    assert files(tmp_path / "out" / "maps") == ["p0001.png.safetensors"]
+    found = evaluate(photos, tmp_path / "out")
+    # Maps of it were there: now they are those of the other label.
+    assert files(tmp_path / "out" / "maps") == ["p0000.png.safetensors", "p0001.png.safetensors"]
+    assert {one.target for one in found.maps("p0000.png").values()} == {model().class_names.index("bright")}
 
 
 def test_rows_are_kept_by_the_names_of_columns(photos, tmp_path):

@@ -76,6 +76,12 @@ def test_a_preset_is_what_the_model_can_do(tmp_path, command, capsys, monkeypatc
     found = ix.load_evaluation(out)
     assert found.methods == ("rise(count=40)", "IProp(rise(count=40))")
     assert found.metrics == ("aic(preset='iprop')", "sic(preset='iprop')", "dir")
+    # Repeated by its configuration it is the same protocol, without the same things.
+    assert command(photos, "-o", tmp_path / "again", "--config", out, "--quiet") == 0
+    again = ix.load_evaluation(tmp_path / "again")
+    for key in ("preset", "without", "methods", "metrics"):
+        assert again.config["run"][key] == found.config["run"][key]
+    assert "paper" in json.loads((tmp_path / "again" / "evaluation.json").read_text())
     numbers = json.loads((out / "evaluation.json").read_text())["paper"]
     assert [(one["metric"], one["propagated"]) for one in numbers][:2] == [
         (found.metrics[0], False),

@@ -334,6 +334,10 @@ def test_three_folders_are_not_guessed_to_be_the_three_classes(tmp_path):
         (["-1"], None, None, "'-1'"),
         ([3], None, None, "got 3; pass classes="),
         (["²"], None, None, "'²'"),
+        # Among labels that are numbers a number is one of them, and no index.
+        ([1], None, ["10", "20", "30"], "got 1, which is none of classes=; pass classes="),
+        (["2", "30"], None, ["10", "20", "30"], "got 2, which is none of classes=; pass classes="),
+        ([1], None, ["a", "b", "c"], [1]),
     ],
 )
 def test_numbers_as_labels(labels, names, classes, meant):
@@ -354,6 +358,14 @@ def test_more_gpus_than_there_are_are_refused():
     _require_gpus(Ray(), 2, 0.5)
     with pytest.raises(ix.ArgumentError, match=r"no more than the 1 of this machine, got 3 workers with 0\.5 each"):
         _require_gpus(Ray(), 3, 0.5)
+    # Parts of one GPU are parts of the same one.
+    two = type("Two", (), {"cluster_resources": lambda _: {"GPU": 2.0}})()
+    _require_gpus(two, 2, 0.6)
+    _require_gpus(two, 2, 1)
+    _require_gpus(two, 9, 0)
+    for workers, gpus in ((3, 0.6), (2, 2), (3, 1)):
+        with pytest.raises(ix.ArgumentError, match="no more than the 2 of this machine"):
+            _require_gpus(two, workers, gpus)
 
 
 def test_masks_are_opened_once_for_all_parts(tmp_path, monkeypatch):

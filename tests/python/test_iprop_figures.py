@@ -89,6 +89,7 @@ def test_the_command_reads_the_maps_of_an_evaluation(script, tmp_path, capsys, m
     (tmp_path / "photos").mkdir()
     for index in range(4):
         picture(index).save(tmp_path / "photos" / f"{index}.png")
+    (tmp_path / "photos" / "3.png").write_bytes(b"no photo")
     out = tmp_path / "out"
 
     def evaluate(**options):
@@ -97,9 +98,12 @@ def test_the_command_reads_the_maps_of_an_evaluation(script, tmp_path, capsys, m
     evaluate()
     with pytest.raises(ix.ArgumentError, match=r"an image whose maps were kept, got '0.png'; pass maps=True"):
         script.main([str(out)])
-    with pytest.warns(UserWarning, match="4 finished images have no maps"):
+    with pytest.warns(UserWarning, match="3 finished images have no maps"):
         found = evaluate(maps=True)
     assert list(found.maps("2.png")) == list(found.methods)
+    script.main([str(out), "--images", "4"])
+    assert "'3.png', which failed" in capsys.readouterr().err
+    assert json.loads((out / "iprop_figures.json").read_text())["images"] == ["0.png", "1.png", "2.png"]
     script.main([str(out), "--images", "2"])
     numbers = json.loads((out / "iprop_figures.json").read_text())
     assert numbers["images"] == ["0.png", "2.png"]

@@ -69,9 +69,15 @@ def _resolved(path: str | os.PathLike[str]) -> str:
 
 
 def _resolved_model(name: str) -> str:
-    """The name of a model; where it is that of a file or a folder, the whole path."""
-    kind, colon, path = name.rpartition(":")
-    return f"{kind}{colon}{_resolved(path)}" if kind in {"", "native"} and Path(path).exists() else name
+    """The name of a model; where it is that of a file or a folder, the whole path.
+
+    >>> _resolved_model("timm:resnet18"), _resolved_model("efficientnet_lite0")
+    ('timm:resnet18', 'efficientnet_lite0')
+    """
+    kind, colon, path = name.partition(":")
+    if not colon or name.endswith(".onnx"):  # whatever lies in this folder under the name of a model is not meant
+        return _resolved(name) if name.endswith(".onnx") and Path(name).exists() else name
+    return f"{kind}:{_resolved(path)}" if kind in {"native", "hf"} and Path(path).exists() else name
 
 
 def as_tables(variants: list[Variant]) -> list[dict[str, Any]]:

@@ -89,7 +89,7 @@ _RUN: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "variants": (_variants, f"tables of {', '.join(_VARIANT)}"),
 }
 """The keys of `[run]`, and what each has."""
-_NOT_ARGUMENTS = ("images", "preset", "objects", "without", "better", "variants")
+_NOT_ARGUMENTS = ("images", "objects", "without", "better", "variants")
 
 
 def write_config(out: Path, configuration: Mapping[str, Any], run: Mapping[str, Any]) -> None:
@@ -139,7 +139,8 @@ def read_config(out: str | os.PathLike[str], name: str = "out") -> dict[str, Any
     except OSError as error:
         raise strange(f"'{path}' ({error.strerror})", name, "check the path and its rights") from error
     except ValueError as error:  # TOML's and unicode's
-        raise strange(f"'{path}', which is no TOML ({error})", name, "fetch the file again") from error
+        cure = "undo what was edited, or copy the file from the folder of results again"
+        raise strange(f"'{path}', which is no TOML ({error})", name, cure) from error
     try:
         _check(found)
     except ArgumentError as error:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from interpix.errors import bad_value
 from interpix.evaluation.config import strange
-from interpix.evaluation.rows import check_columns, into_shard, read_journal, rows_folder, shard_files
+from interpix.evaluation.rows import into_shard, read_columns, read_journal, rows_folder, shard_files
 from interpix.storage import FORMAT, make_folder, read_arrays, remove_leftovers, write_arrays
 
 __all__ = [
@@ -191,7 +191,6 @@ def clean(out: Path, shard: tuple[int, int]) -> None:
 
 def finished_images(out: Path) -> dict[str, Finished]:
     """The images that have rows."""
-    parquet = importlib.import_module("pyarrow.parquet")
     found: dict[str, Finished] = {}
 
     def add(row: Mapping[str, Any]) -> None:
@@ -204,8 +203,7 @@ def finished_images(out: Path) -> dict[str, Finished]:
 
     names = ["image", "attempt", "key", "status"]
     for path in shard_files(out):
-        check_columns(path, parquet.read_schema(path).names)
-        for row in parquet.read_table(path, columns=names).group_by(names).aggregate([]).to_pylist():
+        for row in read_columns(path, names).group_by(names).aggregate([]).to_pylist():
             add(row)
     for path in rows_folder(out).glob("*.jsonl"):
         for row in read_journal(path).rows:

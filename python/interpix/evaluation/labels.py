@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -80,7 +81,7 @@ def _checked(classes: Sequence[str], count: int) -> list[str]:
     if len(classes) != count:
         raise bad_value("classes", need, len(classes), cure)
     texts = [str(one).strip() for one in classes]
-    doubled = sorted({one for one in texts if texts.count(one) > 1}) if len(set(texts)) < count else []
+    doubled = sorted(one for one, times in Counter(texts).items() if times > 1)
     if doubled:
         got = f"{', '.join(doubled[:_SHOWN])} twice"
         raise bad_value("classes", "labels that differ", got, "give each class a label of its own")
@@ -105,6 +106,7 @@ def _indices(
         except ArgumentError as error:
             got = str(error).split("got ", 1)[-1]
             # Cures of another argument.
+            got = got.removesuffix("; name it there")
             unknown.append(got.removesuffix("; pass the index").removesuffix("; or None for the prediction"))
     if unknown:
         more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
@@ -135,6 +137,9 @@ def _index(
     if classes is not None and text in classes:
         return classes.index(text)
     number = int(match[1]) if (match := _NUMBER.fullmatch(text)) else None
+    if number is not None and classes is not None and any(_NUMBER.fullmatch(one) for one in classes):
+        # Among labels that are numbers, it would be one of these, and not an index.
+        raise bad_value("source", "one of classes=", f"{label}, which is none of classes=", "name it there")
     if number is None:
         return resolve_target(text if isinstance(label, str) else label, class_names, count)
     names = [name.strip() for name in class_names or ()]

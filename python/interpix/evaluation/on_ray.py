@@ -116,10 +116,12 @@ def _cluster(ray: Any, address: str | None, workers: int, gpus: float) -> Iterat
 
 def _require_gpus(ray: Any, workers: int, gpus: float) -> None:
     """Refuses more GPUs than this machine has: Ray would wait for them for ever. A cluster may still grow."""
-    there = ray.cluster_resources().get("GPU", 0)
-    if workers * gpus > there:
+    there = int(ray.cluster_resources().get("GPU", 0))
+    # A worker's part is of one GPU: two of 0.6 do not share one.
+    fit = workers if gpus == 0 else int(there // gpus) if gpus >= 1 else there * int(1 / gpus)
+    if workers > fit:
         got = f"{workers} workers with {gpus:g} each"
-        raise bad_value("gpus", f"no more than the {there:g} of this machine", got, "ask for fewer, or less of each")
+        raise bad_value("gpus", f"no more than the {there} of this machine", got, "ask for fewer, or less of each")
 
 
 def _known(error: Exception) -> Exception:

@@ -5,7 +5,7 @@ import importlib.resources
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from interpix.comparison.specs import MethodsInput, MetricsInput, read_methods, read_metrics
 from interpix.errors import ArgumentError, MissingDependencyError, bad_value
@@ -96,26 +96,30 @@ def chosen(
         ArgumentError: It can do none.
     """
     preset = PRESETS[name]
-    left: dict[str, str] = {}
 
-    def fits(name: str, one: object) -> bool:
+    def why_not(one: object) -> str | None:
+        if getattr(one, "needs_annotation", False) and not annotated:
+            return "it needs masks or boxes, and the source has none"
         try:
             check_model(one, classifier)
         except (ArgumentError, MissingDependencyError) as error:
-            left[name] = str(error)
-        if getattr(one, "needs_annotation", False) and not annotated:
-            left[name] = "it needs masks or boxes, and the source has none"
-        return name not in left
+            return str(error)
+        return None
 
-    if methods is None:
-        methods = [name for name, one in read_methods(list(preset.methods)).items() if fits(name, one)]
-    if metrics is None:
-        metrics = [name for name, one in read_metrics(list(preset.metrics)).items() if fits(name, one)]
+    def picked(given: Any, own: Mapping[str, object]) -> tuple[Any, dict[str, str]]:
+        reasons = {name: reason for name, one in own.items() if (reason := why_not(one)) is not None}
+        fitting = [name for name in own if name not in reasons]
+        # The preset's own, named by a run that is repeated, leave out what they left out.
+        return (fitting, reasons) if given is None or given == fitting else (given, {})
+
+    methods, left = picked(methods, read_methods(list(preset.methods)))
+    metrics, also_left = picked(metrics, read_metrics(list(preset.metrics)))
+    left |= also_left
     for argument, names in (("methods", methods), ("metrics", metrics)):
         if isinstance(names, list) and not names:
             raise bad_value(argument, "one that this model can do", "; ".join(left.values()), "use another model")
     for one, reason in left.items():
-        warnings.warn(f'preset="{name}" without {one}: {reason}', stacklevel=3)
+        warnings.warn(f'preset="{name}" without {one}: {reason}', stacklevel=4)
     return methods, metrics, left
 
 

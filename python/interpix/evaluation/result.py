@@ -208,6 +208,12 @@ class Evaluation:
         path = kept_file(self.folder, "maps", image)
         if not path.exists():
             need, cure = "an image whose maps were kept", "pass maps=True (--maps) to the same run, which makes them"
+            rows = [row for row in self.rows() if row["image"] == image]
+            if not rows:
+                raise bad_value("image", "an image of this evaluation", repr(image), "see its rows()")
+            if all(row["status"] == "failed" for row in rows):
+                cure = "pass retry=True (--retry) to the same run, once that is mended"
+                raise bad_value("image", need, f"{image!r}, which failed: {rows[0]['reason']}", cure)
             raise bad_value("image", need, repr(image), cure)
         maps = [one for one in load_all(path) if isinstance(one, Attribution)]
         return {one.method: one for one in maps}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from interpix.checks import require_module
-from interpix.errors import bad_value
+from interpix.errors import ArgumentError, bad_value
 from interpix.evaluation.manifests import PYARROW
 from interpix.storage import replace_file
 
@@ -27,6 +27,7 @@ __all__ = [
     "check_columns",
     "encoded",
     "into_shard",
+    "read_columns",
     "read_journal",
     "read_shard",
     "rows_folder",
@@ -178,15 +179,26 @@ def shard_files(out: Path) -> list[Path]:
 
 def read_shard(path: Path) -> Any:
     """The rows of a shard as `encoded` has them, its columns found by their names."""
-    parquet = require_module("pyarrow.parquet", PYARROW)
     texts = [name for name, kind in COLUMNS.items() if kind == "string"]
+    return encoded(read_columns(path, list(COLUMNS), read_dictionary=texts))
+
+
+def read_columns(path: Path, names: list[str], **options: Any) -> Any:
+    """Some columns of a shard that has all; `options` are those of pyarrow's `read_table`.
+
+    Raises:
+        ArgumentError: It cannot be read, or lacks a column.
+    """
+    parquet = require_module("pyarrow.parquet", PYARROW)
     try:
-        table = parquet.read_table(path, read_dictionary=texts)
+        columns = parquet.read_schema(path).names
+        check_columns(path, columns)
+        return parquet.read_table(path, columns=names, **options).select(names)
     except (OSError, ValueError) as error:  # pyarrow's errors are of these
+        if isinstance(error, ArgumentError):
+            raise
         cure = "remove it: the next run does its images again"
         raise bad_value("out", "shards that can be read", f"'{path}' ({error})", cure) from error
-    check_columns(path, table.column_names)
-    return encoded(table.select(list(COLUMNS)))
 
 
 def check_columns(path: Path, names: Sequence[str]) -> None:

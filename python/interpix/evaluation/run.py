@@ -206,10 +206,16 @@ def _check_names(
         check_choice("preset", preset, tuple(PRESETS))
     if propagate is not None:
         check_flag("propagate", propagate)
+    if preset is None and (methods is None or metrics is None):
+        raise _nothing("methods" if methods is None else "metrics")
     if methods is not None:
         read_methods(methods)
     if metrics is not None:
         read_metrics(metrics)
+
+
+def _nothing(name: str) -> ArgumentError:
+    return bad_value(name, "some", "none", "name them, or pass preset=, which has some")
 
 
 @dataclass(frozen=True)
@@ -251,8 +257,7 @@ def _what(
         annotated = any(item.mask is not None or item.boxes for item in found.items)
         methods, metrics, without = chosen(preset, classifier, methods, metrics, annotated=annotated)
     if methods is None or metrics is None:
-        missing = "methods" if methods is None else "metrics"
-        raise bad_value(missing, "some", "none", "name them, or pass preset=, which has some")
+        raise _nothing("methods" if methods is None else "metrics")
     if propagate is None:
         propagate = preset is None or PRESETS[preset].propagate
     explainers, scorers = read_methods(methods), read_metrics(metrics)
@@ -319,19 +324,20 @@ def _check_annotations(
 def _left(items: Sequence[Item], finished: Mapping[str, Finished], plan: Plan, *, retry: bool) -> Work:
     """What is to be done, each with the number of the attempt: also what was finished without files that are wanted."""
     kinds = [kind for kind, wanted in (("curves", plan.curves), ("maps", plan.maps)) if wanted]
-    work, without = [], 0
+    work: list[tuple[Item, int]] = []
+    without: list[list[str]] = []
     for item in items:
         known = finished.get(item.id)
         if known is None:
             work.append((item, 0))
         elif known.key != item.key or (known.failed and retry):
             work.append((item, known.attempt + 1))
-        elif known.scored and not all(kept_file(plan.out, kind, item.id).exists() for kind in kinds):
+        elif known.scored and (missing := [kind for kind in kinds if not kept_file(plan.out, kind, item.id).exists()]):
             work.append((item, known.attempt + 1))
-            without += 1
+            without.append(missing)
     if without:
-        what = " and ".join(kinds)
-        warnings.warn(f"{without} finished images have no {what} and are done again for them", stacklevel=3)
+        what = " and ".join(kind for kind in kinds if any(kind in missing for missing in without))
+        warnings.warn(f"{len(without)} finished images have no {what} and are done again for them", stacklevel=3)
     return work
 
 

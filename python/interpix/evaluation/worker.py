@@ -175,17 +175,20 @@ class Worker:
         return scores, reasons
 
     def _keep(self, item: Item, attempt: int, scored: "_Scored") -> None:
-        """Writes maps and curves, if they are asked for; what an earlier attempt left is gone, or would be its own."""
+        """Writes maps and curves, if they are asked for now or were before; an earlier attempt's never stay."""
         out, plan = self._plan.out, self._plan
         maps, curves = (kept_file(out, kind, item.id) for kind in ("maps", "curves"))
+        keeps_maps, keeps_curves = (
+            wanted or (attempt > 0 and path.exists()) for path, wanted in ((maps, plan.maps), (curves, plan.curves))
+        )
         for path in (maps, curves) if attempt else ():
             path.unlink(missing_ok=True)
         if not scored.maps:
             return
-        if plan.maps:
+        if keeps_maps:
             make_folder(maps.parent, "out")
             save_all(maps, [_named(name, found) for name, found in scored.maps.items()])
-        if plan.curves:
+        if keeps_curves:
             # Also where no metric has any: it says that they were asked for.
             make_folder(curves.parent, "out")
             arrays = {str(index): np.stack([one.x, one.y]) for index, one in enumerate(scored.curves.values())}
