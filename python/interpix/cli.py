@@ -231,6 +231,9 @@ def _add_explain(commands: Any) -> None:
         default=_DEFAULT_STEPS,
         help="find so many patches, and more if the answer has not flipped by then (default: %(default)s)",
     )
+    explain.add_argument(
+        "--html", action="store_true", help="also a page with a slider over the steps, in which patches can be toggled"
+    )
     _add_propagation(explain)
     explain.add_argument("-o", "--out", type=Path, default=Path("out"), help="folder (default: %(default)s)")
     _add_overwrite(explain)
@@ -339,12 +342,13 @@ def _explain(options: argparse.Namespace) -> int:
     output = "boxes" if options.box is not None and options.output == "auto" else options.output
     read_output(output)
     photos = _find_photos(options.photos)
-    files = {name: [options.out / f"{name}.{ending}" for ending in ("json", "safetensors", "png")] for name in photos}
+    endings = ["json", "safetensors", "png", *(["html"] if options.html else [])]
+    files = {name: [options.out / f"{name}.{ending}" for ending in endings] for name in photos}
     inputs = [one for one in photos.values() if isinstance(one, Path)]
     _check_outputs([file for some in files.values() for file in some], inputs, options)
     texts = {} if options.prompts is None else {"prompts": options.prompts}
     model = interpix.load_model(options.model, **texts)
-    moxi = interpix.MoXI(model, regions=options.regions, output=output)
+    moxi = interpix.MoXI(model, regions=options.regions, output=output, keep_coalitions=options.html)
     failed = 0
     for name, photo in photos.items():
         if len(photos) > 1:
@@ -380,7 +384,11 @@ def _explain_photo(moxi: Any, stem: Path, image: Any, target: Any, options: argp
     figure = plot_overview(*results, propagated=propagated)
     picture = png_bytes(figure, dpi=100, bbox_inches="tight", pad_inches=0.25)
     replace_file(f"{stem}.png", picture)
-    print(f"picture: {stem}.png  numbers: {stem}.json  arrays: {stem}.safetensors")
+    page = ""
+    if options.html:
+        results[0].to_html(f"{stem}.html", *results[1:], overwrite=True)
+        page = f"  page: {stem}.html"
+    print(f"picture: {stem}.png  numbers: {stem}.json  arrays: {stem}.safetensors{page}")
 
 
 def _find_photos(given: Sequence[str]) -> dict[str, Path | Image.Image]:
