@@ -47,12 +47,18 @@ export function afterSteps(result, steps, players) {
   return present;
 }
 
-/** An answer in words, as interpix.outputs.describe writes it. */
+/** An answer in words, as interpix.outputs.describe writes it, on one line. */
 export function writeAnswer(output, answer) {
   if (!output.is_probability) return `${output.quantity} ${general(answer, 4)}`;
-  if (answer < LEAST) return "p < .01";
-  if (answer > MOST) return answer < 1 ? "p > .99" : "p = 1";
-  return `p = ${answer.toFixed(2).slice(1)}`;
+  if (answer < LEAST) return "p\u00a0<\u00a0.01";
+  if (answer > MOST) return answer < 1 ? "p\u00a0>\u00a0.99" : "p\u00a0=\u00a01";
+  return `p\u00a0=\u00a0${hundredths(answer)}`;
+}
+
+// Of two that are equally near, Python takes the even one.
+function hundredths(share) {
+  const tie = share * 8, number = tie % 2 === 1 ? 2 * Math.round(share * 50) : Math.round(share.toFixed(2) * 100);
+  return `.${String(number).padStart(2, "0")}`;
 }
 
 /** A number with so many digits, as Python's format "g" writes it. */
@@ -74,8 +80,8 @@ export function sentence(data, present, score, live) {
     const verb = score.holds ? `${data.output.verb}s` : `does not ${data.output.verb}`;
     return `${these} the model ${verb} ${data.output.claim} (${said}).`;
   }
-  if (score.holds) return `${these} the answer is “${target}” (${said}).`;
-  return `${these} the answer is “${data.names[score.predicted]}”, not “${target}” (${said} of “${target}”).`;
+  if (score.holds) return `${these} the answer is '${target}' (${said}).`;
+  return `${these} the answer is '${data.names[score.predicted]}', not '${target}' (${said} of '${target}').`;
 }
 
 /** The nearest patch in a direction, or the same where there is none. */

@@ -242,7 +242,7 @@ def _notes(results: Sequence[Explanation], count: int) -> list[str]:
     quantity = first.output["quantity"]
     order = (
         f"The numbers give the order in which patches were found. The curve shows the {quantity} of "
-        f"“{first.name_of(first.target)}” after each step; a ring marks where the answer changes, the dashed line "
+        f"'{first.name_of(first.target)}' after each step; a ring marks where the answer changes, the dashed line "
         "is the whole image."
     )
     kept = f"{count} sets of patches were scored and are in this page."
