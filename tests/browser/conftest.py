@@ -32,12 +32,12 @@ def opened(browser):
     pages, complaints = [], []
 
     def open_(path, width=1280, *, dark=False):
-        page = browser.new_page(
-            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", bypass_csp=True
-        )
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light")
         page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else complaints.append(asked.url))
+        page.on(
+            "request", lambda asked: None if asked.url.startswith(("file:", "data:")) else complaints.append(asked.url)
+        )
         page.goto(Path(path).as_uri())
         pages.append(page)
         return page
@@ -56,6 +56,7 @@ def faults():
     def find(page):
         page.evaluate(axe.read_text(encoding="utf-8"))
         found = page.evaluate("axe.run(document)")["violations"]
-        return [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found if one["impact"] in {"serious", "critical"}]
+        grave = [one for one in found if one["impact"] in {"serious", "critical"}]
+        return [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in grave]
 
     return find
