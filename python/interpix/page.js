@@ -40,7 +40,7 @@ export function readScored(scored, players) {
 
 /** The coalition after so many steps of a search among `players` patches. */
 export function afterSteps(result, steps, players) {
-  const insertion = result.direction === "insertion";
+  const insertion = result.direction !== "deletion";
   const present = new Uint8Array(players).fill(insertion ? 0 : 1);
   for (const patch of result.removedBefore) present[patch] = 0;
   for (const patch of result.ranking.slice(0, steps)) present[patch] = insertion ? 1 : 0;
@@ -152,7 +152,7 @@ class Panel {
   }
 
   drawSlider() {
-    const verb = this.result.direction === "insertion" ? "added" : "taken away";
+    const verb = this.result.direction === "deletion" ? "taken away" : "added";
     this.slider = make("input", { type: "range", min: 0, max: this.steps, step: 1, id: `${this.id}-slider` });
     this.slider.addEventListener("input", () => this.goTo(Number(this.slider.value)));
     this.output = make("output", { for: `${this.id}-slider` });
@@ -225,7 +225,7 @@ class Panel {
   /** How many patches were added, or taken away, until a coalition. */
   changed(present) {
     const there = present.reduce((sum, one) => sum + one, 0);
-    return this.result.direction === "insertion"
+    return this.result.direction !== "deletion"
       ? there : present.length - this.result.removedBefore.length - there;
   }
 
@@ -282,7 +282,7 @@ class Chart {
     line(left, this.y(full), width - right, this.y(full), "ix-full");
     word(left, height - 8, "0", "middle");
     word(width - right, height - 8, this.last, "end");
-    word((left + width - right) / 2, height - 8, `patches ${result.direction === "insertion" ? "added" : "taken away"}`,
+    word((left + width - right) / 2, height - 8, `patches ${result.direction === "deletion" ? "taken away" : "added"}`,
       "middle");
     const points = result.answers.map((answer, step) => `${this.x(step)},${this.y(answer)}`).join(" ");
     this.root.append(draw("polyline", { points, class: "ix-curve" }));

@@ -151,13 +151,16 @@ def _known(results: Sequence[Explanation]) -> ScoredCoalitions:
     for one in results:
         masks.append(_steps(one))
         scores.append(Scores(one.rewards, one.answers, one.predicted, one.holds))
+        if (without := _without(one)) is not None:
+            masks.append(~_steps(one))
+            scores.append(without)
         ends = np.stack([np.ones(one.players, bool), np.zeros(one.players, bool)])
         ends[1, list(one.removed_before)] = False
         masks.append(ends)
         scores.append(_columns([one.full, one.empty]))
         if one.minimal_group is not None and one.minimal_score is not None:
             group = np.isin(np.arange(one.players), one.minimal_group)
-            masks.append((group if one.direction == "insertion" else ~group)[None])
+            masks.append((~group if one.direction == "deletion" else group)[None])
             scores.append(_columns([one.minimal_score]))
         if one.coalitions is not None:
             kept = one.coalitions
@@ -168,12 +171,20 @@ def _known(results: Sequence[Explanation]) -> ScoredCoalitions:
 
 def _steps(result: Explanation) -> BoolArray:
     """The coalition after 0 ... k steps (k + 1, n)."""
-    insertion = result.direction == "insertion"
+    insertion = result.direction != "deletion"
     masks = np.full((len(result.ranking) + 1, result.players), not insertion)
     masks[:, list(result.removed_before)] = False
     for step, patch in enumerate(result.ranking, start=1):
         masks[step:, patch] = insertion
     return masks
+
+
+def _without(result: Explanation) -> Scores | None:
+    """What is said to the image without the patches of each step, where the search asked that, too."""
+    columns = result.rewards_without, result.answers_without, result.predicted_without, result.holds_without
+    if columns[0] is None or columns[1] is None or columns[2] is None or columns[3] is None:
+        return None
+    return Scores(columns[0], columns[1], columns[2], columns[3])
 
 
 def _columns(scores: Sequence[Score]) -> Scores:

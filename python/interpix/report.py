@@ -27,6 +27,8 @@ th[aria-sort="ascending"] button::after { content: " \\25B2"; }
 th[aria-sort="descending"] button::after { content: " \\25BC"; }
 h1, h2, p, li { overflow-wrap: anywhere; }
 img { height: auto; max-width: 100%; }
+.wide img { max-width: none; width: 100%; min-width: 46rem; }
+thead th { overflow-wrap: anywhere; white-space: normal; min-width: 7rem; }
 .wide { overflow-x: auto; }
 small { color: #595959; }
 @media (max-width: 40rem) { body { margin: 1rem auto; } h1 { font-size: 1.35rem; } th, td { padding: .25rem .5rem; } }

@@ -64,6 +64,16 @@ def test_every_coalition_that_was_scored_is_in_it(pair):
     assert told == pytest.approx(kept)
 
 
+def test_of_groups_that_suffice_and_are_needed_both_answers_of_each_step_are_in_it(image):
+    moxi = ix.MoXI(MODEL, regions="3x4")
+    found = moxi.explain(image, 0, direction="both", min_patches=5)
+    told = unpacked(page_data([found]))
+    for step in range(len(found.ranking) + 1):
+        mask = np.isin(np.arange(12), found.ranking[:step])
+        assert told[mask.tobytes()] == found.answers[step]
+        assert told[(~mask).tobytes()] == pytest.approx(found.answers_without[step], abs=1e-9)
+
+
 def test_without_kept_coalitions_it_has_the_steps_the_whole_and_nothing(image):
     found = ix.MoXI(MODEL, regions="3x4").explain(image, 0, min_patches=5)
     told = unpacked(page_data([found]))
@@ -140,6 +150,6 @@ def test_colors_have_enough_contrast():
     for theme in themes:
         colors = dict(re.findall(r"--ix-(\w+): (#\w{6})", theme))
         paper = luminance(colors["paper"])
-        for name in ("ink", "soft", "accent", "insertion", "deletion"):
+        for name in ("ink", "soft", "accent", "insertion", "deletion", "both"):
             light, dark = sorted([luminance(colors[name]), paper], reverse=True)
             assert (light + 0.05) / (dark + 0.05) >= 4.5, (name, theme)
