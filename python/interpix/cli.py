@@ -39,6 +39,7 @@ _DEFAULT_METRICS = ("insertion", "deletion", "dir")
 _EXTRAS = (
     "matplotlib",
     "tqdm",
+    "anywidget",
     "onnxruntime",
     "torch",
     "triton",
@@ -595,8 +596,30 @@ def _models(_options: argparse.Namespace) -> None:
 def _doctor(_options: argparse.Namespace) -> None:
     print(f"interpix {_core.__version__}, Python {platform.python_version()}, {platform.platform()}")
     print(f"cores: {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}")
+    print(f"threads: {_threads()}")
+    print(f"CUDA: {_cuda()}")
     for package in ("numpy", "pillow", *_EXTRAS):
         print(f"{package}: {_version(package)}")
+
+
+def _threads() -> str:
+    """What limits them: of torch, of BLAS and of the Rust half."""
+    names = "OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"
+    return ", ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ) or "not limited"
+
+
+def _cuda() -> str:
+    """The GPUs that torch sees, or why it sees none."""
+    if _version("torch") == "not installed":
+        return "torch is not installed"
+    try:
+        import torch  # heavy
+    except Exception as error:  # noqa: BLE001 - what is broken is what is asked
+        return f"torch cannot be imported ({error})"
+    if not torch.cuda.is_available():
+        return "none" if torch.version.cuda else "none; this torch is built without it"
+    cards = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return f"{torch.version.cuda}, {', '.join(cards)}"
 
 
 def _version(package: str) -> str:

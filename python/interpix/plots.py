@@ -543,7 +543,14 @@ def plot_overview(
     if propagated is not None:
         ax = plot_map(propagated, image=results[0].image, ax=figure.add_subplot(grid[1, 4:]))
         ax.set_title(_map_title(results[0]))
-    figure.suptitle(origin_line(results), fontsize=10, color="0.35", y=-0.02, va="top", parse_math=False)
+    figure.suptitle(
+        f"numbers: the order in which patches were found · {origin_line(results)}",
+        fontsize=10,
+        color="0.35",
+        y=-0.02,
+        va="top",
+        parse_math=False,
+    )
     return figure
 
 
