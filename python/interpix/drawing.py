@@ -214,7 +214,7 @@ def finish_curves(
 ) -> None:
     """What is around curves: a dashed line at a `level`, the axes' names `x` and `y`, grid and legend."""
     ax.axhline(level, color="0.6", lw=1, ls="--", label=level_label)
-    ax.set(xlabel=x, ylabel=wrap(y))
+    ax.set(xlabel=x, ylabel=y)
     top = max(level, greatest, 0.0)
     if least >= 0:
         ax.set_ylim(-0.02 * max(top, 1.0), 1.08 * top + 0.02)

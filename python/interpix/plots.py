@@ -123,12 +123,26 @@ def photo_title(result: Explanation) -> str:
 
 
 def verb_of(result: Explanation) -> str:
-    """What the model does with what is explained: "say"."""
+    """What the model does with what is explained.
+
+    >>> import numpy as np
+    >>> import interpix as ix
+    >>> result = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="1x2").explain(np.ones((3, 2, 4), np.float32))
+    >>> verb_of(result)
+    'say'
+    """
     return str(result.output.get("verb", "say"))
 
 
 def claim_of(result: Explanation) -> str:
-    """What is explained: "the answer 'dog'"."""
+    """What is explained, in words.
+
+    >>> import numpy as np
+    >>> import interpix as ix
+    >>> result = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="1x2").explain(np.ones((3, 2, 4), np.float32))
+    >>> claim_of(result)
+    "the answer 'class 0'"
+    """
     return str(result.output.get("claim", f"the answer {result.name_of(result.target)!r}"))
 
 
@@ -286,7 +300,7 @@ def plot_curves(*results: Explanation, ax: "Axes | None" = None) -> "Axes":
         least=min(float(curve.min()) for curve in _curves(results)),
         greatest=max(float(curve.max()) for curve in _curves(results)),
         x="number of patches added or removed",
-        y=f"{quantity} of {first.name_of(first.target)!r}",
+        y=f"{quantity} of {shorten(first.name_of(first.target))!r}",
     )
     ax.set_title(f"How the {quantity} changes, patch by patch")
     return ax
@@ -555,7 +569,14 @@ def plot_overview(
 
 
 def origin_line(results: Sequence[Explanation]) -> str:
-    """The model, the options and the cost of results, in one line."""
+    """The model, the options and the cost of results, in one line.
+
+    >>> import numpy as np
+    >>> import interpix as ix
+    >>> result = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="1x2").explain(np.ones((3, 2, 4), np.float32))
+    >>> origin_line([result]).split(" · ")[:2]
+    ['model <lambda>', 'regions 1x2']
+    """
     provenance = results[0].provenance
     evaluations = sum(result.evaluations for result in results)
     seconds = sum(result.seconds for result in results)
