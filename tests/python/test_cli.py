@@ -407,6 +407,7 @@ def test_a_photo_that_cannot_be_explained_costs_its_own(photos, tmp_path, monkey
     assert "interpix: b: `photo`: expected an image in which the model finds something" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("model")
 def test_a_page_comes_on_demand_and_has_all_that_was_scored(photo, tmp_path, capsys):
     command = ["explain", str(photo), "--regions", "2x3", "--steps", "2", "--quiet", "-o", str(tmp_path / "out")]
     assert main(command) == 0
@@ -417,5 +418,5 @@ def test_a_page_comes_on_demand_and_has_all_that_was_scored(photo, tmp_path, cap
     text = page.read_text(encoding="utf-8")
     data = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
     assert [one["direction"] for one in data["results"]] == ["insertion", "deletion"]
-    for one in interpix.results.load_all(tmp_path / "out" / f"{photo.stem}.safetensors"):
+    for one in load_all(tmp_path / "out" / f"{photo.stem}.safetensors"):
         assert len(one.coalitions) >= 1 + 6 + 5
