@@ -2,7 +2,7 @@
 # Needs Rust (>= 1.88) and CPython (>= 3.11) with pip; all else is installed into .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test rust-lint rust-test lint stubs python-test bench device-check docs format clean
+.PHONY: help build demo test rust-lint rust-test lint stubs python-test test-browser bench device-check docs format clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -61,6 +61,12 @@ stubs: $(VENV)/test.stamp  ## Check that _core.pyi says what the extension has
 
 python-test: $(VENV)/test.stamp  ## Run the Python tests and doctests
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+
+test-browser: $(VENV)/test.stamp  ## Try pages and widget in Chromium and JupyterLab, which must be there or are fetched (a minute)
+	node --test tests/js/
+	$(PIP) 'playwright>=1.49' 'jupyterlab>=4.2'
+	npm install --silent --no-save --prefix $(VENV)/axe axe-core@4
+	$(BIN)/python -m pytest tests/browser
 
 bench: $(VENV)/test.stamp  ## Measure speed, of a release build against others' (minutes)
 	. $(BIN)/activate && maturin develop --quiet --release

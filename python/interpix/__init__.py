@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from interpix.results.stability import Stability
     from interpix.results.why import Why
     from interpix.search.moxi import MoXI
+    from interpix.widgets import widget
 
 __all__ = [
     "ArgumentError",
@@ -80,6 +81,7 @@ __all__ = [
     "outputs",
     "propagate",
     "propagated",
+    "widget",
     "zero_shot",
 ]
 
@@ -111,6 +113,7 @@ _HOMES = {
     "load_model": "interpix.models.adapters.loading",
     "propagate": "interpix.propagation",
     "propagated": "interpix.methods.propagated",
+    "widget": "interpix.widgets",
     "zero_shot": "interpix.models.adapters.zero_shot",
 }
 

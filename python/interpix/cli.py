@@ -39,6 +39,7 @@ _DEFAULT_METRICS = ("insertion", "deletion", "dir")
 _EXTRAS = (
     "matplotlib",
     "tqdm",
+    "anywidget",
     "onnxruntime",
     "torch",
     "triton",
@@ -231,6 +232,9 @@ def _add_explain(commands: Any) -> None:
         default=_DEFAULT_STEPS,
         help="find so many patches, and more if the answer has not flipped by then (default: %(default)s)",
     )
+    explain.add_argument(
+        "--html", action="store_true", help="also a page with a slider over the steps, in which patches can be toggled"
+    )
     _add_propagation(explain)
     explain.add_argument("-o", "--out", type=Path, default=Path("out"), help="folder (default: %(default)s)")
     _add_overwrite(explain)
@@ -339,12 +343,13 @@ def _explain(options: argparse.Namespace) -> int:
     output = "boxes" if options.box is not None and options.output == "auto" else options.output
     read_output(output)
     photos = _find_photos(options.photos)
-    files = {name: [options.out / f"{name}.{ending}" for ending in ("json", "safetensors", "png")] for name in photos}
+    endings = ["json", "safetensors", "png", *(["html"] if options.html else [])]
+    files = {name: [options.out / f"{name}.{ending}" for ending in endings] for name in photos}
     inputs = [one for one in photos.values() if isinstance(one, Path)]
     _check_outputs([file for some in files.values() for file in some], inputs, options)
     texts = {} if options.prompts is None else {"prompts": options.prompts}
     model = interpix.load_model(options.model, **texts)
-    moxi = interpix.MoXI(model, regions=options.regions, output=output)
+    moxi = interpix.MoXI(model, regions=options.regions, output=output, keep_coalitions=options.html)
     failed = 0
     for name, photo in photos.items():
         if len(photos) > 1:
@@ -380,7 +385,11 @@ def _explain_photo(moxi: Any, stem: Path, image: Any, target: Any, options: argp
     figure = plot_overview(*results, propagated=propagated)
     picture = png_bytes(figure, dpi=100, bbox_inches="tight", pad_inches=0.25)
     replace_file(f"{stem}.png", picture)
-    print(f"picture: {stem}.png  numbers: {stem}.json  arrays: {stem}.safetensors")
+    page = ""
+    if options.html:
+        results[0].to_html(f"{stem}.html", *results[1:], overwrite=True)
+        page = f"  page: {stem}.html"
+    print(f"picture: {stem}.png  numbers: {stem}.json  arrays: {stem}.safetensors{page}")
 
 
 def _find_photos(given: Sequence[str]) -> dict[str, Path | Image.Image]:
@@ -587,8 +596,30 @@ def _models(_options: argparse.Namespace) -> None:
 def _doctor(_options: argparse.Namespace) -> None:
     print(f"interpix {_core.__version__}, Python {platform.python_version()}, {platform.platform()}")
     print(f"cores: {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}")
+    print(f"threads: {_threads()}")
+    print(f"CUDA: {_cuda()}")
     for package in ("numpy", "pillow", *_EXTRAS):
         print(f"{package}: {_version(package)}")
+
+
+def _threads() -> str:
+    """What limits them: of torch, of BLAS and of the Rust half."""
+    names = "OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"
+    return ", ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ) or "not limited"
+
+
+def _cuda() -> str:
+    """The GPUs that torch sees, or why it sees none."""
+    if _version("torch") == "not installed":
+        return "torch is not installed"
+    try:
+        import torch  # heavy
+    except Exception as error:  # noqa: BLE001 - what is broken is what is asked
+        return f"torch cannot be imported ({error})"
+    if not torch.cuda.is_available():
+        return "none" if torch.version.cuda else "none; this torch is built without it"
+    cards = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return f"{torch.version.cuda}, {', '.join(cards)}"
 
 
 def _version(package: str) -> str:

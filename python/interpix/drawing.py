@@ -43,7 +43,12 @@ __all__ = [
 ]
 
 _DIM = 0.22
+_DARK = 60
+"""The mean of a photo in which black would not tell what is dimmed."""
+_VEIL = 190
 _ABSENT_GRAY = 128
+_SEEN_THROUGH = 0.3
+"""The share of what was taken away that shines through."""
 _REMOVED_GRAY = 225
 _MAX_TITLE = 46
 _MAX_NAME, _MAX_LABEL = 34, 30
@@ -134,12 +139,15 @@ def draw_map(
 
 
 def dim(image: npt.NDArray[np.uint8], lit: BoolArray) -> npt.NDArray[np.uint8]:
-    """The image (H, W, 3) in full light where `lit` (H, W) is True, dimmed elsewhere.
+    """The image (H, W, 3) in full light where `lit` (H, W) is True, dimmed elsewhere; if it is dark, in light gray.
 
     >>> dim(np.full((1, 2, 3), 100, np.uint8), np.array([[True, False]]))[..., 0]
     array([[100,  22]], dtype=uint8)
+    >>> dim(np.full((1, 2, 3), 10, np.uint8), np.array([[True, False]]))[..., 0]
+    array([[ 10, 150]], dtype=uint8)
     """
-    return np.where(lit[..., None], image, (_DIM * image).astype(np.uint8))
+    veil = (1 - _DIM) * _VEIL if image.mean() < _DARK else 0
+    return np.where(lit[..., None], image, (_DIM * image + veil).astype(np.uint8))
 
 
 def shade(image: npt.NDArray[np.uint8], light: FloatArray) -> npt.NDArray[np.uint8]:
@@ -152,14 +160,15 @@ def shade(image: npt.NDArray[np.uint8], light: FloatArray) -> npt.NDArray[np.uin
 
 
 def blank(image: npt.NDArray[np.uint8], gone: BoolArray, gone_before: BoolArray) -> npt.NDArray[np.uint8]:
-    """The image (H, W, 3) in gray where `gone` (H, W) is True, and in light gray where `gone_before` is.
+    """The image (H, W, 3) under gray where `gone` (H, W) is True, and in light gray where `gone_before` is.
 
     >>> masks = np.array([[True, False, False]]), np.array([[False, False, True]])
     >>> blank(np.full((1, 3, 3), 100, np.uint8), *masks)[..., 0]
-    array([[128, 100, 225]], dtype=uint8)
+    array([[119, 100, 225]], dtype=uint8)
     """
     left = np.where(gone_before[..., None], np.uint8(_REMOVED_GRAY), image)
-    return np.where(gone[..., None], np.uint8(_ABSENT_GRAY), left)
+    veiled = (_SEEN_THROUGH * image + (1 - _SEEN_THROUGH) * _ABSENT_GRAY).astype(np.uint8)
+    return np.where(gone[..., None], veiled, left)
 
 
 def draw_outline(ax: "Axes", inside: BoolArray, color: str) -> None:
@@ -183,7 +192,7 @@ def draw_numbers(
 
 def draw_curve(ax: "Axes", values: FloatArray, *, color: str, label: str) -> None:
     """A curve over 0, 1, 2, ..."""
-    ax.plot(np.arange(len(values)), values, color=color, marker=".", label=label)
+    ax.plot(np.arange(len(values)), values, color=color, marker=".", label=wrap(label))
 
 
 def draw_box(ax: "Axes", box: "Sequence[float]", color: str = "#2b8cff") -> None:
@@ -197,7 +206,7 @@ def draw_box(ax: "Axes", box: "Sequence[float]", color: str = "#2b8cff") -> None
 
 def draw_ring(ax: "Axes", x: float, y: float, *, color: str, label: str) -> None:
     """A ring around a point of a curve."""
-    ax.plot(x, y, "o", label=label, ms=12, mfc="none", mec=color, mew=2, ls="none")
+    ax.plot(x, y, "o", label=wrap(label), ms=12, mfc="none", mec=color, mew=2, ls="none")
 
 
 def finish_curves(
@@ -252,19 +261,23 @@ def shorten(label: str) -> str:
 
 
 def wrap(text: str) -> str:
-    """`text` on lines of about equal length.
+    r"""`text` on lines of about equal length.
 
     >>> print(wrap("These 4 of 49 patches are enough for the answer 'espresso' (p = .41)"))
     These 4 of 49 patches are enough for
     the answer 'espresso' (p = .41)
+    >>> [len(line) for line in wrap("x" * 100).split("\n")]
+    [46, 46, 8]
     """
-    words, lines = text.split(" "), [""]
+    # A name without spaces is broken where it must be.
+    words = [word[at : at + _MAX_TITLE] for word in text.split(" ") for at in range(0, max(1, len(word)), _MAX_TITLE)]
+    lines = [""]
     limit = max(_MAX_TITLE * 2 // 3, len(text) // -(-len(text) // _MAX_TITLE) + 6)
     for word in words:
         if len(lines[-1]) + len(word) > limit:
             lines.append("")
         lines[-1] += word + " "
-    return "\n".join(line.strip() for line in lines)
+    return "\n".join(line.strip() for line in lines if line)
 
 
 def write_score(value: float) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["average_curves", "beside_paper", "summarized", "write_page"]
 
-_STYLE = ".control td { color: #777; }"
+_STYLE = ".control td { color: #666; }"
 _POINTS = 101
 _CURVE_IMAGES = 2000
 """The curves of about so many images are averaged: more change nothing that can be seen."""
@@ -57,7 +57,7 @@ def write_page(found: "Evaluation", folder: Path, *, overwrite: bool = False) ->
     for index, (metric, figure) in enumerate(curves, start=1):
         name = f"curves-{index}.png"
         replace_file(folder / name, png_bytes(figure, dpi=90), overwrite=overwrite)
-        sections.append(_section(f"Curves: {metric}", f'<img src="{name}" alt="Mean curves of {html.escape(metric)}">'))
+        sections.append(_section(f"Curves: {metric}", f'<img src="{name}" alt="{_curves_alt(metric, found)}">'))
     sections.append(_section("Images that stand out", _extremes(found, folder, damaged, overwrite=overwrite)))
     sections.append(_section("Left out", _list([*found.left_out(), *damaged]) or "<p>Nothing.</p>"))
     replace_file(target, _page(found, "".join(sections)).encode(errors="replace"), overwrite=overwrite)
@@ -137,7 +137,7 @@ def _paper(found: "Evaluation") -> str:
         rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     if not rows:
         return ""
-    head = "".join(f"<th>{name}</th>" for name in ("metric", "method", "here", "IProp's paper"))
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("metric", "method", "here", "IProp's paper"))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
@@ -158,8 +158,8 @@ def _list(lines: Sequence[str]) -> str:
 
 
 def _scores(found: "Evaluation") -> str:
-    head = "".join(f"<th>{html.escape(name)} {arrow(found.direction(name))}</th>" for name in found.metrics)
-    head += "<th>seconds</th>"
+    head = "".join(f'<th scope="col">{html.escape(name)} {arrow(found.direction(name))}</th>' for name in found.metrics)
+    head += '<th scope="col">seconds</th>'
     rows = []
     for name in found.methods:
         kind = ' class="control"' if name in found.controls else ""
@@ -167,12 +167,14 @@ def _scores(found: "Evaluation") -> str:
             f"<td><b>{cell[:-1]}</b></td>" if cell.endswith("*") else f"<td>{cell}</td>" for cell in found.cells(name)
         )
         cells += f"<td>{found.seconds[name].mean:.3g}</td>"
-        rows.append(f"<tr{kind}><td>{html.escape(name)}</td>{cells}</tr>")
+        rows.append(f'<tr{kind}><th scope="row">{html.escape(name)}</th>{cells}</tr>')
     note = (
         "<p><small>Mean over images ± its standard error; bold is the best of a column, gray a control. Seconds are "
         "those that a map took; of IProp and blurs, what they took beside their method's.</small></p>"
     )
-    return f"<table><thead><tr><th>method</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{note}"
+    return (
+        f'<table><thead><tr><th scope="col">method</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>{note}'
+    )
 
 
 def _controls(found: "Evaluation") -> str:
@@ -199,7 +201,9 @@ def _differences(found: "Evaluation") -> str:
             rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     if not rows:
         return ""
-    head = "".join(f"<th>{name}</th>" for name in ("metric", "difference", "mean ± error", "images", "p (Holm)"))
+    head = "".join(
+        f'<th scope="col">{name}</th>' for name in ("metric", "difference", "mean ± error", "images", "p (Holm)")
+    )
     note = "<p><small>Paired t-tests, corrected after Holm within each metric; bold below .05.</small></p>"
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{note}"
 
@@ -276,8 +280,16 @@ def _extremes(found: "Evaluation", folder: Path, damaged: list[str], *, overwrit
         if picture is not None:
             file = f"image-{number}.png"
             replace_file(folder / file, picture, overwrite=overwrite)
-            parts.append(f'<img src="{file}" alt="Maps of {html.escape(image)}">')
+            parts.append(f'<img src="{file}" alt="{_maps_alt(image, values, metric)}">')
     return "".join(parts)
+
+
+def _curves_alt(metric: str, found: "Evaluation") -> str:
+    return html.escape(f"Curves of {metric}, the mean over images, a line for each of {', '.join(found.methods)}")
+
+
+def _maps_alt(image: str, values: str, metric: str) -> str:
+    return html.escape(f"The photo {image} and the map of each method; {metric}: {values}")
 
 
 def _maps(found: "Evaluation", image: str, damaged: list[str]) -> bytes | None:

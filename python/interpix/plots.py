@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from interpix.results.attribution import Attribution
 
 __all__ = [
+    "claim_of",
     "group_title",
+    "origin_line",
     "photo_title",
     "plot_catalogue",
     "plot_comparison",
@@ -57,6 +59,7 @@ __all__ = [
     "plot_photo",
     "plot_stability",
     "plot_why",
+    "verb_of",
 ]
 
 _COLORS = {"insertion": "#1b7837", "deletion": "#b2182b", "both": "#5e3c99"}
@@ -112,19 +115,34 @@ def photo_title(result: Explanation) -> str:
     said = describe(result.output, result.full.answer)
     target = result.name_of(result.target)
     if not result.output["exclusive"]:
-        verb = f"{_verb_of(result)}s" if result.full.holds else f"does not {_verb_of(result)}"
-        return f"The model sees this and {verb} {_claim(result)} ({said})"
+        verb = f"{verb_of(result)}s" if result.full.holds else f"does not {verb_of(result)}"
+        return f"The model sees this and {verb} {claim_of(result)} ({said})"
     if result.prediction == result.target:
         return f"The model sees this and answers {target!r} ({said})"
     return f"The model answers {result.name_of(result.prediction)!r}; asked about {target!r} ({said})"
 
 
-def _verb_of(result: Explanation) -> str:
+def verb_of(result: Explanation) -> str:
+    """What the model does with what is explained.
+
+    >>> import numpy as np
+    >>> import interpix as ix
+    >>> result = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="1x2").explain(np.ones((3, 2, 4), np.float32))
+    >>> verb_of(result)
+    'say'
+    """
     return str(result.output.get("verb", "say"))
 
 
-def _claim(result: Explanation) -> str:
-    """What is explained: "the answer 'dog'"."""
+def claim_of(result: Explanation) -> str:
+    """What is explained, in words.
+
+    >>> import numpy as np
+    >>> import interpix as ix
+    >>> result = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="1x2").explain(np.ones((3, 2, 4), np.float32))
+    >>> claim_of(result)
+    "the answer 'class 0'"
+    """
     return str(result.output.get("claim", f"the answer {result.name_of(result.target)!r}"))
 
 
@@ -177,7 +195,7 @@ def group_title(result: Explanation) -> str:
 
 
 def _sufficient(result: Explanation) -> str:
-    claim, score, count, players = _claim(result), result.group_score, *_counts(result)
+    claim, score, count, players = claim_of(result), result.group_score, *_counts(result)
     if score is None:
         return f"No group of up to {len(result.ranking)} patches was found that is enough for {claim}"
     if count == 0:
@@ -190,7 +208,7 @@ def _sufficient(result: Explanation) -> str:
 
 def _both(result: Explanation) -> str:
     """Of patches that suffice and are needed."""
-    claim, score, without, count = _claim(result), result.group_score, result.group_score_without, len(result.group)
+    claim, score, without, count = claim_of(result), result.group_score, result.group_score_without, len(result.group)
     if score is None or without is None:
         tried = len(result.ranking)
         return f"No group of up to {tried} patches was found that is enough for {claim} and needed for it"
@@ -202,7 +220,7 @@ def _both(result: Explanation) -> str:
     if result.output["exclusive"]:
         return f"{enough}; without {them} it is {result.name_of(without.predicted)!r}{_minimal(result)}"
     said = describe(result.output, without.answer)
-    return f"{enough}; without {them} the model no longer {_verb_of(result)}s it ({said}){_minimal(result)}"
+    return f"{enough}; without {them} the model no longer {verb_of(result)}s it ({said}){_minimal(result)}"
 
 
 def _needed(result: Explanation) -> str:
@@ -220,13 +238,13 @@ def _needed(result: Explanation) -> str:
 
 def _needed_alone(result: Explanation) -> str:
     """The same where no other answer takes the place of what is explained."""
-    claim, score, count, players = _claim(result), result.group_score, *_counts(result)
+    claim, score, count, players = claim_of(result), result.group_score, *_counts(result)
     if score is None:
-        return f"The model still {_verb_of(result)}s {claim} without the {len(result.ranking)} patches that were tried"
+        return f"The model still {verb_of(result)}s {claim} without the {len(result.ranking)} patches that were tried"
     said = describe(result.output, score.answer)
     if count == 0:
-        return f"The model does not {_verb_of(result)} {claim} with all patches ({said})"
-    these, verb = "this 1 of" if count == 1 else f"these {count} of", f"{_verb_of(result)}s"
+        return f"The model does not {verb_of(result)} {claim} with all patches ({said})"
+    these, verb = "this 1 of" if count == 1 else f"these {count} of", f"{verb_of(result)}s"
     return f"Without {these} {players} patches the model no longer {verb} {claim} ({said}){_minimal(result)}"
 
 
@@ -282,7 +300,7 @@ def plot_curves(*results: Explanation, ax: "Axes | None" = None) -> "Axes":
         least=min(float(curve.min()) for curve in _curves(results)),
         greatest=max(float(curve.max()) for curve in _curves(results)),
         x="number of patches added or removed",
-        y=f"{quantity} of {first.name_of(first.target)!r}",
+        y=f"{quantity} of {shorten(first.name_of(first.target))!r}",
     )
     ax.set_title(f"How the {quantity} changes, patch by patch")
     return ax
@@ -301,7 +319,7 @@ def _flip(result: Explanation, stop: int) -> str:
         return f"{patches} {'is' if stop == 1 else 'are'} enough, and needed"
     becomes, again = ("becomes", "") if result.direction == "insertion" else ("is no longer", "no longer ")
     if not result.output["exclusive"]:
-        return f"after {patches} the model {again}{_verb_of(result)}s {_claim(result)}"
+        return f"after {patches} the model {again}{verb_of(result)}s {claim_of(result)}"
     return f"after {patches} the answer {becomes} {result.name_of(result.target)!r}"
 
 
@@ -398,7 +416,7 @@ def plot_catalogue(found: Catalogue, *, figure: "Figure | None" = None) -> "Figu
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     first = found[0]
     does = {"insertion": "is enough", "deletion": "is needed", "both": "is enough, and needed,"}[first.direction]
-    figure.suptitle(f"Each of these groups {does} for {_claim(first)}", parse_math=False)
+    figure.suptitle(f"Each of these groups {does} for {claim_of(first)}", parse_math=False)
     for ax, one in zip(axes, found, strict=False):
         plot_group(one, ax=ax)
         score, count = one.group_score, "1 patch" if len(one.group) == 1 else f"{len(one.group)} patches"
@@ -539,11 +557,26 @@ def plot_overview(
     if propagated is not None:
         ax = plot_map(propagated, image=results[0].image, ax=figure.add_subplot(grid[1, 4:]))
         ax.set_title(_map_title(results[0]))
-    figure.suptitle(_footer(results), fontsize=10, color="0.35", y=-0.02, va="top", parse_math=False)
+    figure.suptitle(
+        f"numbers: the order in which patches were found · {origin_line(results)}",
+        fontsize=10,
+        color="0.35",
+        y=-0.02,
+        va="top",
+        parse_math=False,
+    )
     return figure
 
 
-def _footer(results: tuple[Explanation, ...]) -> str:
+def origin_line(results: Sequence[Explanation]) -> str:
+    """The model, the options and the cost of results, in one line.
+
+    >>> import numpy as np
+    >>> import interpix as ix
+    >>> result = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="1x2").explain(np.ones((3, 2, 4), np.float32))
+    >>> origin_line([result]).split(" · ")[:2]
+    ['model <lambda>', 'regions 1x2']
+    """
     provenance = results[0].provenance
     evaluations = sum(result.evaluations for result in results)
     seconds = sum(result.seconds for result in results)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interpix.drawing import png_bytes
+from interpix.drawing import png_bytes, write_score
+from interpix.results.scores import arrow
 from interpix.storage import check_output, make_folder, replace_file
 
 if TYPE_CHECKING:
@@ -19,9 +20,43 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .9rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
-img { max-width: 100%; }
+tbody th { font-weight: normal; }
+th button { background: none; border: 0; color: inherit; cursor: pointer; font: inherit; padding: 0; }
+th button:focus-visible { outline: 3px solid #0b5cad; }
+th[aria-sort="ascending"] button::after { content: " \\25B2"; }
+th[aria-sort="descending"] button::after { content: " \\25BC"; }
+h1, h2, p, li { overflow-wrap: anywhere; }
+img { height: auto; max-width: 100%; }
+.wide img { max-width: none; width: 100%; min-width: 46rem; }
+thead th { overflow-wrap: anywhere; white-space: normal; min-width: 7rem; }
 .wide { overflow-x: auto; }
-small { color: #666; }
+small { color: #595959; }
+@media (max-width: 40rem) { body { margin: 1rem auto; } h1 { font-size: 1.35rem; } th, td { padding: .25rem .5rem; } }
+"""
+_SCRIPT = """
+for (const table of document.querySelectorAll("table")) {
+  const body = table.tBodies[0], first = [...body.rows];
+  [...table.tHead.rows[0].cells].forEach((cell, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...cell.childNodes);
+    cell.append(button);
+    button.addEventListener("click", () => {
+      const order = { none: "descending", descending: "ascending", ascending: "none" }[cell.ariaSort ?? "none"];
+      for (const other of table.tHead.rows[0].cells) other.ariaSort = null;
+      cell.ariaSort = order === "none" ? null : order;
+      const text = (row) => row.cells[column].textContent;
+      const compare = (one, other) => {
+        const [a, b] = [parseFloat(text(one)), parseFloat(text(other))];
+        if (Number.isNaN(a) !== Number.isNaN(b)) return Number.isNaN(a) ? 1 : -1;
+        const ascending = Number.isNaN(a) ? text(one).localeCompare(text(other)) : a - b;
+        return order === "ascending" ? ascending : -ascending;
+      };
+      body.append(...(order === "none" ? first : first.toSorted(compare)));
+    });
+  });
+}
+for (const wide of document.querySelectorAll(".wide")) if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0;
 """
 
 
@@ -58,9 +93,27 @@ def write_report(comparison: "Comparison", folder: Path, *, overwrite: bool = Fa
             continue
         file = _picture_name(index)
         replace_file(folder / file, png_bytes(comparison.plot(name), dpi=80), overwrite=overwrite)
-        sections.append(f'<h2>{html.escape(name)}</h2><img src="{file}" alt="Maps and scores of {html.escape(name)}">')
+        shown = f'<div class="wide"><img src="{file}" alt="{html.escape(_alt(comparison, name))}"></div>'
+        sections.append(f"<h2>{html.escape(name)}</h2>{shown}{_scores(comparison, name)}")
     write_page(sections)
     return target
+
+
+def _alt(comparison: "Comparison", image: str) -> str:
+    methods = [entry.method for entry in comparison.entries if entry.image == image]
+    return f"The photo {image} and the map of each of {', '.join(methods)}; their scores are in the table below"
+
+
+def _scores(comparison: "Comparison", image: str) -> str:
+    """The scores of one image, which its picture has too, as a table."""
+    head = "".join(f'<th scope="col">{html.escape(name)} {arrow(one)}</th>' for name, one in comparison.metrics.items())
+    rows = []
+    for entry in comparison.entries:
+        if entry.image == image:
+            cells = "".join(f"<td>{write_score(entry.scores[name].value)}</td>" for name in comparison.metrics)
+            rows.append(f'<tr><th scope="row">{html.escape(entry.method)}</th>{cells}</tr>')
+    table = f'<table><thead><tr><th scope="col">method</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    return f'<div class="wide">{table}</div>'
 
 
 def _picture_name(index: int) -> str:
@@ -76,7 +129,8 @@ def _page(comparison: "Comparison", sections: list[str]) -> str:
     note = f"<p><small>{images} in the table only.</small></p>" if missing else ""
     return page(
         title,
-        f"<p>↑ higher is better, ↓ lower is better; bold is the best of a column. "
+        f"<p>↑ higher is better, ↓ lower is better; bold is the best of a column, ± the standard error over images. "
+        f"Click a column's name to sort by it. "
         f'All numbers: <a href="comparison.json">comparison.json</a>.</p>'
         f'<div class="wide">{comparison.to_html()}</div>{"".join(sections)}{note}'
         f"<p><small>interpix {html.escape(str(origin.get('interpix')))}, seed {origin.get('seed')}</small></p>",
@@ -86,8 +140,10 @@ def _page(comparison: "Comparison", sections: list[str]) -> str:
 def page(title: str, content: str, *, style: str = "") -> str:
     """An HTML page with its heading, from HTML; `style` is added to that of tables and pictures."""
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="generator" content="interpix">'
-        f"<title>{title}</title><style>{_STYLE}{style}</style><h1>{title}</h1>{content}</html>\n"
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="generator" content="interpix">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title}</title><style>{_STYLE}{style}</style></head>"
+        f"<body><main><h1>{title}</h1>{content}</main><script>{_SCRIPT}</script></body></html>\n"
     )
 
 

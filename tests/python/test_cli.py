@@ -174,9 +174,14 @@ def test_ctrl_c_has_no_traceback(photo, monkeypatch, capsys):
     assert capsys.readouterr().err == "interpix: interrupted\n"
 
 
-def test_doctor_tells_versions(capsys):
+def test_doctor_tells_versions(monkeypatch, capsys):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert main(["doctor"]) == 0
-    assert f"interpix {interpix.__version__}, Python 3" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"interpix {interpix.__version__}, Python 3" in told
+    assert "threads: OMP_NUM_THREADS=3" in told
+    assert re.search(r"^CUDA: \S", told, re.MULTILINE)
+    assert re.search(r"^anywidget: \S", told, re.MULTILINE)
 
 
 def test_models_says_where_weights_are_looked_for(tmp_path, monkeypatch, capsys):
@@ -400,3 +405,18 @@ def test_a_photo_that_cannot_be_explained_costs_its_own(photos, tmp_path, monkey
     assert main(["explain", str(photos), "--regions", "2x3", "--output", "boxes", "--quiet"]) == 1
     assert sorted(one.stem for one in (tmp_path / "out").glob("*.json")) == ["a", "c"]
     assert "interpix: b: `photo`: expected an image in which the model finds something" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("model")
+def test_a_page_comes_on_demand_and_has_all_that_was_scored(photo, tmp_path, capsys):
+    command = ["explain", str(photo), "--regions", "2x3", "--steps", "2", "--quiet", "-o", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert not list((tmp_path / "out").glob("*.html"))
+    assert main([*command, "--html"]) == 0
+    page = tmp_path / "out" / f"{photo.stem}.html"
+    assert f"page: {page}" in capsys.readouterr().out
+    text = page.read_text(encoding="utf-8")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
+    assert [one["direction"] for one in data["results"]] == ["insertion", "deletion"]
+    for one in load_all(tmp_path / "out" / f"{photo.stem}.safetensors"):
+        assert len(one.coalitions) >= 1 + 6 + 5

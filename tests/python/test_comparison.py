@@ -190,7 +190,7 @@ def test_table_wins_and_pandas(model, photos, masks):
         marks = ["*" if value == highest else "" for value, highest in zip(row, best, strict=True)]
         cells = [f"{value:.4g}{mark}" for value, mark in zip(row, marks, strict=True)]
         assert line.split() == [name, *cells]
-    assert f"<td>{RISE}</td>".replace("'", "&#x27;") in result._repr_html_()
+    assert f'<th scope="row">{RISE.replace(chr(39), "&#x27;")}</th>' in result._repr_html_()
     pd = pytest.importorskip("pandas")
     frame = result.to_pandas()
     assert isinstance(frame, pd.DataFrame)

@@ -47,3 +47,15 @@ def test_files_that_a_page_names_are_there():
     named = [(page, found) for page in PAGES for found in path.findall(page.read_text())]
     assert {"CONTRIBUTING.md", "performance.md"} <= {page.name for page, _ in named}
     assert [(page.name, found) for page, found in named if not (ROOT / found).exists()] == []
+
+
+def test_the_page_that_answers_back_is_as_small_as_said(tmp_path):
+    pytest.importorskip("anywidget")
+    page = (ROOT / "docs" / "page.md").read_text()
+    code = "".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    code = code.replace('"answer.html"', repr(str(tmp_path / "answer.html")))
+    code += "print(len(enough.coalitions) + len(needed.coalitions))\n"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    sets, size = re.search(r"(\d+) scored sets of patches it has (\d+) KB", page).groups()
+    assert int(result.stdout) == pytest.approx(int(sets), abs=2)
+    assert (tmp_path / "answer.html").stat().st_size / 1000 == pytest.approx(int(size), rel=0.1)

@@ -361,7 +361,7 @@ def test_files_of_an_image_stay_in_the_folder(tmp_path):
     assert {name for name in set(files(tmp_path)) - before if not name.startswith("deep/out/")} == set()
     assert len(list((out / "maps").rglob("*.safetensors"))) == len(list((out / "curves").rglob("*.safetensors"))) == 4
     assert not list(out.glob("*.png.safetensors"))
-    assert page.read_text().count('alt="Maps of ') == 4
+    assert page.read_text().count('alt="The photo ') == 4
     for name in names:
         assert ix.results.load_all(kept_file(out, "maps", name))[0].image.shape == (24, 30, 3)
     odd = ["a", "./a", "a/../b", "b", "/b", "", "..", "%2E%2E", "a:b", "a%3Ab", "x" * 300, "x" * 301, "\n"]

@@ -122,7 +122,8 @@ def test_every_plot_draws_on_the_given_axes(results, stopped_at):
     assert plot_photo(changed[0], ax=axes[0]) is axes[0]
     np.testing.assert_array_equal(axes[0].images[0].get_array(), changed[0].image)
     assert plot_group(changed[1], ax=axes[1]) is axes[1]
-    blanked = np.where(changed[1].mask()[..., None], 128, changed[1].image)
+    veiled = (0.3 * changed[1].image + 0.7 * 128).astype(np.uint8)
+    blanked = np.where(changed[1].mask()[..., None], veiled, changed[1].image)
     np.testing.assert_array_equal(axes[1].images[0].get_array(), blanked)
     assert [text.get_text() for text in axes[1].texts] == ["1", "2", "3", "4", "5", "6"][: stopped_at or 0]
     assert plot_curves(*changed, ax=axes[2]) is axes[2]
@@ -203,3 +204,40 @@ def test_a_picture_shows_no_importance_where_nothing_was_found():
     assert plot_heatmap(never, ax=Figure().subplots()).get_title().replace("\n", " ").endswith("no group was found")
     titles = [ax.get_title() for ax in plot_overview(result, propagated=result.propagate()).axes]
     assert any(title.startswith("No patch was found") for title in titles)
+
+
+LONG = "great white shark, white shark, man-eater, man-eating shark, Carcharodon carcharias"
+
+
+@pytest.mark.parametrize("name", [LONG, "x" * 90])
+def test_no_long_name_leaves_the_figure(name):
+    pytest.importorskip("matplotlib")
+    from interpix.plots import plot_overview
+
+    model = interpix.CallableClassifier(lambda batch: batch.sum(axis=(2, 3)), class_names=[name, "green", "blue"])
+    image = np.zeros((3, 4, 6), np.float32)
+    image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+    results = [interpix.MoXI(model, regions="2x3").explain(image, direction=one) for one in ("insertion", "deletion")]
+    figure = plot_overview(*results, propagated=results[0].propagate())
+    figure.draw_without_rendering()
+    box = figure.bbox
+    for ax in figure.axes:
+        for text in (ax.title, ax.yaxis.label, *(ax.get_legend().get_texts() if ax.get_legend() else ())):
+            extent = text.get_window_extent()
+            sides = extent.x0 - box.x0, box.x1 - extent.x1, extent.y0 - box.y0, box.y1 - extent.y1
+            # What the command writes has a quarter inch more on each side.
+            assert min(sides) >= -0.25 * figure.dpi, (text.get_text(), sides)
+
+
+def test_of_a_dark_photo_what_is_enough_stands_out_and_of_any_what_is_taken_away_shines_through():
+    from interpix.drawing import blank, dim
+
+    dark = np.random.default_rng(0).integers(0, 20, (4, 6, 3), np.uint8)
+    lit = np.zeros((4, 6), bool)
+    lit[:2] = True
+    shown = dim(dark, lit)
+    assert (shown[:2] == dark[:2]).all()
+    assert shown[2:].mean() > shown[:2].mean() + 100
+    photo = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    gone = blank(photo, lit, ~lit)[:2]
+    assert np.corrcoef(gone.ravel(), photo[:2].ravel())[0, 1] > 0.99

@@ -197,13 +197,13 @@ class Comparison:
 
     def to_html(self) -> str:
         """The table as HTML, the best of each column in bold, with a note on what was left out."""
-        head = "".join(f"<th>{html.escape(name)} {arrow(one)}</th>" for name, one in self.metrics.items())
+        head = "".join(f'<th scope="col">{html.escape(name)} {arrow(one)}</th>' for name, one in self.metrics.items())
         rows = "".join(
-            f"<tr><td>{html.escape(method)}</td>{''.join(map(_html_cell, self._cells(method)))}</tr>"
+            f'<tr><th scope="row">{html.escape(method)}</th>{"".join(self._html_cells(method))}</tr>'
             for method in self.methods
         )
         note = "".join(f"<li>{html.escape(line)}</li>" for line in [*self._not_told(), *self.left_out()])
-        table = f"<table><thead><tr><th>method</th>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        table = f'<table><thead><tr><th scope="col">method</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
         return table + (f"<ul>{note}</ul>" if note else "")
 
     def left_out(self) -> list[str]:
@@ -227,6 +227,17 @@ class Comparison:
     def _cells(self, method: str) -> list[str]:
         row = self.table[method]
         return [f"{row[name]:.4g}" + ("*" if row[name] == self.best(name) else "") for name in self.metrics]
+
+    def _html_cells(self, method: str) -> list[str]:
+        """Each score with its standard error over the images, where there is one; the best in bold."""
+        cells = []
+        for name, text in zip(self.metrics, self._cells(method), strict=True):
+            scores = self.summary(method, name).scores
+            kept = scores[np.isfinite(scores)]
+            error = f" <small>± {kept.std(ddof=1) / np.sqrt(len(kept)):.2g}</small>" if len(kept) > 1 else ""
+            value = f"<b>{text[:-1]}</b>" if text.endswith("*") else text
+            cells.append(f"<td>{value}{error}</td>")
+        return cells
 
     def plot(self, image: str | None = None, *, figure: "Figure | None" = None) -> "Figure":
         """Methods as rows: photo, map, propagated map, scores; needs matplotlib and an image whose maps were kept.
@@ -299,10 +310,6 @@ class Comparison:
         for entry in self.entries:
             found.setdefault(entry.image, {})[entry.method] = round(entry.seconds, 4)
         return found
-
-
-def _html_cell(text: str) -> str:
-    return f"<td><b>{text[:-1]}</b></td>" if text.endswith("*") else f"<td>{text}</td>"
 
 
 def _number(value: float) -> float | None:

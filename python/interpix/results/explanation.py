@@ -1,6 +1,7 @@
 """The result of a MoXI search: which patches, together, decide."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, get_args
@@ -327,6 +328,20 @@ class Explanation(Result):
         if kind == "curve":
             return plots.plot_curves(self, ax=ax)
         raise bad_value("kind", '"group", "heatmap" or "curve"', repr(kind), "pick one")
+
+    def to_html(self, path: str | os.PathLike[str], *others: "Explanation", overwrite: bool = False) -> None:
+        """Writes one HTML file that needs no network, with a slider over the steps and patches that can be toggled.
+
+        A coalition that was scored shows its answer; `MoXI(keep_coalitions=True)` keeps them all.
+
+        Args:
+            path: Of a new file, or of one that interpix wrote.
+            others: Results of the same image and target, a deletion beside an insertion, say.
+            overwrite: Replace what interpix did not write, too.
+        """
+        from interpix.page import write_page  # only when asked for
+
+        write_page(path, [self, *others], overwrite=overwrite)
 
     def summary(self) -> dict[str, Any]:
         """The numbers as plain JSON values with names, without the arrays of pixels: `docs/explain-1.schema.json`."""

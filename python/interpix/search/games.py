@@ -247,13 +247,22 @@ class ImageGame:
 
     def __call__(self, coalitions: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """What coalitions (c, n_players) earn, (c,); True = present. One coalition (n_players,) is taken too."""
+        return self.scores(coalitions).reward
+
+    def scores(self, coalitions: npt.ArrayLike) -> Scores:
+        """All that the model says to coalitions, as of a call: reward, answer, class, and whether it holds."""
         masks = np.atleast_2d(np.asarray(coalitions, dtype=bool))
         if masks.ndim > 2 or masks.shape[1] != self.n_players:
             cure = "pass one column for each region"
             raise bad_value("coalitions", f"shape (c, {self.n_players})", f"shape {masks.shape}", cure)
         parts = [masks[start : start + self._batch_size] for start in range(0, len(masks), self._batch_size)]
-        rewards = [self._games.score(np.zeros(len(part), np.int64), part)[0] for part in parts]
-        return np.concatenate(rewards) if rewards else np.empty(0)
+        found = [self._games.score(np.zeros(len(part), np.int64), part) for part in parts]
+        return Scores.joined(found) if found else Scores.unknown(0)
+
+    @property
+    def full(self) -> Score:
+        """The score of the whole image."""
+        return self._games.full[0]
 
 
 def make_games(
