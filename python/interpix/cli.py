@@ -3,11 +3,9 @@
 import argparse
 import contextlib
 import dataclasses
-import importlib.metadata
 import io
 import json
 import os
-import platform
 import re
 import sys
 from collections.abc import Sequence
@@ -21,6 +19,7 @@ from interpix import _core
 from interpix.arrays import FloatArray
 from interpix.checks import check_positive
 from interpix.cli_evaluate import add_evaluate
+from interpix.doctor import describe_machine
 from interpix.drawing import png_bytes, require_matplotlib
 from interpix.errors import ArgumentError, InterpixError, bad_value
 from interpix.images import read_image
@@ -36,22 +35,6 @@ _DEFAULT_MODEL = "efficientnet_lite0"
 _DEFAULT_STEPS = 12
 _DEFAULT_METHODS = ("rise(count=500)", "moxi_one_shot", "moxi")
 _DEFAULT_METRICS = ("insertion", "deletion", "dir")
-_EXTRAS = (
-    "matplotlib",
-    "tqdm",
-    "anywidget",
-    "onnxruntime",
-    "torch",
-    "triton",
-    "timm",
-    "torchvision",
-    "transformers",
-    "open_clip_torch",
-    "scikit-image",
-    "scipy",
-    "pyarrow",
-    "ray",
-)
 _PARTLY = 1
 """Some photos could not be read."""
 _USAGE_ERROR = 2
@@ -180,7 +163,7 @@ def build_parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="list the native models and where their weights are looked for")
     models.set_defaults(run=_models)
     doctor = commands.add_parser("doctor", help="show versions, extras and threads, for a bug report")
-    doctor.set_defaults(run=_doctor)
+    doctor.set_defaults(run=lambda _: print(describe_machine()))
     return parser
 
 
@@ -500,7 +483,7 @@ def _write_numbers(stem: Path, results: list[Explanation]) -> None:
 
 
 def _print_results(results: list[Explanation]) -> None:
-    from interpix.plots import group_title, photo_title  # heavy parts load when they are used
+    from interpix.words import group_title, photo_title  # heavy parts load when they are used
 
     print(photo_title(results[0]))
     for result in results:
@@ -591,39 +574,3 @@ def _models(_options: argparse.Namespace) -> None:
     from interpix.models.adapters.native import describe_models
 
     print(describe_models())
-
-
-def _doctor(_options: argparse.Namespace) -> None:
-    print(f"interpix {_core.__version__}, Python {platform.python_version()}, {platform.platform()}")
-    print(f"cores: {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}")
-    print(f"threads: {_threads()}")
-    print(f"CUDA: {_cuda()}")
-    for package in ("numpy", "pillow", *_EXTRAS):
-        print(f"{package}: {_version(package)}")
-
-
-def _threads() -> str:
-    """What limits them: of torch, of BLAS and of the Rust half."""
-    names = "OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"
-    return ", ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ) or "not limited"
-
-
-def _cuda() -> str:
-    """The GPUs that torch sees, or why it sees none."""
-    if _version("torch") == "not installed":
-        return "torch is not installed"
-    try:
-        import torch  # heavy
-    except Exception as error:  # noqa: BLE001 - what is broken is what is asked
-        return f"torch cannot be imported ({error})"
-    if not torch.cuda.is_available():
-        return "none" if torch.version.cuda else "none; this torch is built without it"
-    cards = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    return f"{torch.version.cuda}, {', '.join(cards)}"
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

@@ -19,10 +19,11 @@ from PIL import Image
 from interpix.arrays import BoolArray, IntArray
 from interpix.errors import bad_type, bad_value
 from interpix.outputs.readout import Score, Scores
-from interpix.plots import claim_of, group_title, origin_line, photo_title, verb_of
+from interpix.plots import origin_line
 from interpix.results.coalitions import ScoredCoalitions
 from interpix.results.explanation import Explanation
 from interpix.storage import check_output, replace_file
+from interpix.words import claim_of, group_title, photo_title, verb_of
 
 __all__ = ["check_together", "page_data", "page_source", "write_page"]
 

@@ -15,9 +15,9 @@ from PIL import Image
 import interpix as ix
 from interpix import _core
 from interpix.images import read_image
-from interpix.plots import group_title
 from interpix.results import load_all
 from interpix.storage import read_arrays, write_arrays
+from interpix.words import group_title
 
 EXTREMES = np.array([[0, 0, 255], [0, 255, 0], [255, 0, 0], [255, 255, 0], [0, 0, 0], [255, 255, 255]], np.uint8)
 EXPONENTS = {np.float16: (-7, 4), np.float32: (-40, 38), np.float64: (-300, 300)}

@@ -7,7 +7,6 @@ import interpix
 from interpix import Fill, MoXI, propagate
 from interpix.errors import ArgumentError
 from interpix.plots import (
-    group_title,
     plot_comparison,
     plot_curves,
     plot_group,
@@ -18,6 +17,7 @@ from interpix.plots import (
 )
 from interpix.results import load_all, save_all
 from interpix.storage import read_arrays, write_arrays
+from interpix.words import group_title
 
 
 @pytest.fixture

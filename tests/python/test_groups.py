@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 import interpix as ix
-from interpix.plots import group_title, plot_curves
+from interpix.plots import plot_curves
 from interpix.results import load_all
+from interpix.words import group_title
 from torch_models import convolutions, picture, vit
 
 QUIET = pytest.mark.filterwarnings("ignore:.*look like probabilities")

@@ -17,6 +17,7 @@ from interpix.errors import ArgumentError
 from interpix.methods import METHODS
 from interpix.outputs.readout import read_logits
 from interpix.terms import Reward, check_reward
+from interpix.words import group_title, photo_title
 from output_models import (
     EMBEDDED,
     HEIGHT,
@@ -411,7 +412,7 @@ def test_pictures_and_files_speak_the_outputs_language(case, direction, tmp_path
     found.save(tmp_path / "found.safetensors")
     again = ix.load(tmp_path / "found.safetensors")
     assert again.scalars() == found.scalars()
-    words = plots.photo_title(again) + plots.group_title(again)
+    words = photo_title(again) + group_title(again)
     is_probability = case in ("sigmoid", "strict", "one logit")
     assert ("p = " in words or "p < " in words) == is_probability
     assert (output.quantity in words) != is_probability

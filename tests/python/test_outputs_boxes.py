@@ -9,6 +9,7 @@ import interpix as ix
 from interpix import methods, metrics, outputs, plots
 from interpix.models.protocol.memo import Memo, doubting
 from interpix.outputs.boxes import overlaps
+from interpix.words import group_title
 
 HEIGHT, WIDTH = 24, 36
 NAMES = ["red", "green", "blue"]
@@ -96,7 +97,7 @@ def test_a_search_finds_the_patches_of_the_box(direction):
         assert found.rewards[step] == pytest.approx(np.log(likely / (1 - likely)), rel=1e-5)
     assert found.holds[-1] == (direction == "insertion")
     assert found.predicted.tolist() == [-1] * len(found.predicted)
-    title = plots.group_title(found)
+    title = group_title(found)
     assert "the box 'red at (6, 6) - (18, 18)'" in title
     assert f"(score {found.answers[-1]:.4g}" in title
 

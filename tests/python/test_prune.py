@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interpix as ix
-from interpix.plots import group_title
+from interpix.words import group_title
 
 
 def plain_prune(table, players, target, group, *, insertion, min_confidence):

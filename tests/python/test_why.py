@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 import interpix as ix
-from interpix.plots import group_title, plot_stability
+from interpix.plots import plot_stability
+from interpix.words import group_title
 from test_groups import QUIET, Table
 from torch_models import convolutions, picture, vit
 
