@@ -24,7 +24,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # What `make demo` needs: the package as users get it.
-$(VENV)/demo.stamp: $(BIN)/python $(RUST_SOURCES) pyproject.toml $(shell find python/interpix -name "*.py")
+$(VENV)/demo.stamp: $(BIN)/python $(RUST_SOURCES) pyproject.toml $(shell find python/interpix -name "*.py" -o -name "page.*")
 	$(PIP) '.[demo]'
 	@touch $@
 
