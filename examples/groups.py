@@ -4,6 +4,7 @@ pip install "interpix[demo]"
 pip install --no-deps foolbox==3.3.4                       # 20 photos of ImageNet classes
 python examples/groups.py groups.jsonl --photos FOLDER      # an hour on two cores; goes on where it was
 python examples/groups.py groups.jsonl --tables             # the tables in docs/results.md
+python examples/groups.py groups.jsonl --check              # whether minimal groups are minimal, picture by picture
 
 FOLDER holds photos of other sources, of which those are taken that the model is sure of.
 """
@@ -52,7 +53,7 @@ def rows(photo: Path, model: Any, *, labelled: bool, number: int) -> Iterator[di
     """What is found on one photo, a row for each search."""
     memo = Memo(model)
     memo.answers.clear()
-    image = model.preprocess(np.asarray(ix_open(photo)))
+    image = model.preprocess(np.asarray(open_photo(photo)))
     probability = softmax(model.logits(image[None])[0]).max()
     if not labelled and probability < SURE:
         return
@@ -141,7 +142,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum()
 
 
-def ix_open(path: Path) -> Any:
+def open_photo(path: Path) -> Any:
     """A photo in colors."""
     from PIL import Image
 
@@ -160,11 +161,12 @@ def tables(lines: list[dict[str, Any]]) -> None:
         greedy = {line["photo"]: line for line in lines if matches(line, (*kind[:3], "greedy"))}
         pairs = [(line, greedy[line["photo"]]) for line in some if greedy.get(line["photo"], {}).get("size")]
         smaller = sum(a["size"] < b["size"] for a, b in pairs)
-        cost = np.mean([a["evaluations"] / b["evaluations"] for a, b in pairs]) if pairs else float("nan")
+        cost = sum(a["evaluations"] for a, _ in pairs) / max(1, sum(b["evaluations"] for _, b in pairs))
         labels = "labelled" if kind[0] else "others"
         print(
             f"| {len(some)} {labels} | {kind[1]} | {kind[2]} | {kind[3]} | "
-            f"{np.mean([line['size'] for line in some]):.2f} | {smaller} of {len(pairs)} | {cost:.1f} x |"
+            f"{np.mean([line['size'] for line in some]):.2f} | "
+            + (f"{smaller} of {len(pairs)} | {cost:.1f} x |" if pairs else "| |")
         )
     for name in dict.fromkeys(line["search"] for line in lines if "insertion_area" in line):
         some = [line for line in lines if line["search"] == name and "insertion_area" in line]
@@ -183,6 +185,29 @@ def tables(lines: list[dict[str, Any]]) -> None:
     )
 
 
+def check(lines: list[dict[str, Any]], photos: dict[str, Path], model: Any) -> None:
+    """Composes the pictures of minimal groups of 49 patches by hand, and of them without each patch."""
+    count = 0
+    for line in lines:
+        if line["search"] != "minimal" or line["regions"] != 49 or line["photo"] not in photos or not line["group"]:
+            continue
+        image = model.preprocess(np.asarray(open_photo(photos[line["photo"]])))
+        down, across = (np.arange(side) * 7 // side for side in image.shape[1:])
+        cell = 7 * down[:, None] + across
+        target = int(model.logits(image[None])[0].argmax())
+        insertion = line["direction"] == "insertion"
+        groups = [line["group"], *([one for one in line["group"] if one != left] for left in line["group"])]
+        shown = [np.isin(cell, group) == insertion for group in groups]
+        does = (model.logits(np.stack([image * mask for mask in shown])).argmax(axis=1) == target) == insertion
+        if not does[0] or does[1:].any():
+            raise SystemExit(f"{line['photo']}: the {line['direction']}'s group {line['group']} is not minimal")
+        count += 1
+    several = [[set(one) for one in line["groups"]] for line in lines if line["search"] == "catalogue"]
+    if any(one < other for groups in several for one in groups for other in groups):
+        raise SystemExit("a group of a catalogue contains another")
+    print(f"{count} groups are minimal; no group of {len(several)} catalogues contains another")
+
+
 def matches(line: dict[str, Any], kind: tuple[Any, ...]) -> bool:
     """Whether a row is of a kind."""
     return (line["labelled"], line["regions"], line.get("direction"), line["search"]) == kind
@@ -194,6 +219,7 @@ def main() -> None:
     parser.add_argument("lines", type=Path, help="a file of rows, which is added to")
     parser.add_argument("--photos", type=Path, help="a folder of photos of other sources")
     parser.add_argument("--tables", action="store_true", help="print the tables")
+    parser.add_argument("--check", action="store_true", help="see whether minimal groups are minimal")
     options = parser.parse_args()
     kept = options.lines.read_text().splitlines() if options.lines.exists() else []
     lines = [json.loads(line) for line in kept]
@@ -206,6 +232,9 @@ def main() -> None:
     labelled = sorted((Path(package.submodule_search_locations[0]) / "data").glob("imagenet_*.jpg"))
     others = sorted(options.photos.iterdir()) if options.photos else []
     model, done = ix.load_model("efficientnet_lite0"), {line["photo"] for line in lines}
+    if options.check:
+        check(lines, {photo.name: photo for photo in [*labelled, *others]}, model)
+        return
     for number, photo in enumerate([*labelled, *others]):
         if photo.name in done:
             continue

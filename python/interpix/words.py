@@ -87,7 +87,7 @@ def _both(result: Explanation) -> str:
         tried = len(result.ranking)
         return f"No group of up to {tried} patches was found that is enough for {claim} and needed for it"
     if count == 0:
-        return f"The model says {claim} of an empty image, and not of the photo"
+        return f"An empty image is enough for {claim} already, and the photo is not"
     these = "This 1 of" if count == 1 else f"These {count} of"
     verb, them = ("is", "it") if count == 1 else ("are", "them")
     enough = f"{these} {result.players} patches {verb} enough for {claim} ({describe(result.output, score.answer)})"

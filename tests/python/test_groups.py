@@ -318,6 +318,15 @@ def test_pictures_and_words_of_both():
     assert group_title(one).startswith("No group of up to 6 patches was found that is enough for the answer 'class 2'")
 
 
+def test_words_of_what_needs_no_patch():
+    moxi = ix.MoXI(lambda batch: -batch.sum(axis=(2, 3)) + np.array([0, 0.5, 0]), regions="2x3")
+    found = moxi.explain(Sums.image, 1, direction="both", minimal=True)
+    assert (found.group, found.minimal_group, found.proven) == ((), None, "")
+    assert repr(found) == "<Explanation both of 'class 1': 0 of 6 patches>"
+    assert group_title(found) == "An empty image is enough for the answer 'class 1' already, and the photo is not"
+    assert [one.group for one in moxi.catalogue(Sums.image, 1)] == [()]
+
+
 def test_pictures_of_a_catalogue(tmp_path):
     moxi = ix.MoXI(Sums(), regions="2x3")
     found = moxi.catalogue(Sums.image)

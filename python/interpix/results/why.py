@@ -24,7 +24,15 @@ def rather_than(found: Explanation, rival: int, full: Score) -> Explanation:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Why:
-    """Why a model said what is wrong, and not what is right: what `MoXI.why` returns, which has an example.
+    """Why a model said what is wrong, and not what is right: what `MoXI.why` returns.
+
+    >>> import numpy as np
+    >>> import interpix as ix
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+    >>> found = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3").why(image, 0, 1)
+    >>> found, found.makes_wrong.group, found.hides_right.removed_before
+    (<Why 'class 0' and not 'class 1'>, (3,), (3,))
 
     Attributes:
         makes_wrong: The least patches that make the wrong class more probable than the right one.

@@ -157,7 +157,8 @@ def _found(explored: _core.Explored, group: _core.Group, direction: SearchDirect
         none_up_to=group.none_up_to,
         all_parts_tried=group.all_parts_tried,
     )
-    if group.minimal is not None:
+    # Of nothing nothing can be left out.
+    if group.minimal is not None and group.stopped_at:
         patches, alone, without = group.minimal
         score = without if direction == "deletion" else alone
         found.pruned = tuple(patches)
