@@ -397,6 +397,9 @@ class Asked:
     def masks(self) -> NDArray[np.bool]:
         """Presence, (c, players); an image with fewer players than others has False beyond its own."""
 
+    def flips(self) -> tuple[NDArray[np.bool], NDArray[np.int64], NDArray[np.int64]]:
+        """Return the same as sets (b, players), the set of each (c,), and the player flipped in it, -1: none (c,)."""
+
 @final
 class Explored:
     """What was found on one image."""

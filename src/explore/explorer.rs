@@ -14,7 +14,62 @@ pub struct Asked {
     coalitions: Vec<Coalition>,
 }
 
+/// Coalitions as sets with one player flipped in each, for models that compute only what a flip changes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Flips {
+    /// The sets.
+    pub bases: Vec<Coalition>,
+    /// The set of each coalition, as an index into `bases`.
+    pub row: Vec<usize>,
+    /// The player of each whose presence differs from it; `None`: the set itself.
+    pub flip: Vec<Option<usize>>,
+}
+
 impl Asked {
+    /// The same as sets with one player flipped, found from coalitions that stand beside each other: candidates of one
+    /// step have all but one player in common.
+    ///
+    /// ```
+    /// use interpix::explore::{Explorer, Plan};
+    /// use interpix::search::{Score, Task};
+    ///
+    /// let end = |holds| Some(Score { reward: 0.0, answer: 0.5, predicted: None, holds });
+    /// let task = Task { players: 4, full: end(true), empty: end(false) };
+    /// let asked = Explorer::new(vec![task], vec![Plan::default()], 64, 1)?.ask().unwrap();
+    /// let flips = asked.flips(); // of everybody, then of nobody
+    /// assert_eq!(flips.bases.iter().map(ToString::to_string).collect::<Vec<_>>(), ["[0, 1, 2, 3]", "[]"]);
+    /// assert_eq!(flips.flip, [0, 1, 2, 3, 0, 1, 2, 3].map(Some));
+    /// # Ok::<(), interpix::Error>(())
+    /// ```
+    pub fn flips(&self) -> Flips {
+        let mut flips = Flips::default();
+        let mut first = 0;
+        while first < self.len() {
+            let (base, count) = self.run_at(first);
+            flips.row.extend(std::iter::repeat_n(flips.bases.len(), count));
+            flips.flip.extend(self.coalitions[first..first + count].iter().map(|one| flipped(&base, one)));
+            flips.bases.push(base);
+            first += count;
+        }
+        flips
+    }
+
+    /// The set of which most coalitions from one on are flips, and how many these are.
+    fn run_at(&self, first: usize) -> (Coalition, usize) {
+        let one = &self.coalitions[first];
+        let image = self.owner[first];
+        let rest = || self.coalitions[first..].iter().zip(&self.owner[first..]);
+        let count = |base: &Coalition| {
+            rest().take_while(|(other, owner)| **owner == image && flipped(base, other).is_some()).count()
+        };
+        let next = self.coalitions.get(first + 1).filter(|_| self.owner[first + 1] == image);
+        let bases =
+            next.into_iter().flat_map(|next| [one.difference(&one.difference(next)), one.union(next)]);
+        let runs = bases.map(|base| (count(&base), base)).filter(|(count, _)| *count > 1);
+        // Of equally long ones the first, as both do.
+        runs.rev().max_by_key(|(count, _)| *count).map_or((one.clone(), 1), |(count, base)| (base, count))
+    }
+
     /// The image of each.
     pub fn owner(&self) -> &[usize] {
         &self.owner
@@ -38,12 +93,7 @@ impl Asked {
     /// Presence, (coalitions, players), `true` = present. An image with fewer players than others has `false` beyond its
     /// own.
     pub fn masks(&self) -> Array2<bool> {
-        let players = self.coalitions.iter().map(Coalition::players).max().unwrap_or(0);
-        let mut masks = Array2::from_elem((self.len(), players), false);
-        for (mut mask, coalition) in masks.rows_mut().into_iter().zip(&self.coalitions) {
-            coalition.members().for_each(|member| mask[member] = true);
-        }
-        masks
+        presence(&self.coalitions)
     }
 }
 
@@ -102,6 +152,27 @@ struct Image {
     wanted: Vec<Coalition>,
     /// How many coalitions were known from the start.
     given: usize,
+}
+
+/// Presence in some sets, (sets, most players of any), `true` = present.
+pub(crate) fn presence(sets: &[Coalition]) -> Array2<bool> {
+    let players = sets.iter().map(Coalition::players).max().unwrap_or(0);
+    let mut masks = Array2::from_elem((sets.len(), players), false);
+    for (mut mask, set) in masks.rows_mut().into_iter().zip(sets) {
+        set.members().for_each(|member| mask[member] = true);
+    }
+    masks
+}
+
+/// The player in which two sets differ, if it is one; none where they are the same.
+fn flipped(base: &Coalition, other: &Coalition) -> Option<usize> {
+    if base.players() != other.players() {
+        return None;
+    }
+    let (more, less) = (other.difference(base), base.difference(other));
+    let mut differing = more.members().chain(less.members());
+    let player = differing.next()?;
+    differing.next().is_none().then_some(player)
 }
 
 impl Explorer {

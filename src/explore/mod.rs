@@ -14,6 +14,8 @@ mod paths;
 mod plan;
 
 pub use catalogue::CatalogueOptions;
-pub use explorer::{Asked, Explored, Explorer};
+#[cfg(feature = "python")]
+pub(crate) use explorer::presence;
+pub use explorer::{Asked, Explored, Explorer, Flips};
 pub use objective::{Aim, Objective, Verdict};
 pub use plan::{Group, Method, Plan, Shrunk};

@@ -61,14 +61,15 @@ impl Objective {
     pub fn verdict(&self, with: Score, without: Score) -> Verdict {
         let suffices = with.holds && with.answer >= self.min_confidence;
         let needed = !without.holds;
-        match self.aim {
-            Aim::Insertion => Verdict { value: with.reward, reached: suffices },
-            Aim::Deletion => Verdict { value: -without.reward, reached: needed },
-            Aim::Both { weight } => Verdict {
-                value: weight * with.reward - (1.0 - weight) * without.reward,
-                reached: suffices && needed,
-            },
-        }
+        let (value, reached) = match self.aim {
+            Aim::Insertion => (with.reward, suffices),
+            Aim::Deletion => (-without.reward, needed),
+            Aim::Both { weight } => {
+                (weight * with.reward - (1.0 - weight) * without.reward, suffices && needed)
+            }
+        };
+        // Adding nothing makes of -0 what equals it: 0, so that whoever sorts values sees them as equal.
+        Verdict { value: value + 0.0, reached }
     }
 
     pub(super) fn check(self) -> Result<()> {

@@ -162,6 +162,19 @@ impl Asked {
     fn masks<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray2<bool>> {
         self.inner.masks().into_pyarray(py)
     }
+
+    /// The sets, the set of each coalition, and the player flipped in it or -1.
+    #[allow(clippy::type_complexity)]
+    fn flips<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> (Bound<'py, PyArray2<bool>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>) {
+        let flips = self.inner.flips();
+        let row = PyArray1::from_iter(py, flips.row.iter().map(|&row| row as i64));
+        let flip =
+            PyArray1::from_iter(py, flips.flip.iter().map(|flip| flip.map_or(-1, |player| player as i64)));
+        (explore::presence(&flips.bases).into_pyarray(py), row, flip)
+    }
 }
 
 #[pyclass(frozen, module = "interpix._core")]

@@ -3,10 +3,12 @@
 // Helpers of tests may panic, and the rewards are whole numbers, so sums are exact.
 #![allow(clippy::unwrap_used, clippy::float_cmp)]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 
-use interpix::explore::{Aim, CatalogueOptions, Explored, Explorer, Group, Method, Objective, Plan, Verdict};
+use interpix::explore::{
+    Aim, Asked, CatalogueOptions, Explored, Explorer, Group, Method, Objective, Plan, Verdict,
+};
 use interpix::search::{Coalition, Direction, RunError, Score, Search, SearchOptions, Stop, Task};
 use proptest::prelude::*;
 
@@ -87,6 +89,7 @@ fn run(games: &[Table], plans: &[Plan], batch_size: usize, in_flight: usize) -> 
     let mut seen = HashSet::new();
     let done: Result<(), RunError<Infallible>> = explorer.run(|asked| {
         assert!(!asked.is_empty() && asked.len() <= batch_size);
+        check_flips(asked);
         let rows = asked.owner().iter().zip(asked.coalitions());
         Ok(rows
             .map(|(&image, coalition)| {
@@ -102,6 +105,22 @@ fn run(games: &[Table], plans: &[Plan], batch_size: usize, in_flight: usize) -> 
     assert!(explorer.is_done());
     assert_eq!(explorer.evaluations(), seen.len());
     (0..games.len()).map(|image| explorer.outcome(image).unwrap()).collect()
+}
+
+/// Flipped, the sets are what is asked; and each is of one image.
+fn check_flips(asked: &Asked) {
+    let flips = asked.flips();
+    let mut image_of = HashMap::new();
+    for (place, coalition) in asked.coalitions().iter().enumerate() {
+        let mut set = flips.bases[flips.row[place]].clone();
+        if let Some(player) = flips.flip[place] {
+            set.flip(player);
+        }
+        assert_eq!(&set, coalition);
+        assert_eq!(*image_of.entry(flips.row[place]).or_insert(asked.owner()[place]), asked.owner()[place]);
+    }
+    assert_eq!(image_of.len(), flips.bases.len());
+    assert!(flips.row.is_sorted());
 }
 
 fn run_one(game: &Table, plan: Plan) -> Group {
@@ -416,6 +435,30 @@ fn an_interrupted_catalogue_keeps_its_groups() {
     }
     assert_eq!(explorer.outcome(0).unwrap().groups[0].len(), 3);
     assert!(counts.is_sorted() && counts.contains(&1) && counts.contains(&2));
+}
+
+#[test]
+fn candidates_of_a_step_are_flips_of_one_set() {
+    let game = pairs(7, &[[1, 5]]);
+    let plan = |aim, method| Plan { aim, method, stop: Stop::Steps(3), minimal: false };
+    // A step of each: one set for those alone, another for all others; and one for each of a beam's.
+    for (plan, most) in [
+        (plan(Aim::Insertion, Method::Greedy), 1),
+        (plan(Aim::Both { weight: 0.5 }, Method::Greedy), 2),
+        (plan(Aim::Deletion, Method::Beam { width: 3 }), 3),
+    ] {
+        let mut explorer = Explorer::new(vec![Task::new(7)], vec![plan], 1000, 1).unwrap();
+        let mut steps = 0;
+        while let Some(asked) = explorer.ask() {
+            // Both ends come first.
+            assert!(steps == 0 || asked.flips().bases.len() <= most, "{}", asked.flips().bases.len());
+            let scores: Vec<Score> =
+                asked.coalitions().iter().map(|coalition| game.score(coalition)).collect();
+            explorer.tell(&scores).unwrap();
+            steps += 1;
+        }
+        assert_eq!(steps, 4);
+    }
 }
 
 #[test]

@@ -56,7 +56,8 @@ class ExplorerLane:
         """Goes on until all searches have ended; the places of the images."""
         with asking(self.call.games.classifier):
             while (asked := self._explorer.ask()) is not None:
-                self._explorer.tell(*self.call.games.score(asked.owner, asked.masks))
+                # A model may compute only what a flip changes.
+                self._explorer.tell(*self.call.games.score_flips(asked.owner, *asked.flips()))
                 self._counter.add(len(asked))
         self.open = 0
         return list(range(len(self.call.places)))
