@@ -405,7 +405,12 @@ def test_a_catalogue_goes_on_where_it_was():
     game.asked.clear()
     third = ix.MoXI(game, **options).catalogue(game.image, count=3, known=again[0].coalitions)
     assert [one.group for one in third] == [one.group for one in whole]
-    assert len(game.asked) <= 5  # the whole image, and whether it gets one answer
+    assert len(game.asked) <= 5 + 8  # the whole image, whether it gets one answer, and whether what is known is so
+    # What is known of something else is not taken.
+    for wrong in ({"target": 0}, {}):
+        other = Table(np.random.default_rng(4 if wrong else 9), 12)
+        with pytest.raises(ix.ArgumentError, match="`known`: expected coalitions that this search answers alike"):
+            ix.MoXI(other, **options).catalogue(game.image, **wrong, known=known)
     with pytest.raises(ix.ArgumentError, match="`known`: expected coalitions of the image's 6 patches, got of 12"):
         ix.MoXI(game, regions=(1, 6)).catalogue(game.image, known=known)
 

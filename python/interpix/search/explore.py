@@ -25,6 +25,11 @@ from interpix.terms import SearchDirection
 
 __all__ = ["ExplorerLane", "exact", "list_groups", "weigh"]
 
+_CHECKED = 8
+"""Of how many known coalitions the model is asked again."""
+_NEARLY = 1e-3
+"""Rewards of one picture in batches of other sizes differ by less, in units of the greatest; bfloat16's by more."""
+
 
 class ExplorerLane:
     """Images of one size that share batches, each searched after all of some plans.
@@ -69,9 +74,27 @@ class ExplorerLane:
             need = f"coalitions of the image's {players} patches"
             raise bad_value("known", need, f"of {known.players}", "pass what the same search of the same image kept")
         scores = Scores(known.rewards, known.answers, known.predicted, known.holds)
+        self._check_known(known)
         self._explorer.know(0, known.masks, *scores)
         if self.call.games.record is not None:
             self.call.games.record.add(np.zeros(len(known), np.int64), known.masks, scores)
+
+    def _check_known(self, known: ScoredCoalitions) -> None:
+        """Refuses coalitions that the model answers otherwise, of which some are asked again.
+
+        Raises:
+            ArgumentError: They are of another image, target, model or absence, or were scored in mixed precision.
+        """
+        if not len(known):
+            return
+        some = np.unique(np.linspace(0, len(known) - 1, _CHECKED).astype(np.int64))
+        again = self.call.games.score(np.zeros(len(some), np.int64), known.masks[some])
+        self._counter.add(len(some))
+        differ = float(np.abs(again.reward - known.rewards[some]).max())
+        if differ > _NEARLY * max(1.0, float(np.abs(again.reward).max())):
+            need = "coalitions that this search answers alike"
+            cure = "pass what the same search of the same image and target kept, scored exactly"
+            raise bad_value("known", need, f"some whose rewards differ by {differ:.2g}", cure)
 
     def found(self, place: int) -> list[list[Found]]:
         """For each plan the groups that were found until now on the image at a place."""

@@ -345,7 +345,7 @@ class MoXI(PatchValues):
             tries: Most beams; None: four for each group asked for. Groups of more than twice the size of the first one
                 (or four patches more) are not looked for.
             known: What an earlier search of this image and target has kept (`keep_coalitions=True`), which is not asked
-                again: so a catalogue goes on that was interrupted.
+                again, but for eight to see that they are answered alike: so a catalogue goes on that was interrupted.
             progress: Show the number of evaluations on stderr.
 
         Returns:
