@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import torch
-from skimage import data, transform
+from bench_propagation import photo, smooth_map
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import interpix as ix
@@ -67,18 +67,6 @@ class OneLaunch(Products):
 
     def step_exactly(self, values):
         return self.one(self.products.step_exactly, values)
-
-
-def photo(height, width):
-    return np.rint(255 * transform.resize(data.coffee(), (height, width), anti_aliasing=True)).astype(np.uint8)
-
-
-def smooth_map(height, width):
-    """Like a class activation map."""
-    rows, columns = np.mgrid[:height, :width]
-    return np.exp(-((rows - height / 2) ** 2 + (columns - width / 2.5) ** 2) / (2 * (height / 7) ** 2)).astype(
-        np.float32
-    )
 
 
 def seconds(work, repeats, clock=time.process_time):

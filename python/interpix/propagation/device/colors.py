@@ -5,8 +5,8 @@ The two differ by a bit in about one color of a million, where the rounding to s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -38,8 +38,7 @@ def read_pixels(image: ImageInput, device: torch.device) -> Tensor:
         # A copy: torch takes no arrays that are read-only.
         return torch.from_numpy(rgb_pixels(image).copy()).to(device)
     tensor = dense_tensor(image, "image")
-    # An array of one zero, seen as often as needed, has the tensor's shape and kind.
-    height, width, _ = rgb_pixels(np.broadcast_to(_number_like(tensor), tuple(tensor.shape))).shape
+    height, width = _size_of(tuple(tensor.shape), tensor.dtype)
     if tensor.ndim == 4:
         tensor = tensor[0]
     if tensor.ndim == 2:
@@ -89,7 +88,10 @@ def _bent(linear: Tensor) -> Tensor:
     return torch.where(linear > _TOE, linear.clamp(min=_TOE) ** (1 / 3), _SLOPE * linear + _HEIGHT)
 
 
-def _number_like(tensor: Tensor) -> Any:
-    if tensor.is_floating_point():
-        return np.float32(0)
-    return np.zeros((), str(tensor.dtype).removeprefix("torch."))
+@functools.lru_cache(maxsize=64)
+def _size_of(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[int, int]:
+    """Height and width of a picture that is such a tensor, if it is one; those of many of one size are found once."""
+    zero = np.float32(0) if dtype.is_floating_point else np.zeros((), str(dtype).removeprefix("torch."))
+    # One zero, seen as often as needed, is an array of that shape and kind.
+    height, width, _ = rgb_pixels(np.broadcast_to(zero, shape)).shape
+    return height, width
