@@ -16,7 +16,7 @@ from torch_models import convolutions, picture, vit
 
 
 @QUIET
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_insertion_contrast_in_plain_words(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
