@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from interpix.checks import require_module
-from interpix.errors import ArgumentError, bad_value
+from interpix.errors import ArgumentError, bad_value, renamed
 from interpix.evaluation.plan import hash_of
 from interpix.evaluation.rows import rows_folder
 from interpix.storage import read_path, replace_file
@@ -142,9 +142,10 @@ def read_config(out: str | os.PathLike[str], name: str = "out") -> dict[str, Any
         cure = "undo what was edited, or copy the file from the folder of results again"
         raise strange(f"'{path}', which is no TOML ({error})", name, cure) from error
     try:
-        _check(found)
+        with renamed(config=name):
+            _check(found)
     except ArgumentError as error:
-        raise ArgumentError(f"{str(error).replace('`config`', f'`{name}`', 1)} (in '{path}')") from error
+        raise ArgumentError(f"{error} (in '{path}')") from error
     return found
 
 
