@@ -138,25 +138,19 @@ def draw_map(
     return ax
 
 
-def dim(image: npt.NDArray[np.uint8], lit: BoolArray) -> npt.NDArray[np.uint8]:
-    """The image (H, W, 3) in full light where `lit` (H, W) is True, dimmed elsewhere; if it is dark, in light gray.
+def dim(image: npt.NDArray[np.uint8], light: BoolArray | FloatArray) -> npt.NDArray[np.uint8]:
+    """The image (H, W, 3) in full light where `light` (H, W) is 1 or True, dimmed where it is 0, and in between.
 
-    >>> dim(np.full((1, 2, 3), 100, np.uint8), np.array([[True, False]]))[..., 0]
-    array([[100,  22]], dtype=uint8)
+    What is dimmed is dark, or of a dark image light gray.
+
+    >>> dim(np.full((1, 3, 3), 100, np.uint8), np.array([[1.0, 0.5, 0.0]]))[..., 0]
+    array([[100,  61,  22]], dtype=uint8)
     >>> dim(np.full((1, 2, 3), 10, np.uint8), np.array([[True, False]]))[..., 0]
     array([[ 10, 150]], dtype=uint8)
     """
     veil = (1 - _DIM) * _VEIL if image.mean() < _DARK else 0
-    return np.where(lit[..., None], image, (_DIM * image + veil).astype(np.uint8))
-
-
-def shade(image: npt.NDArray[np.uint8], light: FloatArray) -> npt.NDArray[np.uint8]:
-    """The image (H, W, 3) in the `light` (H, W) of each pixel: 1 in full, 0 as dimmed as `dim` does it.
-
-    >>> shade(np.full((1, 3, 3), 100, np.uint8), np.array([[1.0, 0.5, 0.0]]))[..., 0]
-    array([[100,  61,  22]], dtype=uint8)
-    """
-    return np.rint(image * (_DIM + (1 - _DIM) * light)[..., None]).astype(np.uint8)
+    share = np.asarray(light, np.float64)[..., None]
+    return (share * image + (1 - share) * (_DIM * image + veil)).astype(np.uint8)
 
 
 def blank(image: npt.NDArray[np.uint8], gone: BoolArray, gone_before: BoolArray) -> npt.NDArray[np.uint8]:

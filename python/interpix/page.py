@@ -128,10 +128,17 @@ def check_together(results: Sequence[Explanation]) -> None:
             ("image", np.array_equal(one.image, results[0].image)),
             ("patches", np.array_equal(one.regions, results[0].regions)),
             ("target", one.target == results[0].target and one.output == results[0].output),
+            # What one of them knows is shown of all.
+            ("model", _origin(one, "model", "weights_sha256") == _origin(results[0], "model", "weights_sha256")),
+            ("absence", _origin(one, "absence") == _origin(results[0], "absence")),
         ):
             if not same:
-                cure = "write a page for each"
-                raise bad_value("results", "results of one image, its patches and one target", f"another {name}", cure)
+                need = "results of one image, model and absence, its patches and one target"
+                raise bad_value("results", need, f"another {name}", "write a page for each")
+
+
+def _origin(result: Explanation, *names: str) -> list[Any]:
+    return [result.provenance.get(name) for name in names]
 
 
 def _described(result: Explanation) -> dict[str, Any]:

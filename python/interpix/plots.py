@@ -22,7 +22,6 @@ from interpix.drawing import (
     finish_curves,
     new_axes,
     new_figure,
-    shade,
     shorten,
     show,
     show_middle,
@@ -307,7 +306,7 @@ def plot_stability(found: Stability, *, ax: "Axes | None" = None) -> "Axes":
     base, frequency, core = found.explanation, found.frequency(), found.core()
     ax = new_axes(ax)
     light = frequency[base.regions]
-    show(ax, shade(base.image, light))
+    show(ax, dim(base.image, light))
     if core:
         draw_outline(ax, np.isin(base.regions, core), _COLORS[base.direction])
     seen = np.flatnonzero(frequency > 0)

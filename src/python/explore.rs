@@ -3,10 +3,10 @@
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 
-use super::search::{Row, ends, parse_stop, row, scores};
+use super::search::{Row, parse_stop, row, scores, tasks};
 use crate::error::{Error, Result};
 use crate::explore::{self, Aim, CatalogueOptions, Method};
-use crate::search::{Coalition, Task};
+use crate::search::Coalition;
 
 #[pyclass(frozen, module = "interpix._core")]
 #[derive(Clone)]
@@ -81,9 +81,7 @@ impl Explorer {
         full: Option<Vec<Option<Row>>>,
         empty: Option<Vec<Option<Row>>>,
     ) -> Result<Self> {
-        let (full, empty) = (ends("full", full, players.len())?, ends("empty", empty, players.len())?);
-        let tasks = players.into_iter().zip(full.into_iter().zip(empty));
-        let tasks = tasks.map(|(players, (full, empty))| Task { players, full, empty }).collect();
+        let tasks = tasks(players, full, empty)?;
         let plans = plans.iter().map(|plan| plan.inner).collect();
         Ok(Self { inner: explore::Explorer::new(tasks, plans, batch_size, in_flight)? })
     }

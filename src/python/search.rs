@@ -34,9 +34,7 @@ impl Search {
         full: Option<Vec<Option<Row>>>,
         empty: Option<Vec<Option<Row>>>,
     ) -> Result<Self> {
-        let (full, empty) = (ends("full", full, players.len())?, ends("empty", empty, players.len())?);
-        let tasks = players.into_iter().zip(full.into_iter().zip(empty));
-        let tasks = tasks.map(|(players, (full, empty))| Task { players, full, empty }).collect();
+        let tasks = tasks(players, full, empty)?;
         let (direction, stop) = (parse_direction(direction)?, parse_stop(stop, min_confidence, min_players)?);
         let options = SearchOptions { direction, stop, batch_size, in_flight };
         Ok(Self { inner: search::Search::new(tasks, options)? })
@@ -297,11 +295,18 @@ pub(super) fn parse_stop(stop: &Bound<'_, PyAny>, min_confidence: f64, min_playe
     Ok(stop)
 }
 
-pub(super) fn ends(
-    name: &'static str,
-    ends: Option<Vec<Option<Row>>>,
-    images: usize,
-) -> Result<Vec<Option<Score>>> {
+/// The images of a search, with what is known of their ends.
+pub(super) fn tasks(
+    players: Vec<usize>,
+    full: Option<Vec<Option<Row>>>,
+    empty: Option<Vec<Option<Row>>>,
+) -> Result<Vec<Task>> {
+    let (full, empty) = (ends("full", full, players.len())?, ends("empty", empty, players.len())?);
+    let known = players.into_iter().zip(full.into_iter().zip(empty));
+    Ok(known.map(|(players, (full, empty))| Task { players, full, empty }).collect())
+}
+
+fn ends(name: &'static str, ends: Option<Vec<Option<Row>>>, images: usize) -> Result<Vec<Option<Score>>> {
     let Some(ends) = ends else { return Ok(vec![None; images]) };
     check_length(name, ends.len(), images)?;
     Ok(ends.into_iter().map(|end| end.map(score)).collect())

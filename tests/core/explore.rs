@@ -12,20 +12,11 @@ use interpix::explore::{
 use interpix::search::{Coalition, Direction, RunError, Score, Search, SearchOptions, Stop, Task};
 use proptest::prelude::*;
 
+use super::tables::{Table, table};
+
 const FLIP: Stop = Stop::Flip { min_confidence: 0.0, min_players: 0 };
 
-/// A game as a table over all coalitions; bit `i` of the index is player `i`.
-#[derive(Debug, Clone)]
-struct Table {
-    players: usize,
-    scores: Vec<Score>,
-}
-
 impl Table {
-    fn score(&self, coalition: &Coalition) -> Score {
-        self.scores[coalition.members().map(|member| 1 << member).sum::<usize>()]
-    }
-
     fn verdict(&self, objective: Objective, group: &Coalition) -> Verdict {
         objective.verdict(self.score(group), self.score(&group.complement()))
     }
@@ -45,20 +36,6 @@ impl Table {
 
 fn is_in(part: &Coalition, group: &Coalition) -> bool {
     part.difference(group).size() == 0
-}
-
-/// Small whole rewards, so that ties are common; whether it holds is independent of them.
-fn table(most: usize) -> impl Strategy<Value = Table> {
-    (1..=most).prop_flat_map(|players| {
-        let score =
-            (-3..=3_i32, 0..=4_u8, prop::bool::weighted(0.25)).prop_map(|(reward, quarter, holds)| Score {
-                reward: f64::from(reward),
-                answer: f64::from(quarter) / 4.0,
-                predicted: None,
-                holds,
-            });
-        prop::collection::vec(score, 1 << players).prop_map(move |scores| Table { players, scores })
-    })
 }
 
 fn aim() -> impl Strategy<Value = Aim> {
@@ -194,7 +171,7 @@ fn beam_in_words(game: &Table, aim: Objective, width: usize) -> Vec<usize> {
 
 proptest! {
     #[test]
-    fn greedy_is_greedy_in_words(game in table(7), aim in aim(), stop in stop()) {
+    fn greedy_is_greedy_in_words(game in table(7, 0.25), aim in aim(), stop in stop()) {
         let plan = Plan { aim, method: Method::Greedy, stop, minimal: false };
         let group = run_one(&game, plan);
         prop_assert_eq!(&group.order, &greedy_in_words(&game, objective(plan), stop));
@@ -210,7 +187,7 @@ proptest! {
     }
 
     #[test]
-    fn greedy_for_one_aim_is_moxi(game in table(7), deletion in any::<bool>(), stop in stop()) {
+    fn greedy_for_one_aim_is_moxi(game in table(7, 0.25), deletion in any::<bool>(), stop in stop()) {
         let aim = if deletion { Aim::Deletion } else { Aim::Insertion };
         let group = run_one(&game, Plan { aim, method: Method::Greedy, stop, minimal: false });
         let direction = if deletion { Direction::Deletion } else { Direction::Insertion };
@@ -225,7 +202,7 @@ proptest! {
     }
 
     #[test]
-    fn beams_are_beams_in_words(game in table(7), aim in aim(), width in 1..=5_usize) {
+    fn beams_are_beams_in_words(game in table(7, 0.25), aim in aim(), width in 1..=5_usize) {
         let plan = Plan { aim, method: Method::Beam { width }, stop: FLIP, minimal: false };
         let group = run_one(&game, plan);
         prop_assert_eq!(&group.order, &beam_in_words(&game, objective(plan), width));
@@ -235,7 +212,7 @@ proptest! {
     }
 
     #[test]
-    fn a_beam_that_holds_all_groups_finds_a_smallest_one(game in table(6), aim in aim()) {
+    fn a_beam_that_holds_all_groups_finds_a_smallest_one(game in table(6, 0.25), aim in aim()) {
         let plan = Plan { aim, method: Method::Beam { width: 1 << 6 }, stop: FLIP, minimal: false };
         let smallest = game.minimal(objective(plan)).iter().map(Coalition::size).min();
         prop_assert_eq!(run_one(&game, plan).stopped_at, smallest);
@@ -243,7 +220,7 @@ proptest! {
 
     #[test]
     fn a_minimal_group_misses_each_of_its_players(
-        game in table(8),
+        game in table(8, 0.25),
         aim in aim(),
         method in prop_oneof![Just(Method::Greedy), Just(Method::Beam { width: 3 }), Just(Method::Exchange),
                               Just(Method::Bidirectional { pending: 2 })],
@@ -266,7 +243,7 @@ proptest! {
     }
 
     #[test]
-    fn exchanges_never_make_a_group_larger(game in table(8), aim in aim()) {
+    fn exchanges_never_make_a_group_larger(game in table(8, 0.25), aim in aim()) {
         let plan = |method, minimal| Plan { aim, method, stop: FLIP, minimal };
         let greedy = run_one(&game, plan(Method::Greedy, true));
         let exchanged = run_one(&game, plan(Method::Exchange, true));
@@ -277,7 +254,7 @@ proptest! {
     }
 
     #[test]
-    fn both_ends_put_everybody_in_order_once(game in table(8), aim in aim(), pending in 1..=9_usize) {
+    fn both_ends_put_everybody_in_order_once(game in table(8, 0.25), aim in aim(), pending in 1..=9_usize) {
         let plan = Plan { aim, method: Method::Bidirectional { pending }, stop: Stop::All, minimal: false };
         let mut order = run_one(&game, plan).order;
         if pending >= game.players {
@@ -288,7 +265,7 @@ proptest! {
     }
 
     #[test]
-    fn a_catalogue_of_all_sizes_is_the_truth(game in table(6), aim in aim()) {
+    fn a_catalogue_of_all_sizes_is_the_truth(game in table(6, 0.25), aim in aim()) {
         let options = CatalogueOptions { count: 1 << 6, overlap: 1.0, width: 1, exhaust: 6, tries: 1 };
         let plan = Plan { aim, method: Method::Catalogue(options), stop: FLIP, minimal: true };
         let found = run(std::slice::from_ref(&game), &[plan], 64, 1)[0].groups[0].clone();
@@ -306,7 +283,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_catalogue_says_is_so(game in table(8), aim in aim(), options in catalogue()) {
+    fn what_a_catalogue_says_is_so(game in table(8, 0.25), aim in aim(), options in catalogue()) {
         let plan = Plan { aim, method: Method::Catalogue(options), stop: FLIP, minimal: true };
         let aim = objective(plan);
         let found = run(std::slice::from_ref(&game), &[plan], 64, 1)[0].groups[0].clone();
@@ -337,7 +314,7 @@ proptest! {
 
     #[test]
     fn packing_changes_nothing_and_nothing_is_asked_twice(
-        games in prop::collection::vec(table(6), 1..=4),
+        games in prop::collection::vec(table(6, 0.25), 1..=4),
         aims in prop::collection::vec(aim(), 1..=3),
         batch_size in 1..=20_usize,
         in_flight in 1..=5_usize,

@@ -12,4 +12,5 @@ mod memory;
 #[cfg(feature = "models")]
 mod models;
 mod search;
+mod tables;
 mod windows;

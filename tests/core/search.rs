@@ -12,31 +12,7 @@ use interpix::search::{
 };
 use proptest::prelude::*;
 
-/// A game as a table over all coalitions; bit `i` of the index is player `i`.
-#[derive(Debug, Clone)]
-struct Table {
-    players: usize,
-    scores: Vec<Score>,
-}
-
-impl Table {
-    fn score(&self, coalition: &Coalition) -> Score {
-        self.scores[coalition.members().map(|member| 1 << member).sum::<usize>()]
-    }
-}
-
-/// Small whole rewards, so that ties are common; whether it holds is independent of them.
-fn table() -> impl Strategy<Value = Table> {
-    (1..=8_usize).prop_flat_map(|players| {
-        let score = (-3..=3_i32, 0..=4_u8, any::<bool>()).prop_map(|(reward, quarter, holds)| Score {
-            reward: f64::from(reward),
-            answer: f64::from(quarter) / 4.0,
-            predicted: None,
-            holds,
-        });
-        prop::collection::vec(score, 1 << players).prop_map(move |scores| Table { players, scores })
-    })
-}
+use super::tables::{Table, table};
 
 fn direction() -> impl Strategy<Value = Direction> {
     prop_oneof![Just(Direction::Insertion), Just(Direction::Deletion)]
@@ -206,7 +182,7 @@ fn run_rounds(
 proptest! {
     #[test]
     fn rounds_find_what_batches_find(
-        games in prop::collection::vec(table(), 1..=5),
+        games in prop::collection::vec(table(8, 0.5), 1..=5),
         direction in direction(),
         stop in stop(),
         batch_size in 1..=20_usize,
@@ -220,7 +196,7 @@ proptest! {
 
     #[test]
     fn equals_brute_force_whatever_the_packing(
-        games in prop::collection::vec(table(), 1..=5),
+        games in prop::collection::vec(table(8, 0.5), 1..=5),
         direction in direction(),
         stop in stop(),
         batch_size in 1..=20_usize,
@@ -235,7 +211,7 @@ proptest! {
 
     #[test]
     fn known_ends_are_not_asked_again(
-        game in table(),
+        game in table(8, 0.5),
         direction in direction(),
         stop in stop(),
         (knows_full, knows_empty) in any::<(bool, bool)>(),
@@ -383,7 +359,7 @@ fn rounds_are_half_of_the_images_of_one_size() {
 proptest! {
     #[test]
     fn any_number_of_images_goes_through_few_places(
-        games in prop::collection::vec(table(), 1..=12),
+        games in prop::collection::vec(table(8, 0.5), 1..=12),
         places in 1..=4_usize,
         direction in direction(),
         stop in stop(),

@@ -128,10 +128,20 @@ def test_foreign_files_are_not_replaced(pair, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "name"), [({"image": 1}, "image"), ({"regions": "2x4"}, "patches"), ({"target": 1}, "target")]
+    ("change", "name"),
+    [
+        ({"image": 1}, "image"),
+        ({"regions": "2x4"}, "patches"),
+        ({"target": 1}, "target"),
+        ({"absence": "mean"}, "absence"),
+        ({"model": lambda batch: 8 * batch.mean(axis=(2, 3))}, "model"),
+    ],
 )
 def test_results_that_do_not_belong_together_are_refused(pair, image, change, name):
-    moxi = ix.MoXI(MODEL, regions=change.get("regions", "3x4"))
+    model = MODEL
+    if "model" in change:
+        model = ix.CallableClassifier(change["model"], name="others", class_names=MODEL.class_names)
+    moxi = ix.MoXI(model, regions=change.get("regions", "3x4"), absence=change.get("absence", "auto"))
     other = moxi.explain(image[:, ::-1] if "image" in change else image, change.get("target", 0))
     with pytest.raises(ix.ArgumentError, match=f"`results`.*got another {name}; write a page for each"):
         page_data([pair[0], other])
