@@ -361,6 +361,9 @@ class Explorer:
     ) -> None:
         """Take what is known of an image already, coalitions (c, players) and their scores: it is not asked again."""
 
+    def give(self, image: int, order: Sequence[int]) -> None:
+        """Take an order of an image's players in the place of what its plans would search for."""
+
     def ask(self) -> Asked | None:
         """Return the next coalitions to evaluate, or ``None`` at the end; before ``tell`` the same ones again."""
 

@@ -224,6 +224,50 @@ impl Explorer {
         Ok(())
     }
 
+    /// Takes an order of an image's players, before anything is asked of it, in the place of those that its plans would
+    /// search for: they say where it stops, and with [`Plan::minimal`] what of it can be left out.
+    ///
+    /// ```
+    /// use interpix::explore::{Aim, Explorer, Plan};
+    /// use interpix::search::{Score, Task};
+    ///
+    /// // 1 and 2 are enough, without 0.
+    /// let plan = Plan { aim: Aim::Insertion, minimal: true, ..Plan::default() };
+    /// let mut explorer = Explorer::new(vec![Task::new(4)], vec![plan], 64, 1)?;
+    /// explorer.give(0, vec![0, 1, 2])?;
+    /// while let Some(asked) = explorer.ask() {
+    ///     let holds = asked.coalitions().iter().map(|set| set.contains(1) && set.contains(2));
+    ///     let scores = holds.map(|holds| Score { reward: 0.0, answer: 0.5, predicted: None, holds });
+    ///     explorer.tell(&scores.collect::<Vec<_>>())?;
+    /// }
+    /// let group = &explorer.outcome(0).unwrap().groups[0][0];
+    /// assert_eq!((group.stopped_at, &group.minimal.as_ref().unwrap().players[..]), (Some(3), &[1, 2][..]));
+    /// # Ok::<(), interpix::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// There is no such image, or a player is none of its or comes twice.
+    pub fn give(&mut self, image: usize, order: Vec<usize>) -> Result<()> {
+        let count = self.images.len();
+        let Some(place) = self.images.get_mut(image) else {
+            return Err(Error::argument("image", format!("below {count}"), image, "pass one of the tasks"));
+        };
+        let players = place.known.players();
+        if order.iter().any(|&player| player >= players)
+            || Coalition::of(players, order.iter().copied()).size() < order.len()
+        {
+            let expected = format!("players below {players}, each once");
+            return Err(Error::argument(
+                "order",
+                expected,
+                format!("{order:?}"),
+                "pass an order of this image",
+            ));
+        }
+        place.quests.iter_mut().for_each(|quest| quest.give(order.clone()));
+        Ok(())
+    }
+
     /// The next coalitions to evaluate, or `None` when every search has ended. Asking again before [`Self::tell`] gives
     /// the same ones.
     pub fn ask(&mut self) -> Option<Asked> {

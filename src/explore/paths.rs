@@ -25,6 +25,11 @@ pub(super) struct Order {
 }
 
 impl Order {
+    /// Players beside whom no other was tried.
+    pub(super) fn of(players: Vec<usize>) -> Self {
+        Self { gaps: vec![f64::INFINITY; players.len()], players }
+    }
+
     fn push(&mut self, player: usize, gap: f64) {
         self.players.push(player);
         self.gaps.push(gap);

@@ -132,6 +132,8 @@ impl Plan {
 pub(super) struct Quest {
     plan: Plan,
     catalogue: Option<Catalogue>,
+    /// The order that somebody else has found, in the place of a search.
+    given: Option<Vec<usize>>,
     found: Option<Vec<Group>>,
 }
 
@@ -141,7 +143,12 @@ impl Quest {
             Method::Catalogue(options) => Some(Catalogue::new(players, plan.objective(), options)),
             _ => None,
         };
-        Self { plan, catalogue, found: None }
+        Self { plan, catalogue, given: None, found: None }
+    }
+
+    /// Takes the order of players that a search would put together.
+    pub(super) fn give(&mut self, order: Vec<usize>) {
+        (self.catalogue, self.given, self.found) = (None, Some(order), None);
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -185,6 +192,7 @@ impl Quest {
         let (plan, objective) = (&self.plan, self.plan.objective());
         let everybody = Coalition::full(known.players());
         let order = match plan.method {
+            _ if self.given.is_some() => Order::of(self.given.clone().unwrap_or_default()),
             Method::Beam { width } => {
                 beam(known, objective, &everybody, width, known.players(), plan.stop)?.swap_remove(0)
             }
@@ -224,8 +232,7 @@ fn entry_of(
     entry: &Entry,
 ) -> Answered<Group> {
     // How a beam came to those that were left out says nothing of the others.
-    let gaps = vec![f64::INFINITY; entry.order.len()];
-    let mut group = described(known, objective, Order { players: entry.order.clone(), gaps })?;
+    let mut group = described(known, objective, Order::of(entry.order.clone()))?;
     let (with, without) = (group.with.last().copied(), group.without.last().copied());
     group.minimal = Some(Shrunk { players: entry.order.clone(), with, without });
     group.none_up_to = catalogue.none_up_to;

@@ -108,6 +108,10 @@ impl Explorer {
         self.inner.know(image, coalitions.zip(scores))
     }
 
+    fn give(&mut self, image: usize, order: Vec<usize>) -> Result<()> {
+        self.inner.give(image, order)
+    }
+
     fn ask(&mut self, py: Python<'_>) -> Option<Asked> {
         // Searches look up many coalitions that are known.
         py.detach(|| self.inner.ask()).map(|inner| Asked { inner })

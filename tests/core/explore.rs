@@ -415,6 +415,28 @@ fn an_interrupted_catalogue_keeps_its_groups() {
 }
 
 #[test]
+fn a_given_order_is_pruned_as_a_found_one() {
+    let game = pairs(6, &[[1, 5], [2, 4]]);
+    let plan = Plan { aim: Aim::Insertion, method: Method::Greedy, stop: FLIP, minimal: true };
+    let found = run_one(&game, plan);
+    let mut explorer = Explorer::new(vec![Task::new(6)], vec![plan], 64, 1).unwrap();
+    explorer.give(0, found.order.clone()).unwrap();
+    while let Some(asked) = explorer.ask() {
+        let scores: Vec<Score> = asked.coalitions().iter().map(|coalition| game.score(coalition)).collect();
+        explorer.tell(&scores).unwrap();
+    }
+    let given = explorer.outcome(0).unwrap().groups[0][0].clone();
+    assert_eq!(
+        (given.order, given.stopped_at, given.minimal),
+        (found.order, found.stopped_at, found.minimal)
+    );
+    for (order, need) in [(vec![1, 1], "each once"), (vec![6], "below 6")] {
+        assert!(explorer.give(0, order).unwrap_err().to_string().contains(need));
+    }
+    assert!(explorer.give(1, vec![]).unwrap_err().to_string().contains("below 1"));
+}
+
+#[test]
 fn candidates_of_a_step_are_flips_of_one_set() {
     let game = pairs(7, &[[1, 5]]);
     let plan = |aim, method| Plan { aim, method, stop: Stop::Steps(3), minimal: false };
