@@ -6,12 +6,13 @@ python examples/groups.py groups.jsonl --photos FOLDER      # an hour on two cor
 python examples/groups.py groups.jsonl --tables             # the tables in docs/results.md
 python examples/groups.py groups.jsonl --check              # whether minimal groups are minimal, picture by picture
 
-FOLDER holds photos of other sources, of which those are taken that the model is sure of.
+FOLDER holds photos of other sources, of which the 60 are taken that the model is surest of.
 """
 
 import argparse
 import hashlib
 import importlib.util
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -19,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 import interpix as ix
 
-SURE = 0.8
+OTHERS = 60
 BOTH_OF_LIMA = {"direction": "both", "weight": 0.8, "search": "bidirectional"}
 SEARCHES: dict[str, dict[str, Any]] = {
     "greedy": {},
@@ -49,16 +51,20 @@ class Memo:
         return np.stack([self.answers[key] for key in keys])
 
 
-def rows(photo: Path, model: Any, *, labelled: bool, number: int) -> Iterator[dict[str, Any]]:
-    """What is found on one photo, a row for each search."""
-    memo = Memo(model)
-    memo.answers.clear()
-    image = model.preprocess(np.asarray(open_photo(photo)))
-    probability = softmax(model.logits(image[None])[0]).max()
-    if not labelled and probability < SURE:
-        return
-    about = {"photo": photo.name, "labelled": labelled}
-    moxi = ix.MoXI(memo, regions="7x7")
+def rows(
+    model: Any, image: np.ndarray, about: dict[str, Any], *, areas_of: str | None = None, exhaust: int = 2
+) -> Iterator[dict[str, Any]]:
+    """What is found on one photo with 49 regions, a row for each search.
+
+    Args:
+        model: Answers pictures.
+        image: What it answers.
+        about: What each row says: the photo's name, and whether it is `labelled`: of others, less is asked.
+        areas_of: The regions of whole rankings.
+        exhaust: The greatest size of which all groups are tried where the smallest known is larger.
+    """
+    labelled = about["labelled"]
+    moxi = ix.MoXI(model, regions="7x7")
     for direction in ("insertion", "deletion"):
         if direction == "deletion" and not labelled:
             continue
@@ -70,13 +76,13 @@ def rows(photo: Path, model: Any, *, labelled: bool, number: int) -> Iterator[di
     if not labelled:
         return
     yield about | {"regions": 49, "search": "both"} | one(moxi, image, direction="both", minimal=True)
-    lima = ix.MoXI(memo, regions="7x7", reward="probability")
+    lima = ix.MoXI(model, regions="7x7", reward="probability")
     yield about | {"regions": 49, "search": "LiMA's"} | one(lima, image, minimal=True, **BOTH_OF_LIMA)
-    if min((len(group.group) for group in found), default=3) > 2:
-        tried = moxi.catalogue(image, count=1, exhaust=2, tries=1)
-        yield about | {"regions": 49, "search": "all pairs", "none_up_to": tried.none_up_to}
-    if number < 5:
-        coarse = ix.MoXI(memo, regions="5x5"), ix.MoXI(memo, regions="5x5", reward="probability")
+    if min((len(group.group) for group in found), default=exhaust + 1) > exhaust:
+        tried = moxi.catalogue(image, count=1, exhaust=exhaust, tries=1)
+        yield about | {"regions": 49, "search": "all small", "none_up_to": tried.none_up_to}
+    if areas_of:
+        coarse = ix.MoXI(model, regions=areas_of), ix.MoXI(model, regions=areas_of, reward="probability")
         orders = {
             "greedy insertion": coarse[0].explain(image, stop="all"),
             "greedy deletion": coarse[0].explain(image, stop="all", direction="deletion"),
@@ -84,13 +90,16 @@ def rows(photo: Path, model: Any, *, labelled: bool, number: int) -> Iterator[di
             "bidirectional": coarse[0].explain(image, stop="all", search="bidirectional"),
             "LiMA's": coarse[1].explain(image, stop="all", **BOTH_OF_LIMA),
         }
-        game = ix.MoXI(memo, regions="5x5", reward="probability").game(image)
+        game = coarse[1].game(image)
         for name, found_ in orders.items():
-            yield about | {"regions": 25, "search": name} | areas(game, found_)
-    if number < 2:
-        fine = ix.MoXI(memo, regions="14x14")
-        for name in FEW:
-            yield about | {"regions": 196, "search": name} | one(fine, image, direction="insertion", **SEARCHES[name])
+            yield about | {"regions": game.n_players, "search": name} | areas(game, found_)
+
+
+def fine_rows(model: Any, image: np.ndarray, about: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What is found with 196 regions."""
+    moxi = ix.MoXI(model, regions="14x14")
+    for name in FEW if about["labelled"] else FEW[:2]:
+        yield about | {"regions": 196, "search": name} | one(moxi, image, direction="insertion", **SEARCHES[name])
 
 
 def one(moxi: ix.MoXI, image: np.ndarray, **options: Any) -> dict[str, Any]:
@@ -142,11 +151,16 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum()
 
 
-def open_photo(path: Path) -> Any:
+def open_photo(path: Path) -> np.ndarray:
     """A photo in colors."""
-    from PIL import Image
+    return np.asarray(Image.open(path).convert("RGB"))
 
-    return Image.open(path).convert("RGB")
+
+def surest(photos: list[Path], model: Any) -> list[Path]:
+    """The photos that a model is surest of, in their order."""
+    sure = {photo: softmax(model.logits(model.preprocess(open_photo(photo))[None])[0]).max() for photo in photos}
+    kept = set(sorted(photos, key=lambda photo: -sure[photo])[:OTHERS])
+    return [photo for photo in photos if photo in kept]
 
 
 def tables(lines: list[dict[str, Any]]) -> None:
@@ -191,7 +205,7 @@ def check(lines: list[dict[str, Any]], photos: dict[str, Path], model: Any) -> N
     for line in lines:
         if line["search"] != "minimal" or line["regions"] != 49 or line["photo"] not in photos or not line["group"]:
             continue
-        image = model.preprocess(np.asarray(open_photo(photos[line["photo"]])))
+        image = model.preprocess(open_photo(photos[line["photo"]]))
         down, across = (np.arange(side) * 7 // side for side in image.shape[1:])
         cell = 7 * down[:, None] + across
         target = int(model.logits(image[None])[0].argmax())
@@ -231,17 +245,24 @@ def main() -> None:
         raise SystemExit("pip install --no-deps foolbox==3.3.4")
     labelled = sorted((Path(package.submodule_search_locations[0]) / "data").glob("imagenet_*.jpg"))
     others = sorted(options.photos.iterdir()) if options.photos else []
-    model, done = ix.load_model("efficientnet_lite0"), {line["photo"] for line in lines}
+    model = ix.load_model("efficientnet_lite0")
     if options.check:
         check(lines, {photo.name: photo for photo in [*labelled, *others]}, model)
         return
-    for number, photo in enumerate([*labelled, *others]):
-        if photo.name in done:
+    done = {(line["photo"], line["regions"]) for line in lines}
+    photos = [*labelled, *surest(others, model)]
+    for regions, photo in itertools.product((49, 196), photos):
+        if (photo.name, regions) in done:
             continue
-        found = list(rows(photo, model, labelled=number < len(labelled), number=number))
+        memo, image = Memo(model), model.preprocess(open_photo(photo))
+        about = {"photo": photo.name, "labelled": photo in labelled}
+        if regions == 49:
+            found = list(rows(memo, image, about, areas_of="5x5" if photo in labelled[:5] else None))
+        else:
+            found = list(fine_rows(memo, image, about))
         with options.lines.open("a") as file:
             file.writelines(json.dumps(row) + "\n" for row in found)
-        print(photo.name, len(found), flush=True)
+        print(photo.name, regions, len(found), flush=True)
 
 
 if __name__ == "__main__":

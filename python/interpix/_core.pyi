@@ -7,6 +7,8 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from interpix.models.protocol.steps import Step
+
 __all__ = [
     "Asked",
     "Batch",
@@ -104,11 +106,14 @@ class Search:
             holds: (c,) whether the model still says what is explained.
         """
 
-    def ask_round(self) -> Round | None:
+    def ask_round(self, most: int | None = None) -> Round | None:
         """Return a whole step of about half of the images in flight; ``None`` where no image awaits one.
 
         For evaluators that list a step's candidates themselves. Any number of rounds may be open; ``ask`` has what
         else there is.
+
+        Args:
+            most: The greatest number of candidates, unless one image has more.
         """
 
     def tell_best(
@@ -682,6 +687,18 @@ class NativeModel:
             masks: The coalitions (c, n), True = present.
         """
 
+    def masked_best(
+        self, images: NDArray[np.float32], regions: NDArray[np.int64], fill: NDArray[np.float32], step: Step
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
+        """Return the best player of each image of a step (b,), its lead (b,), and the logits with it (b, classes).
+
+        Args:
+            images: As for `masked_logits`.
+            regions: As for `masked_logits`.
+            fill: As for `masked_logits`.
+            step: What is asked.
+        """
+
 @final
 class NativeTokens:
     """Images as a Vision Transformer's tokens; made by `NativeModel.tokens`."""
@@ -696,6 +713,18 @@ class NativeTokens:
             kept: The coalitions (c, patches), True = present.
             masked: Absent tokens stay, but attention does not see them; otherwise they are dropped.
             from_layer: The first block where they are missing.
+        """
+
+    def best(
+        self, players: NDArray[np.int64], step: Step, *, masked: bool, from_layer: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
+        """Return the best player of each image of a step (b,), its lead (b,), and the logits with it (b, classes).
+
+        Args:
+            players: The player of each patch (K, patches).
+            step: What is asked, of players.
+            masked: As for `logits`.
+            from_layer: As for `logits`.
         """
 
 def architectures() -> list[str]:

@@ -77,6 +77,9 @@ def _widget_class() -> Any:
 def _check_game(result: Explanation, game: ImageGame) -> None:
     if not isinstance(game, ImageGame):
         raise bad_type("game", "what MoXI.game returns", game, "pass game=moxi.game(image)")
+    if result.provenance.get("rival") is not None or (result.removed_before and not result.output["exclusive"]):
+        need = "None for a result that compares two classes, as a game asks about one"
+        raise bad_value("game", need, "a game", "leave it out")
     cure = "make it of the result's own model, image and target: game=moxi.game(image, target)"
     for name, same in (
         ("target", game.target == result.target),

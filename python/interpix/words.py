@@ -133,8 +133,13 @@ def _minimal(result: Explanation) -> str:
 
 def _contrasted(result: Explanation) -> str:
     target, gone = repr(result.name_of(result.target)), len(result.removed_before)
-    if not result.group:
-        return f"The answer never becomes {target}, whatever is taken away"
+    # Where several labels may be right at once, classes are compared all the same.
+    what = "the answer" if result.output["exclusive"] else "the most probable label"
+    if result.predicted[0] != result.target:
+        return f"{what.capitalize()} never becomes {target} while patches are taken away one by one"
     light = "1 patch (light) is" if gone == 1 else f"{gone} patches (light) are"
+    once = f"Once {light} taken away {what} is {target}"
+    if not result.group:
+        return f"{once}, and stays it without any patch"
     numbered = "the numbered one" if len(result.group) == 1 else f"the {len(result.group)} numbered ones"
-    return f"Once {light} taken away the answer is {target}; it needs {numbered}"
+    return f"{once}; it needs {numbered}"

@@ -59,7 +59,8 @@ impl Objective {
     /// assert!(!both.verdict(score(4.0), score(1.0)).reached); // not needed: the others suffice, too
     /// ```
     pub fn verdict(&self, with: Score, without: Score) -> Verdict {
-        let suffices = with.holds && with.answer >= self.min_confidence;
+        // Answers that are no probabilities may be negative: 0 asks for nothing.
+        let suffices = with.holds && (self.min_confidence == 0.0 || with.answer >= self.min_confidence);
         let needed = !without.holds;
         let (value, reached) = match self.aim {
             Aim::Insertion => (with.reward, suffices),

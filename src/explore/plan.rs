@@ -201,13 +201,16 @@ impl Quest {
             }
             Method::Exchange => {
                 let order = greedy(known, objective, &everybody, plan.stop)?;
-                let group = Coalition::of(known.players(), order.players.iter().copied());
-                let smaller = exchange(known, objective, &everybody, &group)?;
-                if smaller == group {
-                    order
-                } else {
-                    greedy(known, objective, &smaller, Stop::Steps(smaller.size()))?
+                let mut group = Coalition::of(known.players(), order.players.iter().copied());
+                let mut smaller = exchange(known, objective, &everybody, &group)?;
+                let mut found = order;
+                while smaller != group {
+                    found = greedy(known, objective, &smaller, plan.stop)?;
+                    // Of a group that cannot lose a single player a part may do all the same.
+                    group = Coalition::of(known.players(), found.players.iter().copied());
+                    smaller = exchange(known, objective, &everybody, &group)?;
                 }
+                found
             }
             Method::Greedy | Method::Catalogue(_) => greedy(known, objective, &everybody, plan.stop)?,
         };

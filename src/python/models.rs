@@ -3,15 +3,20 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ndarray::{Array2, ArrayView2};
 use numpy::{
-    IntoPyArray, PyArray2, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3, PyReadonlyArray4,
+    IntoPyArray, PyArray1, PyArray2, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3,
+    PyReadonlyArray4,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::error::detached;
+use super::search::parse_direction;
 use crate::error::Error;
-use crate::models::{self, Checkpoint, Classifier, MaskedImages, Tokens, VisionTransformer};
+use crate::models::{
+    self, Candidate, Checkpoint, Classifier, MaskedImages, Reward, Tokens, VisionTransformer,
+};
 
 /// A classifier that runs without torch.
 #[pyclass(frozen, module = "interpix._core")]
@@ -111,6 +116,74 @@ impl NativeModel {
         let (owner, masks) = (indices("owner", &owner)?, masks.as_array());
         Ok(detached(py, |interrupted| game.logits(&*self.0, &owner, masks, interrupted))?.into_pyarray(py))
     }
+
+    fn masked_best<'py>(
+        &self,
+        py: Python<'py>,
+        images: PyReadonlyArray4<'py, f32>,
+        regions: PyReadonlyArray3<'py, i64>,
+        fill: PyReadonlyArray4<'py, f32>,
+        step: Step<'py>,
+    ) -> PyResult<Told<'py>> {
+        let game =
+            MaskedImages { images: images.as_array(), regions: regions.as_array(), fill: fill.as_array() };
+        step.best(py, &*self.0, |owner, masks, interrupted| game.logits(&*self.0, owner, masks, interrupted))
+    }
+}
+
+/// Of each image of a step the best player, the gap to the second best, and the logits with it.
+type Told<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<f64>>, Bound<'py, PyArray2<f32>>);
+
+/// `interpix.models.protocol.steps.Step`, by its attributes.
+#[derive(FromPyObject)]
+pub(super) struct Step<'py> {
+    images: PyReadonlyArray1<'py, i64>,
+    bases: PyReadonlyArray2<'py, bool>,
+    targets: PyReadonlyArray1<'py, i64>,
+    direction: String,
+    reward: String,
+    relative: bool,
+}
+
+impl<'py> Step<'py> {
+    fn best(
+        &self,
+        py: Python<'py>,
+        model: &dyn Classifier,
+        ask: impl Fn(&[usize], ArrayView2<'_, bool>, &dyn Fn() -> bool) -> crate::Result<Array2<f32>> + Sync,
+    ) -> PyResult<Told<'py>> {
+        let (images, targets) = (indices("images", &self.images)?, indices("targets", &self.targets)?);
+        let step = models::Step {
+            images: &images,
+            bases: self.bases.as_array(),
+            targets: &targets,
+            direction: parse_direction(&self.direction)?,
+            reward: parse_reward(&self.reward)?,
+            independent: !self.relative,
+        };
+        let best: Vec<Candidate> =
+            detached(py, |interrupted| step.best(model, |owner, masks| ask(owner, masks, interrupted)))?;
+        let mut logits = Array2::zeros((best.len(), model.classes()));
+        logits.outer_iter_mut().zip(&best).for_each(|(mut row, one)| row.assign(&one.logits));
+        Ok((
+            PyArray1::from_iter(py, best.iter().map(|one| one.player as i64)),
+            PyArray1::from_iter(py, best.iter().map(|one| one.gap)),
+            logits.into_pyarray(py),
+        ))
+    }
+}
+
+fn parse_reward(word: &str) -> crate::Result<Reward> {
+    match word {
+        "log_odds" => Ok(Reward::LogOdds),
+        "log_probability" => Ok(Reward::LogProbability),
+        "probability" => Ok(Reward::Probability),
+        "logit" => Ok(Reward::Logit),
+        _ => {
+            let expected = r#""log_odds", "log_probability", "probability" or "logit""#;
+            Err(Error::argument("reward", expected, format!("{word:?}"), "pass one of these words"))
+        }
+    }
 }
 
 /// The model as a Vision Transformer.
@@ -140,16 +213,45 @@ impl NativeTokens {
         from_layer: usize,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let (owner, kept) = (indices("owner", &owner)?, kept.as_array());
-        let logits = detached(py, |interrupted| {
-            let model = transformer(&*self.model)?;
-            // Where the head reads no patch, a token that nobody attends to need not be computed.
-            if masked && model.pools_patches() {
-                model.masked(&self.tokens, &owner, kept, from_layer, interrupted)
-            } else {
-                model.dropped(&self.tokens, &owner, kept, from_layer, interrupted)
-            }
-        })?;
-        Ok(logits.into_pyarray(py))
+        let ask = |interrupted: &dyn Fn() -> bool| self.ask(&owner, kept, (masked, from_layer), interrupted);
+        Ok(detached(py, ask)?.into_pyarray(py))
+    }
+
+    #[pyo3(signature = (players, step, *, masked, from_layer))]
+    fn best<'py>(
+        &self,
+        py: Python<'py>,
+        players: PyReadonlyArray2<'py, i64>,
+        step: Step<'py>,
+        masked: bool,
+        from_layer: usize,
+    ) -> PyResult<Told<'py>> {
+        let players = players.as_array();
+        step.best(py, &*self.model, |owner, masks, interrupted| {
+            let tokens = players.ncols();
+            let kept = Array2::from_shape_fn((owner.len(), tokens), |(row, token)| {
+                masks[[row, players[[owner[row], token]] as usize]]
+            });
+            self.ask(owner, kept.view(), (masked, from_layer), interrupted)
+        })
+    }
+}
+
+impl NativeTokens {
+    fn ask(
+        &self,
+        owner: &[usize],
+        kept: ArrayView2<'_, bool>,
+        (masked, from_layer): (bool, usize),
+        interrupted: &dyn Fn() -> bool,
+    ) -> crate::Result<Array2<f32>> {
+        let model = transformer(&*self.model)?;
+        // Where the head reads no patch, a token that nobody attends to need not be computed.
+        if masked && model.pools_patches() {
+            model.masked(&self.tokens, owner, kept, from_layer, interrupted)
+        } else {
+            model.dropped(&self.tokens, owner, kept, from_layer, interrupted)
+        }
     }
 }
 

@@ -56,8 +56,9 @@ impl Search {
         self.inner.tell(&scores(count, &reward, &answer, &predicted, &holds)?)
     }
 
-    fn ask_round(&mut self) -> Option<Round> {
-        self.inner.ask_round().map(|inner| Round { inner })
+    #[pyo3(signature = (most = None))]
+    fn ask_round(&mut self, most: Option<usize>) -> Option<Round> {
+        self.inner.ask_round(most.unwrap_or(usize::MAX)).map(|inner| Round { inner })
     }
 
     // One column for each number of a `Best`.

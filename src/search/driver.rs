@@ -160,8 +160,9 @@ impl Search {
         Ok(())
     }
 
-    /// A whole step of about half of the images in flight, of those whose sets are of one size; `None` where no image
-    /// awaits a step that is not asked already: then [`Self::ask`] has what else there is.
+    /// A whole step of about half of the images in flight, of those whose sets are of one size, and of no more than `most`
+    /// candidates unless one image has more; `None` where no image awaits a step that is not asked already: then
+    /// [`Self::ask`] has what else there is.
     ///
     /// For evaluators that list a step's candidates themselves and find the best where they compute. Any number of
     /// rounds may be open, and are told in any order: half of the images, so that there are two, and one can be
@@ -174,7 +175,7 @@ impl Search {
     /// let ends = |sum: usize| Score { reward: sum as f64, answer: sum as f64 / 6.0, predicted: None, holds: sum >= 4 };
     /// let task = Task { players: 4, full: Some(ends(6)), empty: Some(ends(0)) };
     /// let mut search = Search::new(vec![task], SearchOptions::default())?;
-    /// while let Some(round) = search.ask_round() {
+    /// while let Some(round) = search.ask_round(usize::MAX) {
     ///     let best: Vec<Best> = round.bases().iter().map(|base| {
     ///         let player = (0..4).rev().find(|&player| !base.contains(player)).unwrap();
     ///         Best { player, score: ends(base.with(player).members().sum()), gap: 1.0 }
@@ -185,7 +186,7 @@ impl Search {
     /// assert_eq!(search.outcomes()[0].evaluations, 4 + 3);
     /// # Ok::<(), interpix::Error>(())
     /// ```
-    pub fn ask_round(&mut self) -> Option<Round> {
+    pub fn ask_round(&mut self, most: usize) -> Option<Round> {
         self.refill();
         let share = self.active.len().div_ceil(2);
         let waiting =
@@ -193,11 +194,16 @@ impl Search {
         let waiting: Vec<(usize, (usize, usize))> =
             waiting.map(|&image| (image, self.shape(image))).collect();
         let kinds = waiting.iter().map(|&(image, shape)| (shape, 1, self.images[image].steps()));
-        let shape = most_urgent(kinds, share)?;
+        let shape @ (size, players) = most_urgent(kinds, share)?;
+        let candidates = match self.options.direction {
+            Direction::Insertion => players - size,
+            Direction::Deletion => size,
+        };
+        let share = share.min(most / candidates.max(1)).max(1);
         let alike = waiting.iter().filter(|(_, other)| *other == shape).map(|&(image, _)| image);
         let images: Vec<usize> = alike.take(share).collect();
         let bases = images.iter().map(|&image| self.images[image].current().clone()).collect();
-        let round = Round::new(self.asked, shape.0, images, bases);
+        let round = Round::new(self.asked, size, images, bases);
         self.asked += 1;
         self.rounds.push(round.clone());
         Some(round)

@@ -515,3 +515,16 @@ fn bad_options_are_told() {
     assert!(explorer.tell(&[Score { reward: f64::NAN, ..one }]).unwrap_err().to_string().contains("finite"));
     assert!(explorer.tell(&[one]).is_ok());
 }
+
+/// Answers that are no probabilities may be negative; 0 asks for nothing of them.
+#[test]
+fn negative_answers_are_answers() {
+    let score = |answer, holds| Score { reward: 1.0, answer, predicted: None, holds };
+    let aims = [Aim::Insertion, Aim::Both { weight: 0.5 }];
+    for aim in aims {
+        let of = |min_confidence, answer| {
+            Objective { aim, min_confidence }.verdict(score(answer, true), score(0.0, false)).reached
+        };
+        assert!(of(0.0, -3.0) && of(0.0, 0.0) && of(0.5, 0.5) && !of(0.5, 0.4));
+    }
+}

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use interpix::Error;
 use interpix::models::{
-    self, Classifier, Filter, MaskedImages, Preprocessing, Resize, Rounding, resize_bicubic,
+    self, Classifier, Filter, MaskedImages, Preprocessing, Resize, Reward, Rounding, Step, resize_bicubic,
 };
-use ndarray::{Array2, Array3, Array4, ArrayView4, Axis, array};
+use interpix::search::Direction;
+use ndarray::{Array2, Array3, Array4, ArrayView2, ArrayView4, Axis, array};
 use safetensors::tensor::{Dtype, TensorView};
 
 const PREPROCESSING: Preprocessing = Preprocessing {
@@ -402,4 +403,154 @@ fn another_models_weights_are_refused() {
     std::fs::remove_file(&path).unwrap();
     assert!(matches!(models::load_file("efficientnet_lite0", &path), Err(Error::Io { .. })));
     assert!(matches!(models::load_file("resnet", &path), Err(Error::Argument { name: "name", .. })));
+}
+
+/// Element `index` of tensor number `start`, as in tests/data/make_native.py.
+fn wave(index: usize, start: usize) -> f64 {
+    ((index * index + 31 * index + 17 * start) % 65521) as f64 / 32760.5 - 1.0
+}
+
+/// A folder of a network whose weights are formulas.
+fn write_golden(folder: &Path, golden: &serde_json::Value) {
+    let tensors = golden["tensors"].as_object().unwrap().iter().enumerate().map(|(place, (name, shape))| {
+        let shape: Vec<usize> = serde_json::from_value(shape.clone()).unwrap();
+        let value = |index: usize| -> f32 {
+            let wave = wave(index, place);
+            let value = if name.ends_with("running_var") {
+                1.0 + 0.5 * wave
+            } else if shape.len() == 1 && name.ends_with("weight") {
+                1.0 + 0.3 * wave
+            } else if shape.len() == 1 || shape[0] == 1 {
+                0.3 * wave
+            } else {
+                wave * (3.0 / shape[1..].iter().product::<usize>() as f64).sqrt()
+            };
+            value as f32
+        };
+        let bytes: Vec<u8> =
+            (0..shape.iter().product()).flat_map(|index| value(index).to_le_bytes()).collect();
+        (name, shape, bytes)
+    });
+    let tensors: Vec<_> = tensors.collect();
+    let views = tensors
+        .iter()
+        .map(|(name, shape, bytes)| (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join("model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+    std::fs::write(folder.join("config.json"), golden["config"].to_string()).unwrap();
+}
+
+/// One by one and together, the logits that timm's networks have.
+#[test]
+fn logits_are_those_of_timm() {
+    let golden: Vec<serde_json::Value> = serde_json::from_str(include_str!("../data/native.json")).unwrap();
+    assert_eq!(golden.len(), 8);
+    for golden in golden {
+        let name = golden["config"]["architecture"].as_str().unwrap();
+        let folder = temporary(&format!("golden_{name}"));
+        write_golden(&folder, &golden);
+        let model = models::load(&folder).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        let (height, width) = model.input_size();
+        let expected: Vec<Vec<f32>> = serde_json::from_value(golden["logits"].clone()).unwrap();
+        let pictures = Array4::from_shape_fn((expected.len(), 3, height, width), |(n, c, y, x)| {
+            wave(((n * 3 + c) * height + y) * width + x, 0) as f32
+        });
+        let together = model.logits(pictures.view()).unwrap();
+        let greatest = expected.iter().flatten().fold(0.0_f32, |most, one| most.max(one.abs()));
+        for (row, expected) in expected.iter().enumerate() {
+            let alone = model.logits(pictures.slice(ndarray::s![row..=row, .., .., ..])).unwrap();
+            assert_eq!(alone.row(0), together.row(row), "{name}");
+            for (found, expected) in alone.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-4 * greatest, "{name}: {found} for {expected}");
+            }
+        }
+    }
+}
+
+/// Logits of two classes that depend on the coalition in a way with many ties.
+fn tied_logits(owner: &[usize], masks: ArrayView2<'_, bool>) -> Array2<f32> {
+    Array2::from_shape_fn((owner.len(), 2), |(row, class)| {
+        let members = masks.row(row);
+        let sum: usize = members
+            .iter()
+            .enumerate()
+            .filter(|&(_, &there)| there)
+            .map(|(one, _)| one * one + owner[row])
+            .sum();
+        (sum % 5 + class) as f32 * if class == 0 { 0.5 } else { -0.25 }
+    })
+}
+
+#[test]
+fn the_best_of_a_step_is_that_of_all_of_its_candidates() {
+    // 26 images of 50 players: more candidates than are asked about at once.
+    let (images, players): (Vec<usize>, usize) = ((0..26).rev().collect(), 50);
+    let bases = Array2::from_shape_fn((26, players), |(image, player)| (image + 3 * player) % 7 < 3);
+    let targets: Vec<usize> = images.iter().map(|image| image % 2).collect();
+    for (direction, reward, independent) in kinds_of_steps() {
+        let step =
+            Step { images: &images, bases: bases.view(), targets: &targets, direction, reward, independent };
+        let mut most = 0;
+        let ask = |owner: &[usize], masks: ArrayView2<'_, bool>| {
+            most = most.max(owner.len());
+            Ok(tied_logits(owner, masks))
+        };
+        let best = step.best(&Sum(PREPROCESSING), ask).unwrap();
+        assert_eq!(
+            most,
+            1024.min(bases.iter().filter(|&&there| there != (direction == Direction::Insertion)).count())
+        );
+        for (place, found) in best.iter().enumerate() {
+            let mut all = Vec::new();
+            for player in
+                (0..players).filter(|&player| bases[[place, player]] != (direction == Direction::Insertion))
+            {
+                let mut mask = bases.slice(ndarray::s![place..=place, ..]).to_owned();
+                mask[[0, player]] ^= true;
+                let logits = tied_logits(&images[place..=place], mask.view()).row(0).to_owned();
+                let earned = reward.of(logits.view(), targets[place], independent);
+                all.push((if direction == Direction::Insertion { earned } else { -earned }, player, logits));
+            }
+            let greatest = all.iter().map(|one| one.0).fold(f64::NEG_INFINITY, f64::max);
+            let (_, player, logits) = all.iter().find(|one| one.0 == greatest).unwrap();
+            let others = all.iter().filter(|one| one.1 != *player).map(|one| one.0);
+            let second = others.fold(f64::NEG_INFINITY, f64::max);
+            assert_eq!((found.player, &found.logits, found.gap), (*player, logits, greatest - second));
+        }
+    }
+}
+
+fn kinds_of_steps() -> impl Iterator<Item = (Direction, Reward, bool)> {
+    let rewards = [Reward::LogOdds, Reward::LogProbability, Reward::Probability, Reward::Logit];
+    [Direction::Insertion, Direction::Deletion].into_iter().flat_map(move |direction| {
+        rewards.into_iter().flat_map(move |reward| [false, true].map(|alone| (direction, reward, alone)))
+    })
+}
+
+#[test]
+fn steps_that_do_not_fit_are_named() {
+    let (model, present) = (Sum(PREPROCESSING), array![[true, false, true]]);
+    let step = Step {
+        images: &[4],
+        bases: present.view(),
+        targets: &[1],
+        direction: Direction::Insertion,
+        reward: Reward::LogOdds,
+        independent: false,
+    };
+    let ask = |owner: &[usize], masks: ArrayView2<'_, bool>| Ok(tied_logits(owner, masks));
+    // The only candidate is ahead of nobody.
+    assert_eq!(step.best(&model, ask).unwrap()[0].gap, f64::INFINITY);
+    let message = |step: Step<'_>| step.best(&model, ask).unwrap_err().to_string();
+    assert!(message(Step { targets: &[2], ..step }).contains("a class below 2"));
+    assert!(message(Step { targets: &[1, 1], ..step }).contains("`targets`: expected 1 of them"));
+    assert!(message(Step { images: &[4, 5], ..step }).contains("`bases`: expected 2 of them"));
+    let all = array![[true, true, true]];
+    assert!(message(Step { bases: all.view(), ..step }).contains("none for image 4"));
+    let odd = |_: &[usize], _: ArrayView2<'_, bool>| Ok(array![[0.0, f32::NAN]]);
+    let first = array![[true, false, false]];
+    let error = Step { bases: first.view(), direction: Direction::Deletion, ..step };
+    let error = error.best(&model, odd).unwrap_err().to_string();
+    assert!(error.contains("NaN or infinity for the image with 3 of its 3 patches absent"), "{error}");
 }

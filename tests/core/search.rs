@@ -145,7 +145,7 @@ fn run_rounds(
     games: &[Table],
     tasks: Vec<Task>,
     options: SearchOptions,
-    open: usize,
+    (open, most): (usize, usize),
     mix: bool,
 ) -> Vec<Outcome> {
     let mut search = Search::new(tasks, options).unwrap();
@@ -155,10 +155,17 @@ fn run_rounds(
         turn += 1;
         if rounds.len() < open
             && !(mix && turn % 3 == 0)
-            && let Some(round) = search.ask_round()
+            && let Some(round) = search.ask_round(most)
         {
             let busy: usize = rounds.iter().map(|other| other.images().len()).sum();
             assert!(busy + round.images().len() <= options.in_flight);
+            let size = round.size();
+            let each = if options.direction == Direction::Insertion {
+                round.bases()[0].players() - size
+            } else {
+                size
+            };
+            assert!(round.images().len() == 1 || round.images().len() * each <= most);
             assert!(round.images().is_sorted() && !round.images().is_empty());
             assert!(round.bases().iter().all(|base| base.size() == round.size()));
             assert!(rounds.iter().all(|other| !other.images().iter().any(|i| round.images().contains(i))));
@@ -188,10 +195,11 @@ proptest! {
         batch_size in 1..=20_usize,
         in_flight in 1..=6_usize,
         open in 1..=3_usize,
+        most in 1..40_usize,
         mix in any::<bool>(),
     ) {
         let options = SearchOptions { direction, stop, batch_size, in_flight };
-        prop_assert_eq!(run_rounds(&games, tasks(&games), options, open, mix), run(&games, tasks(&games), options).0);
+        prop_assert_eq!(run_rounds(&games, tasks(&games), options, (open, most), mix), run(&games, tasks(&games), options).0);
     }
 
     #[test]
@@ -344,15 +352,15 @@ fn rounds_are_half_of_the_images_of_one_size() {
     let games = vec![counting(); 5];
     let mut search =
         Search::new(games.iter().map(ends).collect(), options(Direction::Deletion, Stop::All)).unwrap();
-    let (first, second) = (search.ask_round().unwrap(), search.ask_round().unwrap());
+    let (first, second) = (search.ask_round(usize::MAX).unwrap(), search.ask_round(usize::MAX).unwrap());
     assert_eq!((first.images(), second.images()), (&[0, 1, 2][..], &[3, 4][..]));
     assert_eq!(
         (first.size(), first.presence().dim(), first.presence().iter().all(|&one| one)),
         (4, (3, 4), true)
     );
-    assert!(search.ask_round().is_none() && search.ask().is_none());
+    assert!(search.ask_round(usize::MAX).is_none() && search.ask().is_none());
     search.tell_best(second.ticket(), &best(&second, &games, Direction::Deletion)).unwrap();
-    let third = search.ask_round().unwrap();
+    let third = search.ask_round(usize::MAX).unwrap();
     assert_eq!((third.images(), third.size()), (&[3, 4][..], 3));
 }
 
@@ -413,7 +421,7 @@ fn unusable_best_players_are_refused_and_change_nothing() {
     let ends = |reward| Some(Score { reward, answer: 0.5, predicted: None, holds: false });
     let task = Task { players: 3, full: ends(3.0), empty: ends(0.0) };
     let mut search = Search::new(vec![task], options(Direction::Insertion, Stop::All)).unwrap();
-    let round = search.ask_round().unwrap();
+    let round = search.ask_round(usize::MAX).unwrap();
     let good = Best { player: 1, score: ends(1.0).unwrap(), gap: 0.5 };
     let error = search.tell_best(round.ticket() + 1, &[good]).unwrap_err();
     assert!(message(&error).starts_with("`ticket`: expected that of an open round, got 1"), "{error}");
@@ -437,7 +445,7 @@ fn unusable_best_players_are_refused_and_change_nothing() {
     search.tell_best(round.ticket(), &[good]).unwrap();
     assert!(search.tell_best(round.ticket(), &[good]).is_err());
     // Player 1 is no candidate any more.
-    let round = search.ask_round().unwrap();
+    let round = search.ask_round(usize::MAX).unwrap();
     assert!(search.tell_best(round.ticket(), &[good]).is_err());
     assert_eq!((search.evaluations(), search.steps()), (3, vec![1]));
 }

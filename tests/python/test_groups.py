@@ -469,3 +469,120 @@ def test_a_torch_model_is_left_as_it_was():
     ix.MoXI(model).catalogue(picture(0), count=1, exhaust=0, tries=1, direction="deletion")
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def far(batch):
+    """A number for each picture of 1 x 4 patches: minus the sum of its red."""
+    return -batch[:, 0].sum(axis=(1, 2))[:, None]
+
+
+FAR = np.zeros((3, 1, 4), np.float32)
+FAR[0, 0] = [1, 5, 1, 3]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"minimal": True},
+        {"direction": "both"},
+        {"direction": "deletion", "search": "beam"},
+        *({"search": search} for search in ("beam", "swap", "bidirectional")),
+    ],
+)
+def test_answers_that_are_negative_are_answers(options):
+    """They are no probabilities, and a confidence of 0 asks for nothing."""
+    moxi, mirrored = (
+        ix.MoXI(model, regions="1x4", output=ix.outputs.Value(tolerance=2.5))
+        for model in (far, lambda batch: -far(batch))
+    )
+    found, expected = (one.explain(FAR, **options) for one in (moxi, mirrored))
+    assert found.stopped_at is not None
+    assert (found.group, found.ranking.tolist(), found.proven) == (
+        expected.group,
+        expected.ranking.tolist(),
+        expected.proven,
+    )
+
+
+def test_a_catalogue_of_negative_answers():
+    moxi = ix.MoXI(far, regions="1x4", output=ix.outputs.Value(tolerance=2.5))
+    found = moxi.catalogue(FAR)
+    assert [set(one.group) for one in found] == [{1, 3}]
+    assert (found.complete, found.none_up_to) == (True, 1)
+
+
+def test_what_is_known_must_hold_for_the_same_thing():
+    """Rewards of another tolerance are the same; whether they hold is not."""
+    image = np.zeros((3, 1, 12), np.float32)
+    image[0] = np.arange(1, 13)
+
+    def moxi(tolerance):
+        output = ix.outputs.Value(tolerance=tolerance)
+        return ix.MoXI(lambda batch: -far(batch), regions="1x12", output=output, keep_coalitions=True)
+
+    for loose, strict in ((40, 1), (1, 40)):
+        known = moxi(loose).catalogue(image, exhaust=1, count=2)[0].coalitions
+        with pytest.raises(ix.ArgumentError, match="`known`: expected coalitions .*, got some whose `holds` differs"):
+            moxi(strict).catalogue(image, exhaust=1, count=2, known=known)
+        assert len(moxi(loose).catalogue(image, exhaust=1, count=2, known=known))
+
+
+def test_a_catalogue_is_read_again(tmp_path):
+    moxi = ix.MoXI(Sums(), regions="2x3")
+    found = moxi.catalogue(Sums.image, count=3)
+    found.save(tmp_path / "groups.safetensors")
+    again = ix.Catalogue.load(tmp_path / "groups.safetensors")
+    assert again.summary() == found.summary()
+    assert [one.group for one in again] == [one.group for one in found]
+    moxi.explain(Sums.image).save(tmp_path / "one.safetensors")
+    with pytest.raises(ix.ArgumentError, match="`path`: expected a file of a catalogue"):
+        ix.Catalogue.load(tmp_path / "one.safetensors")
+    with pytest.raises(ix.ArgumentError, match="at least one group"):
+        moxi.catalogue(Sums.image, 2).save(tmp_path / "none.safetensors")
+    assert not (tmp_path / "none.safetensors").exists()
+
+
+def test_ctrl_c_keeps_the_weights_that_are_done():
+    game = Table(np.random.default_rng(2), 8)
+    whole = game.moxi().frontier(game.image, weights=[0.5, 0.0, 1.0])
+    calls = 0
+
+    def stops(batch):
+        nonlocal calls
+        calls += len(batch)
+        if calls > len(game.asked) - 3:
+            raise KeyboardInterrupt
+        return game.table[(batch[:, 0, 0] > 0) @ (1 << np.arange(8))]
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        ix.MoXI(stops, regions=(1, 8), reward="logit", batch_size=8).frontier(game.image, weights=[0.5, 0.0, 1.0])
+    kept = raised.value.explanations
+    assert 0 < len(kept) < 3
+    weights = {one.provenance["weight"]: one.group for one in whole}
+    assert all(weights[one.provenance["weight"]] == one.group for one in kept)
+
+
+@pytest.mark.parametrize(
+    ("ask", "need"),
+    [
+        *(
+            (lambda moxi, known=known: moxi.catalogue(Sums.image, known=known), "`known`: expected ScoredCoalitions")
+            for known in ({}, "x", 5, [1])
+        ),
+        (lambda moxi: moxi.frontier(Sums.image, weights=0.5), "`weights`: expected a list of numbers"),
+        (lambda moxi: moxi.frontier(Sums.image, weights=None), "`weights`: expected a list of numbers"),
+        (lambda moxi: moxi.explain(Sums.image, direction="both", min_patches=10**30), "`min_patches`"),
+        (lambda moxi: moxi.game(Sums.image)([[1, 0], [1]]), "rows of several lengths"),
+        (lambda moxi: moxi.game(Sums.image)(np.full((1, 6), np.nan)), "True or False, 1 or 0"),
+    ],
+)
+def test_wrong_arguments_are_told(ask, need):
+    moxi = ix.MoXI(Sums(), regions="2x3")
+    with pytest.raises((ix.ArgumentError, ix.ArgumentTypeError)) as raised:
+        ask(moxi)
+    assert need in str(raised.value)
+
+
+def test_more_groups_than_anybody_waits_for_are_refused():
+    with pytest.raises(ix.ArgumentError, match="`exhaust`: expected so few of 49 patches"):
+        ix.MoXI(Sums(), regions="7x7").catalogue(np.ones((3, 7, 7), np.float32), exhaust=30)

@@ -37,9 +37,13 @@ def photo(tmp_path):
     return tmp_path / "photo.png"
 
 
+ABOUT = {"photo": "photo.png", "labelled": True}
+
+
 def test_rows_tables_and_check(script, photo, capsys, monkeypatch):
     monkeypatch.setattr(script, "SEARCHES", {name: script.SEARCHES[name] for name in ("greedy", "minimal", "beam 4")})
-    lines = list(script.rows(photo, Model(), labelled=True, number=10))
+    image = Model().preprocess(script.open_photo(photo))
+    lines = list(script.rows(script.Memo(Model()), image, ABOUT, areas_of="3x3"))
     json.dumps(lines)
     kinds = [(line["search"], line.get("direction")) for line in lines]
     assert kinds[:3] == [("greedy", "insertion"), ("minimal", "insertion"), ("beam 4", "insertion")]
@@ -60,10 +64,20 @@ def test_rows_tables_and_check(script, photo, capsys, monkeypatch):
         script.check(greedy_as_minimal, {"photo.png": photo}, Model())
 
 
-def test_a_photo_that_the_model_is_not_sure_of_is_left_out(script, tmp_path):
-    Image.fromarray(np.full((14, 21, 3), 90, np.uint8)).save(tmp_path / "gray.png")
-    gray = type("Gray", (Model,), {"logits": lambda _, pictures: pictures.sum(axis=(2, 3)) / 100})()
-    assert list(script.rows(tmp_path / "gray.png", gray, labelled=False, number=50)) == []
+def test_of_others_less_is_asked(script, photo):
+    image = Model().preprocess(script.open_photo(photo))
+    lines = list(script.rows(script.Memo(Model()), image, ABOUT | {"labelled": False}))
+    assert [line["search"] for line in lines] == ["greedy", "minimal", "beam 4", "catalogue"]
+    fine = list(script.fine_rows(Model().logits, image, ABOUT | {"labelled": False}))
+    assert [(line["search"], line["regions"]) for line in fine] == [("greedy", 196), ("minimal", 196)]
+
+
+def test_the_photos_that_the_model_is_surest_of_are_taken(script, tmp_path, monkeypatch):
+    for red in range(5):
+        Image.fromarray(np.full((14, 21, 3), (50, 50 + red, 50), np.uint8)).save(tmp_path / f"{red}.png")
+    photos = [tmp_path / f"{red}.png" for red in (3, 1, 4, 2, 0)]
+    monkeypatch.setattr(script, "OTHERS", 2)
+    assert [photo.name for photo in script.surest(photos, Model())] == ["3.png", "4.png"]
 
 
 def test_areas_are_those_of_the_curves(script):

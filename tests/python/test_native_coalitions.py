@@ -1,6 +1,7 @@
 """Absence in native models: tokens that are dropped or masked, searches, methods and metrics."""
 
 import json
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 import interpix as ix
 from interpix import _core
 from interpix.absence import DropTokens, Fill, MaskAttention
+from interpix.models.adapters import native
 from interpix.models.protocol.classifier import Coalitions
 
 torch = pytest.importorskip("torch")
@@ -16,7 +18,8 @@ timm = pytest.importorskip("timm")
 torchvision = pytest.importorskip("torchvision")
 transformers = pytest.importorskip("transformers")
 
-from native_models import (  # noqa: E402 - which need torch
+from compared import candidate_by_candidate  # noqa: E402 - which needs torch
+from native_models import (  # noqa: E402 - likewise
     pictures,
     timm_folder,
 )
@@ -186,3 +189,37 @@ def test_methods_and_metrics_without_gradients_work(vit, tmp_path):
     comparison = ix.compare(native, [photo], names, ["insertion(steps=4)", "deletion(steps=4)"])
     assert not comparison.failed
     assert len(comparison.entries) > 0
+
+
+OWN_REGIONS = np.kron(np.random.default_rng(5).permutation(24).reshape(4, 6) % 9, np.ones((8, 8), np.int64))
+STEPS = {
+    "tokens": {},
+    "several tokens": {"regions": OWN_REGIONS},
+    "masked": {"absence": MaskAttention(1)},
+    "pictures": {"absence": "zero", "regions": "3x4"},
+    "superpixels": {"absence": "mean", "regions": ix.Superpixels(count=5)},
+    "probability": {"reward": "probability"},
+    "log probability": {"reward": "log_probability"},
+    "logit": {"reward": "logit"},
+    "sigmoid": {"output": ix.outputs.Sigmoid()},
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("direction", ["insertion", "deletion"])
+def test_whole_steps_find_what_candidate_by_candidate_is_found(vit, name, direction, monkeypatch):
+    moxi, images = ix.MoXI(vit[0], **STEPS[name]), pictures(3, (32, 48)).numpy()
+    told = Mock(wraps=native._told)
+    monkeypatch.setattr(native, "_told", told)
+    steps = moxi.explain(images, [0, 3, 5], direction=direction, stop="all")
+    assert told.call_count
+    told.reset_mock()
+    with candidate_by_candidate():
+        one_by_one = moxi.explain(images, [0, 3, 5], direction=direction, stop="all")
+    assert not told.called
+    for found, expected in zip(steps, one_by_one, strict=True):
+        assert found.ranking.tolist() == expected.ranking.tolist()
+        assert (found.stopped_at, found.evaluations) == (expected.stopped_at, expected.evaluations)
+        for column in ("rewards", "answers", "predicted", "holds"):
+            np.testing.assert_array_equal(getattr(found, column), getattr(expected, column))
+        np.testing.assert_allclose(found.gaps, expected.gaps, rtol=1e-9, atol=1e-12)

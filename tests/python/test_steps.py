@@ -1,8 +1,5 @@
 """Whole steps where the model is, against asking about each candidate from here."""
 
-import contextlib
-from functools import cached_property
-
 import numpy as np
 import pytest
 import torch
@@ -11,6 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import interpix as ix
+from compared import candidate_by_candidate
 from interpix.models.protocol.steps import Step
 from interpix.models.torch import readout
 from interpix.models.torch import steps as torch_steps
@@ -19,19 +17,9 @@ from interpix.models.torch.recheck import MixedFirst
 from interpix.models.torch.transfer import Later, on_device, to_device
 from interpix.outputs.readout import log_odds
 from interpix.search import recheck
-from interpix.search.games import Games
 from torch_models import convolutions, picture, vit
 
 seeds = st.integers(0, 2**32 - 1)
-
-
-@contextlib.contextmanager
-def candidate_by_candidate():
-    """Every reward is read here, as for models that take no steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Games, "steps", cached_property(lambda self: None))
-        Games.steps.__set_name__(Games, "steps")
-        yield
 
 
 def both(model, images, target=None, *, arguments=None, **options):

@@ -84,21 +84,59 @@ def test_why_in_words_and_pictures(tmp_path):
     assert ix.load(tmp_path / "wrong.safetensors").output["claim"] == "the answer 'red' rather than 'green'"
 
 
-def test_why_of_what_never_is():
+def test_why_of_what_is_there_without_the_photo():
     moxi = ix.MoXI(colors, regions="2x3")
     words = moxi.why(COLORS, None, 2).words().splitlines()
     assert words[0] == "The model says 'class 0' (p = .98), not 'class 2' (p < .01)."
-    # It would once both patches were gone; but then no patch is needed.
-    assert words[2] == "Whatever is taken away, it does not say 'class 2'."
+    # Once both patches are gone; and then no patch is needed.
+    assert words[2] == "Without 2 of 6 patches it says 'class 2', and still does without any patch."
     right = moxi.why(COLORS, 1, 0).words().splitlines()
     assert right[0].startswith("The model says 'class 0'; 'class 1': p = .02, 'class 0': p = .98.")
     assert right[2] == "It says 'class 0' already, which needs 1 of 6 patches."
 
 
+def test_why_of_what_never_is():
+    found = ix.MoXI(lambda batch: colors(batch) - [0, 0, 9], regions="2x3").why(COLORS, None, 2)
+    assert found.words().splitlines()[2] == "However many patches are taken away, one by one, it never says 'class 2'."
+    assert (
+        group_title(found.hides_right) == "The answer never becomes 'class 2' while patches are taken away one by one"
+    )
+
+
+def test_why_of_a_single_patch_that_hides_the_answer():
+    found = ix.MoXI(colors, regions="1x1").why(COLORS, None, 2)
+    assert found.hides_right.removed_before == (0,)
+    assert (found.hides_right.predicted.tolist(), found.hides_right.holds.tolist()) == ([2], [True])
+    assert (
+        found.words().splitlines()[2] == "Without 1 of 1 patches it says 'class 2', and still does without any patch."
+    )
+    title = "Once 1 patch (light) is taken away the answer is 'class 2', and stays it without any patch"
+    assert group_title(found.hides_right) == title
+
+
+def test_labels_that_are_all_right_are_compared_in_other_words():
+    image = COLORS.copy()
+    image[2, 2:, 4:] = 1
+    moxi = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)) - 3, regions="2x3", output=ix.outputs.Sigmoid())
+    found = moxi.why(image, None, 1)
+    assert found.words().splitlines() == [
+        "The model's most probable label is 'class 0' (p > .99), not 'class 1' (p > .99).",
+        "1 of 6 patches alone makes it prefer 'class 0' to 'class 1'.",
+        "Without 1 of 6 patches it prefers 'class 1', which then needs 1 other.",
+    ]
+    title = "Once 1 patch (light) is taken away the most probable label is 'class 1'; it needs the numbered one"
+    assert group_title(found.hides_right) == title
+
+
 @pytest.mark.parametrize(
     ("ask", "need"),
     [
-        (lambda moxi: moxi.why(COLORS, 0, 0), "`right`: expected another class than the target"),
+        (lambda moxi: moxi.why(COLORS, 0, None), "`right`: expected another class than the wrong one"),
+        (lambda moxi: moxi.stability(COLORS, absences="zero"), "`absences`: expected a list of absences"),
+        (lambda moxi: moxi.stability(COLORS, absences=3), "`absences`: expected a list of absences"),
+        (lambda moxi: moxi.stability(COLORS, absences=[ix.DropTokens()]), "`absences`"),
+        (lambda moxi: moxi.stability(COLORS, shift=0).core("x"), "`share`"),
+        (lambda moxi: moxi.why(COLORS, 0, 0), "`right`: expected another class than the wrong one"),
         (lambda moxi: moxi.why(COLORS, 0, 9), "`right`"),
         (lambda moxi: moxi.why(COLORS, 9, 0), "`wrong`"),
         (lambda moxi: moxi.why([COLORS, COLORS], 0, 1), "expected one image, got several"),
@@ -171,3 +209,53 @@ def test_stability_of_real_models(make, options):
     groups = len(found.variants) + 1
     assert f"in all of {groups} groups" in ax.get_title().replace("\n", " ")
     assert len(ax.texts) == np.count_nonzero(found.frequency())
+
+
+def test_absences_that_are_arrays_are_told_apart():
+    ones = np.ones((3, 4, 6), np.float32)
+    moxi = ix.MoXI(colors, regions="2x3", absence=0 * ones)
+    found = moxi.stability(COLORS, shift=0, absences=[0 * ones, ones, ones, 2 * ones, 0.5])
+    assert list(found.variants) == ["absence array", "absence array 2", "absence 0.5"]
+
+
+def test_a_box_is_the_same_where_detections_change_places():
+    """Two boxes of nearly the same score: the one that is explained falls behind as the photo moves."""
+    image = np.zeros((3, 8, 24), np.float32)
+    image[0, 1:5, 1:5], image[1, 2:6, 17:21] = 0.9, 0.88
+
+    def detector(batch):
+        found = []
+        for one in batch:
+            boxes, scores, labels = [], [], []
+            for label in (0, 1):
+                rows, columns = np.nonzero(one[label])
+                if len(rows):
+                    box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+                    # The first is less sure the further right it is.
+                    scores.append(one[label].max() - (0.05 * (columns.min() != 1) if label == 0 else 0))
+                    boxes.append(box)
+                    labels.append(label + 1)
+            found.append(
+                {"boxes": np.array(boxes, float).reshape(-1, 4), "scores": np.array(scores), "labels": np.array(labels)}
+            )
+        return found
+
+    moxi = ix.MoXI(detector, regions="1x4", output=ix.outputs.Boxes())
+    found = moxi.stability(image, absences=[])
+    names = {one.name_of(one.target).split(" at ")[0] for one in (found.explanation, *found.variants.values())}
+    assert names == {"class 1"}
+    assert found.core() == found.explanation.group == (0,)
+
+
+def test_what_compares_two_classes_keeps_what_it_compared():
+    moxi = ix.MoXI(colors, regions="2x3", keep_coalitions=True)
+    found = moxi.contrast(COLORS, 0, 1, direction="insertion")
+    assert len(found.coalitions) == found.evaluations
+    whole, group = (found.coalitions.look_up(patches) for patches in (range(6), found.group))
+    assert whole == found.full
+    assert group == found.group_score
+    with pytest.raises(ix.ArgumentError, match="`game`: expected None for a result that compares two classes"):
+        ix.widget(found, game=moxi.game(COLORS, 0))
+    for wrong in (3, "ab", [True], [0.5], [9]):
+        with pytest.raises((ix.ArgumentError, ix.ArgumentTypeError), match="`present`: expected numbers of patches"):
+            found.coalitions.look_up(wrong)

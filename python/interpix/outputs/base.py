@@ -118,6 +118,10 @@ class Output(abc.ABC):
         """Left, top, right and bottom of what is explained, in pixels, for pictures; None: it has no place."""
         return None
 
+    def moved(self, target: int, whole: Numbers, down: int, right: int) -> Any:
+        """The same target, as `read_target` takes it, of the picture moved by some pixels; by default itself."""
+        return target
+
     def comparable(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """What of rows (..., D) is the same if the same picture is asked about again; by default all."""
         return rows

@@ -167,6 +167,12 @@ class Boxes(Output):
         left, top, right, bottom = whole.reshape(-1, _FIELDS)[target, 2:].tolist()
         return left, top, right, bottom
 
+    def moved(self, target: int, whole: Numbers, down: int, right: int) -> Box:
+        """See `Output.moved`: the box in its new place, as detections may change places."""
+        _, label, *corners = whole.reshape(-1, _FIELDS)[target].tolist()
+        left, top, end, bottom = corners
+        return Box(left + right, top + down, end + right, bottom + down, label=int(label))
+
     def comparable(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """See `Output.comparable`: sums over detections by their scores, as equal ones may change places."""
         found = np.asarray(rows, np.float64).reshape(*rows.shape[:-1], -1, _FIELDS)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,14 @@ from interpix.errors import bad_value
 from interpix.results.attribution import Attribution
 from interpix.results.base import save_all
 from interpix.results.explanation import Explanation
+from interpix.results.files import load_all
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Catalogue"]
+
+_OPTIONS = ("method", "count", "overlap", "min_confidence", "width", "exhaust", "tries")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -104,8 +107,36 @@ class Catalogue(Sequence[Explanation]):
         return plot_catalogue(self, figure=figure)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Writes the groups into a file that `interpix.results.load_all` reads; see `Explanation.save`."""
+        """Writes the groups into a file that `Catalogue.load` reads; see `Explanation.save`.
+
+        Raises:
+            ArgumentError: There are no groups.
+        """
+        self._first()
         save_all(path, self.groups, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Reads what `save` wrote.
+
+        >>> import tempfile
+        >>> from interpix import MoXI
+        >>> path = tempfile.mkdtemp() + "/groups.safetensors"
+        >>> found = MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="1x2").catalogue(np.ones((3, 2, 4), np.float32))
+        >>> found.save(path)
+        >>> Catalogue.load(path).summary() == found.summary()
+        True
+
+        Raises:
+            ArgumentError: The file holds other results.
+        """
+        groups = load_all(path)
+        one = [group for group in groups if isinstance(group, Explanation) and "complete" in group.provenance]
+        if not groups or len(one) < len(groups):
+            raise bad_value("path", "a file of a catalogue", f"`{os.fspath(path)}`", "use interpix.results.load_all")
+        about = one[0].provenance
+        options = {name: about[name] for name in _OPTIONS}
+        return cls(groups=tuple(one), none_up_to=one[0].none_up_to, complete=about["complete"], options=options)
 
     def summary(self) -> dict[str, Any]:
         """The numbers as plain JSON values with names."""

@@ -1,7 +1,7 @@
 """Every coalition that a search scored, compactly: a bit for each patch, and what the model said."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import BoolArray, IntArray, describe, read_only
-from interpix.errors import bad_value
+from interpix.errors import bad_type, bad_value
 from interpix.outputs.readout import Score, Scores
 from interpix.results.base import check_field
 
@@ -70,6 +70,13 @@ class ScoredCoalitions:
             holds=scores.holds[first],
         )
 
+    def with_whole(self, score: Score) -> Self:
+        """The same where the whole image has another score, in other units."""
+        whole = self.masks.all(axis=1)
+        columns = dict(zip(("rewards", "answers", "predicted", "holds"), score, strict=True))
+        changed: dict[str, Any] = {name: np.where(whole, one, getattr(self, name)) for name, one in columns.items()}
+        return replace(self, **changed)
+
     @classmethod
     def restored(cls, players: int, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Those whose `arrays` were saved."""
@@ -98,10 +105,14 @@ class ScoredCoalitions:
         Raises:
             ArgumentError: There is no such patch.
         """
-        mask, patches = np.zeros(self.players, bool), [int(patch) for patch in present]
-        wrong = [patch for patch in patches if not 0 <= patch < self.players]
-        if wrong:
-            raise bad_value("present", f"patches in 0 ... {self.players - 1}", wrong[0], "leave it out")
+        given = list(present) if isinstance(present, Iterable) and not isinstance(present, str) else [present]
+        need = f"numbers of patches, 0 ... {self.players - 1}"
+        for patch in given:
+            if isinstance(patch, bool | np.bool_) or not isinstance(patch, int | np.integer):
+                raise bad_type("present", need, patch, "pass [0, 2] for the first and the third patch")
+            if not 0 <= patch < self.players:
+                raise bad_value("present", need, patch, "leave it out")
+        mask, patches = np.zeros(self.players, bool), [int(patch) for patch in given]
         mask[patches] = True
         row = self._rows.get(np.packbits(mask).tobytes())
         return None if row is None else self._score(row)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from interpix.checks import check_number
 from interpix.results.attribution import Attribution
 from interpix.results.explanation import Explanation
 
@@ -59,6 +60,7 @@ class Stability:
 
     def core(self, share: float = 1.0) -> tuple[int, ...]:
         """The patches that are in at least this share of the groups, most frequent first."""
+        check_number("share", share, 0, 1, "a part of the groups in 0 ... 1", "1 is all of them")
         frequency = self.frequency()
         order = np.argsort(-frequency, kind="stable")
         return tuple(int(patch) for patch in order if frequency[patch] >= share and frequency[patch] > 0)

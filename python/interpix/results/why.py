@@ -19,7 +19,8 @@ def rather_than(found: Explanation, rival: int, full: Score) -> Explanation:
     claim = f"the answer {found.name_of(found.target)!r} rather than {found.name_of(rival)!r}"
     output = {**found.output, "claim": claim}
     provenance = {**found.provenance, "rival": rival, "output": output}
-    return dataclasses.replace(found, full=full, provenance=provenance)
+    known = None if found.coalitions is None else found.coalitions.with_whole(full)
+    return dataclasses.replace(found, full=full, provenance=provenance, coalitions=known)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -45,29 +46,54 @@ class Why:
 
     def words(self) -> str:
         """The same in sentences, a line each."""
-        makes, hides = self.makes_wrong, self.hides_right
-        wrong, right = (repr(one.name_of(one.target)) for one in (makes, hides))
+        return f"{self._said()}\n{self._alone()}\n{self._less()}"
+
+    def _names(self) -> tuple[str, str]:
+        return repr(self.makes_wrong.name_of(self.makes_wrong.target)), repr(
+            self.hides_right.name_of(self.hides_right.target)
+        )
+
+    @property
+    def _exclusive(self) -> bool:
+        """Whether one class is the answer; else several labels may be right, of which one is the most probable."""
+        return bool(self.makes_wrong.output["exclusive"])
+
+    def _said(self) -> str:
+        """What the model says to the whole image."""
+        makes, hides, (wrong, right) = self.makes_wrong, self.hides_right, self._names()
         said, other = describe(makes.output, makes.full.answer), describe(hides.output, hides.full.answer)
         answer = repr(makes.name_of(makes.prediction))
-        first = f"The model says {answer}"
-        first += f" ({said}), not {right} ({other})." if answer == wrong else f"; {wrong}: {said}, {right}: {other}."
+        first = "The model says" if self._exclusive else "The model's most probable label is"
+        if answer != wrong:
+            return f"{first} {answer}; {wrong}: {said}, {right}: {other}."
+        return f"{first} {answer} ({said}), not {right} ({other})."
+
+    def _alone(self) -> str:
+        """What makes the wrong class more probable than the right one."""
+        makes, (wrong, right) = self.makes_wrong, self._names()
+        say = "say" if self._exclusive else "prefer"
+        rather = f"{wrong} rather than {right}" if self._exclusive else f"{wrong} to {right}"
         if makes.stopped_at is None:
-            alone = f"No patches of up to {len(makes.ranking)} make it say {wrong} rather than {right}."
-        elif makes.stopped_at == 0:
-            alone = f"An empty image says {wrong} rather than {right} already."
-        else:
-            count = len(makes.group)
-            verb = "makes" if count == 1 else "make"
-            alone = f"{count} of {makes.players} patches alone {verb} it say {wrong} rather than {right}."
-        gone = len(hides.removed_before)
-        if not hides.group:
-            less = f"Whatever is taken away, it does not say {right}."
-        else:
-            needed = f"{len(hides.group)} other{'' if len(hides.group) == 1 else 's'}"
-            less = f"Without {gone} of {hides.players} patches it says {right}, which then needs {needed}."
-            if gone == 0:
-                less = f"It says {right} already, which needs {len(hides.group)} of {hides.players} patches."
-        return f"{first}\n{alone}\n{less}"
+            return f"No patches of up to {len(makes.ranking)} make it {say} {rather}."
+        if makes.stopped_at == 0:
+            already = f"says {rather}" if self._exclusive else f"makes it prefer {rather}"
+            return f"An empty image {already} already."
+        count = len(makes.group)
+        return f"{count} of {makes.players} patches alone {'makes' if count == 1 else 'make'} it {say} {rather}."
+
+    def _less(self) -> str:
+        """Without what the right class is the answer, and what that needs."""
+        hides, (_, right) = self.hides_right, self._names()
+        gone, count = len(hides.removed_before), len(hides.group)
+        says = "says" if self._exclusive else "prefers"
+        if hides.predicted[0] != hides.target:
+            return f"However many patches are taken away, one by one, it never {says} {right}."
+        first = f"Without {gone} of {hides.players} patches it {says} {right}" if gone else f"It {says} {right} already"
+        if not count:
+            return f"{first}, and still does without any patch."
+        if not gone:
+            return f"{first}, which needs {count} of {hides.players} patches."
+        return f"{first}, which then needs {count} other{'' if count == 1 else 's'}."
 
     def plot(self, *, figure: "Figure | None" = None) -> "Figure":
         """Draws the photo and both groups side by side; needs matplotlib."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from interpix import _core
 from interpix.arrays import IntArray
-from interpix.outputs.readout import Score
+from interpix.outputs.readout import Score, Scores
 from interpix.progress import ProgressCounter
 from interpix.search.games import Found, Games
 
@@ -40,7 +40,10 @@ def search_lead(games: Games, rival: int, batch_size: int, counter: ProgressCoun
     search = _core.Search([games.players[0]], direction="insertion", stop="flip", batch_size=batch_size)
     while (batch := search.ask()) is not None:
         lead = games.lead(batch.owner, (batch.bases, batch.row, batch.flip), games.targets[0], rival)
-        search.tell(lead.by, lead.answer, lead.predicted, lead.by > 0)
+        scores = Scores(lead.by, lead.answer, lead.predicted, lead.by > 0)
+        search.tell(*scores)
+        if games.record is not None:
+            games.record.add(batch.owner, lead.masks, scores)
         counter.add(len(batch))
     outcome = search.outcomes()[0]
     return Found.of(outcome), Score(*outcome.full)
@@ -82,7 +85,10 @@ def _until_predicted(games: Games, batch_size: int, counter: ProgressCounter) ->
 def _until_no_longer(games: Games, rest: IntArray, batch_size: int, counter: ProgressCounter) -> Found:
     """Deletion for the target among the players `rest`; the others stay absent."""
     if len(rest) == 0:
-        return Found.nothing(games.full[0])
+        nothing = games.score(np.zeros(1, np.int64), np.zeros((1, games.players[0]), bool)).rows()[0]
+        found = Found.nothing(nothing._replace(holds=nothing.predicted == games.targets[0]))
+        found.evaluations = 1
+        return found
     search = _core.Search([len(rest)], direction="deletion", stop="flip", batch_size=batch_size)
     while (batch := search.ask()) is not None:
         bases = np.zeros((len(batch.bases), games.players[0]), bool)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from interpix import _core
+from interpix.arrays import IntArray
 from interpix.errors import InterpixError, bad_value
 from interpix.models.protocol.classifier import asking
 from interpix.outputs.readout import Score, Scores
@@ -87,14 +88,22 @@ class ExplorerLane:
         """
         if not len(known):
             return
-        some = np.unique(np.linspace(0, len(known) - 1, _CHECKED).astype(np.int64))
+        some = _telling(known)
         again = self.call.games.score(np.zeros(len(some), np.int64), known.masks[some])
         self._counter.add(len(some))
-        differ = float(np.abs(again.reward - known.rewards[some]).max())
-        if differ > _NEARLY * max(1.0, float(np.abs(again.reward).max())):
-            need = "coalitions that this search answers alike"
-            cure = "pass what the same search of the same image and target kept, scored exactly"
-            raise bad_value("known", need, f"some whose rewards differ by {differ:.2g}", cure)
+        need = "coalitions that this search answers alike"
+        cure = "pass what the same search of the same image and target kept, scored exactly"
+        numbers = {"rewards": (again.reward, known.rewards[some]), "answers": (again.answer, known.answers[some])}
+        for name, (now, then) in numbers.items():
+            differ = float(np.abs(now - then).max())
+            if differ > _NEARLY * max(1.0, float(np.abs(now).max())):
+                raise bad_value("known", need, f"some whose {name} differ by {differ:.2g}", cure)
+        for name, differs in {
+            "predicted": again.predicted != known.predicted[some],
+            "holds": again.holds != known.holds[some],
+        }.items():
+            if differs.any():
+                raise bad_value("known", need, f"some whose `{name}` differs", cure)
 
     def found(self, place: int) -> list[list[Found]]:
         """For each plan the groups that were found until now on the image at a place."""
@@ -119,9 +128,15 @@ class ExplorerLane:
 def weigh(call: Call, rules: Sequence[Rules], counter: ProgressCounter) -> list[Explanation]:
     """What each of some rules finds on the only image of a call."""
     lane = ExplorerLane(exact(call), [one.plan() for one in rules], counter)
-    lane.advance()
-    found = zip(rules, lane.found(0), strict=True)
-    return [_with(lane.call, one.options()).results(groups)[lane.call.places[0]] for one, groups in found]
+
+    def done() -> dict[int, Explanation]:
+        found = enumerate(zip(rules, lane.found(0), strict=False))
+        place = lane.call.places[0]
+        return {n: _with(lane.call, one.options()).results(groups)[place] for n, (one, groups) in found if groups}
+
+    with carrying(done):
+        lane.advance()
+    return list(done().values())
 
 
 def list_groups(
@@ -130,8 +145,9 @@ def list_groups(
     """The groups that a catalogue has of the only image of a call, of which something may be `known`."""
     players = call.games.players[0]
     tried = rules.tried(players)
-    options = rules.options() | {"exhaust": tried}
-    lane = ExplorerLane(exact(_with(call, options)), [rules.plan(players)], counter)
+    options, complete = rules.options() | {"exhaust": tried}, tried == players
+    about = options | {"complete": complete}
+    lane = ExplorerLane(exact(_with(call, about)), [rules.plan(players)], counter)
     if known is not None:
         lane.know(known)
     try:
@@ -145,7 +161,7 @@ def list_groups(
     return Catalogue(
         groups=groups,
         none_up_to=groups[0].none_up_to if groups else tried,
-        complete=tried == players,
+        complete=complete,
         options=options,
     )
 
@@ -163,6 +179,14 @@ def exact(call: Call) -> Call:
 def _with(call: Call, facts: dict[str, Any]) -> Call:
     """The same call, whose results remember more."""
     return dataclasses.replace(call, provenance=call.provenance | facts)
+
+
+def _telling(known: ScoredCoalitions) -> IntArray:
+    """Coalitions that tell whether they are answered alike: some of all, and the nearest to where answers change."""
+    order = np.argsort(known.rewards, kind="stable")
+    do, do_not = order[known.holds[order]], order[~known.holds[order]]
+    some = np.linspace(0, len(known) - 1, _CHECKED // 2).astype(np.int64)
+    return np.unique(np.concatenate([some, do[: _CHECKED // 4], do_not[-_CHECKED // 4 :]]))
 
 
 def _found(explored: _core.Explored, group: _core.Group, direction: SearchDirection, place: int) -> Found:

@@ -251,7 +251,14 @@ class ImageGame:
 
     def scores(self, coalitions: npt.ArrayLike) -> Scores:
         """All that the model says to coalitions, as of a call: reward, answer, class, and whether it holds."""
-        masks = np.atleast_2d(np.asarray(coalitions, dtype=bool))
+        try:
+            given = np.atleast_2d(np.asarray(coalitions))
+        except ValueError as error:  # ragged
+            cure = "give every coalition one column for each region"
+            raise bad_value("coalitions", f"shape (c, {self.n_players})", "rows of several lengths", cure) from error
+        masks = given.astype(bool)
+        if given.dtype.kind not in "biuf" or not (given == masks).all():
+            raise bad_value("coalitions", "True or False, 1 or 0", f"others, of {given.dtype}", "compare with 0.5, say")
         if masks.ndim > 2 or masks.shape[1] != self.n_players:
             cure = "pass one column for each region"
             raise bad_value("coalitions", f"shape (c, {self.n_players})", f"shape {masks.shape}", cure)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from interpix import _core
-from interpix.absence import AbsenceInput, Fill, read_absence
+from interpix.absence import Absence, AbsenceInput, Fill, read_absence
 from interpix.checks import check_choice, check_flag, check_positive
 from interpix.errors import bad_value
 from interpix.images import ImageInput, LoadedImage, checked_image, read_images
@@ -189,6 +189,11 @@ class GameMaker:
             regions=None if feature_mask is None else part_of(feature_mask, index, count, channels=False),
             absence=None if baselines is None else part_of(baselines, index, count),
         )
+
+    @property
+    def absence(self) -> Absence:
+        """What absent means."""
+        return self._absence
 
     def varied(self, *, regions: RegionsInput | None = None, absence: AbsenceInput | None = None) -> Self:
         """This object with other regions, or another absence; None: its own."""

@@ -296,6 +296,10 @@ class MoXI(PatchValues):
 
         Returns:
             An `Explanation` for each weight. Their `evaluations` are those of all together.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C; its attribute `explanations` holds those of the weights that were done.
+            ModelError: The model failed; it has the same attribute.
         """
         rules = read_frontier(weights, stop, min_confidence, minimal)
         call = self._begin_one(image, target, "both", rules[0].options(), "call frontier once for each")
@@ -357,6 +361,9 @@ class MoXI(PatchValues):
             ModelError: The model failed; its attribute `explanations` holds likewise.
         """
         rules = read_catalogue(direction, count, overlap, min_confidence, width, exhaust, tries)
+        if known is not None and not isinstance(known, ScoredCoalitions):
+            cure = "pass the `coalitions` of a result, or of the error that ended a search, with keep_coalitions=True"
+            raise bad_type("known", "ScoredCoalitions", known, cure)
         call = self._begin_one(image, target, direction, rules.options(), "ask about each alone")
         with ProgressCounter("catalogue", enabled=progress) as counter:
             return list_groups(call, rules, counter, known)
@@ -471,6 +478,7 @@ class MoXI(PatchValues):
 
         Raises:
             ArgumentError: As `contrast`.
+            KeyboardInterrupt: After Ctrl-C; its attribute `explanations` holds the first result, if it was found.
         """
         with renamed(target="wrong"):
             questions, _ = self._questions(image, wrong)
@@ -478,9 +486,12 @@ class MoXI(PatchValues):
             raise bad_value("image", "one image", "several", "ask about each alone")
         said = questions[0]
         target = _class_of(said, right, "right")
+        if target == said.target:
+            raise bad_value("right", "another class than the wrong one", right, "name the class it should have said")
         with renamed(rival="right"):
             makes = self.contrast(said, said.target, target, direction="insertion", progress=progress)
-        hides = self.contrast(dataclasses.replace(said, target=target), target, progress=progress)
+        with carrying(lambda: {0: makes}):
+            hides = self.contrast(dataclasses.replace(said, target=target), target, progress=progress)
         return Why(makes_wrong=makes, hides_right=hides)
 
     def game(self, image: ImageInput | Question, target: Target = None) -> ImageGame:

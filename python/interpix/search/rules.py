@@ -1,13 +1,14 @@
 """How each image is searched."""
 
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from interpix import _core
 from interpix.checks import MOST_SAMPLES, check_choice, check_flag, check_integer, check_number, check_positive
-from interpix.errors import bad_value, renamed
+from interpix.errors import bad_type, bad_value, renamed
 from interpix.options import python_number
 from interpix.terms import SearchDirection, SearchMethod, Stop, check_stop
 
@@ -18,6 +19,7 @@ _WEIGHT = 0.5
 _BEAMS_A_GROUP = 4
 # Groups of all sizes are tried by default of as many patches, and at all of so many.
 _TRIED_ALL, _MOST_FOR_ALL = 10, 16
+_MOST_TRIED = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def read_rules(
     check_search(direction, stop, min_confidence)
     check_choice("search", search, get_args(SearchMethod))
     if min_patches != 0:
-        check_positive("min_patches", min_patches)
+        check_positive("min_patches", min_patches, greatest=sys.maxsize)
         if search in {"beam", "swap"}:
             raise bad_value("min_patches", f'0 with search="{search}"', min_patches, "leave it out, or search greedily")
     check_flag("minimal", minimal)
@@ -120,6 +122,8 @@ def read_rules(
 
 def read_frontier(weights: Sequence[object], stop: object, min_confidence: object, minimal: object) -> list[Rules]:
     """The options of a frontier, checked: rules for each weight."""
+    if isinstance(weights, str) or not isinstance(weights, Iterable):
+        raise bad_type("weights", "a list of numbers in 0 ... 1", weights, "pass [0, 0.5, 1], for example")
     given = [python_number(weight) for weight in weights]
     if not given:
         raise bad_value("weights", "at least one", "none", 'pass [0.5], or use explain(direction="both")')
@@ -153,6 +157,10 @@ class CatalogueRules:
         if tried == players > _MOST_FOR_ALL:
             need = f"less than all {players} patches: groups of {_MOST_FOR_ALL} patches at most can all be tried"
             raise bad_value("exhaust", need, self.exhaust, "pass 2 or 3, or fewer regions")
+        sets = sum(math.comb(players, size) for size in range(tried + 1))
+        if sets > _MOST_TRIED:
+            need = f"so few of {players} patches that there are no more than {_MOST_TRIED:,} groups"
+            raise bad_value("exhaust", need, f"{self.exhaust}, {sets:.3g} groups", "pass 2 or 3, or fewer regions")
         return tried
 
     def plan(self, players: int) -> _core.Plan:

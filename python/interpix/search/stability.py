@@ -1,12 +1,14 @@
 """The same search again, of the photo moved a little and of other meanings of absence."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from interpix.absence import AbsenceInput, read_absence
+from interpix.absence import Absence, AbsenceInput, Fill, read_absence
+from interpix.arrays import is_array, to_numpy
+from interpix.errors import bad_type, renamed
 from interpix.question import Question
 from interpix.results.explanation import Explanation
 from interpix.results.stability import Stability
@@ -19,6 +21,9 @@ _FILLS = ("zero", "mean", "blur")
 class _Searches(Protocol):
     @property
     def varied(self) -> Callable[..., Any]: ...
+
+    @property
+    def absence(self) -> Absence: ...
 
     @property
     def explain(self) -> Callable[..., Any]: ...
@@ -39,6 +44,7 @@ def find_stability(
         shift: By how many pixels the photo is moved.
         options: Of the search.
     """
+    others = _fills(absences)
     base: Explanation = moxi.explain(question, None, **options)
     variants: dict[str, Explanation] = {}
     # The same patches, also where they depend on the picture.
@@ -46,14 +52,42 @@ def find_stability(
     if shift:
         ways = [(-shift, 0), (shift, 0), (0, -shift), (0, shift)]
         moved = [_moved(question.tensor, *way) for way in ways]
-        found = same.explain(moved, question.target, **options)
+        targets = [question.output.moved(question.target, question.logits, *way) for way in ways]
+        found = same.explain(moved, targets, **options)
         variants |= {f"shifted by {way}": one for way, one in zip(ways, found, strict=True)}
+    for fill in others:
+        if not _are_same(fill, moxi.absence):
+            other = moxi.varied(regions=base.regions, absence=fill)
+            with renamed(absence="absences"):
+                variants[_name_of(fill, variants)] = other.explain(question.tensor, question.target, **options)
+    return Stability(explanation=base, variants=variants, noise=_noise(moxi, question, base))
+
+
+def _fills(absences: Sequence[AbsenceInput] | None) -> list[Absence]:
+    """Other meanings of absence, each once."""
+    if absences is not None and (isinstance(absences, str | Fill) or not isinstance(absences, Iterable)):
+        raise bad_type("absences", "a list of absences", absences, 'pass ["mean", "blur"], for example')
+    fills: list[Absence] = []
     for absence in _FILLS if absences is None else absences:
         fill = read_absence(absence, name="absences")
-        if fill.name != base.provenance["absence"]:
-            other = moxi.varied(regions=base.regions, absence=fill)
-            variants[f"absence {fill.name}"] = other.explain(question.tensor, question.target, **options)
-    return Stability(explanation=base, variants=variants, noise=_noise(moxi, question, base))
+        if not any(_are_same(fill, other) for other in fills):
+            fills.append(fill)
+    return fills
+
+
+def _are_same(one: Absence, other: Absence) -> bool:
+    """Whether two absences are the same; of arrays, whether their numbers are."""
+    if isinstance(one, Fill) and isinstance(other, Fill) and is_array(one.value) and is_array(other.value):
+        return np.array_equal(to_numpy(one.value, "absences"), to_numpy(other.value, "absences"))
+    return one.name == other.name
+
+
+def _name_of(absence: Absence, taken: Mapping[str, Any]) -> str:
+    """A name that no other variant has."""
+    name, number = f"absence {absence.name}", 2
+    while (numbered := name if number == 2 else f"{name} {number - 1}") in taken:
+        number += 1
+    return numbered
 
 
 def _moved(image: npt.NDArray[np.float32], down: int, right: int) -> npt.NDArray[np.float32]:

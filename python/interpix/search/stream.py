@@ -170,7 +170,9 @@ class _Lane:
         """Asks the model once; while a step is on the device, the next one is begun."""
         games, search, direction = self.call.games, self._search, self._direction
         scorer = games.steps
-        while scorer is not None and len(self._begun) < _STEPS_AT_ONCE and (one := search.ask_round()) is not None:
+        while scorer is not None and len(self._begun) < _STEPS_AT_ONCE:
+            if (one := search.ask_round(scorer.candidates_at_once)) is None:
+                break
             players = one.bases.shape[1]
             count = len(one.images) * (players - one.size if direction == "insertion" else one.size)
             self._begun.append(_Begun(one.ticket, games.begin_step(scorer, one, direction), count))

@@ -2,6 +2,7 @@
 
 import os
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
@@ -16,9 +17,10 @@ from interpix.models.adapters import weights
 from interpix.models.protocol.classifier import Coalitions, Scorer, check_logits, coalitions_named
 from interpix.models.protocol.pictures import PictureScorer, make_fill
 from interpix.models.protocol.players import token_players
+from interpix.models.protocol.steps import Best, Step
 from interpix.normalization import Normalized
 from interpix.outputs.base import Output
-from interpix.outputs.classes import Sigmoid
+from interpix.outputs.classes import Sigmoid, Softmax
 from interpix.outputs.readout import Readout, read_logits
 from interpix.terms import Precision
 
@@ -140,12 +142,12 @@ class NativeClassifier(Normalized):
         """See `Classifier.scorer`: tokens are dropped or masked where the model has them, pixels filled anywhere."""
         if self.token_grid is not None and not isinstance(absence, Fill):
             return _TokenScorer(self, self.token_grid, images, regions, absence)
-        fill = make_fill(self, images, absence)
+        return _FillScorer(self, images, regions, make_fill(self, images, absence))
 
-        def masked_logits(owner: IntArray, masks: BoolArray) -> npt.NDArray[np.float32]:
-            return self._rows(self._model.masked_logits(images, regions, fill, owner, masks))
-
-        return PictureScorer(masked_logits, self.name, self.batch_size, self.output)
+    @property
+    def _takes_steps(self) -> bool:
+        """Whether rows are logits as they come, which the compiled half can compare."""
+        return self.output is None or type(self.output) in {Softmax, Sigmoid}
 
     def _rows(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         if self.output is None:
@@ -157,6 +159,34 @@ class NativeClassifier(Normalized):
     def provenance(self) -> dict[str, Any]:
         """See `Classifier.provenance`."""
         return {"model": self.name, "model_kind": "native", "weights_sha256": self._file.sha256}
+
+
+@final
+class _FillScorer(PictureScorer):
+    """Coalitions as pictures that the compiled half makes."""
+
+    def __init__(
+        self,
+        classifier: NativeClassifier,
+        images: npt.NDArray[np.float32],
+        regions: IntArray,
+        fill: npt.NDArray[np.float32],
+    ) -> None:
+        """Takes images and fill (K, 3, H, W) and regions (K, H, W)."""
+        self._classifier, self._pictures = classifier, (images, regions, fill)
+        self._model = classifier._model  # noqa: SLF001 - it is the same module's
+        self.takes_steps = classifier._takes_steps  # noqa: SLF001 - likewise
+        super().__init__(self._logits, classifier.name, classifier.batch_size, classifier.output)
+        self.candidates_at_once = self.batch_size
+
+    def _logits(self, owner: IntArray, masks: BoolArray) -> npt.NDArray[np.float32]:
+        return self._classifier._rows(  # noqa: SLF001 - it is the same module's
+            self._model.masked_logits(*self._pictures, owner, masks)
+        )
+
+    def best(self, step: Step) -> Callable[[], Best]:
+        """See `StepScorer`."""
+        return lambda: _told(step, *self._model.masked_best(*self._pictures, step))
 
 
 @final
@@ -183,6 +213,8 @@ class _TokenScorer:
             raise bad_value("from_layer", expected, self._from_layer, "0 masks in all blocks")
         self._players = token_players(regions, grid)
         self._tokens = model.tokens(images)
+        self.takes_steps = classifier._takes_steps  # noqa: SLF001 - it is the same module's
+        self.candidates_at_once = self.batch_size
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -196,12 +228,26 @@ class _TokenScorer:
             raise bad_value("precision", f'"exact" for model `{self._name}`', repr(precision), cure)
         masks = coalitions.masks
         kept = np.take_along_axis(masks, self._players[coalitions.owner], axis=1)
-        masked = isinstance(self._absence, MaskAttention)
         with coalitions_named(self._name, masks):
-            found = self._tokens.logits(coalitions.owner, kept, masked=masked, from_layer=self._from_layer)
+            found = self._tokens.logits(coalitions.owner, kept, masked=self._masked, from_layer=self._from_layer)
             rows = self._classifier._rows(found)  # noqa: SLF001 - it is the same module's
             logits = check_logits(rows, len(coalitions), self._name, self._classifier.output)
         return read_logits(logits, coalitions.targets, relative=coalitions.relative)
+
+    def best(self, step: Step) -> Callable[[], Best]:
+        """See `StepScorer`."""
+        best, players, masked, first = self._tokens.best, self._players, self._masked, self._from_layer
+        return lambda: _told(step, *best(players, step, masked=masked, from_layer=first))
+
+    @property
+    def _masked(self) -> bool:
+        return isinstance(self._absence, MaskAttention)
+
+
+def _told(step: Step, player: IntArray, gap: npt.NDArray[np.float64], logits: npt.NDArray[np.float32]) -> Best:
+    """What the compiled half says of a step."""
+    rows = logits.astype(np.float64)
+    return Best(player, read_logits(rows, step.targets[:, None], relative=step.relative), gap)
 
 
 def load_native(name: str, weights_path: str | os.PathLike[str] | None = None) -> NativeClassifier:

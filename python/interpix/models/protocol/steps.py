@@ -97,9 +97,12 @@ class StepScorer(Scorer, Protocol):
 
     Attributes:
         takes_steps: True. A scorer of a user's own may have a `best` of another kind.
+        candidates_at_once: The greatest number of candidates in a step of several images, so that an interrupt loses no
+            more, and progress is seen; None: as many as there are, which fill a GPU.
     """
 
     takes_steps: bool
+    candidates_at_once: int | None
 
     def best(self, step: Step) -> Callable[[], Best]:
         """Begins a step; what is returned waits for its end. Another may begin meanwhile.

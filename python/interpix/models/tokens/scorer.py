@@ -61,7 +61,9 @@ class TokenScorer:
         token = _tokens_of_players(players)
         self._players = np.broadcast_to(players, (len(images), players.shape[1]))
         self._token = None if token is None else np.broadcast_to(token, (len(images), token.shape[1]))
-        self.batch_size = _TOKEN_BATCH if net.device.type == "cpu" else _TOKEN_BATCH_ON_GPU
+        on_cpu = net.device.type == "cpu"
+        self.batch_size = _TOKEN_BATCH if on_cpu else _TOKEN_BATCH_ON_GPU
+        self.candidates_at_once = self.batch_size if on_cpu else None
         self._chunks = Chunks(net.name, tokens.budget, unit="tokens_at_once")
         with net.evaluating(), net.errors_named(f"images {images.shape}"):
             self._state = tokens.state_of(on_device(images, net.device))

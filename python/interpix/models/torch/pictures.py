@@ -129,6 +129,11 @@ class TorchPictureScorer(PictureScorer):
     takes_steps = True
     """See `StepScorer`."""
 
+    @property
+    def candidates_at_once(self) -> int | None:
+        """See `StepScorer`."""
+        return self.batch_size if self._net.device.type == "cpu" else None
+
     def replace(self, places: IntArray, images: npt.NDArray[np.float32], regions: IntArray | None) -> None:
         """See `PictureScorer`."""
         super().replace(places, images, regions)
