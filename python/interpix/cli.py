@@ -190,10 +190,10 @@ def _add_explain(commands: Any) -> None:
     )
     explain.add_argument(
         "--direction",
-        choices=("both", "insertion", "deletion", "joint"),
-        default="both",
-        help="which patches suffice (insertion), which are needed (deletion), one after the other (both, default); or "
-        "which suffice and are needed at once (joint)",
+        choices=("each", "insertion", "deletion", "both"),
+        default="each",
+        help="which patches suffice (insertion), which are needed (deletion), one after the other (each, default); or "
+        "which suffice and are needed at once (both)",
     )
     explain.add_argument(
         "--search",
@@ -351,8 +351,8 @@ def _explain_photo(moxi: Any, stem: Path, image: Any, target: Any, options: argp
     from interpix.plots import plot_overview  # heavy parts load when they are used
 
     directions: tuple[SearchDirection, ...] = ("insertion", "deletion")
-    if options.direction != "both":
-        directions = ("both" if options.direction == "joint" else options.direction,)
+    if options.direction != "each":
+        directions = (options.direction,)
     results: list[Explanation] = []
     try:
         for direction in directions:

@@ -24,6 +24,7 @@ __all__ = [
     "Preprocessor",
     "check_preprocessing",
     "has_own_display",
+    "looks_unnormalized",
     "picture_of",
     "preprocess_color",
     "read_display",
@@ -42,6 +43,8 @@ _OVERSHOT, _OVERSHOOT = 0.05, 64
 """The share of values that resampling may take beyond black and white, and by how many levels."""
 _NEARLY_ALL = 0.995
 """Where fewer pixels are as they should be, preprocessing may be random in a part, as where it erases one."""
+_DARK, _CONTRAST = 32, 0.25
+"""A model's mean from which dark pixels are negative, in levels; and by how much the pixels of a photo differ."""
 _RESAMPLED = 4.0
 """Levels by which the resampling of a picture and that of its negative, each rounded, may differ."""
 
@@ -259,6 +262,26 @@ def picture_of(
         return Normalization.of(classifier, size).restore(tensor), True
     except ArgumentError:
         return to_display(tensor), False
+
+
+def looks_unnormalized(classifier: Preprocessor, tensor: npt.NDArray[np.float32]) -> str | None:
+    """In which range of pixels an input (C, H, W) seems to be that nobody has normalized; None: in that of the model.
+
+    A model whose normalization is known makes negative numbers of dark pixels. It is a guess, fit for a warning.
+    """
+    if getattr(classifier, "shown", None) is not None or len(tensor) not in (1, 3):
+        return None
+    try:
+        normalization = Normalization.of(classifier)
+    except ArgumentError:
+        return None
+    mean, scale = np.array(normalization.mean), np.array(normalization.scale)
+    low, high = float(tensor.min()), float(tensor.max())
+    if low < 0 or (mean < _DARK).any() or (scale <= 0).any():
+        return None
+    if high <= 1 and high - low > _CONTRAST:
+        return "0 ... 1"
+    return f"0 ... {_WHITE}" if high > 2 * float(((_WHITE - mean) / scale).max()) else None
 
 
 def check_preprocessing(

@@ -73,7 +73,7 @@ export function sentence(data, present, score, live) {
   const count = present.reduce((sum, one) => sum + one, 0), players = present.length;
   const these = `With ${count} of ${players} patches`;
   if (score === undefined) {
-    return `${these}: nobody asked the model about these yet.${live ? "" : " Ask it in a notebook, with the widget."}`;
+    return `${these}: the model was not asked about these.${live ? "" : " A page cannot ask it; interpix's widget can."}`;
   }
   const said = writeAnswer(data.output, score.answer), target = data.target.name;
   if (!data.output.exclusive) {
@@ -101,6 +101,7 @@ export function mount(root, data, ask) {
   root.classList.add("interpix");
   const panels = data.results.map((result, index) => new Panel(data, result, index, scored, ask));
   root.replaceChildren(
+    make("p", { class: "ix-hint" }, "Click a patch to take it away or put it back; the slider goes through the steps."),
     make("div", { class: "ix-panels" }, ...panels.map((panel) => panel.root)),
     ...data.notes.map((note) => make("p", { class: "ix-note" }, note)),
   );

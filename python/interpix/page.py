@@ -85,7 +85,7 @@ def page_data(results: Sequence[Explanation]) -> dict[str, Any]:
     >>> found = MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="1x2").explain(image, stop="all")
     >>> data = page_data([found])
     >>> data["patches"][1]["path"], data["patches"][1]["name"]
-    ('M2 0h2v2h-2z', 'patch 2, row 1, column 2')
+    ('M2 0h2v2h-2z', 'patch 1, row 1, column 2')
 
     Raises:
         ArgumentError: The results are not of one image, its patches and one target.
@@ -224,7 +224,7 @@ def _patches(regions: IntArray, grid: list[int] | None) -> list[dict[str, Any]]:
     found = []
     for patch in range(int(regions.max()) + 1):
         rows, columns = np.nonzero(regions == patch)
-        name = f"patch {patch + 1}"
+        name = f"patch {patch}"
         if grid is not None:
             name += f", row {patch // grid[1] + 1}, column {patch % grid[1] + 1}"
         center = [round(float(columns.mean()) + 0.5, 1), round(float(rows.mean()) + 0.5, 1)]

@@ -60,6 +60,8 @@ __all__ = [
 
 _COLORS = {"insertion": "#1b7837", "deletion": "#b2182b", "both": "#5e3c99"}
 _WITHOUT_COLOR = "#e08214"
+_FAINT = 0.3
+"""Of the light of a patch that is in no group."""
 _FILLS = {
     "drop_tokens": "nothing (their tokens are dropped)",
     "mask_attention": "nothing (no token attends to them)",
@@ -305,7 +307,8 @@ def plot_stability(found: Stability, *, ax: "Axes | None" = None) -> "Axes":
     """
     base, frequency, core = found.explanation, found.frequency(), found.core()
     ax = new_axes(ax)
-    light = frequency[base.regions]
+    # What is in no group is still to be seen.
+    light = _FAINT + (1 - _FAINT) * frequency[base.regions]
     show(ax, dim(base.image, light))
     if core:
         draw_outline(ax, np.isin(base.regions, core), _COLORS[base.direction])
@@ -314,7 +317,8 @@ def plot_stability(found: Stability, *, ax: "Axes | None" = None) -> "Axes":
     counts = np.rint(frequency * groups).astype(int)
     draw_numbers(ax, base.regions, tuple(seen.tolist()), _COLORS[base.direction], labels=counts[seen].tolist())
     those = "No patch is" if not core else "1 patch is" if len(core) == 1 else f"{len(core)} patches are"
-    draw_title(ax, f"{those} in all of {groups} groups, that of the photo and those of its variants")
+    said = f"{those} in all of {groups} groups, that of the photo and those of its variants"
+    draw_title(ax, f"{said}; numbers say in how many")
     return ax
 
 

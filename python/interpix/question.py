@@ -19,7 +19,13 @@ from interpix.models import Classifier, as_classifier
 from interpix.models.protocol.agreement import difference
 from interpix.models.protocol.classifier import ModelInput, output_of, token_grid_at
 from interpix.models.protocol.memo import doubting
-from interpix.normalization import Normalization, check_preprocessing, has_own_display, picture_of
+from interpix.normalization import (
+    Normalization,
+    check_preprocessing,
+    has_own_display,
+    looks_unnormalized,
+    picture_of,
+)
 from interpix.options import as_json
 from interpix.outputs.base import Output
 from interpix.outputs.classes import look_like_shares
@@ -230,6 +236,7 @@ class Asker:
         """Takes the model; nothing is asked yet."""
         self._classifier = classifier
         self._colors_confirmed: bool | None = None
+        self._doubted = False
         self._noticed: dict[str, Any] | None = None
 
     def ask(self, images: Sequence[LoadedImage], targets: Sequence[Target]) -> list[Question]:
@@ -237,6 +244,7 @@ class Asker:
         classifier = self._classifier
         tensors = [model_input(classifier, image) for image in images]
         shown = [_picture(classifier, image, tensor) for image, tensor in zip(images, tensors, strict=True)]
+        self._doubt_range(images, tensors)
         colors = self._check_colors(images, tensors, [true for _, true in shown])
         with _channels_named(tensors[0]):
             logits = ask_whole(classifier, tensors)
@@ -258,6 +266,20 @@ class Asker:
             vars(question).update(class_names=named, answer=answers[place])  # its cached properties, known already
             questions.append(question)
         return questions
+
+    def _doubt_range(self, images: Sequence[LoadedImage], tensors: Sequence[npt.NDArray[np.float32]]) -> None:
+        """Warns, once, of an input that looks as if nobody had normalized it."""
+        for image, tensor in zip(images, tensors, strict=True):
+            if self._doubted or image.raw is not None:
+                continue
+            found = looks_unnormalized(self._classifier, tensor)
+            self._doubted = found is not None
+            if found is not None:
+                message = (
+                    f"model `{self._classifier.name}`: an image has values in {found}, as pixels before the model's "
+                    "normalization; if they are, pass the photo as uint8 (H, W, 3), or normalize it"
+                )
+                warnings.warn(message, stacklevel=2)
 
     def _check_colors(
         self,

@@ -5,6 +5,8 @@ from interpix.results.explanation import Explanation
 
 __all__ = ["claim_of", "group_title", "photo_title", "verb_of"]
 
+_HALF = 0.5
+
 
 def photo_title(result: Explanation) -> str:
     """What the model says of the whole image, in plain words.
@@ -77,7 +79,9 @@ def _sufficient(result: Explanation) -> str:
     these = "This 1 of" if count == 1 else f"These {count} of"
     verb = "is" if count == 1 else "are"
     enough = f"{these} {players} patches {verb} enough for {claim}"
-    return f"{enough} ({describe(result.output, score.answer)}){_minimal(result)}"
+    # Of many classes one may be the answer with a small probability.
+    still = ", still the most probable" if result.output["exclusive"] and score.answer < _HALF else ""
+    return f"{enough} ({describe(result.output, score.answer)}{still}){_minimal(result)}"
 
 
 def _both(result: Explanation) -> str:

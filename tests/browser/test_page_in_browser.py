@@ -67,7 +67,7 @@ def test_patches_are_toggled_by_clicks_and_keys_and_what_was_not_scored_says_so(
     score = known.look_up([5])
     assert ix.outputs.base.describe(results[0].output, score.answer) in answer(page)
     page.keyboard.press("ArrowLeft")
-    assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("patch 5, row 2, column 1")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("patch 4, row 2, column 1")
     page.keyboard.press("Space")
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")

@@ -112,7 +112,7 @@ def test_explain_one_direction_and_target(photo, tmp_path, capsys):
 @pytest.mark.usefixtures("model")
 def test_explain_looks_for_other_groups(photo, tmp_path, capsys):
     arguments = ["explain", str(photo), "--regions", "2x3", "-o", str(tmp_path / "out"), "--quiet", "--steps", "1"]
-    assert main([*arguments, "--direction", "joint", "--minimal"]) == 0
+    assert main([*arguments, "--direction", "both", "--minimal"]) == 0
     (both,) = read_numbers(tmp_path / "out" / "photo.json")["results"]
     assert (both["direction"], both["minimal"]) == ("both", True)
     assert both["group_score"]["holds"]

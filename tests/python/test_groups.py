@@ -522,7 +522,7 @@ def test_what_is_known_must_hold_for_the_same_thing():
 
     for loose, strict in ((40, 1), (1, 40)):
         known = moxi(loose).catalogue(image, exhaust=1, count=2)[0].coalitions
-        with pytest.raises(ix.ArgumentError, match="`known`: expected coalitions .*, got some whose `holds` differs"):
+        with pytest.raises(ix.ArgumentError, match=r"`known`: expected coalitions .*, got some whose `holds` differs"):
             moxi(strict).catalogue(image, exhaust=1, count=2, known=known)
         assert len(moxi(loose).catalogue(image, exhaust=1, count=2, known=known))
 

@@ -34,9 +34,9 @@ class Catalogue(Sequence[Explanation]):
     >>> model = lambda batch: np.stack([batch[:, 0].max(axis=(1, 2)), batch[:, 1].max(axis=(1, 2)) + 0.5], axis=1)
     >>> found = ix.MoXI(model, regions="2x3").catalogue(image)
     >>> found, [one.group for one in found]
-    (<Catalogue insertion of 'class 0': 2 groups of 1 of 6 patches>, [(5,), (0,)])
+    (<Catalogue insertion of 'class 0': 2 groups of 1 of 6 patches; there are no others>, [(5,), (0,)])
     >>> found[0].proven
-    'no part of it does; an empty group does not'
+    'no part of it does'
     >>> found.frequency()
     array([0.5, 0. , 0. , 0. , 0. , 0.5])
 
@@ -162,4 +162,7 @@ class Catalogue(Sequence[Explanation]):
         patches = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
         groups = "1 group" if len(self.groups) == 1 else f"{len(self.groups)} groups"
         about = f"{first.direction} of {first.name_of(first.target)!r}"
-        return f"<Catalogue {about}: {groups} of {patches} of {first.players} patches>"
+        more = ""
+        if len(self.groups) < self.options["count"]:
+            more = "; there are no others" if self.complete else f"; no more of {self.options['count']} were found"
+        return f"<Catalogue {about}: {groups} of {patches} of {first.players} patches{more}>"

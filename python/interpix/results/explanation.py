@@ -279,7 +279,8 @@ class Explanation(Result):
         known = []
         if self.stopped_at is not None and self.minimal_group is not None:
             known.append("no part of it does" if self.all_parts_tried else "no single patch can be left out")
-        if self.none_up_to is not None:
+        # That no part of a group does is said of the empty one, too.
+        if self.none_up_to is not None and not (self.none_up_to == 0 and self.all_parts_tried and known):
             up_to = "1 patch" if self.none_up_to == 1 else f"up to {self.none_up_to} patches"
             tried = f"no group of {up_to} does (all tried)"
             known.append("an empty group does not" if self.none_up_to == 0 else tried)

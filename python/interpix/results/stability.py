@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Stability"]
 
+_NAMED = 5
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Stability:
@@ -65,6 +67,34 @@ class Stability:
         order = np.argsort(-frequency, kind="stable")
         return tuple(int(patch) for patch in order if frequency[patch] >= share and frequency[patch] > 0)
 
+    def words(self) -> str:
+        """What came of it, in sentences, a line each.
+
+        >>> import interpix as ix
+        >>> image = np.zeros((3, 4, 6), np.float32)
+        >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+        >>> print(ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3").stability(image, absences=[]).words())
+        Moved by a pixel or more: 1 of 1 patches of the group are in all of 5 groups.
+        Most frequent in all 5: patch 3 (5).
+        """
+        group, lines = self.explanation.group, []
+        kinds = {"Moved by a pixel or more": "shifted", "Where absence looks otherwise": "absence"}
+        for about, kind in kinds.items():
+            others = [set(one.group) for name, one in self.variants.items() if name.startswith(kind)]
+            if others:
+                kept = sum(all(patch in other for other in others) for patch in group)
+                line = f"{about}: {kept} of {len(group)} patches of the group are in all of {len(others) + 1} groups."
+                lines.append(line)
+        counts = np.rint(self.frequency() * (len(self.variants) + 1)).astype(int)
+        order = [int(patch) for patch in np.argsort(-counts, kind="stable") if counts[patch]][:_NAMED]
+        if order:
+            named = ", ".join(f"patch {patch} ({counts[patch]})" for patch in order)
+            lines.append(f"Most frequent in all {len(self.variants) + 1}: {named}.")
+        if self.unsure_steps:
+            steps = ", ".join(map(str, self.unsure_steps))
+            lines.append(f"At step {steps} the best patch is not ahead by more than the model's own noise.")
+        return "\n".join(lines)
+
     def attribution(self) -> Attribution:
         """The heat map: the frequency of each pixel's patch."""
         base = self.explanation
@@ -81,6 +111,7 @@ class Stability:
     def summary(self) -> dict[str, Any]:
         """The numbers as plain JSON values with names."""
         return {
+            "words": self.words(),
             "noise": self.noise,
             "unsure_steps": list(self.unsure_steps),
             "frequency": self.frequency().tolist(),
@@ -88,6 +119,10 @@ class Stability:
             "explanation": self.explanation.summary(),
             "variants": {name: one.summary() for name, one in self.variants.items()},
         }
+
+    def __str__(self) -> str:
+        """The words."""
+        return self.words()
 
     def __repr__(self) -> str:
         """One line for people."""

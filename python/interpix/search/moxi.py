@@ -52,9 +52,10 @@ __all__ = ["MoXI"]
 
 
 class MoXI(PatchValues):
-    """Finds the smallest groups of patches that make, and that break, a classifier's answer.
+    """Finds small groups of patches that make, and that break, a classifier's answer.
 
-    One object serves any number of images; nothing of a call is kept on it.
+    Patches are numbered from 0, row by row from the top left. A group is enough when the class is the most probable one
+    with it alone, however little that may be; `min_confidence` asks for more. One object serves any number of images; nothing of a call is kept on it.
 
     A model that sums each color, and a picture with a red and a green patch: the red one makes the answer, class 0.
 
@@ -378,6 +379,7 @@ class MoXI(PatchValues):
         min_confidence: float = 0.0,
         shift: int = 1,
         absences: Sequence[AbsenceInput] | None = None,
+        progress: bool = False,
     ) -> Stability:
         """How sure is the group? The search again, where the photo is moved a little or absence looks otherwise.
 
@@ -390,6 +392,8 @@ class MoXI(PatchValues):
             shift: The photo is moved by so many pixels up, down, left and right, its edge repeated, while the patches
                 stay where they are; 0: not moved.
             absences: Other meanings of absence, as `MoXI` takes them; None: the fills "zero", "mean" and "blur".
+            progress: Show the number of evaluations on stderr, search by search: as many as `explain` takes, for each
+                variant.
 
         Returns:
             A `Stability`: the group, those of the variants, and how often each patch is in them.
@@ -399,7 +403,13 @@ class MoXI(PatchValues):
         questions, _ = self._questions(image, target)
         if len(questions) > 1:
             raise bad_value("image", "one image", "several", "ask about each alone")
-        options = {"direction": direction, "minimal": rules.minimal, "min_confidence": rules.min_confidence}
+        check_flag("progress", progress)
+        options = {
+            "direction": direction,
+            "minimal": rules.minimal,
+            "min_confidence": rules.min_confidence,
+            "progress": progress,
+        }
         return find_stability(self, questions[0], absences, shift, options)
 
     def contrast(
