@@ -175,16 +175,19 @@ impl MaskedImages<'_> {
             let expected = format!("{rows} owners, as masks");
             return Err(Error::argument("owner", expected, owner.len(), "pass one for each mask"));
         }
-        if let Some(region) = self.regions.iter().find(|&&region| region < 0 || region as usize >= players) {
+        if let Some(owner) = owner.iter().find(|&&owner| owner >= count) {
+            return Err(Error::argument("owner", format!("below {count}"), owner, "index into `images`"));
+        }
+        // Others may have more regions.
+        let mut asked = owner.to_vec();
+        asked.dedup();
+        let regions = asked.iter().flat_map(|&owner| self.regions.index_axis(Axis(0), owner).into_iter());
+        if let Some(&region) = regions.into_iter().find(|region| **region < 0 || **region as usize >= players)
+        {
             let expected = format!("labels 0..{players}, one for each column of `masks`");
             return Err(Error::argument("regions", expected, region, "number the regions without gaps"));
         }
-        match owner.iter().find(|&&owner| owner >= count) {
-            Some(owner) => {
-                Err(Error::argument("owner", format!("below {count}"), owner, "index into `images`"))
-            }
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 

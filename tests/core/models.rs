@@ -202,6 +202,15 @@ fn coalitions_that_do_not_fit_are_named() {
     assert!(ask(&game, 2, 0, 3).starts_with("`owner`: expected below 2, got 2"));
     assert!(ask(&game, 0, 2, 3).starts_with("`target`: expected a class below 2, got 2"));
     assert!(ask(&game, 0, 0, 2).starts_with("`regions`: expected labels 0..2"));
+    // Other images may have more regions than those that are asked about.
+    let two = array![[[0, 0, 1], [0, 0, 1]], [[1, 1, 0], [2, 2, 0]]];
+    let one_of_two = MaskedImages { regions: two.view(), ..game };
+    let masks = array![[true, false]];
+    assert_eq!(
+        one_of_two.logits(&Sum(PREPROCESSING), &[0], masks.view(), &|| false).unwrap(),
+        array![[0.0, 6.0]]
+    );
+    assert!(ask(&one_of_two, 1, 0, 2).starts_with("`regions`: expected labels 0..2"));
     let short = fill.slice(ndarray::s![..1, .., .., ..]);
     assert!(ask(&MaskedImages { fill: short, ..game }, 0, 0, 3).starts_with("`fill`"));
     let broken = Array4::from_elem((2, 3, 2, 3), f32::NAN);

@@ -57,8 +57,8 @@ test("what was scored is found by its coalition, and nothing else is", () => {
 
 test("a coalition that nobody asked about says so", () => {
   const present = Uint8Array.from([1, 0, 1]);
-  assert.match(page.sentence(DATA, present, undefined, false), /^With 2 of 3 patches: nobody asked .* in a notebook/);
-  assert.match(page.sentence(DATA, present, undefined, true), /nobody asked the model about these yet\.$/);
+  assert.match(page.sentence(DATA, present, undefined, false), /^With 2 of 3 patches: the model was not asked .* widget can/);
+  assert.match(page.sentence(DATA, present, undefined, true), /the model was not asked about these\.$/);
 });
 
 test("an answer that holds, another one, and one of an output without classes are told apart", () => {

@@ -136,7 +136,7 @@ def test_what_no_search_would_have_filled_so_is_refused(name, value, tmp_path):
 
 def test_patches_that_are_not_there_are_refused():
     known = ScoredCoalitions.of(np.zeros((1, 3), bool), Scores.unknown(1))
-    with pytest.raises(ix.ArgumentError, match=r"`present`: expected patches in 0 ... 2, got 3"):
+    with pytest.raises(ix.ArgumentError, match=r"`present`: expected numbers of patches, 0 ... 2, got 3"):
         known.look_up([0, 3])
 
 

@@ -335,7 +335,7 @@ def test_pictures_of_a_catalogue(tmp_path):
     assert len(figure.axes) == 2
     assert figure.get_suptitle() == "Each of these groups is enough for the answer 'class 0'"
     said = figure.axes[0].get_title()
-    assert " ".join(said.split()) == "1 patch of 6, p > .99; no part of it does; an empty group does not"
+    assert " ".join(said.split()) == "1 patch of 6, p > .99; no part of it does"
     assert found.attribution().map[3, 5] == 0.5
     nothing = moxi.catalogue(Sums.image, 2, direction="insertion")
     assert repr(nothing) == "<Catalogue: no group found; none of up to 6 patches exists>"

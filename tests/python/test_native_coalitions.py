@@ -208,7 +208,7 @@ STEPS = {
 @pytest.mark.parametrize("name", STEPS)
 @pytest.mark.parametrize("direction", ["insertion", "deletion"])
 def test_whole_steps_find_what_candidate_by_candidate_is_found(vit, name, direction, monkeypatch):
-    moxi, images = ix.MoXI(vit[0], **STEPS[name]), pictures(3, (32, 48)).numpy()
+    moxi, images = ix.MoXI(vit[0], **STEPS[name]), np.kron(pictures(3, (4, 6)).numpy(), np.ones((8, 8), np.float32))
     told = Mock(wraps=native._told)
     monkeypatch.setattr(native, "_told", told)
     steps = moxi.explain(images, [0, 3, 5], direction=direction, stop="all")

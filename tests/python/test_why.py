@@ -120,7 +120,7 @@ def test_labels_that_are_all_right_are_compared_in_other_words():
     moxi = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)) - 3, regions="2x3", output=ix.outputs.Sigmoid())
     found = moxi.why(image, None, 1)
     assert found.words().splitlines() == [
-        "The model's most probable label is 'class 0' (p > .99), not 'class 1' (p > .99).",
+        "The model's most probable label is 'class 0' (p > .99), not 'class 1' (p = .99).",
         "1 of 6 patches alone makes it prefer 'class 0' to 'class 1'.",
         "Without 1 of 6 patches it prefers 'class 1', which then needs 1 other.",
     ]
@@ -250,7 +250,7 @@ def test_a_box_is_the_same_where_detections_change_places():
 def test_what_compares_two_classes_keeps_what_it_compared():
     moxi = ix.MoXI(colors, regions="2x3", keep_coalitions=True)
     found = moxi.contrast(COLORS, 0, 1, direction="insertion")
-    assert len(found.coalitions) == found.evaluations
+    assert len(found.coalitions) == 8  # the whole, the empty and each patch
     whole, group = (found.coalitions.look_up(patches) for patches in (range(6), found.group))
     assert whole == found.full
     assert group == found.group_score

@@ -105,11 +105,13 @@ class ScoredCoalitions:
         Raises:
             ArgumentError: There is no such patch.
         """
-        given = list(present) if isinstance(present, Iterable) and not isinstance(present, str) else [present]
-        need = f"numbers of patches, 0 ... {self.players - 1}"
+        need, cure = f"numbers of patches, 0 ... {self.players - 1}", "pass [0, 2] for the first and the third patch"
+        if not isinstance(present, Iterable):
+            raise bad_type("present", need, present, cure)
+        given = list(present)
         for patch in given:
             if isinstance(patch, bool | np.bool_) or not isinstance(patch, int | np.integer):
-                raise bad_type("present", need, patch, "pass [0, 2] for the first and the third patch")
+                raise bad_type("present", need, patch, cure)
             if not 0 <= patch < self.players:
                 raise bad_value("present", need, patch, "leave it out")
         mask, patches = np.zeros(self.players, bool), [int(patch) for patch in given]

@@ -55,7 +55,8 @@ class MoXI(PatchValues):
     """Finds small groups of patches that make, and that break, a classifier's answer.
 
     Patches are numbered from 0, row by row from the top left. A group is enough when the class is the most probable one
-    with it alone, however little that may be; `min_confidence` asks for more. One object serves any number of images; nothing of a call is kept on it.
+    with it alone, however little that may be; `min_confidence` asks for more. One object serves any number of images;
+    nothing of a call is kept on it.
 
     A model that sums each color, and a picture with a red and a green patch: the red one makes the answer, class 0.
 
