@@ -1,0 +1,42 @@
+"""Sphinx's configuration: `make docs`."""
+
+import shutil
+from pathlib import Path
+
+import interpix
+
+HERE = Path(__file__).parent
+
+project = "interpix"
+author = "the interpix developers"
+release = version = interpix.__version__
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["data"]
+
+# Pages are read on GitHub, too: anchors are those that it gives to headings.
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence"]
+myst_links_external_new_tab = False
+# The notebook is shown with the outputs that are stored in it, which the tests compare with those of a run.
+nb_execution_mode = "off"
+shutil.copyfile(HERE.parent / "examples" / "your_model.ipynb", HERE / "tutorial.ipynb")
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+autodoc_preserve_defaults = True
+autodoc_class_signature = "mixed"
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+python_maximum_signature_line_length = 60
+add_module_names = False
+
+html_theme = "furo"
+html_title = "interpix"
+html_static_path = ["_static"]
+html_css_files = ["interpix.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {"top_of_page_buttons": []}
