@@ -8,7 +8,7 @@ import interpix
 HERE = Path(__file__).parent
 
 project = "interpix"
-author = "the interpix developers"
+author = "the interpix authors"
 release = version = interpix.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]

@@ -1,0 +1,63 @@
+"""Every block of code in README and docs runs; of networks and data sets that cannot be had here, on small ones instead.
+
+What a block prints, where a page says it, is checked in `test_docs.py` with the real model.
+"""
+
+import os
+import re
+import shlex
+import tomllib
+import warnings
+
+import pytest
+
+import docs_stage
+import interpix as ix
+from docs_stage import ROOT
+from interpix import cli
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LANGUAGES = {"python", "sh", "rust", "text", "json", "bibtex", "yaml", "toctree", "{toctree}", "{eval-rst}"}
+"""What minutes are spent on for good results, and would be here for none: less of it, in seconds."""
+LESS = {
+    "count=4000": "count=40",
+    "count=300": "count=30",
+    "steps=20": "steps=2",
+    "methods.RISE(count=500": "methods.RISE(count=5",
+    '"insertion", "deletion", "dir", "sic"': '"insertion(steps=4)", "deletion(steps=4)", "dir(steps=4)", "sic"',
+    "rise(count=500)": "rise(count=5)",
+    '"insertion", "deletion", "sic", "roc_auc"': '"insertion(steps=4)", "deletion(steps=4)", "sic", "roc_auc"',
+    "workers=4": "workers=1",
+    "(12, 30, 140, 201)": "(12, 30, 40, 51)",
+    'device="cuda"': "device=None",
+}
+
+
+def blocks(page, language):
+    return [code for kind, code in BLOCK.findall(page.read_text(encoding="utf-8")) if kind == language]
+
+
+def pages_with(language):
+    return [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES if blocks(page, language)]
+
+
+def test_every_block_says_its_language():
+    for page in PAGES:
+        for kind in re.findall(r"^```(.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[::2]:
+            assert kind in LANGUAGES, (page, kind)
+
+
+@pytest.mark.parametrize("page", pages_with("python"))
+def test_python_runs(page, monkeypatch, tmp_path):
+    import matplotlib.pyplot as plt
+
+    docs_stage.prepare(monkeypatch, tmp_path)
+    names = {"__name__": "__main__", **docs_stage.names_for(str(page.relative_to(ROOT)))}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for index, code in enumerate(blocks(page, "python")):
+            for much, less in LESS.items():
+                code = code.replace(much, less)
+            exec(compile(code, f"{page}, block {index}", "exec"), names)  # noqa: S102 - our own pages
+    plt.close("all")
