@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+from sphinx.pycode import ModuleAnalyzer
+
 import interpix
 
 HERE = Path(__file__).parent
@@ -33,10 +35,24 @@ napoleon_use_ivar = True
 python_maximum_signature_line_length = 60
 add_module_names = False
 
+
+_analyze = ModuleAnalyzer.analyze
+
+
+def _analyze_without_overloads(self):
+    """Overloads tell type checkers whether one result comes or a list of them; people are told once, in the text."""
+    _analyze(self)
+    self.overloads = {}
+
+
+ModuleAnalyzer.analyze = _analyze_without_overloads
+
 html_theme = "furo"
 html_title = "interpix"
 html_static_path = ["_static"]
 html_css_files = ["interpix.css"]
+html_js_files = ["interpix.js"]
 html_copy_source = False
 html_show_sourcelink = False
+html_show_copyright = False
 html_theme_options = {"top_of_page_buttons": []}

@@ -97,8 +97,12 @@ def prepare(monkeypatch, folder):
 
     def load_model(name, **_options):
         module = ix.TorchClassifier(Cells(), preprocess=preprocess, class_names=names, name=name)
-        return module if ":" in name else ix.CallableClassifier(
-            module.logits, preprocess=lambda raw: preprocess(raw).numpy(), class_names=names, name=name
+        return (
+            module
+            if ":" in name
+            else ix.CallableClassifier(
+                module.logits, preprocess=lambda raw: preprocess(raw).numpy(), class_names=names, name=name
+            )
         )
 
     create = timm.create_model

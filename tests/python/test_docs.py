@@ -93,7 +93,8 @@ def test_links_to_headings_lead_to_one():
 
 def test_every_page_is_in_the_sites_contents():
     trees = re.findall(r"```\{toctree\}\n(.*?)```", (ROOT / "docs" / "index.md").read_text(), re.DOTALL)
-    entries = [line for tree in trees for line in tree.splitlines() if line and not line.startswith(":")]
+    lines = [line for tree in trees for line in tree.splitlines() if line and not line.startswith(":")]
+    entries = [re.sub(r".* <(.*)>", r"\1", line) for line in lines]
     pages = {page.relative_to(ROOT / "docs").with_suffix("").as_posix() for page in DOCS}
     assert sorted(entries) == sorted(pages - {"index"} | {"tutorial"})
 
@@ -108,7 +109,9 @@ def test_every_public_name_is_in_the_api_reference():
     modules = {"__version__", "methods", "metrics", "outputs"}  # they have pages, or a sentence
     assert all(f"ix.{name}" in text for name in modules)
     for module in (interpix, methods, metrics, outputs, plots):
-        names = {f"{module.__name__}.{name}" for name in module.__all__ if name not in modules or module is not interpix}
+        names = {
+            f"{module.__name__}.{name}" for name in module.__all__ if name not in modules or module is not interpix
+        }
         assert names <= set(documented)
 
 
