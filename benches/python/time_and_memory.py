@@ -73,7 +73,12 @@ def spread(side):
     graph = ix.PixelGraph(picture)
     built = time.process_time()
     graph.propagate(values)
-    return {"build": built - start, "solve": time.process_time() - built, "gigabytes": gigabytes()}
+    return {
+        "radius": graph.radius,
+        "build": built - start,
+        "solve": time.process_time() - built,
+        "gigabytes": gigabytes(),
+    }
 
 
 def in_words(seconds):
@@ -103,11 +108,11 @@ def main():
         times = [", ".join(in_words(one) for one in found[grid]["seconds"]) for grid in GRIDS]
         absent = {"drop_tokens": "dropped tokens"}.get(found[GRIDS[0]]["absence"], "filled")
         print(f"| {label} | {absent} | {' | '.join(times)} | {found[GRIDS[-1]]['gigabytes']:.1f} GB |", flush=True)
-    print("\n| picture | the graph | a map | memory |\n| --- | --- | --- | --- |")
+    print("\n| picture | radius | the graph | a map | memory |\n| --- | --- | --- | --- | --- |")
     for side in SIDES:
         found = alone("spread", str(side))
         times = f"{in_words(found['build'])} | {in_words(found['solve'])}"
-        print(f"| {side} x {side} | {times} | {found['gigabytes']:.2g} GB |", flush=True)
+        print(f"| {side} x {side} | {found['radius']} | {times} | {found['gigabytes']:.2g} GB |", flush=True)
 
 
 if __name__ == "__main__":
