@@ -1,5 +1,6 @@
 """What the code of README and docs finds when it is run: photos, and small networks in the place of trained ones."""
 
+from functools import partial
 from pathlib import Path
 
 import captum.attr
@@ -46,7 +47,7 @@ class Finds(torch.nn.Module):
         found = []
         for one in pictures:
             parts = [one[:, top:bottom, left:right].mean() for left, top, right, bottom in boxes.int().tolist()]
-            scores = (self.scale * torch.stack(parts)).sigmoid()
+            scores = (2 + self.scale * torch.stack(parts)).sigmoid()
             found.append({"boxes": boxes, "labels": torch.tensor([12, 8]), "scores": scores})
         return found
 
@@ -120,6 +121,17 @@ def prepare(monkeypatch, folder):
     monkeypatch.chdir(folder)
 
 
+def small_weights():
+    """Torchvision's weights of a segmenter, whose pictures are 64 pixels high."""
+    known = torchvision.models.segmentation.LRASPP_MobileNet_V3_Large_Weights.DEFAULT
+    transforms = partial(known.transforms.func, **known.transforms.keywords | {"resize_size": SIDE})
+
+    class Small(torchvision.models.WeightsEnum):
+        DEFAULT = torchvision.models.Weights(known.url, transforms, known.meta)
+
+    return Small.DEFAULT
+
+
 def names_for(page):
     """What a page takes as given: the reader's own model, photo or map."""
     clip, processor = prompt_models.build("CLIP")
@@ -157,7 +169,7 @@ def names_for(page):
             "encoder": ix.TorchClassifier(Cells(5), preprocess=preprocess),
             "ranker": ix.TorchClassifier(Cells(4), preprocess=preprocess),
             "segmenter": Paints(),
-            "weights": torchvision.models.segmentation.LRASPP_MobileNet_V3_Large_Weights.DEFAULT,
+            "weights": small_weights(),
             "sentinel": torch.nn.Conv2d(5, 2, 3),
             "to_picture": lambda tensor: np.zeros((*tensor.shape[1:], 3), np.uint8),
             "radar": torch.nn.Conv2d(2, 2, 3),
