@@ -34,6 +34,7 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 python_maximum_signature_line_length = 60
 add_module_names = False
+default_role = "py:obj"  # what a docstring has in backticks: code, and a link where it is a public name
 
 
 _analyze = ModuleAnalyzer.analyze
