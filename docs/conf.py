@@ -18,8 +18,6 @@ exclude_patterns = ["data"]
 
 # Pages are read on GitHub, too: anchors are those that it gives to headings.
 myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence"]
-myst_links_external_new_tab = False
 # The notebook is shown with the outputs that are stored in it, which the tests compare with those of a run.
 nb_execution_mode = "off"
 shutil.copyfile(HERE.parent / "examples" / "your_model.ipynb", HERE / "tutorial.ipynb")
@@ -57,3 +55,13 @@ html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False
 html_theme_options = {"top_of_page_buttons": []}
+
+
+def _show_the_tutorial(_app, _page, source):
+    """Links to the notebook, as GitHub follows them, lead to its page on the site."""
+    source[0] = source[0].replace("../examples/your_model.ipynb", "tutorial.ipynb")
+
+
+def setup(app):
+    """Sphinx calls this."""
+    app.connect("source-read", _show_the_tutorial)

@@ -56,8 +56,6 @@ def test_readme_shows_code_on_the_first_screen():
 
 def test_links_lead_somewhere():
     links = [(page, link) for page in PAGES for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())]
-    # The notebook has its name there when the site is built.
-    links = [one for one in links if one != (ROOT / "docs" / "index.md", "tutorial.ipynb")]
     assert {page.relative_to(ROOT).parts[0] for page, _ in links} == {"README.md", "docs", "examples"}
     assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
 
