@@ -2,7 +2,7 @@
 # Needs Rust (>= 1.88) and CPython (>= 3.11) with pip; all else is installed into .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test rust-lint rust-test lint stubs python-test test-browser bench device-check docs format clean
+.PHONY: help build demo test rust-lint rust-test lint stubs python-test test-browser bench device-check docs pictures format clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -34,6 +34,11 @@ $(VENV)/test.stamp: $(BIN)/python $(RUST_SOURCES) pyproject.toml
 	. $(BIN)/activate && maturin develop --quiet $(PROFILE) --extras demo,test
 	# Its photos are test data; the package itself, and what it depends on, are not used.
 	$(PIP) --no-deps foolbox==3.3.4
+	@touch $@
+
+# What the site needs besides: Sphinx.
+$(VENV)/docs.stamp: $(VENV)/test.stamp
+	. $(BIN)/activate && maturin develop --quiet $(PROFILE) --extras docs
 	@touch $@
 
 build: $(VENV)/test.stamp  ## Build the extension into .venv, for development
@@ -77,9 +82,14 @@ bench: $(VENV)/test.stamp  ## Measure speed, of a release build against others' 
 device-check: $(VENV)/test.stamp  ## See on a GPU, in 8 minutes, whether all is right there and how fast (else small, on the CPU)
 	$(BIN)/python benches/python/device_check.py
 
-docs: $(VENV)/test.stamp  ## Redraw the pictures of README and docs
+docs: $(VENV)/docs.stamp  ## Build the site of the documentation into out/site (a minute)
+	$(BIN)/python -m sphinx -W --keep-going --quiet -d out/doctrees docs out/site
+	@echo "Look at $(CURDIR)/out/site/index.html"
+
+pictures: $(VENV)/test.stamp  ## Redraw the pictures of README and docs, and run the tutorial for its outputs
 	$(BIN)/interpix explain examples/coffee.jpg -o out/
 	cp out/coffee.png docs/images/coffee.png
+	$(BIN)/python docs/pictures.py
 
 format: $(VENV)/test.stamp  ## Format both languages
 	cargo fmt

@@ -1,25 +1,43 @@
 import re
+import runpy
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")]
+DOCS = sorted(ROOT.glob("docs/**/*.md"))
+PAGES = [*ROOT.glob("*.md"), *DOCS, *ROOT.glob("examples/*.md")]
 
 
-def test_readme_code_prints_what_readme_says():
-    code, printed = re.search(r"```python\n(.*?)```\n```\n(.*?)```", README, re.DOTALL).groups()
+def first_code(text):
+    """The first lines of Python, and what they print."""
+    return re.search(r"```python\n(.*?)```\n```text\n(.*?)```", text, re.DOTALL).groups()
+
+
+def test_readme_code_prints_what_readme_says(tmp_path):
+    code, printed = first_code(README)
+    code = code.replace('"why.png"', repr(str(tmp_path / "why.png")))
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert result.stdout == printed
+    assert (tmp_path / "why.png").exists()
+
+
+def test_the_sites_first_page_has_the_same_eight_lines():
+    code, printed = first_code((ROOT / "docs" / "index.md").read_text())
+    assert len(code.strip().splitlines()) == 8
+    # But for what a comment says of "any model".
+    assert re.sub("#.*", "", code) == re.sub("#.*", "", first_code(README)[0])
+    assert printed == first_code(README)[1]
 
 
 def test_the_first_evaluation_finds_what_its_page_says(tmp_path):
     page = (ROOT / "docs" / "evaluation.md").read_text()
-    code, printed = re.search(r"```python\n(.*?)```\n```\n(.*?)```", page, re.DOTALL).groups()
+    code, printed = first_code(page)
     assert len(code.strip().splitlines()) <= 12
     code = code.replace('"out/"', repr(str(tmp_path / "out")))
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
@@ -59,3 +77,53 @@ def test_the_page_that_answers_back_is_as_small_as_said(tmp_path):
     sets, size = re.search(r"(\d+) scored sets of patches it has (\d+) KB", page).groups()
     assert int(result.stdout) == pytest.approx(int(sets), abs=2)
     assert (tmp_path / "answer.html").stat().st_size / 1000 == pytest.approx(int(size), rel=0.1)
+
+
+def test_links_to_headings_lead_to_one():
+    """As GitHub and the site name headings: lower case, without punctuation, with hyphens for spaces."""
+    for page in PAGES:
+        for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text()):
+            target = (page.parent / link).resolve() if link else page
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), flags=re.MULTILINE)
+            anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in anchors, (page.name, link, anchor)
+
+
+def test_every_page_is_in_the_sites_contents():
+    trees = re.findall(r"```\{toctree\}\n(.*?)```", (ROOT / "docs" / "index.md").read_text(), re.DOTALL)
+    lines = [line for tree in trees for line in tree.splitlines() if line and not line.startswith(":")]
+    entries = [re.sub(r".* <(.*)>", r"\1", line) for line in lines]
+    pages = {page.relative_to(ROOT / "docs").with_suffix("").as_posix() for page in DOCS}
+    assert sorted(entries) == sorted(pages - {"index"} | {"tutorial"})
+
+
+def test_every_public_name_is_in_the_api_reference():
+    import interpix
+    from interpix import methods, metrics, outputs, plots
+
+    text = "".join(page.read_text() for page in DOCS if page.parent.name == "api")
+    documented = re.findall(r"^\.\. auto\w+:: (\S+)$", text, flags=re.MULTILINE)
+    assert len(documented) == len(set(documented))
+    modules = {"__version__", "methods", "metrics", "outputs"}  # they have pages, or a sentence
+    assert all(f"ix.{name}" in text for name in modules)
+    for module in (interpix, methods, metrics, outputs, plots):
+        names = {
+            f"{module.__name__}.{name}" for name in module.__all__ if name not in modules or module is not interpix
+        }
+        assert names <= set(documented)
+
+
+def test_the_citation_is_of_this_version():
+    cargo = tomllib.loads((ROOT / "Cargo.toml").read_text())
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert re.search(r"^version: (.*)$", citation, flags=re.MULTILINE)[1] == cargo["package"]["version"]
+    page = (ROOT / "docs" / "citation.md").read_text()
+    for title in re.findall(r'title: "(.*)"', citation):
+        assert title in page
+
+
+def test_the_table_of_times_has_the_scripts_models():
+    script = runpy.run_path(str(ROOT / "benches" / "python" / "time_and_memory.py"))
+    page = (ROOT / "docs" / "time-and-memory.md").read_text()
+    assert [name for name in script["MODELS"] if f"| {name} |" not in page] == []
+    assert [side for side in script["SIDES"] if f"| {side} x {side} |" not in page] == []

@@ -355,7 +355,7 @@ class MoXI(PatchValues):
             progress: Show the number of evaluations on stderr.
 
         Returns:
-            A `Catalogue`, a sequence of `Explanation`s.
+            A `Catalogue`, a sequence of `Explanation` objects.
 
         Raises:
             KeyboardInterrupt: After Ctrl-C; its attribute `explanations` holds the groups that were found until then,

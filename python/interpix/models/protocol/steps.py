@@ -20,7 +20,7 @@ __all__ = ["FEW", "FIRST", "GREATEST_SHARE", "KAPPA", "PILOT", "Best", "Step", "
 
 # Of mixed precision: how a step's candidates are scored first in it, and then those that may be the best exactly.
 KAPPA = 2.0
-"""No order of any trial differed from the exact one with this value: docs/performance.md."""
+"""No order of any trial differed from the exact one with this value: docs/developers/performance.md."""
 FIRST = 8
 """Candidates of an image that are scored exactly in any case."""
 PILOT = 12
