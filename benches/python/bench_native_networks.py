@@ -14,6 +14,8 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from functools import partial
@@ -124,6 +126,20 @@ def moxi(folder):
         print(f"| {name} | {took[0]:.2f} s | {took[0] / took[1]:.2f} | {authors / took[0]:.1f} |", flush=True)
 
 
+def memory(folder):
+    """The most that a process holds which explains with a ViT-Base and has no torch: weights are 346 MB of it."""
+    file = folder / "vit_base.safetensors"
+    save_file(timm.create_model("vit_base_patch16_224").state_dict(), file)
+    program = (
+        "import resource, sys, numpy as np, interpix as ix; model = ix.load_model('vit_base_patch16_224', "
+        "weights=sys.argv[1]); image = np.random.default_rng(0).normal(size=(3, 224, 224)).astype(np.float32); "
+        "ix.MoXI(model).explain(image, stop=2); ix.MoXI(model, regions='7x7').explain([image] * 8, stop=1); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, file], check=True, capture_output=True, text=True)
+    print(f"ViT-Base/16, one image and eight: {done.stdout.strip()} MB at most")
+
+
 def main():
     with tempfile.TemporaryDirectory() as name:
         print("| network, one core | batch | native | native / torch | native / torch, channels last |")
@@ -131,6 +147,7 @@ def main():
             forward(network, Path(name))
         print("| MoXI on ViT-Tiny, one core | native | native / our torch path | authors' way / native |")
         moxi(Path(name))
+        memory(Path(name))
 
 
 if __name__ == "__main__":

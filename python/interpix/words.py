@@ -79,8 +79,9 @@ def _sufficient(result: Explanation) -> str:
     these = "This 1 of" if count == 1 else f"These {count} of"
     verb = "is" if count == 1 else "are"
     enough = f"{these} {players} patches {verb} enough for {claim}"
-    # Of many classes one may be the answer with a small probability.
-    still = ", still the most probable" if result.output["exclusive"] and score.answer < _HALF else ""
+    # Of many classes one may be the answer with a small probability; what beats a rival need not be the answer.
+    is_answer = result.output["exclusive"] and score.predicted == result.target
+    still = ", still the most probable" if is_answer and score.answer < _HALF else ""
     return f"{enough} ({describe(result.output, score.answer)}{still}){_minimal(result)}"
 
 
