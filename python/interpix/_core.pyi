@@ -7,8 +7,6 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from interpix.models.protocol.steps import Step
-
 __all__ = [
     "Asked",
     "Batch",
@@ -688,7 +686,7 @@ class NativeModel:
         """
 
     def masked_best(
-        self, images: NDArray[np.float32], regions: NDArray[np.int64], fill: NDArray[np.float32], step: Step
+        self, images: NDArray[np.float32], regions: NDArray[np.int64], fill: NDArray[np.float32], step: object
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
         """Return the best player of each image of a step (b,), its lead (b,), and the logits with it (b, classes).
 
@@ -696,7 +694,7 @@ class NativeModel:
             images: As for `masked_logits`.
             regions: As for `masked_logits`.
             fill: As for `masked_logits`.
-            step: What is asked.
+            step: What is asked: an `interpix.models.protocol.steps.Step`.
         """
 
 @final
@@ -716,13 +714,13 @@ class NativeTokens:
         """
 
     def best(
-        self, players: NDArray[np.int64], step: Step, *, masked: bool, from_layer: int
+        self, players: NDArray[np.int64], step: object, *, masked: bool, from_layer: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
         """Return the best player of each image of a step (b,), its lead (b,), and the logits with it (b, classes).
 
         Args:
             players: The player of each patch (K, patches).
-            step: What is asked, of players.
+            step: What is asked, of players: an `interpix.models.protocol.steps.Step`.
             masked: As for `logits`.
             from_layer: As for `logits`.
         """

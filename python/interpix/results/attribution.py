@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from interpix.arrays import AnyArray, describe, to_numpy
 from interpix.errors import bad_value
+from interpix.images import ImageInput, read_image
 from interpix.results.base import Result, check_field, is_number
 
 if TYPE_CHECKING:
@@ -93,6 +94,48 @@ class Attribution(Result):
 
         return propagate(self, radius=radius, color_weight=color_weight, discount=discount)
 
+    def on_photo(self, photo: ImageInput, model: Any) -> "Attribution":
+        """The map on the photo itself: each of its pixels has the value of the one that it went into, the rest 0.
+
+        Models see a part of a photo, resized. Which part is found from what the model's preprocessing makes of two
+        photos whose pixels say where they are; `provenance` has it as `placement`, and `plot` outlines it.
+
+        >>> import interpix as ix
+        >>> def left_half(photo):
+        ...     return photo[:, : photo.shape[1] // 2].transpose(2, 0, 1) / np.float32(255)
+        >>> model = ix.CallableClassifier(lambda batch: batch.sum(axis=(2, 3)), preprocess=left_half)
+        >>> photo = np.zeros((40, 80, 3), np.uint8)
+        >>> photo[:20, :20, 0] = 200
+        >>> found = ix.MoXI(model, regions="2x2").explain(photo, direction="deletion").attribution()
+        >>> found.map.shape, found.on_photo(photo, model).map.shape
+        ((40, 40), (40, 80))
+        >>> found.on_photo(photo, model).provenance["placement"]["seen"]
+        0.5
+
+        Args:
+            photo: The photo that was explained, as a file, a PIL image or uint8 (H, W, 3).
+            model: The model, which knows how it preprocesses.
+
+        Raises:
+            ArgumentError: The photo is preprocessed already, the map is not that of the model's picture of it, or
+                preprocessing does more than resizing, cropping and adding borders.
+        """
+        from interpix.models.adapters.adapt import as_classifier  # only when asked for
+        from interpix.placement import find_placement
+
+        raw = read_image(photo).raw
+        if raw is None or raw.shape[-1] != 3:
+            cure = "pass the file, or its pixels before preprocessing"
+            raise bad_value("photo", "a photo in colors, uint8 (H, W, 3)", "another array", cure)
+        found = find_placement(as_classifier(model), (raw.shape[0], raw.shape[1]))
+        if found.picture != self.map.shape:
+            need = f"one whose picture is {self.map.shape[0]} x {self.map.shape[1]}, as the map"
+            got = f"{found.picture[0]} x {found.picture[1]}"
+            raise bad_value("photo", need, got, "pass the photo and the model that were explained")
+        lies = {name: round(getattr(found, name), 2) for name in ("top", "left", "height", "width")}
+        provenance = {**self.provenance, "placement": {**lies, "seen": round(found.seen, 4)}}
+        return dataclasses.replace(self, map=found.spread(self.map), image=raw, provenance=provenance)
+
     def propagated_to(
         self,
         values: npt.NDArray[np.float32],
@@ -113,7 +156,14 @@ class Attribution(Result):
         from interpix.plots import plot_map  # matplotlib only when asked for
 
         ax = plot_map(self, image=self.image, ax=ax)
-        ax.set_title(f"{self.method}: {self.name_of(self.target)}", parse_math=False)
+        title = f"{self.method}: {self.name_of(self.target)}"
+        if (placement := self.provenance.get("placement")) is not None:
+            from matplotlib.patches import Rectangle
+
+            left, top, width, height = (placement[name] for name in ("left", "top", "width", "height"))
+            ax.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, linestyle="--", color="black"))
+            title += f"\nthe model saw {placement['seen']:.0%} of the photo"
+        ax.set_title(title, parse_math=False)
         return ax
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from interpix.arrays import IntArray
 from interpix.errors import bad_value
+from interpix.images import ImageInput
 from interpix.outputs.readout import Score
 from interpix.results.attribution import Attribution
 from interpix.results.base import Result, check_field, is_count, is_number
@@ -307,6 +308,10 @@ class Explanation(Result):
             method=method,
             provenance={**self.provenance, "method": method},
         )
+
+    def on_photo(self, photo: ImageInput, model: Any) -> Attribution:
+        """The heat map on the photo itself, of which the model saw a part: see `Attribution.on_photo`."""
+        return self.attribution().on_photo(photo, model)
 
     def propagate(self, *, radius: int | None = None, color_weight: float = 1.0, discount: float = 0.99) -> Attribution:
         """The heat map from patches to pixels: see `interpix.propagate`."""

@@ -1,0 +1,131 @@
+"""Where a model's picture lies on a photo."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+import interpix as ix
+from interpix.models.adapters.adapt import as_classifier
+from interpix.placement import find_placement
+
+torch = pytest.importorskip("torch")
+timm = pytest.importorskip("timm")
+
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+
+
+def normalized(picture):
+    return ((np.asarray(picture) / 255 - MEAN) / STD).transpose(2, 0, 1).astype(np.float32)
+
+
+def short_edge_then_crop(photo, edge=64, crop=56):
+    """As evaluation transforms do it: the short edge to 64 pixels, then the middle 56 x 56."""
+    height, width = photo.shape[:2]
+    scale = edge / min(height, width)
+    picture = Image.fromarray(photo).resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
+    left, top = (picture.width - crop) // 2, (picture.height - crop) // 2
+    return normalized(picture.crop((left, top, left + crop, top + crop)))
+
+
+def squeezed(photo):
+    return normalized(Image.fromarray(photo).resize((60, 40), Image.Resampling.BILINEAR))
+
+
+def letterbox(photo):
+    """The whole photo in a gray square."""
+    picture = Image.fromarray(photo)
+    scale = 64 / max(picture.size)
+    small = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BILINEAR)
+    square = Image.new("RGB", (64, 64), (124, 116, 104))
+    square.paste(small, ((64 - small.width) // 2, (64 - small.height) // 2))
+    return normalized(square)
+
+
+def classifier(preprocess):
+    return ix.CallableClassifier(lambda batch: batch.mean(axis=(2, 3)), preprocess=preprocess)
+
+
+@pytest.mark.parametrize("size", [(300, 400), (97, 61), (1200, 1800)])
+def test_cropped_in_the_middle(size):
+    height, width = size
+    found = find_placement(classifier(short_edge_then_crop), size)
+    assert found.picture == (56, 56)
+    resized = [round(side * 64 / min(size)) for side in size]
+    lines = zip((found.top, found.left), (found.height, found.width), size, resized, strict=True)
+    for start, extent, side, small in lines:
+        pixel = side / small  # of the picture, on the photo
+        assert (start, extent) == pytest.approx(((small - 56) // 2 * pixel, 56 * pixel), abs=pixel / 4)
+    assert found.seen == pytest.approx(found.height * found.width / (height * width), abs=0.02)
+
+
+def test_squeezed():
+    found = find_placement(classifier(squeezed), (100, 200))
+    assert (found.top, found.left, found.height, found.width) == pytest.approx((0, 0, 100, 200), abs=1)
+    assert found.seen == 1
+
+
+def test_borders_lie_outside_of_the_photo():
+    found = find_placement(classifier(letterbox), (90, 180))
+    assert (found.top, found.left, found.height, found.width) == pytest.approx((-45, 0, 180, 180), abs=1)
+    assert found.seen > 0.98
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda photo: short_edge_then_crop(photo[:, ::-1]),
+        lambda photo: short_edge_then_crop(np.rot90(photo).copy()),
+        lambda photo: short_edge_then_crop(np.roll(photo, photo.shape[1] // 3, axis=1)),
+    ],
+    ids=["mirrored", "turned", "rolled"],
+)
+def test_what_is_no_crop_is_refused(odd):
+    with pytest.raises(ix.ArgumentError, match="resizes, crops or adds borders, and nothing else"):
+        find_placement(classifier(odd), (300, 400))
+
+
+def test_timm_and_native_say_where_theirs_are():
+    model = timm.create_model("resnet18", num_classes=3)
+    model.pretrained_cfg = {**model.pretrained_cfg, "crop_pct": 0.875, "input_size": (3, 224, 224)}
+    found = find_placement(as_classifier(model), (500, 700))
+    assert found.picture == (224, 224)
+    assert (found.top, found.height) == pytest.approx((500 * 0.0625, 437.5), abs=3)
+    assert (found.left, found.width) == pytest.approx((350 - 218.75, 437.5), abs=3)
+
+
+def test_patches_come_back_to_their_places(tmp_path):
+    """A red square on the photo is where the map is on the photo."""
+    photo = np.full((120, 200, 3), 90, np.uint8)
+    photo[40:60, 120:140] = 250, 0, 0
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+
+    def reddest(batch):
+        return np.stack([(batch[:, 0] - batch[:, 1]).clip(1).sum(axis=(1, 2)) - 56 * 56, np.ones(len(batch))], axis=1)
+
+    model = ix.CallableClassifier(reddest, preprocess=short_edge_then_crop)
+    found = ix.MoXI(model, regions="14x14").explain(tmp_path / "photo.png", direction="deletion")
+    assert found.stopped_at is not None
+    back = found.on_photo(tmp_path / "photo.png", model)
+    assert back.map.shape == (120, 200)
+    np.testing.assert_array_equal(back.image, photo)
+    rows, columns = np.nonzero(back.map)
+    assert 34 <= rows.min() <= rows.max() <= 66
+    assert 112 <= columns.min() <= columns.max() <= 148
+    assert back.provenance["placement"]["seen"] == pytest.approx(105 * 105 / (120 * 200), abs=0.02)
+    ax = back.plot(ax=Figure().subplots())
+    assert ax.get_title().endswith("the model saw 46% of the photo")
+    assert len(ax.patches) == 1
+    back.save(tmp_path / "back.safetensors")
+    assert ix.load(tmp_path / "back.safetensors").provenance["placement"] == back.provenance["placement"]
+
+
+def test_other_photos_are_refused():
+    model = classifier(short_edge_then_crop)
+    found = ix.MoXI(model, regions="2x2").explain(np.zeros((90, 120, 3), np.uint8), stop="all")
+    with pytest.raises(ix.ArgumentError, match="`photo`: expected one whose picture is 56 x 56, as the map"):
+        found.on_photo(np.zeros((90, 120, 3), np.uint8), classifier(squeezed))
+    with pytest.raises(ix.ArgumentError, match="`photo`: expected a photo in colors"):
+        found.on_photo(np.zeros((3, 56, 56), np.float32), model)
+    with pytest.raises(ix.ArgumentError, match="preprocess"):
+        found.on_photo(np.zeros((90, 120, 3), np.uint8), lambda batch: batch.mean(axis=(2, 3)))
