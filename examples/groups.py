@@ -173,7 +173,7 @@ def tables(lines: list[dict[str, Any]]) -> None:
         if not some:
             continue
         greedy = {line["photo"]: line for line in lines if matches(line, (*kind[:3], "greedy"))}
-        pairs = [(line, greedy[line["photo"]]) for line in some if greedy.get(line["photo"], {}).get("size")]
+        pairs = [(line, greedy[line["photo"]]) for line in some if greedy.get(line["photo"], {}).get("size") is not None]
         smaller = sum(a["size"] < b["size"] for a, b in pairs)
         cost = sum(a["evaluations"] for a, _ in pairs) / max(1, sum(b["evaluations"] for _, b in pairs))
         labels = "labelled" if kind[0] else "others"
@@ -190,6 +190,8 @@ def tables(lines: list[dict[str, Any]]) -> None:
         print(f"| {name} | {mean['insertion_area']:.3f} | {mean['deletion_area']:.3f} | {mean['evaluations']:.0f} |")
     found = [line for line in lines if line["search"] == "catalogue"]
     several = [line for line in found if len(line["groups"]) > 1]
+    if not several:
+        return
     shared = np.mean([line["shared"] for line in several])
     disjoint = sum(any(not set(a) & set(b) for a in line["groups"] for b in line["groups"]) for line in several)
     sizes = [len(line["groups"]) for line in found]

@@ -15,7 +15,7 @@ _WHITE = 255
 _TILT = 0.05
 """How much of the levels goes along the other axis."""
 _TOLERANCE = 2.0
-"""Levels, of 256 across the photo, by which a pixel may show another place than it should: for resampling and rounding."""
+"""Levels, of 256 across the photo, by which a pixel may show another place than it should: resampled, and rounded."""
 _MOST_ELSEWHERE = 0.02
 """The part of the pixels inside of the photo that may, at its edges, where resampling has nothing beyond."""
 
@@ -50,7 +50,7 @@ class Placement:
     picture: tuple[int, int]
 
     def spread(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Values of the picture's pixels (h, w) on the photo (H, W): each pixel has that of the one it went into, else 0."""
+        """Values (h, w) of the picture on the photo (H, W): each pixel has that of the one it went into, else 0."""
         rows, columns = self._pixels()
         inside = np.outer(rows >= 0, columns >= 0)
         return np.where(inside, values[np.ix_(rows, columns)], np.float32(0))
