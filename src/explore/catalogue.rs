@@ -9,6 +9,28 @@ use super::paths::beam;
 use crate::search::{Coalition, Stop};
 
 /// What of a catalogue is asked for.
+///
+/// ```
+/// use interpix::explore::{Aim, CatalogueOptions, Explorer, Method, Plan};
+/// use interpix::search::{Coalition, Score, Task};
+///
+/// // 1 suffices with either neighbor: two groups that share half of their players.
+/// let holds = |set: &Coalition| set.contains(1) && set.size() > 1;
+/// let score = |set: &Coalition| Score { reward: 0.0, answer: 0.5, predicted: None, holds: holds(set) };
+/// let plan = |overlap| {
+///     let options = CatalogueOptions { count: 5, overlap, width: 4, exhaust: 2, tries: 5 };
+///     Plan { aim: Aim::Insertion, method: Method::Catalogue(options), ..Plan::default() }
+/// };
+/// let mut explorer = Explorer::new(vec![Task::new(3)], vec![plan(0.0), plan(0.5)], 64, 1)?;
+/// while let Some(asked) = explorer.ask() {
+///     explorer.tell(&asked.coalitions().iter().map(score).collect::<Vec<_>>())?;
+/// }
+/// let groups = explorer.outcome(0).unwrap().groups;
+/// let orders = |plan: usize| groups[plan].iter().map(|group| &group.order[..]).collect::<Vec<_>>();
+/// assert_eq!(orders(0), [[0, 1]]);
+/// assert_eq!(orders(1), [[0, 1], [1, 2]]);
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CatalogueOptions {
     /// Most groups.
