@@ -136,15 +136,16 @@ pub struct Group {
 /// use interpix::search::{Coalition, Score, Task};
 ///
 /// // 0 and 1 suffice; 2 is worth more than both, comes first, and can be left out.
-/// let known = (0..8).map(|code| {
-///     let set = Coalition::from_code(3, code);
-///     let reward = set.members().map(|player| [1.0, 1.0, 3.0][player]).sum();
-///     (set, Score { reward, answer: 0.5, predicted: None, holds: code & 0b11 == 0b11 })
-/// });
+/// let reward = |set: &Coalition| set.members().map(|player| [1.0, 1.0, 3.0][player]).sum::<f64>();
+/// let score = |set: &Coalition| {
+///     let holds = set.contains(0) && set.contains(1);
+///     Score { reward: reward(set), answer: 0.5, predicted: None, holds }
+/// };
 /// let plan = Plan { aim: Aim::Insertion, minimal: true, ..Plan::default() };
 /// let mut explorer = Explorer::new(vec![Task::new(3)], vec![plan], 64, 1)?;
-/// explorer.know(0, known)?;
-/// assert!(explorer.ask().is_none()); // there is nothing left to ask
+/// while let Some(asked) = explorer.ask() {
+///     explorer.tell(&asked.coalitions().iter().map(score).collect::<Vec<_>>())?;
+/// }
 /// let group = explorer.outcome(0).unwrap().groups[0][0].clone();
 /// let minimal = group.minimal.unwrap();
 /// assert_eq!((&group.order[..], &minimal.players[..]), (&[2, 0, 1][..], &[0, 1][..]));

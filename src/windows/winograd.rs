@@ -85,9 +85,9 @@ fn read<'a, T: Number>(maps: &WindowMaps<'a, T>, window: &Window, (top, left): (
 /// use interpix::windows::{PLACES, WindowMaps, transform_products, transform_tiles};
 /// use ndarray::{Array3, Array4, array};
 ///
-/// // A kernel that doubles the pixel in its middle, with G (0, 1, 0) in each direction. It makes 12 of the base map; where
-/// // the only pixel is 3 and not 1, that is 4 more.
-/// let middle = [0.0, -1.0 / 6.0, 1.0 / 6.0, 1.0 / 12.0, -1.0 / 12.0, 0.0_f32];
+/// // A kernel that doubles the pixel in its middle, and a bias of 10, make 12 of the base map. Where the only pixel is
+/// // 3 and not 1, that is 4 more.
+/// let middle = [0.0, -1.0 / 6.0, 1.0 / 6.0, 1.0 / 12.0, -1.0 / 12.0, 0.0_f32]; // G (0, 1, 0)
 /// let (base, own, windows) = (array![[1.0_f32]], array![[3.0]], array![[0], [0], [1], [1], [0]]);
 /// let maps = WindowMaps::new(own.view(), Some(base.view()), (1, 1), windows.view())?;
 /// let mut places = Array3::zeros((PLACES, 1, 1));
