@@ -59,6 +59,17 @@ pub fn lab_from_srgb(image: ArrayView3<'_, u8>, interrupted: &Interrupted<'_>) -
 
 /// [`lab_from_srgb`] for float sRGB values in 0..=1.
 ///
+/// ```
+/// use interpix::color::{lab_from_srgb, lab_from_srgb_float};
+/// use ndarray::array;
+///
+/// let lab = lab_from_srgb_float(array![[[1.0_f32, 0.0, 0.0]]].view(), &|| false)?;
+/// assert_eq!(lab, lab_from_srgb(array![[[255_u8, 0, 0]]].view(), &|| false)?);
+/// // A picture that was normalized is no picture.
+/// assert!(lab_from_srgb_float(array![[[2.2_f32, -2.0, -1.8]]].view(), &|| false).is_err());
+/// # Ok::<(), interpix::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`lab_from_srgb`], and [`Error::Argument`] when a value is outside of 0..=1.
 pub fn lab_from_srgb_float(image: ArrayView3<'_, f32>, interrupted: &Interrupted<'_>) -> Result<Array3<f32>> {

@@ -1,9 +1,35 @@
 //! Everything that can go wrong, with the numbers that a caller needs to act on it.
 
 /// The result of a fallible operation of this crate.
+///
+/// ```
+/// use interpix::color::lab_from_srgb;
+/// use interpix::graph::{GraphOptions, PixelGraph};
+/// use ndarray::{Array3, ArrayView3};
+///
+/// /// Whatever the steps have to say comes as one type.
+/// fn radius(photo: ArrayView3<'_, u8>) -> interpix::Result<usize> {
+///     let lab = lab_from_srgb(photo, &|| false)?;
+///     Ok(PixelGraph::new(lab.view(), &GraphOptions::default(), &|| false)?.radius())
+/// }
+/// assert_eq!(radius(Array3::zeros((64, 20, 3)).view())?, 64 / 32);
+/// assert!(radius(Array3::zeros((64, 20, 4)).view()).is_err()); // with an alpha channel
+/// # Ok::<(), interpix::Error>(())
+/// ```
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// What went wrong.
+///
+/// ```
+/// use interpix::{Error, game::Table};
+///
+/// let Err(error) = Table::from_fn(20, |_| 0.0) else { panic!("2^20 rewards are too many") };
+/// assert!(matches!(&error, Error::Argument { name: "players", got, .. } if got == "20"));
+/// assert_eq!(
+///     error.to_string(),
+///     "`players`: expected at most 16 for an exact answer, got 20; sample the values, or take fewer, larger regions"
+/// );
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -5,6 +5,18 @@ use ndarray::{Array3, ArrayView3, Axis};
 const WHITE: f32 = 255.0;
 
 /// A picture, and whether it can be one.
+///
+/// ```
+/// use interpix::levels::restore;
+///
+/// // Was an input of -1 and 1 made with mean and scale 127.5, or with mean 100 and scale 200?
+/// let input = ndarray::array![[[-1.0_f32, 1.0]]];
+/// let [right, wrong] = [(127.5, 127.5), (100.0, 200.0)]
+///     .map(|(mean, scale)| restore(input.view(), &[mean], &[scale], &[0], 0.5));
+/// assert_eq!((right.least, right.greatest, right.beyond), (0.0, 255.0, 0));
+/// assert_eq!((wrong.least, wrong.greatest, wrong.beyond), (-100.0, 300.0, 2)); // no picture has such levels
+/// assert_eq!(right.pixels, wrong.pixels); // which clipped pixels do not tell
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Levels {
     /// The nearest levels (H, W, channels), computed in single precision.

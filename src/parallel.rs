@@ -14,6 +14,18 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use crate::error::{Error, Result};
 
 /// Whether to stop: asked often, from any thread.
+///
+/// ```
+/// use interpix::{Error, color::lab_from_srgb, parallel::Interrupted};
+/// use std::sync::atomic::{AtomicBool, Ordering};
+///
+/// let stop = AtomicBool::new(true); // somebody has pressed a button
+/// let interrupted: &Interrupted<'_> = &|| stop.load(Ordering::Relaxed);
+/// let photo = ndarray::Array3::from_elem((2, 3, 3), 255_u8);
+/// assert!(matches!(lab_from_srgb(photo.view(), interrupted), Err(Error::Interrupted)));
+/// stop.store(false, Ordering::Relaxed);
+/// assert!(lab_from_srgb(photo.view(), interrupted).is_ok());
+/// ```
 pub type Interrupted<'a> = dyn Fn() -> bool + Sync + 'a;
 
 /// A process' pool, and after it that of its forked child.
@@ -33,6 +45,16 @@ static FIRST: Slot = Slot::new();
 static FORKS: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs `work` so that rayon's parallel iterators inside of it use this crate's pool.
+///
+/// ```
+/// use interpix::parallel;
+/// use rayon::prelude::*;
+///
+/// parallel::set_threads(2);
+/// let work = || (rayon::current_num_threads(), (1..=100).into_par_iter().sum::<u32>());
+/// assert_eq!(parallel::install(work), (2, 5050));
+/// parallel::set_threads(0);
+/// ```
 pub fn install<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     pool().install(work)
 }
@@ -47,6 +69,15 @@ pub(crate) fn for_each<T: Send>(tasks: Vec<T>, work: impl Fn(T) + Sync + Send) {
 }
 
 /// Number of threads that parallel work uses.
+///
+/// ```
+/// use interpix::parallel;
+///
+/// // A share of the work for each of them.
+/// parallel::set_threads(3);
+/// assert_eq!(10_usize.div_ceil(parallel::threads()), 4);
+/// parallel::set_threads(0);
+/// ```
 pub fn threads() -> usize {
     pool().current_num_threads()
 }
@@ -71,6 +102,19 @@ pub(crate) fn stop_if(interrupted: &Interrupted<'_>) -> Result<()> {
 /// Sets the number of threads that parallel work uses; 0 means one for each available core.
 ///
 /// Results never depend on it.
+///
+/// ```
+/// use interpix::{color::lab_from_srgb, parallel};
+///
+/// let photo = ndarray::Array3::from_shape_fn((5, 4, 3), |(y, x, channel)| (40 * y + 20 * x + channel) as u8);
+/// let [alone, together] = [1, 4].map(|count| {
+///     parallel::set_threads(count);
+///     lab_from_srgb(photo.view(), &|| false)
+/// });
+/// assert_eq!(alone?, together?); // to the last bit
+/// parallel::set_threads(0);
+/// # Ok::<(), interpix::Error>(())
+/// ```
 pub fn set_threads(count: usize) {
     *lock() = Some(build(count));
 }
@@ -78,6 +122,17 @@ pub fn set_threads(count: usize) {
 /// Forgets the pool without joining its threads; the next parallel call starts a new one.
 ///
 /// For the child of a fork, where the pool's threads no longer exist, before it starts other threads.
+///
+/// ```
+/// use interpix::parallel;
+///
+/// parallel::set_threads(1);
+/// let worker = || parallel::install(|| std::thread::current().id());
+/// let old = worker();
+/// assert_eq!(worker(), old);
+/// parallel::reset();
+/// assert_ne!(worker(), old);
+/// ```
 pub fn reset() {
     // Made here, where there is one thread only, so that no fork comes upon a slot that is half made.
     slot().next.get_or_init(|| Box::new(Slot::new()));

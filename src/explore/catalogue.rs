@@ -9,6 +9,27 @@ use super::paths::beam;
 use crate::search::{Coalition, Stop};
 
 /// What of a catalogue is asked for.
+///
+/// ```
+/// use interpix::explore::{Aim, CatalogueOptions, Explorer, Method, Plan};
+/// use interpix::search::{Coalition, Score, Task};
+///
+/// // 1 suffices with either neighbor: two groups that share half of their players.
+/// let score = |holds| Score { reward: 0.0, answer: 0.5, predicted: None, holds };
+/// let known = |code| (Coalition::from_code(3, code), score([0b011, 0b110, 0b111].contains(&code)));
+/// let plan = |overlap| {
+///     let options = CatalogueOptions { count: 5, overlap, width: 4, exhaust: 2, tries: 5 };
+///     Plan { aim: Aim::Insertion, method: Method::Catalogue(options), ..Plan::default() }
+/// };
+/// let mut explorer = Explorer::new(vec![Task::new(3)], vec![plan(0.0), plan(0.5)], 64, 1)?;
+/// explorer.know(0, (0..8).map(known))?;
+/// assert!(explorer.ask().is_none()); // there is nothing left to ask
+/// let groups = explorer.outcome(0).unwrap().groups;
+/// let orders = |plan: usize| groups[plan].iter().map(|group| &group.order[..]).collect::<Vec<_>>();
+/// assert_eq!(orders(0), [[0, 1]]);
+/// assert_eq!(orders(1), [[0, 1], [1, 2]]);
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CatalogueOptions {
     /// Most groups.

@@ -8,6 +8,19 @@ use crate::error::{Error, Result};
 use crate::search::{Coalition, RunError, Score, Task};
 
 /// Coalitions of one or more images that are evaluated together.
+///
+/// ```
+/// use interpix::explore::{Explorer, Plan};
+/// use interpix::search::Task;
+///
+/// // Of two images, everybody and nobody are asked first.
+/// let tasks = vec![Task::new(3), Task::new(2)];
+/// let asked = Explorer::new(tasks, vec![Plan::default()], 64, 64)?.ask().unwrap();
+/// assert_eq!((asked.len(), asked.owner()), (4, &[0, 0, 1, 1][..]));
+/// assert_eq!(asked.coalitions()[2].to_string(), "[0, 1]");
+/// assert_eq!(asked.masks().row(2).to_vec(), [true, true, false]); // the image has no third player
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Asked {
     owner: Vec<usize>,
@@ -15,6 +28,23 @@ pub struct Asked {
 }
 
 /// Coalitions as sets with one player flipped in each, for models that compute only what a flip changes.
+///
+/// ```
+/// use interpix::explore::{Explorer, Plan};
+/// use interpix::search::{Score, Task};
+///
+/// let end = |holds| Some(Score { reward: 0.0, answer: 0.5, predicted: None, holds });
+/// let task = Task { players: 3, full: end(true), empty: end(false) };
+/// let asked = Explorer::new(vec![task], vec![Plan::default()], 64, 1)?.ask().unwrap();
+/// let flips = asked.flips();
+/// assert_eq!((asked.len(), flips.bases.len()), (6, 2));
+/// for ((row, flip), coalition) in flips.row.iter().zip(&flips.flip).zip(asked.coalitions()) {
+///     let mut set = flips.bases[*row].clone();
+///     flip.iter().for_each(|player| set.flip(*player));
+///     assert_eq!(&set, coalition);
+/// }
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Flips {
     /// The sets.
@@ -98,6 +128,25 @@ impl Asked {
 }
 
 /// What was found on one image.
+///
+/// ```
+/// use interpix::explore::{Aim, Explorer, Plan};
+/// use interpix::search::{Coalition, Score, Task};
+///
+/// // 1 and 2 suffice, and both are needed.
+/// let reward = |set: &Coalition| f64::from(set.contains(1)) + f64::from(set.contains(2));
+/// let score = |reward| Score { reward, answer: reward / 2.0, predicted: None, holds: reward > 1.0 };
+/// let plans = [Aim::Insertion, Aim::Deletion].map(|aim| Plan { aim, ..Plan::default() });
+/// let mut explorer = Explorer::new(vec![Task::new(3)], plans.to_vec(), 64, 1)?;
+/// while let Some(asked) = explorer.ask() {
+///     explorer.tell(&asked.coalitions().iter().map(reward).map(score).collect::<Vec<_>>())?;
+/// }
+/// let found = explorer.outcome(0).unwrap();
+/// assert_eq!((&found.groups[0][0].order[..], &found.groups[1][0].order[..]), (&[1, 2][..], &[1][..]));
+/// assert_eq!((found.full.reward, found.empty.reward), (2.0, 0.0));
+/// assert_eq!(found.evaluations, 8); // 2 + 3 + 2 and 2 + 3, but there are no more
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explored {
     /// For each plan its groups: one, or those of a catalogue.

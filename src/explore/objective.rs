@@ -4,6 +4,19 @@ use crate::error::{Error, Result};
 use crate::search::{Coalition, Score};
 
 /// What a group shall do.
+///
+/// ```
+/// use interpix::explore::{Aim, Objective, Verdict};
+/// use interpix::search::Score;
+///
+/// // The group suffices, and so do all others without it.
+/// let with = Score { reward: 3.0, answer: 0.5, predicted: None, holds: true };
+/// let without = Score { reward: 1.0, ..with };
+/// let verdict = |aim| Objective { aim, min_confidence: 0.0 }.verdict(with, without);
+/// assert_eq!(verdict(Aim::Insertion), Verdict { value: 3.0, reached: true });
+/// assert_eq!(verdict(Aim::Deletion), Verdict { value: -1.0, reached: false });
+/// assert_eq!(verdict(Aim::Both { weight: 0.5 }), Verdict { value: 1.0, reached: false });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Aim {
     /// Suffice: the answer holds with the group alone.
@@ -18,6 +31,18 @@ pub enum Aim {
 }
 
 /// What a group is judged by.
+///
+/// ```
+/// use interpix::explore::{Aim, Objective};
+/// use interpix::search::Score;
+///
+/// // The answer holds with a probability of 0.6: for the group alone that is enough or not, as one asks.
+/// let with = Score { reward: 3.0, answer: 0.6, predicted: None, holds: true };
+/// let without = Score { holds: false, ..with };
+/// let reached = |aim, min_confidence| Objective { aim, min_confidence }.verdict(with, without).reached;
+/// assert_eq!([0.0, 0.5, 0.7].map(|least| reached(Aim::Insertion, least)), [true, true, false]);
+/// assert!(reached(Aim::Deletion, 0.7)); // nothing is asked of the answer
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objective {
     /// What it shall do.
@@ -27,6 +52,20 @@ pub struct Objective {
 }
 
 /// How good a group is.
+///
+/// ```
+/// use interpix::explore::{Aim, Objective, Verdict};
+/// use interpix::search::Score;
+///
+/// // Of those that do what they shall, the best: it need not be the one of the greatest value.
+/// let objective = Objective { aim: Aim::Insertion, min_confidence: 0.0 };
+/// let verdicts = [(5.0, false), (2.0, true), (3.0, true)].map(|(reward, holds)| {
+///     let with = Score { reward, answer: 0.5, predicted: None, holds };
+///     objective.verdict(with, with)
+/// });
+/// let best = verdicts.iter().filter(|one| one.reached).max_by(|a, b| a.value.total_cmp(&b.value));
+/// assert_eq!(best, Some(&Verdict { value: 3.0, reached: true }));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Verdict {
     /// What a search makes as great as it can: of a group `S` out of all players `N`, `f(S)` (insertion), `-f(N - S)`

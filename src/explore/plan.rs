@@ -9,6 +9,27 @@ use crate::error::{Error, Result};
 use crate::search::{Coalition, Score, Stop};
 
 /// How groups are looked for.
+///
+/// ```
+/// use interpix::explore::{Aim, Explorer, Method, Plan};
+/// use interpix::search::{Coalition, Score, Task};
+///
+/// // 0 suffices with 1 and 2, of whom nobody can be left out, or with 3, who is worth less than either.
+/// let holds = |set: &Coalition| set.contains(0) && (set.contains(3) || set.contains(1) && set.contains(2));
+/// let score = |set: &Coalition| {
+///     let reward = set.members().map(|player| [3.0, 2.0, 1.0, 0.5][player]).sum();
+///     Score { reward, answer: 0.5, predicted: None, holds: holds(set) }
+/// };
+/// let plan = |method| Plan { aim: Aim::Insertion, method, ..Plan::default() };
+/// let plans = vec![plan(Method::Greedy), plan(Method::Exchange)];
+/// let mut explorer = Explorer::new(vec![Task::new(4)], plans, 64, 1)?;
+/// while let Some(asked) = explorer.ask() {
+///     explorer.tell(&asked.coalitions().iter().map(score).collect::<Vec<_>>())?;
+/// }
+/// let groups = explorer.outcome(0).unwrap().groups;
+/// assert_eq!((&groups[0][0].order[..], &groups[1][0].order[..]), (&[0, 1, 2][..], &[0, 3][..]));
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Method {
     /// One player after the other, as `MoXI` does.
@@ -30,6 +51,23 @@ pub enum Method {
 }
 
 /// A search of each image.
+///
+/// ```
+/// use interpix::explore::{Aim, Explorer, Plan};
+/// use interpix::search::{Coalition, Score, Task};
+///
+/// // 0 and 1 show the same: one of them suffices, but only both are needed.
+/// let holds = |set: &Coalition| set.contains(0) || set.contains(1);
+/// let score = |holds| Score { reward: f64::from(holds), answer: 0.5, predicted: None, holds };
+/// let plans = vec![Plan { aim: Aim::Insertion, ..Plan::default() }, Plan::default()];
+/// let mut explorer = Explorer::new(vec![Task::new(3)], plans, 64, 1)?;
+/// while let Some(asked) = explorer.ask() {
+///     explorer.tell(&asked.coalitions().iter().map(holds).map(score).collect::<Vec<_>>())?;
+/// }
+/// let groups = explorer.outcome(0).unwrap().groups;
+/// assert_eq!((&groups[0][0].order[..], &groups[1][0].order[..]), (&[0][..], &[0, 1][..]));
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Plan {
     /// What a group shall do.
@@ -51,6 +89,25 @@ impl Default for Plan {
 }
 
 /// A group of players, or an order of them.
+///
+/// ```
+/// use interpix::explore::{Aim, Explorer, Plan};
+/// use interpix::search::{Coalition, Score, Task};
+///
+/// // The players are worth 1, 4 and 2, and suffice from 6 on.
+/// let reward = |set: &Coalition| set.members().map(|player| [1.0, 4.0, 2.0][player]).sum::<f64>();
+/// let score = |reward| Score { reward, answer: reward / 7.0, predicted: None, holds: reward >= 6.0 };
+/// let plan = Plan { aim: Aim::Insertion, ..Plan::default() };
+/// let mut explorer = Explorer::new(vec![Task::new(3)], vec![plan], 64, 1)?;
+/// while let Some(asked) = explorer.ask() {
+///     explorer.tell(&asked.coalitions().iter().map(reward).map(score).collect::<Vec<_>>())?;
+/// }
+/// let group = explorer.outcome(0).unwrap().groups[0][0].clone();
+/// assert_eq!((&group.order[..], group.stopped_at), (&[1, 2][..], Some(2)));
+/// assert_eq!(group.with.iter().map(|score| score.reward).collect::<Vec<_>>(), [0.0, 4.0, 6.0]);
+/// assert_eq!((&group.gaps[..], group.without.len()), (&[2.0, 1.0][..], 0)); // 4 before 2, then 6 before 5
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
     /// The players in the order found.
@@ -73,6 +130,28 @@ pub struct Group {
 }
 
 /// A group of which nobody can be left out.
+///
+/// ```
+/// use interpix::explore::{Aim, Explorer, Plan};
+/// use interpix::search::{Coalition, Score, Task};
+///
+/// // 0 and 1 suffice; 2 is worth more than both, comes first, and can be left out.
+/// let reward = |set: &Coalition| set.members().map(|player| [1.0, 1.0, 3.0][player]).sum::<f64>();
+/// let score = |set: &Coalition| {
+///     let holds = set.contains(0) && set.contains(1);
+///     Score { reward: reward(set), answer: 0.5, predicted: None, holds }
+/// };
+/// let plan = Plan { aim: Aim::Insertion, minimal: true, ..Plan::default() };
+/// let mut explorer = Explorer::new(vec![Task::new(3)], vec![plan], 64, 1)?;
+/// while let Some(asked) = explorer.ask() {
+///     explorer.tell(&asked.coalitions().iter().map(score).collect::<Vec<_>>())?;
+/// }
+/// let group = explorer.outcome(0).unwrap().groups[0][0].clone();
+/// let minimal = group.minimal.unwrap();
+/// assert_eq!((&group.order[..], &minimal.players[..]), (&[2, 0, 1][..], &[0, 1][..]));
+/// assert_eq!((minimal.with.map(|score| score.reward), minimal.without), (Some(2.0), None));
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shrunk {
     /// The players in the order found.

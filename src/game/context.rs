@@ -13,11 +13,30 @@
 use crate::search::Coalition;
 
 /// `phi0(A) = f(A) - f({})`: what a group earns alone.
+///
+/// ```
+/// use interpix::game::self_context_value;
+/// use interpix::search::Coalition;
+///
+/// // 10 for nobody, and 3 more for each.
+/// let reward = |set: &Coalition| 10.0 + 3.0 * set.size() as f64;
+/// assert_eq!(self_context_value(reward, &Coalition::of(4, [0, 2])), 16.0 - 10.0);
+/// ```
 pub fn self_context_value(reward: impl Fn(&Coalition) -> f64, group: &Coalition) -> f64 {
     reward(group) - reward(&Coalition::empty(group.players()))
 }
 
 /// `I0(A, b) = f(A + b) - f(A) - f(b) + f({})`: what a group and a player outside of it earn beyond their own.
+///
+/// ```
+/// use interpix::game::self_context_interaction;
+/// use interpix::search::Coalition;
+///
+/// let (group, squared) = (Coalition::of(4, [0, 2]), |set: &Coalition| (set.size() * set.size()) as f64);
+/// assert_eq!(self_context_interaction(squared, &group, 1), 9.0 - 4.0 - 1.0 + 0.0); // more than each alone
+/// let any = |set: &Coalition| if set.size() > 0 { 1.0 } else { 0.0 };
+/// assert_eq!(self_context_interaction(any, &group, 1), 1.0 - 1.0 - 1.0 + 0.0); // the one is as good as the other
+/// ```
 pub fn self_context_interaction(reward: impl Fn(&Coalition) -> f64, group: &Coalition, player: usize) -> f64 {
     let players = group.players();
     reward(&group.with(player)) - reward(group) - reward(&Coalition::of(players, [player]))
@@ -45,6 +64,17 @@ pub fn full_context_value(reward: impl Fn(&Coalition) -> f64, group: &Coalition,
 
 /// `I_d(A, b) = [f(N) - f(N - A) - f(N - b) + f(N - A - b)] / (n - |A|)`: what a group and a player outside of it
 /// earn together beyond their own when everybody else is present.
+///
+/// ```
+/// use interpix::game::{full_context_interaction, self_context_interaction};
+/// use interpix::search::Coalition;
+///
+/// // 6 for all three: one alone earns nothing with another, but each is missed as much as two are.
+/// let reward = |set: &Coalition| if set.size() == 3 { 6.0 } else { 0.0 };
+/// let group = Coalition::of(3, [0]);
+/// assert_eq!(self_context_interaction(reward, &group, 1), 0.0);
+/// assert_eq!(full_context_interaction(reward, &group, 1), (6.0 - 0.0 - 0.0 + 0.0) / 2.0);
+/// ```
 pub fn full_context_interaction(reward: impl Fn(&Coalition) -> f64, group: &Coalition, player: usize) -> f64 {
     let (all, rest) = (Coalition::full(group.players()), group.complement());
     let sum = reward(&all) - reward(&rest) - reward(&all.without(player)) + reward(&rest.without(player));

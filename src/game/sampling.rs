@@ -11,6 +11,22 @@ const ROUNDS_AT_ONCE: usize = 16;
 const ENOUGH: usize = 4096;
 
 /// How coalitions are drawn. Both are unbiased.
+///
+/// ```
+/// use interpix::game::{SampleOptions, Sampler, sampled_shapley_values};
+/// use interpix::search::Coalition;
+///
+/// // 6 for all three together: who joins as the last gains them.
+/// let reward = |set: &Coalition| if set.size() == 3 { 6.0 } else { 0.0 };
+/// let evaluate = |sets: &[Coalition]| Ok::<_, std::convert::Infallible>(sets.iter().map(reward).collect());
+/// let sum = |sampler| {
+///     let options = SampleOptions { sampler, rounds: 1, ..SampleOptions::default() };
+///     sampled_shapley_values(3, &options, evaluate).map(|sampled| sampled.values.iter().sum::<f64>())
+/// };
+/// assert_eq!(sum(Sampler::Permutation)?, 6.0); // one of an order is the last
+/// assert!([0.0, 18.0].contains(&sum(Sampler::Moxi)?)); // all join two others, or none does
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sampler {
     /// Each round draws one size ratio, and for each player a random coalition of others of that ratio, as in the
@@ -24,6 +40,22 @@ pub enum Sampler {
 }
 
 /// How [`sampled_shapley_values`] samples.
+///
+/// ```
+/// use interpix::game::{SampleOptions, sampled_shapley_values};
+/// use interpix::search::Coalition;
+///
+/// // Of two that show the same, the first to join gains 2 and the other 0.
+/// let reward = |set: &Coalition| if set.size() > 0 { 2.0 } else { 0.0 };
+/// let evaluate = |sets: &[Coalition]| Ok::<_, std::convert::Infallible>(sets.iter().map(reward).collect());
+/// let error = |rounds| {
+///     let options = SampleOptions { rounds, ..SampleOptions::default() };
+///     sampled_shapley_values(2, &options, evaluate).map(|sampled| sampled.standard_errors[0])
+/// };
+/// assert!((error(100)? - 0.1).abs() < 0.01); // 1 / sqrt(100): a gain is 1 from the mean
+/// assert!((error(10_000)? - 0.01).abs() < 0.001);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SampleOptions {
     /// How coalitions are drawn.
@@ -44,6 +76,21 @@ impl Default for SampleOptions {
 }
 
 /// Estimated Shapley values.
+///
+/// ```
+/// use interpix::game::{SampleOptions, sampled_shapley_values};
+/// use interpix::search::Coalition;
+///
+/// // 6 for a pair with player 2 in it: the values are 1, 1 and 4.
+/// let reward = |set: &Coalition| if set.contains(2) && set.size() > 1 { 6.0 } else { 0.0 };
+/// let evaluate = |sets: &[Coalition]| Ok::<_, std::convert::Infallible>(sets.iter().map(reward).collect());
+/// let sampled = sampled_shapley_values(3, &SampleOptions::default(), evaluate)?;
+/// for (value, (error, exact)) in sampled.values.iter().zip(sampled.standard_errors.iter().zip([1.0, 1.0, 4.0])) {
+///     assert!((value - exact).abs() < 3.0 * error);
+/// }
+/// assert_eq!(sampled.evaluations, 8); // 200 rounds of four, but there are no more
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampled {
     /// Each player's mean gain.

@@ -10,6 +10,21 @@ use crate::search::{Coalition, RunError};
 pub const MAX_PLAYERS: usize = 16;
 
 /// The rewards of all `2^n` coalitions of at most [`MAX_PLAYERS`] players.
+///
+/// ```
+/// use interpix::game::Table;
+/// use interpix::search::Coalition;
+///
+/// // 6 for 0 and 1 together, 1 for player 2.
+/// let reward = |set: &Coalition| {
+///     6.0 * f64::from(set.contains(0) && set.contains(1)) + f64::from(set.contains(2))
+/// };
+/// let game = Table::from_fn(3, reward)?;
+/// assert_eq!(game.reward(&Coalition::of(3, [0, 1, 2])), 7.0);
+/// assert_eq!(game.shapley_values(), [3.0, 3.0, 1.0]);
+/// assert_eq!(game.shapley_interactions(), ndarray::array![[0.0, 6.0, 0.0], [6.0, 0.0, 0.0], [0.0, 0.0, 0.0]]);
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table {
     players: usize,

@@ -20,6 +20,21 @@ const ISOLATED_BELOW: f32 = 8.8e-27;
 const MAX_COLOR: f32 = 200.0;
 
 /// How the graph is built.
+///
+/// ```
+/// use interpix::graph::{GraphOptions, PixelGraph};
+///
+/// // Three pixels of one color in a row; of the first's neighbors, one is at the distance 1 and one at 2.
+/// let gray = ndarray::Array3::zeros((3, 1, 3));
+/// let graph = |options| PixelGraph::new(gray.view(), &options, &|| false);
+/// let paper = graph(GraphOptions::default())?.transition_matrix(&|| false)?;
+/// assert_eq!((paper.get(0, 1), paper.get(0, 2)), (Some(&1.0), None));
+/// let wide = GraphOptions { radius: Some(2), ..GraphOptions::default() };
+/// let farther = *graph(wide.clone())?.transition_matrix(&|| false)?.get(0, 2).unwrap();
+/// assert!((farther - 1.0 / (1.0 + 1.0_f64.exp())).abs() < 1e-12); // exp(-2) / (exp(-1) + exp(-2))
+/// assert_eq!(graph(GraphOptions { memory_budget: 0, ..wide })?.weight_bytes(), 0);
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct GraphOptions {
     /// Chebyshev radius of the neighborhood in pixels, at least 1; `None` is the paper's `max(height, width) / 32`.
@@ -37,6 +52,19 @@ impl Default for GraphOptions {
 }
 
 /// The pixels of an image and the probabilities of stepping from each to its neighbors.
+///
+/// ```
+/// use interpix::graph::{GraphOptions, PixelGraph, SolveOptions};
+/// use ndarray::{Array3, array};
+///
+/// // Of two pixels, the only neighbors of each other, each map has one. V = 1 + V' / 2 and V' = V / 2: 4/3 and 2/3.
+/// let graph = PixelGraph::new(Array3::zeros((3, 1, 2)).view(), &GraphOptions::default(), &|| false)?;
+/// let options = SolveOptions { discounts: vec![0.5], ..SolveOptions::default() };
+/// let values = graph.propagate(array![[[1.0, 0.0]], [[0.0, 1.0]]].view(), &options, &|| false)?.values;
+/// let expected = array![[[[4.0, 2.0]], [[2.0, 4.0]]]] / 3.0;
+/// assert!(values.iter().zip(&expected).all(|(value, exact)| (value - exact).abs() < 1e-3));
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct PixelGraph {
     height: usize,

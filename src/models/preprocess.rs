@@ -27,6 +27,21 @@ pub(super) const MAX_SIDE: usize = 1 << 14;
 const CHANNELS: usize = 3;
 
 /// How pixels are weighed in a resize, all with antialiasing, as Pillow has them.
+///
+/// ```
+/// use interpix::models::{Filter, Preprocessing, Resize, Rounding};
+///
+/// // A dark and a light pixel made four: at a quarter of the way, three parts of four; Keys' kernel overshoots.
+/// let photo = ndarray::Array3::from_shape_fn((1, 2, 3), |(_, column, _)| 100 * column as u8);
+/// let row = |filter| {
+///     let (resize, rounding) = (Resize::Exact(1, 4), Rounding::Even);
+///     let how = Preprocessing { resize, filter, crop: (1, 4), rounding, mean: [0.0; 3], scale: [1.0; 3] };
+///     how.crop(photo.view()).map(|pixels| pixels.slice(ndarray::s![0, .., 0]).to_vec())
+/// };
+/// assert_eq!(row(Filter::Bilinear)?, [0, 25, 75, 100]);
+/// assert_eq!(row(Filter::Bicubic)?, [0, 21, 79, 109]);
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
     /// A triangle.
@@ -38,6 +53,21 @@ pub enum Filter {
 }
 
 /// The size that a photo is brought to before its middle is cut out.
+///
+/// ```
+/// use interpix::models::{Filter, Preprocessing, Resize, Rounding};
+///
+/// // A photo of 2 x 4, dark at both ends, for a network that sees 2 x 2: its middle, or all of it made narrow.
+/// let photo = ndarray::Array3::from_shape_fn((2, 4, 3), |(_, column, _)| [0, 140, 140, 0][column]);
+/// let row = |resize| {
+///     let (filter, rounding) = (Filter::Bilinear, Rounding::Even);
+///     let how = Preprocessing { resize, filter, crop: (2, 2), rounding, mean: [0.0; 3], scale: [1.0; 3] };
+///     how.crop(photo.view()).map(|pixels| pixels.slice(ndarray::s![0, .., 0]).to_vec())
+/// };
+/// assert_eq!(row(Resize::Short(2))?, [140, 140]);
+/// assert_eq!(row(Resize::Exact(2, 2))?, [80, 80]); // weights 3/4, 3/4 and 1/4: 140 * 1 / 1.75
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resize {
     /// The short side gets this length, and the long one follows in proportion, rounded down.
@@ -49,6 +79,21 @@ pub enum Resize {
 }
 
 /// Where the middle of a photo is when an odd number of pixels is cut off.
+///
+/// ```
+/// use interpix::models::{Filter, Preprocessing, Resize, Rounding};
+///
+/// // Two of five columns: one and a half would have to be cut off at each end.
+/// let photo = ndarray::Array3::from_shape_fn((1, 5, 3), |(_, column, _)| column as u8);
+/// let row = |rounding| {
+///     let (resize, filter) = (Resize::Exact(1, 5), Filter::Bilinear);
+///     let how = Preprocessing { resize, filter, crop: (1, 2), rounding, mean: [0.0; 3], scale: [1.0; 3] };
+///     how.crop(photo.view()).map(|pixels| pixels.slice(ndarray::s![0, .., 0]).to_vec())
+/// };
+/// assert_eq!(row(Rounding::Even)?, [2, 3]);
+/// assert_eq!(row(Rounding::Down)?, [1, 2]);
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rounding {
     /// A half is rounded to even, as torchvision's `CenterCrop` does, which timm uses, too.

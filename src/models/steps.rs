@@ -50,6 +50,36 @@ impl Reward {
 
 /// One step of the searches of some images, as [`crate::search::Round`] hands it out: which player of each is the best to
 /// flip next?
+///
+/// ```
+/// use interpix::models::{Reward, Step};
+/// use interpix::search::Direction;
+/// use ndarray::{Array2, ArrayView2, array};
+/// # use interpix::models::{Classifier, Preprocessing};
+/// # struct TwoClasses(Preprocessing);
+/// # impl Classifier for TwoClasses {
+/// #     fn name(&self) -> &str { "two" }
+/// #     fn preprocessing(&self) -> &Preprocessing { &self.0 }
+/// #     fn classes(&self) -> usize { 2 }
+/// #     fn class_names(&self) -> Option<&[String]> { None }
+/// #     fn logits(&self, batch: ndarray::ArrayView4<'_, f32>) -> interpix::Result<Array2<f32>> {
+/// #         Ok(Array2::zeros((batch.dim().0, 2)))
+/// #     }
+/// # }
+/// # let model = TwoClasses(interpix::models::preprocessing("resnet18")?);
+///
+/// // What the players are worth for class 0; 0 and 1 are present.
+/// let ask = |_: &[usize], masks: ArrayView2<'_, bool>| {
+///     Ok(masks.map(|&present| f32::from(present)).dot(&array![[1.0, 0.0], [5.0, 0.0], [3.0, 0.0], [2.0, 0.0]]))
+/// };
+/// let (bases, direction) = (array![[true, true, false, false]], Direction::Insertion);
+/// let (images, targets, reward) = (&[0], &[0], Reward::Logit);
+/// let step = Step { images, bases: bases.view(), targets, direction, reward, independent: false };
+/// assert_eq!(step.best(&model, ask)?[0].player, 2); // 1 + 5 + 3 is more than 1 + 5 + 2
+/// let step = Step { direction: Direction::Deletion, ..step };
+/// assert_eq!(step.best(&model, ask)?[0].player, 1); // which leaves 1
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Step<'a> {
     /// Which images, (b,).
@@ -67,6 +97,36 @@ pub struct Step<'a> {
 }
 
 /// The best candidate of an image.
+///
+/// ```
+/// use interpix::models::{Reward, Step};
+/// use interpix::search::Direction;
+/// use ndarray::{Array2, ArrayView2, array};
+/// # use interpix::models::{Classifier, Preprocessing};
+/// # struct TwoClasses(Preprocessing);
+/// # impl Classifier for TwoClasses {
+/// #     fn name(&self) -> &str { "two" }
+/// #     fn preprocessing(&self) -> &Preprocessing { &self.0 }
+/// #     fn classes(&self) -> usize { 2 }
+/// #     fn class_names(&self) -> Option<&[String]> { None }
+/// #     fn logits(&self, batch: ndarray::ArrayView4<'_, f32>) -> interpix::Result<Array2<f32>> {
+/// #         Ok(Array2::zeros((batch.dim().0, 2)))
+/// #     }
+/// # }
+/// # let model = TwoClasses(interpix::models::preprocessing("resnet18")?);
+///
+/// // Nobody is present in the first image, and all but player 1 in the second one.
+/// let ask = |_: &[usize], masks: ArrayView2<'_, bool>| {
+///     Ok(masks.map(|&present| f32::from(present)).dot(&array![[1.0, 0.0], [5.0, 0.0], [3.0, 0.0]]))
+/// };
+/// let (bases, direction) = (array![[false, false, false], [true, false, true]], Direction::Insertion);
+/// let (images, targets, reward) = (&[0, 1], &[0, 0], Reward::Logit);
+/// let step = Step { images, bases: bases.view(), targets, direction, reward, independent: false };
+/// let best = step.best(&model, ask)?;
+/// assert_eq!((best[0].player, best[0].gap, &best[0].logits), (1, 5.0 - 3.0, &array![5.0, 0.0]));
+/// assert_eq!((best[1].player, best[1].gap, &best[1].logits), (1, f64::INFINITY, &array![9.0, 0.0]));
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
     /// The lowest of the best players.
@@ -90,9 +150,10 @@ impl Step<'_> {
     /// let (image, fill) = (Array4::from_elem((1, 3, 224, 224), 1.0), Array4::zeros((1, 3, 224, 224)));
     /// let halves = Array3::from_shape_fn((1, 224, 224), |(_, _, x)| (x / 112) as i64);
     /// let game = MaskedImages { images: image.view(), regions: halves.view(), fill: fill.view() };
+    /// let nothing = array![[false, false]];
     /// let step = Step {
     ///     images: &[0],
-    ///     bases: array![[false, false]].view(),
+    ///     bases: nothing.view(),
     ///     targets: &[7],
     ///     direction: Direction::Insertion,
     ///     reward: Reward::LogOdds,

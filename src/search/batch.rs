@@ -5,6 +5,21 @@ use ndarray::Array2;
 use super::coalition::Coalition;
 
 /// Coalitions of equal size from one or more images: each row is an image's base set with one player flipped.
+///
+/// ```
+/// use interpix::search::{Score, Search, SearchOptions, Task};
+/// use ndarray::array;
+///
+/// // Both ends are known, so that an insertion begins with each player alone.
+/// let end = |holds| Some(Score { reward: 0.0, answer: 0.5, predicted: None, holds });
+/// let task = |players| Task { players, full: end(true), empty: end(false) };
+/// let batch = Search::new(vec![task(2), task(3)], SearchOptions::default())?.ask().unwrap();
+/// assert_eq!((batch.size(), batch.owner()), (1, &[0, 0, 1, 1, 1][..]));
+/// assert_eq!(batch.kept(), array![[0], [1], [0], [1], [2]]);
+/// assert_eq!(batch.masks_of_owner(0), array![[true, false], [false, true]]);
+/// assert_eq!((batch.base(1).unwrap().size(), batch.flip()[4]), (0, Some(2))); // the last is nobody and 2
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     size: usize,

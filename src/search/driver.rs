@@ -11,6 +11,27 @@ const OVERFLOW_CURE: &str = "check that the model's outputs are finite on this m
                              overflow: use float32)";
 
 /// How a [`Search`] goes.
+///
+/// ```
+/// use interpix::search::{Direction, Score, Search, SearchOptions, Task};
+///
+/// // The reward is the sum of the present players' indices; they suffice from a sum of 4 on.
+/// let search = |options| -> interpix::Result<_> {
+///     let (mut search, mut batches) = (Search::new(vec![Task::new(4)], options)?, 0);
+///     while let Some(batch) = search.ask() {
+///         let sums = batch.coalitions().map(|set| set.members().sum::<usize>());
+///         let score = |sum| Score { reward: sum as f64, answer: sum as f64 / 6.0, predicted: None, holds: sum >= 4 };
+///         search.tell(&sums.map(score).collect::<Vec<_>>())?;
+///         batches += 1;
+///     }
+///     Ok((search.outcomes().remove(0).ranking, batches))
+/// };
+/// let options = SearchOptions::default();
+/// assert_eq!(search(options)?, (vec![3, 2], 4)); // both ends and two steps
+/// assert_eq!(search(SearchOptions { batch_size: 2, ..options })?, (vec![3, 2], 1 + 1 + 2 + 2)); // 4 + 3 coalitions
+/// assert_eq!(search(SearchOptions { direction: Direction::Deletion, ..options })?, (vec![3], 3)); // 0 + 1 + 2 < 4
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SearchOptions {
     /// Insertion or deletion.
@@ -54,6 +75,18 @@ impl SearchOptions {
 }
 
 /// Why [`Search::run`] and the functions of [`crate::game`] that take a callback ended early.
+///
+/// ```
+/// use interpix::Error;
+/// use interpix::search::{RunError, Search, SearchOptions, Task};
+///
+/// let mut search = Search::new(vec![Task::new(2)], SearchOptions::default())?;
+/// assert!(matches!(search.run(|_| Err("no device")), Err(RunError::Callback("no device"))));
+/// // No score for a batch of one.
+/// let failed = search.run(|_| Ok::<_, &str>(vec![]));
+/// assert!(matches!(failed, Err(RunError::Search(Error::Argument { name: "scores", .. }))));
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum RunError<E> {
     /// The callback failed; this is its own error.

@@ -4,6 +4,26 @@ use super::coalition::Coalition;
 use crate::error::{Error, Result};
 
 /// Which way the search goes.
+///
+/// ```
+/// use interpix::search::{Coalition, Direction, Score, Search, SearchOptions, Stop, Task};
+///
+/// // 0 and 1 show the same, which is worth 3; 2 is worth 1.
+/// let any = |set: &Coalition| set.contains(0) || set.contains(1);
+/// let reward = |set: Coalition| 3.0 * f64::from(any(&set)) + f64::from(set.contains(2));
+/// let ranking = |direction| -> interpix::Result<_> {
+///     let options = SearchOptions { direction, stop: Stop::All, ..SearchOptions::default() };
+///     let mut search = Search::new(vec![Task::new(3)], options)?;
+///     while let Some(batch) = search.ask() {
+///         let score = |reward| Score { reward, answer: reward / 4.0, predicted: None, holds: reward >= 3.0 };
+///         search.tell(&batch.coalitions().map(reward).map(score).collect::<Vec<_>>())?;
+///     }
+///     Ok(search.outcomes().remove(0).ranking)
+/// };
+/// assert_eq!(ranking(Direction::Insertion)?, [0, 2, 1]); // 3, 4, 4: the copy adds nothing
+/// assert_eq!(ranking(Direction::Deletion)?, [2, 0, 1]); // 3, 3, 0: without one copy there is the other
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Direction {
     /// From nothing: each step adds the player that raises the reward most.
@@ -14,6 +34,25 @@ pub enum Direction {
 }
 
 /// When the search of an image ends. Every rule also ends it when no player is left.
+///
+/// ```
+/// use interpix::search::{Score, Search, SearchOptions, Stop, Task};
+///
+/// // The answer grows by a fifth with each player, and holds from three on.
+/// let found = |stop| -> interpix::Result<_> {
+///     let mut search = Search::new(vec![Task::new(5)], SearchOptions { stop, ..SearchOptions::default() })?;
+///     while let Some(batch) = search.ask() {
+///         let answer = batch.size() as f64 / 5.0;
+///         let score = Score { reward: answer, answer, predicted: None, holds: batch.size() >= 3 };
+///         search.tell(&vec![score; batch.len()])?;
+///     }
+///     Ok(search.outcomes()[0].ranking.len())
+/// };
+/// assert_eq!((found(Stop::All)?, found(Stop::Steps(1))?), (5, 1));
+/// assert_eq!(found(Stop::Flip { min_confidence: 0.0, min_players: 0 })?, 3);
+/// assert_eq!(found(Stop::Flip { min_confidence: 0.75, min_players: 0 })?, 4); // 4 / 5
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Stop {
     /// After all players.
@@ -30,6 +69,19 @@ pub enum Stop {
 }
 
 /// What the model says about a coalition.
+///
+/// ```
+/// use interpix::search::Score;
+///
+/// // Three to one for class 0 of two, which is what is explained: the reward is its log-odds.
+/// let odds = 3.0_f64;
+/// let (reward, answer) = (odds.ln(), odds / (1.0 + odds));
+/// let score = Score { reward, answer, predicted: Some(0), holds: reward > 0.0 };
+/// assert_eq!((score.answer, score.holds), (0.75, true));
+/// // A number of 21 that should be within 10% of 20.
+/// let score = Score { reward: -1.0, answer: 21.0, predicted: None, holds: (21.0_f64 / 20.0 - 1.0).abs() < 0.1 };
+/// assert_eq!((score.to_string(), score.holds), ("reward -1 and answer 21".to_owned(), true));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score {
     /// The number that the search compares, for instance the target's log-odds; finite.
@@ -43,6 +95,20 @@ pub struct Score {
 }
 
 /// The best player of a whole step, by whoever can tell it without a score for each (see [`super::Search::ask_round`]).
+///
+/// ```
+/// use interpix::search::{Best, Score, Search, SearchOptions, Stop, Task};
+///
+/// // The candidates' rewards are 1, 4 and 2: player 1 is the best, and 2 ahead.
+/// let score = |reward| Score { reward, answer: 0.5, predicted: None, holds: false };
+/// let task = Task { players: 3, full: Some(score(7.0)), empty: Some(score(0.0)) };
+/// let mut search = Search::new(vec![task], SearchOptions { stop: Stop::Steps(1), ..SearchOptions::default() })?;
+/// let round = search.ask_round(usize::MAX).unwrap();
+/// search.tell_best(round.ticket(), &[Best { player: 1, score: score(4.0), gap: 2.0 }])?;
+/// let outcome = &search.outcomes()[0];
+/// assert_eq!((&outcome.ranking[..], &outcome.gaps[..], outcome.evaluations), (&[1][..], &[2.0][..], 3));
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Best {
     /// The player whose flip is best; the lowest of equal ones.
@@ -54,6 +120,21 @@ pub struct Best {
 }
 
 /// One image's search.
+///
+/// ```
+/// use interpix::search::{Score, Search, SearchOptions, Stop, Task};
+///
+/// // What is known is not evaluated again.
+/// let score = |size: usize| Score { reward: size as f64, answer: 0.5, predicted: None, holds: size > 1 };
+/// let tasks = vec![Task::new(3), Task { players: 3, full: Some(score(3)), empty: Some(score(0)) }];
+/// let mut search = Search::new(tasks, SearchOptions { stop: Stop::Steps(1), ..SearchOptions::default() })?;
+/// while let Some(batch) = search.ask() {
+///     search.tell(&vec![score(batch.size()); batch.len()])?;
+/// }
+/// let evaluations = search.outcomes().iter().map(|outcome| outcome.evaluations).collect::<Vec<_>>();
+/// assert_eq!(evaluations, [2 + 3, 3]);
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
     /// Number of players, at least 1.
@@ -102,6 +183,24 @@ impl std::fmt::Display for Score {
 }
 
 /// What the search of one image found.
+///
+/// ```
+/// use interpix::search::{Coalition, Score, Search, SearchOptions, Stop, Task};
+///
+/// // The players are worth 1, 4 and 2, and suffice from 5 on.
+/// let reward = |set: Coalition| set.members().map(|player| [1.0, 4.0, 2.0][player]).sum::<f64>();
+/// let score = |reward| Score { reward, answer: reward / 7.0, predicted: None, holds: reward >= 5.0 };
+/// let mut search = Search::new(vec![Task::new(3)], SearchOptions { stop: Stop::All, ..SearchOptions::default() })?;
+/// while let Some(batch) = search.ask() {
+///     search.tell(&batch.coalitions().map(reward).map(score).collect::<Vec<_>>())?;
+/// }
+/// let found = search.outcome(0).unwrap();
+/// assert_eq!((&found.ranking[..], found.stopped_at), (&[1, 2, 0][..], Some(2)));
+/// assert_eq!(found.scores.iter().map(|score| score.reward).collect::<Vec<_>>(), [0.0, 4.0, 6.0, 7.0]);
+/// assert_eq!(found.gaps, [2.0, 1.0, f64::INFINITY]); // 4 before 2, then 4 + 2 before 4 + 1
+/// assert_eq!((found.empty, found.full), (found.scores[0], found.scores[3]));
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// Which task this is, as an index into the tasks.

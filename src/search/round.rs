@@ -7,6 +7,20 @@ use super::coalition::Coalition;
 /// One step of some images whose sets have equally many players, of as many in all: which one to flip next?
 ///
 /// Insertion: every absent player is a candidate; deletion: every present one.
+///
+/// ```
+/// use interpix::search::{Score, Search, SearchOptions, Task};
+///
+/// let end = |holds| Some(Score { reward: 0.0, answer: 0.5, predicted: None, holds });
+/// let task = Task { players: 3, full: end(true), empty: end(false) };
+/// let mut search = Search::new(vec![task.clone(), task], SearchOptions::default())?;
+/// // A round for each half of the images, until one of them is told.
+/// let (first, second) = (search.ask_round(usize::MAX).unwrap(), search.ask_round(usize::MAX).unwrap());
+/// assert_eq!((first.images(), second.images()), (&[0][..], &[1][..]));
+/// assert!(first.ticket() != second.ticket() && search.ask_round(usize::MAX).is_none());
+/// assert_eq!((first.size(), first.presence()), (0, ndarray::array![[false, false, false]])); // all are candidates
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Round {
     ticket: usize,

@@ -7,6 +7,21 @@ use crate::error::{Error, Result};
 /// The maps of one layer for many candidates: a base map, and of each candidate the window that can differ from it.
 ///
 /// `T` is a channel's number, or a byte of it where pixels are only copied.
+///
+/// ```
+/// use interpix::windows::{WindowMaps, gather};
+/// use ndarray::{Array2, Array4, array};
+///
+/// // On a map of 2 x 2 with one channel, a candidate has the upper row, another one the lower left pixel.
+/// let table = array![[1], [2], [3]];
+/// let windows = array![[0, 1], [0, 0], [1, 1], [2, 1], [0, 2]]; // top, left, height, width, first row of the table
+/// let maps = WindowMaps::new(table.view(), None, (2, 2), windows.view())?;
+/// let mut whole = Array4::zeros((2, 2, 2, 1));
+/// gather(&maps, array![9].view(), Array2::zeros((2, 2)).view(), whole.view_mut())?;
+/// assert_eq!(whole.into_raw_vec_and_offset().0, [1, 2, 9, 9, 9, 9, 3, 9]);
+/// assert!(WindowMaps::new(table.view(), None, (1, 2), windows.view()).is_err()); // the other is below this map
+/// # Ok::<(), interpix::Error>(())
+/// ```
 pub struct WindowMaps<'a, T> {
     pub(super) height: usize,
     pub(super) width: usize,

@@ -14,6 +14,16 @@ const LANES: usize = 32;
 type Lanes = [f32; LANES];
 
 /// How a number is stored; it is computed with in f32.
+///
+/// ```
+/// use interpix::windows::Number;
+///
+/// // A bfloat16 is the upper half of an f32: 7 bits after the point.
+/// assert_eq!((1.0_f32.to_bits(), u16::narrow(1.0)), (0x3f80_0000, 0x3f80));
+/// assert_eq!(0x3f81_u16.widen(), 1.0 + 1.0 / 128.0);
+/// // Halves go to the even one: down, and up.
+/// assert_eq!([1.0, 3.0].map(|half| u16::narrow(1.0 + half / 256.0)), [0x3f80, 0x3f82]);
+/// ```
 #[allow(private_bounds, reason = "the kernels are compiled for these numbers and no others")]
 pub trait Number: Kernels {
     /// As f32.

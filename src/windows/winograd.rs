@@ -17,6 +17,21 @@ const TASK: usize = 32;
 /// 4 x 4 outputs. `out` (36, candidates * tiles, C) is the left factor of 36 matrix products, the right ones being the
 /// transformed kernels.
 ///
+/// ```
+/// use interpix::windows::{PLACES, WindowMaps, transform_tiles};
+/// use ndarray::{Array3, array};
+///
+/// // A map of one pixel, of which the candidate's is greater by 2. As a tile's first input it counts 4 * 4-fold at the
+/// // first place, and nowhere else: the first column of B' is (4, 0, 0, 0, 0, 0).
+/// let (base, own) = (array![[1.0_f32]], array![[3.0]]);
+/// let windows = array![[0], [0], [1], [1], [0]];
+/// let maps = WindowMaps::new(own.view(), Some(base.view()), (1, 1), windows.view())?;
+/// let mut out = Array3::zeros((PLACES, 1, 1));
+/// transform_tiles(&maps, array![[0], [0]].view(), (1, 1), out.view_mut())?;
+/// assert_eq!((out[[0, 0, 0]], out.sum()), (32.0, 32.0));
+/// # Ok::<(), interpix::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Argument`] if the shapes do not belong together.
 pub fn transform_tiles<T: Number>(
@@ -65,6 +80,24 @@ fn read<'a, T: Number>(maps: &WindowMaps<'a, T>, window: &Window, (top, left): (
 ///
 /// They are added to `start` (H, W, O), the outputs for the base map, from `origins` (2, candidates) on. Tiles reach over
 /// the lower and right end of an area whose size is no multiple of 4.
+///
+/// ```
+/// use interpix::windows::{PLACES, WindowMaps, transform_products, transform_tiles};
+/// use ndarray::{Array3, Array4, array};
+///
+/// // A kernel that doubles the pixel in its middle, and a bias of 10, make 12 of the base map. Where the only pixel is
+/// // 3 and not 1, that is 4 more.
+/// let middle = [0.0, -1.0 / 6.0, 1.0 / 6.0, 1.0 / 12.0, -1.0 / 12.0, 0.0_f32]; // G (0, 1, 0)
+/// let (base, own, windows) = (array![[1.0_f32]], array![[3.0]], array![[0], [0], [1], [1], [0]]);
+/// let maps = WindowMaps::new(own.view(), Some(base.view()), (1, 1), windows.view())?;
+/// let mut places = Array3::zeros((PLACES, 1, 1));
+/// transform_tiles(&maps, array![[-1], [-1]].view(), (1, 1), places.view_mut())?;
+/// places.indexed_iter_mut().for_each(|((place, ..), value)| *value *= 2.0 * middle[place / 6] * middle[place % 6]);
+/// let mut out = Array4::zeros((1, 1, 1, 1));
+/// transform_products(places.view(), array![[[12.0]]].view(), array![[0], [0]].view(), out.view_mut())?;
+/// assert!((out[[0, 0, 0, 0]] - 16.0_f32).abs() < 1e-5);
+/// # Ok::<(), interpix::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Argument`] if the shapes do not belong together.

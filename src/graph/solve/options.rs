@@ -5,6 +5,22 @@ use ndarray::{Array2, Array4};
 use crate::error::{Error, Result};
 
 /// How the system is solved.
+///
+/// ```
+/// use interpix::graph::{GraphOptions, PixelGraph, SolveOptions, Solver};
+/// use ndarray::{Array3, array};
+///
+/// // Two pixels have 1 each: V = 1 + V / 2 = 2.
+/// let graph = PixelGraph::new(Array3::zeros((3, 1, 2)).view(), &GraphOptions::default(), &|| false)?;
+/// let value = |solver| {
+///     let options = SolveOptions { discounts: vec![0.5], solver, tolerance: 0.01, ..SolveOptions::default() };
+///     graph.propagate(array![[[1.0, 1.0]]].view(), &options, &|| false).map(|found| found.values[[0, 0, 0, 0]])
+/// };
+/// assert!((value(Solver::Chebyshev)? - 2.0).abs() <= 0.02); // one percent
+/// assert!((value(Solver::ConjugateGradients)? - 2.0).abs() <= 0.02);
+/// assert_eq!(value(Solver::ValueIteration)?, 1.9375); // it was 1.875 before, and (1 / 16)^2 < 0.01
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Solver {
     /// Expansion of `(1 - discount P)^-1` in Chebyshev polynomials of P: no inner products, all discounts from one
@@ -31,6 +47,21 @@ impl Solver {
 }
 
 /// What is solved, and how exactly.
+///
+/// ```
+/// use interpix::graph::{GraphOptions, PixelGraph, SolveOptions};
+/// use ndarray::{Array3, array};
+///
+/// // How much one pixel of two has of what the other was given: nothing, and 1/2 / (1 - 1/4).
+/// let graph = PixelGraph::new(Array3::zeros((3, 1, 2)).view(), &GraphOptions::default(), &|| false)?;
+/// let map = array![[[1.0, 0.0]]];
+/// let options = SolveOptions { discounts: vec![0.0, 0.5], tolerance: 1e-6, ..SolveOptions::default() };
+/// let values = graph.propagate(map.view(), &options, &|| false)?.values;
+/// assert!(values[[0, 0, 0, 1]].abs() < 1e-5 && (values[[1, 0, 0, 1]] - 2.0 / 3.0).abs() < 1e-5);
+/// let impossible = SolveOptions { discounts: vec![1.0], ..options };
+/// assert!(graph.propagate(map.view(), &impossible, &|| false).is_err()); // it would flow forever
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct SolveOptions {
     /// Discounts, each in `0.0..1.0`: how far information flows. The paper's is 0.99.
@@ -72,6 +103,21 @@ impl SolveOptions {
 }
 
 /// Propagated maps and how good they are.
+///
+/// ```
+/// use interpix::graph::{GraphOptions, PixelGraph, SolveOptions, Solver};
+/// use ndarray::{Array3, array};
+///
+/// // V = 1 + V / 2 = 2, by 1, 1.5, 1.75, 1.875 and 1.9375.
+/// let graph = PixelGraph::new(Array3::zeros((3, 1, 2)).view(), &GraphOptions::default(), &|| false)?;
+/// let (discounts, solver) = (vec![0.5], Solver::ValueIteration);
+/// let options = SolveOptions { discounts, solver, tolerance: 0.01, ..SolveOptions::default() };
+/// let found = graph.propagate(array![[[1.0, 1.0]]].view(), &options, &|| false)?;
+/// assert_eq!((found.values.dim(), found.iterations), ((1, 1, 1, 2), 5));
+/// assert!((found.residuals[[0, 0]] - 1.0 / 32.0).abs() < 1e-9); // 1 + 1.9375 / 2 - 1.9375
+/// assert!((found.error_bounds[[0, 0]] - 0.0625 / 1.9375).abs() < 1e-3); // 2 - 1.9375, of 1.9375
+/// # Ok::<(), interpix::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Propagation {
     /// V, shape (discounts, maps, height, width).

@@ -151,6 +151,19 @@ struct Level {
 }
 
 /// Embedded images, of which coalitions of patches are asked; what they share is computed when it is first asked for.
+///
+/// ```no_run
+/// use ndarray::{Array2, Array4};
+/// let model = interpix::models::load(std::path::Path::new("vit_tiny"))?;
+/// let vit = model.transformer().expect("it has tokens");
+/// // Two images are embedded once; then each half of the second one is asked about, tokens dropped from the start, or
+/// // hidden from the last block alone.
+/// let tokens = vit.embed(Array4::zeros((2, 3, 224, 224)).view())?;
+/// let halves = Array2::from_shape_fn((2, 196), |(half, patch)| patch / 98 == half);
+/// assert_eq!(vit.dropped(&tokens, &[1, 1], halves.view(), 0, &|| false)?.dim(), (2, 1000));
+/// assert_eq!(vit.masked(&tokens, &[1, 1], halves.view(), vit.depth() - 1, &|| false)?.dim(), (2, 1000));
+/// # Ok::<(), interpix::Error>(())
+/// ```
 pub struct Tokens {
     images: usize,
     levels: Levels,
