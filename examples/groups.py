@@ -25,6 +25,7 @@ from PIL import Image
 import interpix as ix
 
 OTHERS = 60
+LISTED = 6  # patches of a group, at most, for which a catalogue is made
 BOTH_OF_LIMA = {"direction": "both", "weight": 0.8, "search": "bidirectional"}
 SEARCHES: dict[str, dict[str, Any]] = {
     "greedy": {},
@@ -71,14 +72,17 @@ def rows(
         for name, options in SEARCHES.items():
             if labelled or name in FEW:
                 yield about | {"regions": 49, "search": name} | one(moxi, image, direction=direction, **options)
-    found = moxi.catalogue(image, count=5)
-    yield about | {"regions": 49, "search": "catalogue", "direction": "insertion"} | listed(found)
+    # Of photos with large groups there are so many that listing some takes an hour.
+    small = len(moxi.explain(image, minimal=True).group) <= LISTED
+    found = moxi.catalogue(image, count=5) if small else ()
+    if small:
+        yield about | {"regions": 49, "search": "catalogue", "direction": "insertion"} | listed(found)
     if not labelled:
         return
     yield about | {"regions": 49, "search": "both"} | one(moxi, image, direction="both", minimal=True)
     lima = ix.MoXI(model, regions="7x7", reward="probability")
     yield about | {"regions": 49, "search": "LiMA's"} | one(lima, image, minimal=True, **BOTH_OF_LIMA)
-    if min((len(group.group) for group in found), default=exhaust + 1) > exhaust:
+    if small and min((len(group.group) for group in found), default=exhaust + 1) > exhaust:
         tried = moxi.catalogue(image, count=1, exhaust=exhaust, tries=1)
         yield about | {"regions": 49, "search": "all small", "none_up_to": tried.none_up_to}
     if areas_of:
@@ -173,7 +177,9 @@ def tables(lines: list[dict[str, Any]]) -> None:
         if not some:
             continue
         greedy = {line["photo"]: line for line in lines if matches(line, (*kind[:3], "greedy"))}
-        pairs = [(line, greedy[line["photo"]]) for line in some if greedy.get(line["photo"], {}).get("size") is not None]
+        pairs = [
+            (line, greedy[line["photo"]]) for line in some if greedy.get(line["photo"], {}).get("size") is not None
+        ]
         smaller = sum(a["size"] < b["size"] for a, b in pairs)
         cost = sum(a["evaluations"] for a, _ in pairs) / max(1, sum(b["evaluations"] for _, b in pairs))
         labels = "labelled" if kind[0] else "others"

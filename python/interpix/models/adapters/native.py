@@ -17,7 +17,7 @@ from interpix.models.adapters import weights
 from interpix.models.protocol.classifier import Coalitions, Scorer, check_logits, coalitions_named
 from interpix.models.protocol.pictures import PictureScorer, make_fill
 from interpix.models.protocol.players import token_players
-from interpix.models.protocol.steps import Best, Step
+from interpix.models.protocol.steps import BATCHES_A_STEP, Best, Step
 from interpix.normalization import Normalized
 from interpix.outputs.base import Output
 from interpix.outputs.classes import Sigmoid, Softmax
@@ -177,7 +177,7 @@ class _FillScorer(PictureScorer):
         self._model = classifier._model  # noqa: SLF001 - it is the same module's
         self.takes_steps = classifier._takes_steps  # noqa: SLF001 - likewise
         super().__init__(self._logits, classifier.name, classifier.batch_size, classifier.output)
-        self.candidates_at_once = self.batch_size
+        self.candidates_at_once = BATCHES_A_STEP * self.batch_size
 
     def _logits(self, owner: IntArray, masks: BoolArray) -> npt.NDArray[np.float32]:
         return self._classifier._rows(  # noqa: SLF001 - it is the same module's

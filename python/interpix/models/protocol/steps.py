@@ -16,7 +16,10 @@ from interpix.models.protocol.classifier import Scorer
 from interpix.outputs.readout import Readout
 from interpix.terms import Direction, Precision, Reward
 
-__all__ = ["FEW", "FIRST", "GREATEST_SHARE", "KAPPA", "PILOT", "Best", "Step", "StepScorer"]
+__all__ = ["BATCHES_A_STEP", "FEW", "FIRST", "GREATEST_SHARE", "KAPPA", "PILOT", "Best", "Step", "StepScorer"]
+
+BATCHES_A_STEP = 4
+"""Of pictures on a CPU: few enough that an interrupt loses little, enough that most batches are full."""
 
 # Of mixed precision: how a step's candidates are scored first in it, and then those that may be the best exactly.
 KAPPA = 2.0

@@ -13,7 +13,7 @@ from torch import Tensor
 from interpix.arrays import IntArray
 from interpix.models.protocol.classifier import Coalitions, check_width
 from interpix.models.protocol.players import without_repeats
-from interpix.models.protocol.steps import Best, Step
+from interpix.models.protocol.steps import BATCHES_A_STEP, Best, Step
 from interpix.models.torch.memory import Chunks, memory_of
 from interpix.models.torch.module import TorchModule
 from interpix.models.torch.readout import read_out, to_readout
@@ -132,7 +132,7 @@ class TorchPictureScorer(PictureScorer):
     @property
     def candidates_at_once(self) -> int | None:
         """See `StepScorer`."""
-        return self.batch_size if self._net.device.type == "cpu" else None
+        return BATCHES_A_STEP * self.batch_size if self._net.device.type == "cpu" else None
 
     def replace(self, places: IntArray, images: npt.NDArray[np.float32], regions: IntArray | None) -> None:
         """See `PictureScorer`."""
