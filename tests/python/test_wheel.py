@@ -20,9 +20,7 @@ def wheel(folder, tags=ABI3, said=None, more=(), compiled="_core.abi3.so", versi
         for path in ("interpix/__init__.py", "interpix/page.js", f"interpix/{compiled}", f"{about}/RECORD", *more):
             files.writestr(path, "")
         files.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\n" + "".join(f"Tag: {tag}\n" for tag in said))
-        files.writestr(
-            f"{about}/METADATA", f"Metadata-Version: 2.4\nName: interpix\nVersion: {version}\n\nWhich pixels?"
-        )
+        files.writestr(f"{about}/METADATA", f"Metadata-Version: 2.4\nName: interpix\nVersion: {version}\n")
     return file
 
 
