@@ -2,6 +2,7 @@
 
     python -I check_wheel.py out/wheels/*.whl              # the files, and the one that is installed here
     python -I check_wheel.py --release v0.1.0 dist/*.whl   # the files: all that this release needs, and no others
+    qemu-x86_64 -cpu Haswell python -I check_wheel.py --instructions AVX2   # what is installed, on another processor
 
 Python's own library is all that the files take; what is installed is imported, which takes numpy and Pillow.
 """
@@ -66,8 +67,11 @@ def missing_and_more(wheels: list[Path], release: str) -> list[str]:
     ]
 
 
-def try_installed() -> str:
-    """Uses what is installed, and says which vector instructions it takes; AssertionError where it does wrong."""
+def try_installed(instructions: str | None = None) -> str:
+    """Uses what is installed, and says which vector instructions it takes; AssertionError where it does wrong.
+
+    It must take `instructions`, or those of this processor.
+    """
     import numpy as np  # not needed for the files
 
     from interpix import __file__, __version__, _core, propagate
@@ -80,7 +84,7 @@ def try_installed() -> str:
     _hold(spread.shape == rewards.shape and bool(np.isfinite(spread).all()), "a map is finite")
     _hold(spread[:, :5].min() > 1 > spread[:, 5:].max(), "a reward stays on its side of an edge")
     _hold("vit_tiny_patch16_224" in _core.architectures(), "native networks are built in")
-    runs, needs = _core.vector_instructions(), _instructions()
+    runs, needs = _core.vector_instructions(), {instructions} if instructions else _instructions()
     _hold(runs in needs, f"the vector instructions here are {' or '.join(sorted(needs))}, not {runs}")
     return f"interpix {__version__} of {Path(__file__).parent} works, with vector instructions: {runs}"
 
@@ -136,6 +140,9 @@ def main(arguments: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--release", metavar="TAG", help="these are all wheels of this release; nothing is imported")
+    parser.add_argument(
+        "--instructions", choices=["AVX-512", "AVX2", "NEON", "none"], help="what must run, if not this processor's"
+    )
     parser.add_argument("wheels", nargs="*", type=Path)
     asked = parser.parse_args(arguments)
     found = [f"{wheel.name}: {fault}" for wheel in asked.wheels for fault in faults(wheel)]
@@ -146,7 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
     for wheel in asked.wheels:
         print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.2f} MB")
     if not asked.release:
-        print(try_installed())
+        print(try_installed(asked.instructions))
     return 1 if found else 0
 
 
