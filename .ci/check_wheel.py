@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 
 PYTHONS = {"cp311-abi3", "cp314-cp314t"}
 PLATFORMS = {
-    "manylinux_2_17_x86_64.manylinux2014_x86_64",
-    "manylinux_2_17_aarch64.manylinux2014_aarch64",
+    "manylinux2014_x86_64.manylinux_2_17_x86_64",
+    "manylinux2014_aarch64.manylinux_2_17_aarch64",
     "musllinux_1_2_x86_64",
     "musllinux_1_2_aarch64",
     "macosx_11_0_arm64",
@@ -26,7 +26,7 @@ PLATFORMS = {
 }
 MOST_BYTES = 6_000_000
 # Of the package itself; what is in `.dist-info` is up to the builder.
-SUFFIXES = {".py", ".pyi", ".typed", ".css", ".js", ".so", ".pyd"}
+SUFFIXES = {".py", ".pyi", ".typed", ".css", ".js", ".csv", ".so", ".pyd"}
 AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma"}
 AVX2 = {"avx2", "fma"}
 

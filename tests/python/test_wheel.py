@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 CHECK = runpy.run_path(str(Path(__file__).parents[2] / ".ci/check_wheel.py"))
-ABI3 = "cp311-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64"
+ABI3 = "cp311-abi3-manylinux2014_x86_64.manylinux_2_17_x86_64"
 FREE_THREADED = "cp314-cp314t-win_amd64"
 
 
