@@ -10,6 +10,7 @@ use multiversion::target::target_cfg_f;
 /// ```
 /// assert!(["AVX-512", "AVX2", "NEON", "none"].contains(&interpix::vectors::instructions()));
 /// ```
+#[allow(clippy::ifs_same_cond, reason = "the conditions are known, and may be equal, in each variant")]
 #[multiversion(targets(
     "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
     "x86_64+avx2+fma",
