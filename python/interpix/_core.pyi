@@ -38,6 +38,7 @@ __all__ = [
     "shapley_values",
     "transform_products",
     "transform_tiles",
+    "vector_instructions",
 ]
 
 __version__: str
@@ -47,6 +48,9 @@ def reset_threads() -> None:
 
 def set_threads(count: int) -> None:
     """Set the number of threads of parallel work; 0 means one for each core."""
+
+def vector_instructions() -> Literal["AVX-512", "AVX2", "NEON", "none"]:
+    """The vector instructions that run here, of those that the kernels are compiled for."""
 
 @final
 class Search:

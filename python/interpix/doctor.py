@@ -27,7 +27,7 @@ _EXTRAS = (
 
 
 def describe_machine() -> str:
-    """Versions, cores, threads and GPUs, a line each.
+    """Versions, cores, threads, vector instructions and GPUs, a line each.
 
     >>> describe_machine().splitlines()[0].split()[0]
     'interpix'
@@ -37,6 +37,7 @@ def describe_machine() -> str:
         f"interpix {_core.__version__}, Python {platform.python_version()}, {platform.platform()}",
         f"cores: {cores}",
         f"threads: {_threads()}",
+        f"vector instructions: {_core.vector_instructions()}",
         f"CUDA: {_cuda()}",
     ]
     return "\n".join(lines + [f"{package}: {_version(package)}" for package in ("numpy", "pillow", *_EXTRAS)])

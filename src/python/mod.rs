@@ -52,4 +52,10 @@ mod _core {
     fn set_threads(count: usize) {
         crate::parallel::set_threads(count);
     }
+
+    /// The vector instructions that run here, of those that the kernels are compiled for.
+    #[pyfunction]
+    fn vector_instructions() -> &'static str {
+        crate::vectors::instructions()
+    }
 }

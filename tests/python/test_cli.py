@@ -180,6 +180,7 @@ def test_doctor_tells_versions(monkeypatch, capsys):
     told = capsys.readouterr().out
     assert f"interpix {interpix.__version__}, Python 3" in told
     assert "threads: OMP_NUM_THREADS=3" in told
+    assert re.search(r"^vector instructions: (AVX-512|AVX2|NEON|none)$", told, re.MULTILINE)
     assert re.search(r"^CUDA: \S", told, re.MULTILINE)
     assert re.search(r"^anywidget: \S", told, re.MULTILINE)
 

@@ -1,0 +1,76 @@
+"""The check of wheels, on made-up ones."""
+
+import runpy
+import zipfile
+from pathlib import Path
+
+import pytest
+
+CHECK = runpy.run_path(str(Path(__file__).parents[2] / ".ci/check_wheel.py"))
+ABI3 = "cp311-abi3-manylinux2014_x86_64.manylinux_2_17_x86_64"
+FREE_THREADED = "cp314-cp314t-win_amd64"
+
+
+def wheel(folder, tags=ABI3, said=None, more=(), compiled="_core.abi3.so", version="0.1.0"):
+    """A file that looks like a wheel of these tags, in which WHEEL tells those that are `said`."""
+    file = folder / f"interpix-0.1.0-{tags}.whl"
+    said = said or ["cp311-abi3-manylinux_2_17_x86_64", "cp311-abi3-manylinux2014_x86_64"]
+    about = "interpix-0.1.0.dist-info"
+    with zipfile.ZipFile(file, "w") as files:
+        for path in ("interpix/__init__.py", "interpix/page.js", f"interpix/{compiled}", f"{about}/RECORD", *more):
+            files.writestr(path, "")
+        files.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\n" + "".join(f"Tag: {tag}\n" for tag in said))
+        files.writestr(f"{about}/METADATA", f"Metadata-Version: 2.4\nName: interpix\nVersion: {version}\n")
+    return file
+
+
+def test_wheels_as_a_release_has_them_are_right(tmp_path):
+    assert CHECK["faults"](wheel(tmp_path)) == []
+    of_windows = wheel(tmp_path, FREE_THREADED, [FREE_THREADED], compiled="_core.cp314t-win_amd64.pyd")
+    assert CHECK["faults"](of_windows) == []
+
+
+@pytest.mark.parametrize("tags", ["cp312-abi3-win_amd64", "cp311-cp311-win_amd64", "cp311-abi3-linux_x86_64"])
+def test_a_wheel_of_other_tags_is_refused(tmp_path, tags):
+    suffix = "pyd" if "win" in tags else "abi3.so"
+    (fault,) = CHECK["faults"](wheel(tmp_path, tags, [tags], compiled=f"_core.{suffix}"))[:1]
+    assert "which no release has" in fault
+
+
+def test_tags_that_the_file_inside_tells_otherwise_are_refused(tmp_path):
+    (fault,) = CHECK["faults"](wheel(tmp_path, said=["cp311-abi3-linux_x86_64"]))
+    assert "WHEEL" in fault
+
+
+@pytest.mark.parametrize("path", ["interpix/tests/test_it.py", "interpix/test_it.py", "interpix/lib.rs", "tests/x.py"])
+def test_tests_and_sources_are_refused(tmp_path, path):
+    assert CHECK["faults"](wheel(tmp_path, more=[path])) == [f"{path} does not belong there"]
+
+
+def test_a_compiled_half_for_another_python_is_refused(tmp_path):
+    (fault,) = CHECK["faults"](wheel(tmp_path, compiled="_core.cpython-311-x86_64-linux-gnu.so"))
+    assert "_core.abi3.so" in fault
+
+
+def test_a_large_wheel_and_another_version_are_refused(tmp_path):
+    file = wheel(tmp_path, version="0.2.0")
+    with zipfile.ZipFile(file, "a") as files:
+        files.writestr("interpix/large.py", b"#" * 6_000_001)
+    assert [fault.split(",")[0] for fault in CHECK["faults"](file)] == [
+        f"it has {file.stat().st_size} bytes",
+        "its metadata tell another version than its name",
+    ]
+
+
+def test_a_release_has_each_wheel_and_no_other(tmp_path, capsys):
+    assert len(CHECK["missing_and_more"]([], "v0.1.0")) == 12
+    assert CHECK["main"](["--release", "v0.1.0", str(wheel(tmp_path))]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 11
+    assert all(line.endswith(".whl is missing") for line in lines)
+    assert CHECK["main"](["--release", "v0.2.0", str(wheel(tmp_path))]) == 1
+    assert "is not of v0.2.0" in capsys.readouterr().err
+
+
+def test_what_is_installed_works_and_says_its_vector_instructions():
+    assert "works, with vector instructions: " in CHECK["try_installed"]()
