@@ -211,6 +211,16 @@ def test_stability_of_real_models(make, options):
     assert len(ax.texts) == np.count_nonzero(found.frequency())
 
 
+def test_words_of_stability():
+    moxi = ix.MoXI(colors, regions="2x3")
+    lines = moxi.stability(COLORS, absences=["mean", 2.0]).words().splitlines()
+    assert lines[0] == "Moved by a pixel or more: 1 of 1 patches of the group are in all of 5 groups."
+    assert lines[1].startswith("Where absence looks otherwise: ")
+    assert lines[2].startswith("Most frequent in all 7: patch 3 (")
+    nothing = moxi.stability(COLORS, 2, shift=0, absences=[])
+    assert str(nothing) == nothing.words() == "No patch is needed on the photo as it is."
+
+
 def test_absences_that_are_arrays_are_told_apart():
     ones = np.ones((3, 4, 6), np.float32)
     moxi = ix.MoXI(colors, regions="2x3", absence=0 * ones)

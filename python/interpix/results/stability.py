@@ -77,11 +77,14 @@ class Stability:
         Moved by a pixel or more: 1 of 1 patches of the group are in all of 5 groups.
         Most frequent in all 5: patch 3 (5).
         """
-        group, lines = self.explanation.group, []
+        group, lines = self.explanation.group, list[str]()
+        if not group:
+            none = "No group was found" if self.explanation.stopped_at is None else "No patch is needed"
+            lines.append(f"{none} on the photo as it is.")
         kinds = {"Moved by a pixel or more": "shifted", "Where absence looks otherwise": "absence"}
         for about, kind in kinds.items():
             others = [set(one.group) for name, one in self.variants.items() if name.startswith(kind)]
-            if others:
+            if others and group:
                 kept = sum(all(patch in other for other in others) for patch in group)
                 line = f"{about}: {kept} of {len(group)} patches of the group are in all of {len(others) + 1} groups."
                 lines.append(line)
