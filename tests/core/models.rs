@@ -414,7 +414,7 @@ fn another_models_weights_are_refused() {
     assert!(matches!(models::load_file("resnet", &path), Err(Error::Argument { name: "name", .. })));
 }
 
-/// Element `index` of tensor number `start`, as in tests/data/make_native.py.
+/// Element `index` of tensor number `start`, as in `tests/data/make_native.py`.
 fn wave(index: usize, start: usize) -> f64 {
     ((index * index + 31 * index + 17 * start) % 65521) as f64 / 32760.5 - 1.0
 }
