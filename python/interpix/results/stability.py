@@ -73,7 +73,8 @@ class Stability:
         >>> import interpix as ix
         >>> image = np.zeros((3, 4, 6), np.float32)
         >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
-        >>> print(ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3").stability(image, absences=[]).words())
+        >>> moxi = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)) + np.array([0, 1, 0]), regions="2x3")
+        >>> print(moxi.stability(image, absences=[]).words())
         Moved by a pixel or more: 1 of 1 patches of the group are in all of 5 groups.
         Most frequent in all 5: patch 3 (5).
         """
