@@ -221,3 +221,22 @@ def test_black_is_that_of_the_photo_and_not_of_its_border():
     question = ix.metrics.Sample.of(classifier(letterbox), photo)
     black = ix.Fill("black").make(question.tensor, question.classifier)
     np.testing.assert_allclose(black[:, 0, 0], -MEAN / STD, rtol=1e-4)
+
+
+def test_an_image_that_nobody_normalized_is_warned_of(recwarn):
+    mean, scale = np.array([124.0, 116, 104]), np.array([58.0, 57, 57])
+
+    def preprocess(photo):
+        return ((photo - mean) / scale).transpose(2, 0, 1).astype(np.float32)
+
+    model = ix.CallableClassifier(lambda batch: batch.mean(axis=(2, 3)), preprocess=preprocess)
+    photo = np.random.default_rng(0).integers(0, 256, (12, 18, 3), dtype=np.uint8)
+    plain = photo.transpose(2, 0, 1).astype(np.float32)
+    moxi = ix.MoXI(model, regions="1x2")
+    for fine in (photo, preprocess(photo), np.full((3, 12, 18), 0.5, np.float32)):
+        moxi.explain(fine, stop=1)
+    assert not recwarn.list
+    for tensor, said in ((plain / 255, r"values in 0 \.\.\. 1,"), (plain, r"values in 0 \.\.\. 255,")):
+        with pytest.warns(UserWarning, match=said) as told:
+            moxi.explain([tensor, tensor], stop=1)
+        assert sum("normalization" in str(one.message) and "values in" in str(one.message) for one in told) == 1
