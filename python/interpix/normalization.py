@@ -269,15 +269,15 @@ def looks_unnormalized(classifier: Preprocessor, tensor: npt.NDArray[np.float32]
 
     A model whose normalization is known makes negative numbers of dark pixels. It is a guess, fit for a warning.
     """
-    if getattr(classifier, "shown", None) is not None or len(tensor) not in (1, 3):
+    low = float(tensor.min())  # first: it tells most images that are normalized, and costs least
+    if low < 0 or getattr(classifier, "shown", None) is not None or len(tensor) not in (1, 3):
         return None
     try:
         normalization = Normalization.of(classifier)
     except ArgumentError:
         return None
-    mean, scale = np.array(normalization.mean), np.array(normalization.scale)
-    low, high = float(tensor.min()), float(tensor.max())
-    if low < 0 or (mean < _DARK).any() or (scale <= 0).any():
+    mean, scale, high = np.array(normalization.mean), np.array(normalization.scale), float(tensor.max())
+    if (mean < _DARK).any() or (scale <= 0).any():
         return None
     if high <= 1 and high - low > _CONTRAST:
         return "0 ... 1"

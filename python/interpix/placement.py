@@ -12,6 +12,8 @@ from interpix.normalization import Normalization, Preprocessor
 __all__ = ["Placement", "find_placement"]
 
 _WHITE = 255
+_LEAST = 4
+"""Of fewer pixels nobody can tell a line."""
 _TILT = 0.05
 """How much of the levels goes along the other axis."""
 _TOLERANCE = 2.0
@@ -117,11 +119,14 @@ def _line_of(place: FloatArray, count: int, name: str) -> tuple[float, float]:
         name: The model's.
     """
     size, beside = len(place), place.shape[1] // 4
+    if size < _LEAST:
+        need = f"a picture of model `{name}` of at least {_LEAST} x {_LEAST} pixels"
+        raise bad_value("model", need, f"{size} on a side", "look at its preprocessing")
     centers = np.arange(size) + 0.5
     # Borders lie around the middle.
     profile = place[:, beside : place.shape[1] - beside].mean(axis=1)
-    middle = slice(size // 4, max(size // 4 + 2, size - size // 4))
-    slope, start = np.polyfit(centers[middle], profile[middle], 1) if size > 1 else (float(count), 0.0)
+    middle = slice(size // 4, size - size // 4)
+    slope, start = np.polyfit(centers[middle], profile[middle], 1)
     expected = (slope * centers + start)[:, None]
     near = _TOLERANCE / _WHITE * count + abs(slope)
     # Beside the photo along the other axis, borders show no place at all.

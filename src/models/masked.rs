@@ -180,6 +180,7 @@ impl MaskedImages<'_> {
         }
         // Others may have more regions.
         let mut asked = owner.to_vec();
+        asked.sort_unstable();
         asked.dedup();
         let regions = asked.iter().flat_map(|&owner| self.regions.index_axis(Axis(0), owner).into_iter());
         if let Some(&region) = regions.into_iter().find(|region| **region < 0 || **region as usize >= players)

@@ -190,6 +190,16 @@ impl Step<'_> {
                 self.bases[[place, player]] != (player == flipped)
             });
             let logits = ask(&owner, masks.view())?;
+            if logits.dim() != (part.len(), classifier.classes()) {
+                let expected = format!("shape ({}, {})", part.len(), classifier.classes());
+                let got = format!("shape {:?}", logits.shape());
+                return Err(Error::argument(
+                    "ask",
+                    expected,
+                    got,
+                    "return a row of logits for each coalition",
+                ));
+            }
             for ((&(place, player), logits), mask) in
                 part.iter().zip(logits.outer_iter()).zip(masks.outer_iter())
             {

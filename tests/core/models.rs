@@ -557,6 +557,10 @@ fn steps_that_do_not_fit_are_named() {
     assert!(message(Step { images: &[4, 5], ..step }).contains("`bases`: expected 2 of them"));
     let all = array![[true, true, true]];
     assert!(message(Step { bases: all.view(), ..step }).contains("none for image 4"));
+    for logits in [array![[0.0_f32, 1.0], [2.0, 3.0]], array![[0.0, 1.0, 2.0]]] {
+        let error = step.best(&model, |_: &[usize], _: ArrayView2<'_, bool>| Ok(logits.clone())).unwrap_err();
+        assert!(error.to_string().starts_with("`ask`: expected shape (1, 2)"), "{error}");
+    }
     let odd = |_: &[usize], _: ArrayView2<'_, bool>| Ok(array![[0.0, f32::NAN]]);
     let first = array![[true, false, false]];
     let error = Step { bases: first.view(), direction: Direction::Deletion, ..step };

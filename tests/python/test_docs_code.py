@@ -20,7 +20,7 @@ from interpix import cli
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LANGUAGES = {"python", "sh", "rust", "text", "json", "bibtex", "yaml", "toctree", "{toctree}", "{eval-rst}"}
-"""What minutes are spent on for good results, and would be here for none: less of it, in seconds."""
+# What minutes are spent on for good results, and would be here for none: less of it, in seconds.
 LESS = {
     "count=4000": "count=40",
     "count=300": "count=30",

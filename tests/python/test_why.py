@@ -133,6 +133,7 @@ def test_labels_that_are_all_right_are_compared_in_other_words():
     [
         (lambda moxi: moxi.why(COLORS, 0, None), "`right`: expected another class than the wrong one"),
         (lambda moxi: moxi.stability(COLORS, absences="zero"), "`absences`: expected a list of absences"),
+        (lambda moxi: moxi.stability(COLORS, absences=COLORS), "`absences`: expected a list of absences"),
         (lambda moxi: moxi.stability(COLORS, absences=3), "`absences`: expected a list of absences"),
         (lambda moxi: moxi.stability(COLORS, absences=[ix.DropTokens()]), "`absences`"),
         (lambda moxi: moxi.stability(COLORS, shift=0).core("x"), "`share`"),

@@ -131,7 +131,8 @@ class Catalogue(Sequence[Explanation]):
             ArgumentError: The file holds other results.
         """
         groups = load_all(path)
-        one = [group for group in groups if isinstance(group, Explanation) and "complete" in group.provenance]
+        needed = {*_OPTIONS, "complete"}
+        one = [group for group in groups if isinstance(group, Explanation) and needed <= group.provenance.keys()]
         if not groups or len(one) < len(groups):
             raise bad_value("path", "a file of a catalogue", f"`{os.fspath(path)}`", "use interpix.results.load_all")
         about = one[0].provenance

@@ -49,9 +49,9 @@ class Why:
         return f"{self._said()}\n{self._alone()}\n{self._less()}"
 
     def _names(self) -> tuple[str, str]:
-        return repr(self.makes_wrong.name_of(self.makes_wrong.target)), repr(
-            self.hides_right.name_of(self.hides_right.target)
-        )
+        """Those of the wrong class and of the right one, quoted."""
+        makes, hides = self.makes_wrong, self.hides_right
+        return repr(makes.name_of(makes.target)), repr(hides.name_of(hides.target))
 
     @property
     def _exclusive(self) -> bool:

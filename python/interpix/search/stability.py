@@ -1,6 +1,7 @@
 """The same search again, of the photo moved a little and of other meanings of absence."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, count
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,7 +66,8 @@ def find_stability(
 
 def _fills(absences: Sequence[AbsenceInput] | None) -> list[Absence]:
     """Other meanings of absence, each once."""
-    if absences is not None and (isinstance(absences, str | Fill) or not isinstance(absences, Iterable)):
+    # One array would be taken apart into its rows.
+    if absences is not None and (isinstance(absences, str) or is_array(absences) or not isinstance(absences, Iterable)):
         raise bad_type("absences", "a list of absences", absences, 'pass ["mean", "blur"], for example')
     fills: list[Absence] = []
     for absence in _FILLS if absences is None else absences:
@@ -84,10 +86,8 @@ def _are_same(one: Absence, other: Absence) -> bool:
 
 def _name_of(absence: Absence, taken: Mapping[str, Any]) -> str:
     """A name that no other variant has."""
-    name, number = f"absence {absence.name}", 2
-    while (numbered := name if number == 2 else f"{name} {number - 1}") in taken:
-        number += 1
-    return numbered
+    name = f"absence {absence.name}"
+    return next(one for one in chain([name], (f"{name} {number}" for number in count(2))) if one not in taken)
 
 
 def _moved(image: npt.NDArray[np.float32], down: int, right: int) -> npt.NDArray[np.float32]:
