@@ -44,9 +44,13 @@ def faults(wheel: Path) -> list[str]:
         about = f"{name}-{version}.dist-info"
         paths = [PurePosixPath(path) for path in files.namelist() if not path.endswith("/")]
         found += [f"{path} does not belong there" for path in paths if not _belongs(path, about)]
-        compiled = [path.name for path in paths if path.suffix in {".so", ".pyd"}]
-        if compiled != [_extension(python, system)]:
-            found.append(f"its compiled half is {compiled}, not {_extension(python, system)}")
+        if (damaged := files.testzip()) is not None:
+            found.append(f"{damaged} is damaged")
+        if PurePosixPath("interpix/__init__.py") not in paths:
+            found.append("it has no interpix/__init__.py")
+        compiled, needed = [str(path) for path in paths if path.suffix in {".so", ".pyd"}], _extension(python, system)
+        if compiled != [f"interpix/{needed}"]:
+            found.append(f"its compiled half is {compiled}, not interpix/{needed}")
         said = Parser().parsestr(files.read(f"{about}/WHEEL").decode()).get_all("Tag") or []
         if sorted(said) != sorted(_expanded(tags)):
             found.append(f"its file WHEEL says {said}, its name {tags}")

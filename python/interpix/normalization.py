@@ -43,8 +43,9 @@ _OVERSHOT, _OVERSHOOT = 0.05, 64
 """The share of values that resampling may take beyond black and white, and by how many levels."""
 _NEARLY_ALL = 0.995
 """Where fewer pixels are as they should be, preprocessing may be random in a part, as where it erases one."""
-_DARK, _CONTRAST = 32, 0.25
-"""A model's mean from which dark pixels are negative, in levels; and by how much the pixels of a photo differ."""
+_DARK, _CONTRAST, _BEYOND = 32, 0.25, 0.12
+"""A model's mean from which dark pixels are negative, in levels; by how much the pixels of a photo differ; and what is
+nearly black, or what resampling may add to it, in parts of white."""
 _RESAMPLED = 4.0
 """Levels by which the resampling of a picture and that of its negative, each rounded, may differ."""
 
@@ -269,18 +270,20 @@ def looks_unnormalized(classifier: Preprocessor, tensor: npt.NDArray[np.float32]
 
     A model whose normalization is known makes negative numbers of dark pixels. It is a guess, fit for a warning.
     """
-    low = float(tensor.min())  # first: it tells most images that are normalized, and costs least
-    if low < 0 or getattr(classifier, "shown", None) is not None or len(tensor) not in (1, 3):
+    # First, as it tells most images and costs least; resampling goes a little beyond black.
+    low, high = float(tensor.min()), float(tensor.max())
+    if low < -_BEYOND * high or getattr(classifier, "shown", None) is not None or len(tensor) not in (1, 3):
         return None
     try:
         normalization = Normalization.of(classifier)
     except ArgumentError:
         return None
-    mean, scale, high = np.array(normalization.mean), np.array(normalization.scale), float(tensor.max())
-    if (mean < _DARK).any() or (scale <= 0).any():
+    mean, scale = np.array(normalization.mean), np.array(normalization.scale)
+    if (scale <= 0).any():
         return None
-    if high <= 1 and high - low > _CONTRAST:
-        return "0 ... 1"
+    # Of a photo in 0 ... 1 some pixels are nearly black; a bright one that is normalized may lie in the same range.
+    if low < _BEYOND and high <= 1 + _BEYOND:
+        return "0 ... 1" if (mean >= _DARK).all() and high - low > _CONTRAST else None
     return f"0 ... {_WHITE}" if high > 2 * float(((_WHITE - mean) / scale).max()) else None
 
 

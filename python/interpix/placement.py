@@ -4,22 +4,29 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from interpix.arrays import FloatArray, IntArray
+from interpix.arrays import BoolArray, FloatArray, IntArray
 from interpix.errors import bad_value
 from interpix.normalization import Normalization, Preprocessor
 
-__all__ = ["Placement", "find_placement"]
+__all__ = ["Placement", "check_picture", "find_placement"]
 
 _WHITE = 255
 _LEAST = 4
 """Of fewer pixels nobody can tell a line."""
 _TILT = 0.05
 """How much of the levels goes along the other axis."""
-_TOLERANCE = 2.0
-"""Levels, of 256 across the photo, by which a pixel may show another place than it should: resampled, and rounded."""
+_TOLERANCE, _EDGE = 2.0, 0.75
+"""Levels, of 256 across the photo, or pixels of it, by which a pixel may show another place: resampled, and rounded."""
 _MOST_ELSEWHERE = 0.02
-"""The part of the pixels inside of the photo that may, at its edges, where resampling has nothing beyond."""
+"""The part of the pixels on the photo that may, at its edges, where resampling has nothing beyond."""
+_SAME = 1e-3
+"""Of levels 0 ... 1: what is one color."""
+_FEW_LEVELS = 16
+"""Of a part of fewer, rounding hides where it is."""
+_UNLIKE, _ALIKE = 8.0, 0.9
+"""Levels by which pictures differ that are not alike, and how those go together that are."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +89,57 @@ def find_placement(classifier: Preprocessor, photo: tuple[int, int]) -> Placemen
     lines, else preprocessing is more than resizing, cropping and borders.
 
     Raises:
-        ArgumentError: It is more; or the model does not say how it preprocesses.
+        ArgumentError: It is more; or the photo, its picture or the part that is seen is too small to tell; or the model
+            does not say how it preprocesses.
     """
-    height, width = photo
-    down, across = _places(classifier, photo)
-    top, tall = _line_of(down * height, height, classifier.name)
-    left, wide = _line_of(across.T * width, width, classifier.name)
-    return Placement(top, left, tall, wide, photo, (down.shape[0], down.shape[1]))
+    if min(photo) < _LEAST:
+        need = f"a photo of at least {_LEAST} x {_LEAST} pixels"
+        raise bad_value("photo", need, f"{photo[0]} x {photo[1]}", "it is too small to find a part of it")
+    down, across, shown = _places(classifier, photo)
+    size = (down.shape[0], down.shape[1])
+    if min(size) < _LEAST:
+        need = f"a picture of model `{classifier.name}` of at least {_LEAST} x {_LEAST} pixels"
+        raise bad_value("model", need, f"{size[0]} x {size[1]}", "look at its preprocessing")
+    top, tall = _line_of(down, shown, photo[0])
+    left, wide = _line_of(across.T, shown.T, photo[1])
+    found = Placement(top, left, tall, wide, photo, size)
+    _check_lines(found, down, across, classifier.name)
+    if min(tall / photo[0], wide / photo[1]) * _WHITE < _FEW_LEVELS:
+        need = f"a model that sees a larger part of a photo of {photo[0]} x {photo[1]}"
+        raise bad_value("model", need, f"one of about {tall:.0f} x {wide:.0f}", "this cannot be told exactly enough")
+    return found
 
 
-def _places(classifier: Preprocessor, photo: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
-    """How far down and across the photo, 0 ... 1, each pixel of the picture shows it, (h, w) both."""
+def check_picture(found: Placement, photo: npt.NDArray[np.uint8], picture: npt.NDArray[np.uint8]) -> None:
+    """Refuses a picture (h, w, 3) that is not what a photo (H, W, 3) shows at its placement.
+
+    Raises:
+        ArgumentError: It is of another photo, or was prepared in another way, or what is cut off depends on the photo.
+    """
+    (height, width), (tall, wide) = found.photo, found.picture
+    left, top = max(found.left, 0.0), max(found.top, 0.0)
+    right, bottom = min(found.left + found.width, width), min(found.top + found.height, height)
+    rows = slice(*(round((edge - found.top) / found.height * tall) for edge in (top, bottom)))
+    columns = slice(*(round((edge - found.left) / found.width * wide) for edge in (left, right)))
+    seen = picture[rows, columns].astype(np.float64)
+    size, box = (seen.shape[1], seen.shape[0]), (left, top, right, bottom)
+    part = Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, box=box)
+    expected = np.asarray(part, np.float64)
+    # Filters differ at edges, and colors may be stretched: either likeness will do.
+    if np.abs(seen - expected).mean() > _UNLIKE and _likeness(seen, expected) < _ALIKE:
+        need = "the photo that was explained, prepared by the model itself"
+        raise bad_value("photo", need, "one that looks otherwise there", "pass the photo and the model of this result")
+
+
+def _likeness(one: FloatArray, other: FloatArray) -> float:
+    """How two pictures go together, -1 ... 1; 0 where one of them is flat."""
+    one, other = one - one.mean(), other - other.mean()
+    size = float(np.sqrt((one**2).sum() * (other**2).sum()))
+    return float((one * other).sum()) / size if size else 0.0
+
+
+def _places(classifier: Preprocessor, photo: tuple[int, int]) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """Which row and column of the photo each pixel of the picture shows (h, w), and which pixels are no border."""
     height, width = photo
     down, across = ((np.arange(size) + 0.5) / size for size in (height, width))
     normalization = Normalization.of(classifier, photo)
@@ -102,37 +149,54 @@ def _places(classifier: Preprocessor, photo: tuple[int, int]) -> tuple[FloatArra
     # preprocessing, are right on average.
     for main, other in ((down[:, None], across), (across, down[:, None])):
         levels = _WHITE * ((1 - _TILT) * main + _TILT * other)
-        rounded = np.floor(levels + random.random(photo)).astype(np.uint8)
-        tensor = np.asarray(classifier.preprocess(np.repeat(rounded[..., None], 3, axis=2)), np.float64)
+        given = np.repeat(np.floor(levels + random.random(photo)).astype(np.uint8)[..., None], 3, axis=2)
+        tensor, again = (np.asarray(classifier.preprocess(given.copy()), np.float64) for _ in range(2))
+        if not np.array_equal(tensor, again, equal_nan=True):
+            need = f"preprocessing of model `{classifier.name}` that is deterministic"
+            raise bad_value("model", need, "another picture each time", "pass the model's evaluation transform")
         said.append((tensor * scale + mean).mean(axis=0) / _WHITE)
     first, second = said
-    places = [((1 - _TILT) * one - _TILT * two) / (1 - 2 * _TILT) for one, two in ((first, second), (second, first))]
-    return places[0], places[1]
+    shown = np.ones(first.shape, np.bool_)
+    for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        # A border has one color; a corner of the photo has few pixels of its own.
+        alike = (np.abs(first - first[corner]) < _SAME) & (np.abs(second - second[corner]) < _SAME)
+        if alike.sum() > max(first.shape) / 2:
+            shown &= ~alike
+    one, two = (((1 - _TILT) * a - _TILT * b) / (1 - 2 * _TILT) for a, b in ((first, second), (second, first)))
+    return one * height, two * width, shown if shown.any() else np.ones(first.shape, np.bool_)
 
 
-def _line_of(place: FloatArray, count: int, name: str) -> tuple[float, float]:
+def _line_of(place: FloatArray, shown: BoolArray, count: int) -> tuple[float, float]:
     """Where the picture begins along an axis of `count` pixels of the photo, and how far it reaches on it.
 
     Args:
         place: What each of its pixels shows, along the axis first.
+        shown: Which of them are no border.
         count: The photo's pixels along the axis.
-        name: The model's.
     """
-    size, beside = len(place), place.shape[1] // 4
-    if size < _LEAST:
-        need = f"a picture of model `{name}` of at least {_LEAST} x {_LEAST} pixels"
-        raise bad_value("model", need, f"{size} on a side", "look at its preprocessing")
-    centers = np.arange(size) + 0.5
-    # Borders lie around the middle.
-    profile = place[:, beside : place.shape[1] - beside].mean(axis=1)
-    middle = slice(size // 4, size - size // 4)
-    slope, start = np.polyfit(centers[middle], profile[middle], 1)
-    expected = (slope * centers + start)[:, None]
-    near = _TOLERANCE / _WHITE * count + abs(slope)
-    # Beside the photo along the other axis, borders show no place at all.
-    shown = (expected > 0) & (expected < count) & (np.abs(place - profile[:, None]) <= near)
-    away = np.abs(place - expected) > near
-    if slope <= 0 or not shown.any() or (away & shown).sum() > _MOST_ELSEWHERE * shown.sum():
+    centers = np.broadcast_to((np.arange(len(place)) + 0.5)[:, None], place.shape)[shown]
+    shows = place[shown]
+    slope, start = np.polyfit(centers, shows, 1)
+    # Again without those at edges, where resampling has nothing beyond.
+    near = np.abs(shows - slope * centers - start) <= _near(count, slope)
+    if near.sum() > near.size / 2 and np.ptp(centers[near]) > 0:
+        slope, start = np.polyfit(centers[near], shows[near], 1)
+    return float(start), float(slope * len(place))
+
+
+def _near(count: int, slope: float) -> float:
+    """By how many pixels of the photo a pixel of the picture may show another place."""
+    return max(_TOLERANCE / _WHITE * count, _EDGE) + abs(float(slope))
+
+
+def _check_lines(found: Placement, down: FloatArray, across: FloatArray, name: str) -> None:
+    """Refuses a placement at which the pixels that lie on the photo show something else."""
+    rows, columns = found.picture
+    (height, width), tall, wide = found.photo, found.height / rows, found.width / columns
+    row, column = found.top + (np.arange(rows) + 0.5) * tall, found.left + (np.arange(columns) + 0.5) * wide
+    inside = np.outer((row > 0) & (row < height), (column > 0) & (column < width))
+    off = np.abs(down - row[:, None]) > _near(height, tall)
+    off |= np.abs(across - column) > _near(width, wide)
+    if tall <= 0 or wide <= 0 or not inside.any() or (off & inside).sum() > _MOST_ELSEWHERE * inside.sum():
         need = f"preprocessing of model `{name}` that resizes, crops or adds borders, and nothing else"
         raise bad_value("model", need, "other pixels", "pass the model's evaluation transform")
-    return float(start), float(slope * size)

@@ -244,7 +244,7 @@ class Asker:
         classifier = self._classifier
         tensors = [model_input(classifier, image) for image in images]
         shown = [_picture(classifier, image, tensor) for image, tensor in zip(images, tensors, strict=True)]
-        self._doubt_range(images, tensors)
+        doubts = self._doubt_range(images, tensors)
         colors = self._check_colors(images, tensors, [true for _, true in shown])
         with _channels_named(tensors[0]):
             logits = ask_whole(classifier, tensors)
@@ -261,25 +261,28 @@ class Asker:
         for place, image in enumerate(images):
             aim, named, whole = aims[place], names[place], logits[place]
             claims = plain | _claims(output, aim, whole, answers[place], named)
-            facts = self._noticed | colors[place] | {"output": claims}
+            facts = self._noticed | colors[place] | doubts[place] | {"output": claims}
             question = Question(classifier, image, tensors[place], shown[place][0], whole, aim, output, facts=facts)
             vars(question).update(class_names=named, answer=answers[place])  # its cached properties, known already
             questions.append(question)
         return questions
 
-    def _doubt_range(self, images: Sequence[LoadedImage], tensors: Sequence[npt.NDArray[np.float32]]) -> None:
-        """Warns, once, of an input that looks as if nobody had normalized it."""
+    def _doubt_range(
+        self, images: Sequence[LoadedImage], tensors: Sequence[npt.NDArray[np.float32]]
+    ) -> list[dict[str, Any]]:
+        """Warns, once, of inputs that look as if nobody had normalized them; what results shall remember of each."""
+        facts: list[dict[str, Any]] = []
         for image, tensor in zip(images, tensors, strict=True):
-            if self._doubted or image.raw is not None:
-                continue
-            found = looks_unnormalized(self._classifier, tensor)
-            self._doubted = found is not None
-            if found is not None:
+            found = None if image.raw is not None else looks_unnormalized(self._classifier, tensor)
+            facts.append({} if found is None else {"looks_unnormalized": found})
+            if found is not None and not self._doubted:
+                self._doubted = True
                 message = (
                     f"model `{self._classifier.name}`: an image has values in {found}, as pixels before the model's "
                     "normalization; if they are, pass the photo as uint8 (H, W, 3), or normalize it"
                 )
                 warnings.warn(message, stacklevel=2)
+        return facts
 
     def _check_colors(
         self,

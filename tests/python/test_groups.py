@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 import interpix as ix
 from interpix.plots import plot_curves
-from interpix.results import load_all
+from interpix.results import load_all, save_all
 from interpix.words import group_title
 from torch_models import convolutions, picture, vit
 
@@ -534,6 +534,9 @@ def test_a_catalogue_is_read_again(tmp_path):
     again = ix.Catalogue.load(tmp_path / "groups.safetensors")
     assert again.summary() == found.summary()
     assert [one.group for one in again] == [one.group for one in found]
+    save_all(tmp_path / "two.safetensors", [*found, *ix.MoXI(Sums(), regions="1x2").catalogue(Sums.image)])
+    with pytest.raises(ix.ArgumentError, match="`path`: expected a file of a catalogue"):
+        ix.Catalogue.load(tmp_path / "two.safetensors")
     moxi.explain(Sums.image).save(tmp_path / "one.safetensors")
     with pytest.raises(ix.ArgumentError, match="`path`: expected a file of a catalogue"):
         ix.Catalogue.load(tmp_path / "one.safetensors")

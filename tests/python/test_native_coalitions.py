@@ -18,7 +18,9 @@ timm = pytest.importorskip("timm")
 torchvision = pytest.importorskip("torchvision")
 transformers = pytest.importorskip("transformers")
 
-from compared import candidate_by_candidate  # noqa: E402 - which needs torch
+from safetensors.torch import save_file  # noqa: E402 - which needs torch
+
+from compared import candidate_by_candidate  # noqa: E402 - likewise
 from native_models import (  # noqa: E402 - likewise
     pictures,
     timm_folder,
@@ -189,6 +191,18 @@ def test_methods_and_metrics_without_gradients_work(vit, tmp_path):
     comparison = ix.compare(native, [photo], names, ["insertion(steps=4)", "deletion(steps=4)"])
     assert not comparison.failed
     assert len(comparison.entries) > 0
+
+
+def test_weights_that_are_no_numbers_are_told(tmp_path):
+    module = timm_folder(
+        tmp_path, cfg={"input_size": [3, 32, 48]}, img_size=[32, 48], patch_size=8, depth=1, num_classes=6
+    )
+    state = module.state_dict()
+    state["head.bias"][0] = torch.nan
+    save_file(state, tmp_path / "model.safetensors")
+    model = ix.load_model(f"native:{tmp_path}")
+    with pytest.raises(ix.ModelError, match="its logits hold NaN or infinity"):
+        ix.MoXI(model, regions="2x3").explain(pictures(1, (32, 48)).numpy()[0], 1)
 
 
 OWN_REGIONS = np.kron(np.random.default_rng(5).permutation(24).reshape(4, 6) % 9, np.ones((8, 8), np.int64))

@@ -233,10 +233,20 @@ def test_an_image_that_nobody_normalized_is_warned_of(recwarn):
     photo = np.random.default_rng(0).integers(0, 256, (12, 18, 3), dtype=np.uint8)
     plain = photo.transpose(2, 0, 1).astype(np.float32)
     moxi = ix.MoXI(model, regions="1x2")
-    for fine in (photo, preprocess(photo), np.full((3, 12, 18), 0.5, np.float32)):
-        moxi.explain(fine, stop=1)
+    # A bright photo that is normalized may have no negative number.
+    bright = preprocess(photo // 3 + 170)
+    assert bright.min() > 0.5
+    for fine in (photo, preprocess(photo), np.full((3, 12, 18), 0.5, np.float32), bright):
+        assert "looks_unnormalized" not in moxi.explain(fine, stop=1).provenance
     assert not recwarn.list
-    for tensor, said in ((plain / 255, r"values in 0 \.\.\. 1,"), (plain, r"values in 0 \.\.\. 255,")):
+    # Resampling goes a little beyond black and white.
+    rung = plain / 255 * 1.1 - 0.05
+    for tensor, said in (
+        (plain / 255, r"values in 0 \.\.\. 1,"),
+        (rung, r"values in 0 \.\.\. 1,"),
+        (plain, r"values in 0 \.\.\. 255,"),
+    ):
         with pytest.warns(UserWarning, match=said) as told:
-            moxi.explain([tensor, tensor], stop=1)
+            found = moxi.explain([tensor, tensor], stop=1)
+        assert [one.provenance["looks_unnormalized"].split()[0] for one in found] == ["0", "0"]
         assert sum("normalization" in str(one.message) and "values in" in str(one.message) for one in told) == 1

@@ -1,5 +1,7 @@
 """Where a model's picture lies on a photo."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -85,6 +87,85 @@ def test_what_is_no_crop_is_refused(odd):
         find_placement(classifier(odd), (300, 400))
 
 
+def letterboxed(photo, corner=None):
+    """The whole photo in a black square of 64 pixels, in the middle or at a corner."""
+    picture = Image.fromarray(photo)
+    scale = 64 / max(picture.size)
+    small = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BILINEAR)
+    square = Image.new("RGB", (64, 64))
+    square.paste(small, ((64 - small.width) // 2, (64 - small.height) // 2) if corner is None else corner)
+    return normalized(square)
+
+
+@pytest.mark.parametrize("size", [(200, 420), (200, 800), (600, 150)])
+@pytest.mark.parametrize("corner", [None, (0, 0)])
+def test_wide_and_tall_photos_with_borders(size, corner):
+    found = find_placement(classifier(lambda photo: letterboxed(photo, corner)), size)
+    most, pixel = max(size), max(size) / 64
+    assert (found.height, found.width) == pytest.approx((most, most), rel=0.02)
+    away = [(side - most) / 2 if corner is None else 0 for side in size]
+    assert (found.top, found.left) == pytest.approx(away, abs=pixel)
+    assert found.seen > 0.97
+
+
+@pytest.mark.parametrize("size", [(20, 20), (12, 400), (8, 9)])
+def test_small_photos_that_are_enlarged(size):
+    found = find_placement(classifier(squeezed), size)
+    assert (found.top, found.left) == pytest.approx((0, 0), abs=0.5)
+    assert (found.height, found.width) == pytest.approx(size, rel=0.04, abs=0.5)
+
+
+def turned(photo, degrees):
+    return normalized(Image.fromarray(photo).resize((60, 40)).rotate(degrees, Image.Resampling.BILINEAR))
+
+
+def swapped_corners(photo):
+    picture = squeezed(photo)
+    picture[:, :10, :10], picture[:, -10:, -10:] = picture[:, -10:, -10:].copy(), picture[:, :10, :10].copy()
+    return picture
+
+
+def inset(photo):
+    picture = squeezed(photo)
+    picture[:, :10, :15] = picture[:, ::4, ::4].copy()
+    return picture
+
+
+def random_crop(photo):
+    left = np.random.default_rng().integers(100)
+    return squeezed(np.ascontiguousarray(photo[:, left : left + 200]))
+
+
+def zoomed(photo):
+    height, width = photo.shape[:2]
+    part = photo[height // 2 - 4 : height // 2 + 4, width // 2 - 4 : width // 2 + 4]
+    return squeezed(np.ascontiguousarray(part))
+
+
+@pytest.mark.parametrize(
+    ("odd", "need"),
+    [
+        (lambda photo: turned(photo, 5), "nothing else"),
+        (lambda photo: turned(photo, -10), "nothing else"),
+        (swapped_corners, "nothing else"),
+        (inset, "nothing else"),
+        (zoomed, "a larger part"),
+        (random_crop, "deterministic"),
+    ],
+    ids=["turned", "turned back", "swapped", "inset", "zoomed", "random"],
+)
+def test_what_shows_other_places_is_refused(odd, need):
+    with pytest.raises(ix.ArgumentError, match=need):
+        find_placement(classifier(odd), (300, 400))
+
+
+def test_photos_that_are_too_small_are_refused():
+    with pytest.raises(ix.ArgumentError, match="`photo`: expected a photo of at least 4 x 4 pixels, got 1 x 9"):
+        find_placement(classifier(squeezed), (1, 9))
+    with pytest.raises(ix.ArgumentError, match=r"a picture of model .* of at least 4 x 4 pixels, got 2 x 3"):
+        find_placement(classifier(lambda photo: squeezed(photo)[:, ::20, ::20]), (30, 40))
+
+
 def test_timm_and_native_say_where_theirs_are():
     model = timm.create_model("resnet18", num_classes=3)
     model.pretrained_cfg = {**model.pretrained_cfg, "crop_pct": 0.875, "input_size": (3, 224, 224)}
@@ -115,9 +196,50 @@ def test_patches_come_back_to_their_places(tmp_path):
     assert back.provenance["placement"]["seen"] == pytest.approx(105 * 105 / (120 * 200), abs=0.02)
     ax = back.plot(ax=Figure().subplots())
     assert ax.get_title().endswith("the model saw 46% of the photo")
-    assert len(ax.patches) == 1
+    assert len(ax.patches) == 2
     back.save(tmp_path / "back.safetensors")
     assert ix.load(tmp_path / "back.safetensors").provenance["placement"] == back.provenance["placement"]
+
+
+PHOTO = np.asarray(Image.open(Path(__file__).parents[2] / "examples/chelsea.jpg").resize((240, 160)))
+OTHER = np.asarray(Image.open(Path(__file__).parents[2] / "examples/coffee.jpg").resize((240, 160)))
+
+
+def brighter_half(photo):
+    """What is cut off depends on the photo."""
+    halves = np.split(photo, 2, axis=1)
+    return squeezed(np.ascontiguousarray(halves[int(halves[1].mean() > halves[0].mean())]))
+
+
+def test_maps_of_something_else_are_refused():
+    model, need = (
+        classifier(short_edge_then_crop),
+        "`photo`: expected the photo that was explained, prepared by the model",
+    )
+    found = ix.MoXI(model, regions="2x2").explain(PHOTO, stop="all")
+    back = found.on_photo(PHOTO, model)
+    with pytest.raises(ix.ArgumentError, match=need):
+        found.on_photo(OTHER, model)
+    with pytest.raises(ix.ArgumentError, match=need):
+        found.on_photo(np.ascontiguousarray(PHOTO[::-1]), model)
+    # The whole photo, squeezed by hand, is not what the model's own preprocessing makes of it.
+    by_hand = normalized(Image.fromarray(PHOTO).resize((56, 56), Image.Resampling.BILINEAR))
+    with pytest.raises(ix.ArgumentError, match=need):
+        ix.MoXI(model, regions="2x2").explain(by_hand, stop="all").on_photo(PHOTO, model)
+    with pytest.raises(ix.ArgumentError, match="one that is on a photo already"):
+        back.on_photo(PHOTO, model)
+    cutter, darker_right = classifier(brighter_half), PHOTO // (1 + np.arange(2).repeat(120)[:, None]).astype(np.uint8)
+    with pytest.raises(ix.ArgumentError, match=need):
+        ix.MoXI(cutter, regions="2x2").explain(darker_right, stop="all").on_photo(darker_right, cutter)
+    with pytest.raises(ix.ArgumentTypeError, match="`ax`: expected matplotlib's axes"):
+        back.plot("heatmap")
+
+
+@pytest.mark.parametrize("filter_", [Image.Resampling.NEAREST, Image.Resampling.LANCZOS, Image.Resampling.BOX])
+def test_the_filter_does_not_matter(filter_):
+    model = classifier(lambda photo: normalized(Image.fromarray(photo).resize((60, 40), filter_)))
+    found = ix.MoXI(model, regions="2x2").explain(PHOTO, stop="all").on_photo(PHOTO, model)
+    assert found.provenance["placement"]["seen"] == pytest.approx(1, abs=0.02)
 
 
 def test_other_photos_are_refused():

@@ -103,6 +103,18 @@ def test_why_of_what_never_is():
     )
 
 
+def test_why_says_no_more_than_was_tried():
+    """Only both together make it class 0, which no greedy search finds."""
+
+    def pair(batch):
+        shown = (batch[:, 0] > 0).reshape(len(batch), -1)
+        exact = shown[:, 1] & shown[:, 4] & (shown.sum(axis=1) == 2)
+        return np.stack([exact * 2.0 - shown[:, 1] - shown[:, 4], 0.5 + 0 * exact], axis=1)
+
+    words = ix.MoXI(pair, regions="2x3").why(np.ones((3, 2, 3), np.float32), 0, 1).words().splitlines()
+    assert words[1] == "However many patches are shown, one by one, it never says 'class 0' rather than 'class 1'."
+
+
 def test_why_of_a_single_patch_that_hides_the_answer():
     found = ix.MoXI(colors, regions="1x1").why(COLORS, None, 2)
     assert found.hides_right.removed_before == (0,)
@@ -256,6 +268,18 @@ def test_a_box_is_the_same_where_detections_change_places():
     names = {one.name_of(one.target).split(" at ")[0] for one in (found.explanation, *found.variants.values())}
     assert names == {"class 1"}
     assert found.core() == found.explanation.group == (0,)
+
+
+def test_a_box_that_the_moved_photo_has_lost_is_told():
+    def detector(batch):
+        there = [float(one[0, 1, 1]) for one in batch]
+        boxes = np.array([[1.0, 1.0, 5.0, 5.0]])
+        return [{"boxes": boxes, "scores": np.array([score]), "labels": np.array([1])} for score in there]
+
+    image = np.zeros((3, 8, 8), np.float32)
+    image[0, 1, 1] = 0.9
+    with pytest.raises(ix.ArgumentError, match="`shift`: expected a shift at which the model still finds"):
+        ix.MoXI(detector, regions="2x2", output=ix.outputs.Boxes()).stability(image, absences=[])
 
 
 def test_what_compares_two_classes_keeps_what_it_compared():

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import AnyArray, describe, to_numpy
-from interpix.errors import bad_value
+from interpix.errors import bad_type, bad_value
 from interpix.images import ImageInput, read_image
 from interpix.results.base import Result, check_field, is_number
 
@@ -117,12 +117,16 @@ class Attribution(Result):
             model: The model, which knows how it preprocesses.
 
         Raises:
-            ArgumentError: The photo is preprocessed already, the map is not that of the model's picture of it, or
-                preprocessing does more than resizing, cropping and adding borders.
+            ArgumentError: The photo is preprocessed already; or is not the one that was explained, prepared by the
+                model; or preprocessing does more than resizing, cropping and adding borders.
         """
         from interpix.models.adapters.adapt import as_classifier  # only when asked for
-        from interpix.placement import find_placement
+        from interpix.placement import check_picture, find_placement
 
+        if "placement" in self.provenance:
+            raise bad_value(
+                "photo", "a map of the model's picture", "one that is on a photo already", "use it as it is"
+            )
         raw = read_image(photo).raw
         if raw is None or raw.shape[-1] != 3:
             cure = "pass the file, or its pixels before preprocessing"
@@ -132,6 +136,7 @@ class Attribution(Result):
             need = f"one whose picture is {self.map.shape[0]} x {self.map.shape[1]}, as the map"
             got = f"{found.picture[0]} x {found.picture[1]}"
             raise bad_value("photo", need, got, "pass the photo and the model that were explained")
+        check_picture(found, raw, self.image)
         lies = {name: round(getattr(found, name), 2) for name in ("top", "left", "height", "width")}
         provenance = {**self.provenance, "placement": {**lies, "seen": round(found.seen, 4)}}
         return dataclasses.replace(self, map=found.spread(self.map), image=raw, provenance=provenance)
@@ -153,6 +158,8 @@ class Attribution(Result):
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draws the map in its raw values over the gray image; needs matplotlib."""
+        if isinstance(ax, str):
+            raise bad_type("ax", "matplotlib's axes, or None", ax, "leave it out: a map has one picture")
         from interpix.plots import plot_map  # matplotlib only when asked for
 
         ax = plot_map(self, image=self.image, ax=ax)
@@ -161,7 +168,9 @@ class Attribution(Result):
             from matplotlib.patches import Rectangle
 
             left, top, width, height = (placement[name] for name in ("left", "top", "width", "height"))
-            ax.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, linestyle="--", color="black"))
+            for color, style in (("black", "-"), ("white", "--")):
+                corner = (left - 0.5, top - 0.5)
+                ax.add_patch(Rectangle(corner, width, height, fill=False, linestyle=style, color=color, linewidth=1.5))
             title += f"\nthe model saw {placement['seen']:.0%} of the photo"
         ax.set_title(title, parse_math=False)
         return ax

@@ -133,7 +133,13 @@ class Catalogue(Sequence[Explanation]):
         groups = load_all(path)
         needed = {*_OPTIONS, "complete"}
         one = [group for group in groups if isinstance(group, Explanation) and needed <= group.provenance.keys()]
-        if not groups or len(one) < len(groups):
+        same = all(
+            group.target == one[0].target
+            and np.array_equal(group.regions, one[0].regions)
+            and all(group.provenance[name] == one[0].provenance[name] for name in needed)
+            for group in one
+        )
+        if not groups or len(one) < len(groups) or not same:
             raise bad_value("path", "a file of a catalogue", f"`{os.fspath(path)}`", "use interpix.results.load_all")
         about = one[0].provenance
         options = {name: about[name] for name in _OPTIONS}

@@ -74,7 +74,8 @@ class Why:
         say = "say" if self._exclusive else "prefer"
         rather = f"{wrong} rather than {right}" if self._exclusive else f"{wrong} to {right}"
         if makes.stopped_at is None:
-            return f"No patches of up to {len(makes.ranking)} make it {say} {rather}."
+            says = f"{say}s"
+            return f"However many patches are shown, one by one, it never {says} {rather}."
         if makes.stopped_at == 0:
             already = f"says {rather}" if self._exclusive else f"makes it prefer {rather}"
             return f"An empty image {already} already."

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from interpix.absence import Absence, AbsenceInput, Fill, read_absence
 from interpix.arrays import is_array, to_numpy
-from interpix.errors import bad_type, renamed
+from interpix.errors import ArgumentError, bad_type, bad_value, renamed
 from interpix.question import Question
 from interpix.results.explanation import Explanation
 from interpix.results.stability import Stability
@@ -54,13 +54,17 @@ def find_stability(
         ways = [(-shift, 0), (shift, 0), (0, -shift), (0, shift)]
         moved = [_moved(question.tensor, *way) for way in ways]
         targets = [question.output.moved(question.target, question.logits, *way) for way in ways]
-        found = same.explain(moved, targets, **options)
+        try:
+            found = same.explain(moved, targets, **options)
+        except ArgumentError as error:  # a detector may lose its box
+            need = "a shift at which the model still finds what is explained"
+            raise bad_value("shift", need, f"{shift}, at which {error}", "pass shift=0") from error
         variants |= {f"shifted by {way}": one for way, one in zip(ways, found, strict=True)}
     for fill in others:
         if not _are_same(fill, moxi.absence):
             other = moxi.varied(regions=base.regions, absence=fill)
             with renamed(absence="absences"):
-                variants[_name_of(fill, variants)] = other.explain(question.tensor, question.target, **options)
+                variants[_name_of(fill, variants)] = other.explain(question, None, **options)
     return Stability(explanation=base, variants=variants, noise=_noise(moxi, question, base))
 
 

@@ -14,7 +14,7 @@ from interpix.absence import Absence, DropTokens, Fill, MaskAttention
 from interpix.arrays import BoolArray, IntArray
 from interpix.errors import ModelError, bad_value
 from interpix.models.adapters import weights
-from interpix.models.protocol.classifier import Coalitions, Scorer, check_logits, coalitions_named
+from interpix.models.protocol.classifier import Coalitions, Scorer, check_finite, check_logits, coalitions_named
 from interpix.models.protocol.pictures import PictureScorer, make_fill
 from interpix.models.protocol.players import token_players
 from interpix.models.protocol.steps import BATCHES_A_STEP, Best, Step
@@ -136,7 +136,9 @@ class NativeClassifier(Normalized):
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Logits (B, classes) of preprocessed images (B, 3, H', W')."""
-        return self._rows(self._model.logits(batch))
+        logits = self._model.logits(batch)
+        check_finite(np.asarray(np.isfinite(logits).all(axis=1)), self.name)
+        return self._rows(logits)
 
     def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
         """See `Classifier.scorer`: tokens are dropped or masked where the model has them, pixels filled anywhere."""
@@ -282,7 +284,7 @@ def load_folder(folder: str | os.PathLike[str]) -> NativeClassifier:
         raise bad_value("name", "native: and a folder", f"`{os.fspath(folder)}`", "check the path")
     for file in ("config.json", "model.safetensors"):
         if not (place / file).is_file():
-            cure = "give the folder as a hub has it"
+            cure = "give the folder as a hub has it; timm's save_for_hf writes it with safe_serialization=True"
             raise bad_value("name", f"a folder with {file}", f"`{os.fspath(folder)}` without it", cure)
     model = _core.NativeModel.from_folder(place)
     return NativeClassifier(model, weights.Weights.of(place / "model.safetensors"), place)
