@@ -229,8 +229,10 @@ def test_maps_of_something_else_are_refused():
     with pytest.raises(ix.ArgumentError, match="one that is on a photo already"):
         back.on_photo(PHOTO, model)
     cutter, darker_right = classifier(brighter_half), PHOTO // (1 + np.arange(2).repeat(120)[:, None]).astype(np.uint8)
+    with pytest.warns(UserWarning, match="does not end in"):
+        left = ix.MoXI(cutter, regions="2x2").explain(darker_right, stop="all")
     with pytest.raises(ix.ArgumentError, match=need):
-        ix.MoXI(cutter, regions="2x2").explain(darker_right, stop="all").on_photo(darker_right, cutter)
+        left.on_photo(darker_right, cutter)
     with pytest.raises(ix.ArgumentTypeError, match="`ax`: expected matplotlib's axes"):
         back.plot("heatmap")
 
