@@ -20,7 +20,9 @@ exclude_patterns = ["data"]
 myst_heading_anchors = 3
 # The notebook is shown with the outputs that are stored in it, which the tests compare with those of a run.
 nb_execution_mode = "off"
-shutil.copyfile(HERE.parent / "examples" / "your_model.ipynb", HERE / "tutorial.ipynb")
+COPIES = {"../examples/your_model.ipynb": "tutorial.ipynb", "../CHANGELOG.md": "changes.md"}
+for path, copy in COPIES.items():
+    shutil.copyfile(HERE / path, HERE / copy)
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
@@ -57,11 +59,12 @@ html_show_copyright = False
 html_theme_options = {"top_of_page_buttons": []}
 
 
-def _show_the_tutorial(_app, _page, source):
-    """Links to the notebook, as GitHub follows them, lead to its page on the site."""
-    source[0] = source[0].replace("../examples/your_model.ipynb", "tutorial.ipynb")
+def _show_copies(_app, _page, source):
+    """Links to files beside `docs`, as GitHub follows them, lead to their pages on the site."""
+    for path, copy in COPIES.items():
+        source[0] = source[0].replace(f"({path})", f"({copy})")
 
 
 def setup(app):
     """Sphinx calls this."""
-    app.connect("source-read", _show_the_tutorial)
+    app.connect("source-read", _show_copies)
