@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "blank",
     "dim",
+    "draw_annotation",
     "draw_box",
     "draw_curve",
     "draw_map",
@@ -50,6 +51,8 @@ _ABSENT_GRAY = 128
 _SEEN_THROUGH = 0.3
 """The share of what was taken away that shines through."""
 _REMOVED_GRAY = 225
+_ANNOTATION, _AROUND_ANNOTATION = "#00e5ff", "#10242b"
+"""Neither is a color of maps, and one of them stands out from any photo."""
 _MAX_TITLE = 46
 _MAX_NAME, _MAX_LABEL = 34, 30
 # What would be rounded to 0 or 1.
@@ -165,12 +168,29 @@ def blank(image: npt.NDArray[np.uint8], gone: BoolArray, gone_before: BoolArray)
     return np.where(gone[..., None], veiled, left)
 
 
-def draw_outline(ax: "Axes", inside: BoolArray, color: str) -> None:
-    """The border of the pixels `inside` (H, W), of which there must be some."""
+def draw_outline(ax: "Axes", inside: BoolArray, color: str, *, width: float = 2, **options: Any) -> None:
+    """The border of the pixels `inside` (H, W), of which there must be some; `options` are those of a collection."""
     # A border of "outside" closes outlines at the edge of the image.
     ring = np.pad(inside.astype(float), 1)
     rows, columns = np.arange(-1, ring.shape[0] - 1), np.arange(-1, ring.shape[1] - 1)
-    ax.contour(columns, rows, ring, levels=[0.5], colors=[color], linewidths=2)
+    ax.contour(columns, rows, ring, levels=[0.5], colors=[color], linewidths=width).set(**options)
+
+
+def draw_annotation(axes: "Sequence[Axes]", inside: BoolArray) -> None:
+    """A line around the object, True in `inside` (H, W), on each of `axes`, and below their figure what it is.
+
+    Nothing is drawn around an object that has no pixels.
+    """
+    if not inside.any():
+        return
+    from matplotlib.lines import Line2D  # optional
+    from matplotlib.patheffects import Normal, Stroke  # optional
+
+    around = [Stroke(linewidth=3.5, foreground=_AROUND_ANNOTATION), Normal()]
+    for ax in axes:
+        draw_outline(ax, inside, _ANNOTATION, width=1.5, path_effects=around)
+    line = Line2D([], [], color=_ANNOTATION, linewidth=1.5, path_effects=around)
+    axes[0].figure.legend([line], ["the annotated object"], loc="outside lower center", frameon=False)
 
 
 def draw_numbers(

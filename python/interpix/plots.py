@@ -10,6 +10,7 @@ import numpy.typing as npt
 from interpix.drawing import (
     blank,
     dim,
+    draw_annotation,
     draw_box,
     draw_curve,
     draw_map,
@@ -346,7 +347,8 @@ def plot_why(found: Why, *, figure: "Figure | None" = None) -> "Figure":
 def plot_methods(entries: "Sequence[Entry]", *, figure: "Figure | None" = None) -> "Figure":
     """A comparison's entries of one image: a row for each method with the photo, its map, IProp's, and the scores.
 
-    Colors span the middle 98 % of each map's values, so that single pixels do not darken all others.
+    Colors span the middle 98 % of each map's values, so that single pixels do not darken all others. A line is drawn
+    around the annotated object.
 
     >>> import numpy as np
     >>> from matplotlib.figure import Figure
@@ -369,6 +371,9 @@ def plot_methods(entries: "Sequence[Entry]", *, figure: "Figure | None" = None) 
     axes = figure.subplots(len(rows), 4, squeeze=False, width_ratios=[1, 1, 1, 1.2])
     for row, (entry, other) in zip(axes, rows, strict=True):
         _plot_row(row, entry, other)
+    inside = rows[0][0].annotation
+    if inside is not None:
+        draw_annotation([ax for row in axes for ax in row[:3] if ax.images], inside)
     return figure
 
 
