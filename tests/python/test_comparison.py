@@ -315,8 +315,8 @@ def test_the_annotated_object_is_outlined_and_explained(model, photos, masks, tm
     text = result.report(tmp_path / "report").read_text()
     alts = re.findall('alt="([^"]*)"', text)
     assert [", with a line around the annotated object;" in alt for alt in alts] == [True, True, False, False]
-    assert text.count("the light blue line is the edge of the annotated object") == 1
-    assert text.index("light blue") < text.index("<img")
+    assert text.count("The light blue line is the edge of the annotated object") == 1
+    assert text.index("The light blue") < text.index("<img")
     plain = ix.compare(model, photos, PATCHES, "insertion(steps=3)", controls=False)
     assert "annotated object" not in plain.report(tmp_path / "plain").read_text()
     kept = ix.compare(model, photos, PATCHES, "roc_auc", masks, keep_maps=1, controls=False).entries

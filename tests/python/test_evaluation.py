@@ -271,7 +271,7 @@ def test_pictures_of_images_with_masks_outline_the_object(photos, tmp_path):
     text = found.report().read_text()
     alts = dict(re.findall(r'alt="The photo (p\d+\.png) and the map of each method([^;]*);', text))
     assert alts == {"p0000.png": ", with a line around the annotated object", "p0001.png": ""}
-    assert text.count("the light blue line is the edge of the annotated object") == 1
+    assert text.count("The light blue line is the edge of the annotated object") == 1
     kept_file(out, "masks", "p0000.png").write_bytes(b"damaged")
     text = ix.load_evaluation(out).report().read_text()
     assert "mask of p0000.png:" in text
