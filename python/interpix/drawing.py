@@ -348,7 +348,7 @@ def wrap(text: str) -> str:
 
 
 def _tied(text: str) -> str:
-    """`text` in which no line ends between a quantity, its sign and its number.
+    r"""`text` in which no line ends between a quantity, its sign and its number.
 
     >>> _tied("so it is (p = .41), or p > .99").split(" ")
     ['so', 'it', 'is', '(p\xa0=\xa0.41),', 'or', 'p\xa0>\xa0.99']
