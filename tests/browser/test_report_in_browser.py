@@ -6,7 +6,6 @@ from PIL import Image
 
 import interpix as ix
 
-
 METHODS = [ix.methods.RISE(count=20, grid=(2, 3), baseline="zero"), ix.methods.Random()]
 METRICS = ["insertion(steps=4,baseline='zero')", "deletion(steps=4,baseline='zero')"]
 
@@ -42,7 +41,7 @@ def evaluated(tmp_path_factory):
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize(("which", "pictures", "outlined"), [("path", 3, 1), ("evaluated", 6, 1)])
-def test_nothing_is_wider_than_the_screen_and_axe_finds_no_serious_fault(  # noqa: PLR0913, PLR0917 - pytest's fixtures
+def test_nothing_is_wider_than_the_screen_and_axe_finds_no_serious_fault(
     opened, faults, request, which, pictures, outlined, width, dark
 ):
     page = opened(request.getfixturevalue(which), width, dark=dark)
