@@ -285,7 +285,8 @@ def looks_unnormalized(classifier: Preprocessor, tensor: npt.NDArray[np.float32]
     # Of a photo in 0 ... 1 some pixels are nearly black; a bright one that is normalized may lie in the same range.
     if low < _BEYOND and high <= 1 + _BEYOND:
         return "0 ... 1" if (mean >= _DARK).all() and high - low > _CONTRAST else None
-    return f"0 ... {_WHITE}" if high > 2 * float(((_WHITE - mean) / scale).max()) else None
+    # Numbers of another kind, as of a game by hand, are not that large.
+    return f"0 ... {_WHITE}" if high > max(_DARK, 2 * float(((_WHITE - mean) / scale).max())) else None
 
 
 def leaves_unnormalized(classifier: Preprocessor) -> str | None:
