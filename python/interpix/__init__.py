@@ -15,6 +15,7 @@ from interpix.errors import (
     ArgumentTypeError,
     ConvergenceError,
     InterpixError,
+    InterpixWarning,
     MissingDependencyError,
     ModelError,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "Explanation",
     "Fill",
     "InterpixError",
+    "InterpixWarning",
     "MaskAttention",
     "MissingDependencyError",
     "MoXI",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interpix.drawing import require_matplotlib
-from interpix.errors import bad_value
+from interpix.errors import InterpixWarning, bad_value
 
 if TYPE_CHECKING:
     from interpix.evaluation import Evaluation
@@ -152,13 +152,13 @@ def _told() -> Iterator[None]:
     show = warnings.showwarning
 
     def tell(message: Warning | str, category: type[Warning], filename: str, *about: Any, **more: Any) -> None:
-        if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent):
+        if category is InterpixWarning:
             sys.stderr.write(f"interpix: {message}\n")
         else:
             show(message, category, filename, *about, **more)
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("always", category=UserWarning, module="interpix")
+        warnings.filterwarnings("always", category=InterpixWarning)
         warnings.showwarning = tell
         yield
 

@@ -1,7 +1,9 @@
 """Pictures from arrays and words. It knows no result: `interpix.plots` reads those, and draws with this."""
 
 import io
+import re
 import textwrap
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +19,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
+    from matplotlib.transforms import Bbox
 
 __all__ = [
     "blank",
     "dim",
+    "draw_annotation",
     "draw_box",
     "draw_curve",
+    "draw_frame",
     "draw_map",
     "draw_name",
     "draw_numbers",
@@ -50,9 +55,13 @@ _ABSENT_GRAY = 128
 _SEEN_THROUGH = 0.3
 """The share of what was taken away that shines through."""
 _REMOVED_GRAY = 225
+_ANNOTATION, _AROUND_ANNOTATION = "#00e5ff", "#10242b"
+"""Neither is a color of maps, and one of them stands out from any photo."""
 _MAX_TITLE = 46
 _MAX_NAME, _MAX_LABEL = 34, 30
-# What would be rounded to 0 or 1.
+_TIE = "\N{NO-BREAK SPACE}"
+_BAR_PAD, _BAR_WIDTH = 0.03, 0.04
+"""How far from a picture its color bar is, in parts of the axes, and how wide, in parts of its longer side."""
 
 
 def new_axes(ax: "Axes | None" = None) -> "Axes":
@@ -134,8 +143,40 @@ def draw_map(
         show(ax, np.rint(image.mean(axis=2)).astype(np.uint8), cmap="gray", vmin=0, vmax=255)
     low, high = _limits(values, noise)
     drawn = show(ax, values, cmap="inferno", vmin=low, vmax=high, alpha=1.0 if image is None else 0.65)
-    ax.figure.colorbar(drawn, ax=ax, fraction=0.046, pad=0.03, label="importance (raw value)")
+    words: dict[str, Any] = {"label": "importance (raw value)", "panchor": False}
+    bar = ax.figure.colorbar(drawn, ax=ax, fraction=0.046, pad=_BAR_PAD, **words)
+    bar.ax.set_axes_locator(_Beside(ax, bar.ax))
     return ax
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """Where a color bar is: beside a picture, and as high, be that wider or higher than its axes.
+
+    Matplotlib places it beside the whole of these axes, of which the picture may fill the middle only.
+    """
+
+    picture: "Axes"
+    bar: "Axes"
+
+    def __call__(self, _bar: Any, _renderer: Any) -> "Bbox":
+        """What matplotlib asks before it draws."""
+        from matplotlib.transforms import Bbox  # optional
+
+        self.bar.set_box_aspect(None)  # constrained layout sets it whenever it is run
+        self.picture.apply_aspect()
+        whole, shown, figure = (
+            self.picture.get_position(original=True),
+            self.picture.get_position(),
+            self.bar.figure.bbox,
+        )
+        left = shown.x1 + _BAR_PAD * whole.width
+        width = _BAR_WIDTH * max(shown.width, shown.height * figure.height / figure.width)
+        return Bbox.from_extents(left, shown.y0, left + width, shown.y1)
+
+    def get_subplotspec(self) -> Any:
+        """What tight layout asks."""
+        return self.bar.get_subplotspec()
 
 
 def dim(image: npt.NDArray[np.uint8], light: BoolArray | FloatArray) -> npt.NDArray[np.uint8]:
@@ -165,12 +206,29 @@ def blank(image: npt.NDArray[np.uint8], gone: BoolArray, gone_before: BoolArray)
     return np.where(gone[..., None], veiled, left)
 
 
-def draw_outline(ax: "Axes", inside: BoolArray, color: str) -> None:
-    """The border of the pixels `inside` (H, W), of which there must be some."""
+def draw_outline(ax: "Axes", inside: BoolArray, color: str, *, width: float = 2, **options: Any) -> None:
+    """The border of the pixels `inside` (H, W), of which there must be some; `options` are those of a collection."""
     # A border of "outside" closes outlines at the edge of the image.
     ring = np.pad(inside.astype(float), 1)
     rows, columns = np.arange(-1, ring.shape[0] - 1), np.arange(-1, ring.shape[1] - 1)
-    ax.contour(columns, rows, ring, levels=[0.5], colors=[color], linewidths=2)
+    ax.contour(columns, rows, ring, levels=[0.5], colors=[color], linewidths=width).set(**options)
+
+
+def draw_annotation(axes: "Sequence[Axes]", inside: BoolArray) -> None:
+    """A line around the object, True in `inside` (H, W), on each of `axes`, and below their figure what it is.
+
+    Nothing is drawn around an object that has no pixels.
+    """
+    if not inside.any():
+        return
+    from matplotlib.lines import Line2D  # optional
+    from matplotlib.patheffects import Normal, Stroke  # optional
+
+    around = [Stroke(linewidth=3.5, foreground=_AROUND_ANNOTATION), Normal()]
+    for ax in axes:
+        draw_outline(ax, inside, _ANNOTATION, width=1.5, path_effects=around)
+    line = Line2D([], [], color=_ANNOTATION, linewidth=1.5, path_effects=around)
+    axes[0].figure.legend([line], ["the annotated object"], loc="outside lower left", frameon=False)
 
 
 def draw_numbers(
@@ -191,11 +249,20 @@ def draw_curve(ax: "Axes", values: FloatArray, *, color: str, label: str) -> Non
 
 def draw_box(ax: "Axes", box: "Sequence[float]", color: str = "#2b8cff") -> None:
     """A rectangle around left, top, right and bottom, in pixels whose centers are whole numbers."""
+    _draw_rectangle(ax, box, edgecolor=color, linewidth=2)
+
+
+def draw_frame(ax: "Axes", box: "Sequence[float]") -> None:
+    """A rectangle that is seen on any picture, black and white in turn; `box` as in `draw_box`."""
+    for color, style in (("black", "-"), ("white", "--")):
+        _draw_rectangle(ax, box, edgecolor=color, linestyle=style, linewidth=1.5)
+
+
+def _draw_rectangle(ax: "Axes", box: "Sequence[float]", **options: Any) -> None:
     from matplotlib.patches import Rectangle  # optional
 
     left, top, right, bottom = box
-    corner, width, height = (left - 0.5, top - 0.5), right - left, bottom - top
-    ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=color, linewidth=2))
+    ax.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, **options))
 
 
 def draw_ring(ax: "Axes", x: float, y: float, *, color: str, label: str) -> None:
@@ -234,15 +301,17 @@ def draw_table(ax: "Axes", header: "Sequence[str]", rows: "Sequence[tuple[str, S
 
 def draw_title(ax: "Axes", text: str) -> None:
     """A sentence over a picture, on lines of about equal length; names in it may hold dollars."""
-    ax.set_title(wrap(text), parse_math=False)
+    ax.set_title("\n".join(map(wrap, text.split("\n"))), parse_math=False)
 
 
 def draw_name(ax: "Axes", name: str) -> None:
     """A title from a name of the user's, in which dollars are dollars; on several lines if it is long."""
     lines = [name]
     if len(name) > _MAX_NAME:
-        lines = textwrap.wrap(name.replace(",", ", ").replace("(", " ("), _MAX_NAME, break_on_hyphens=False)
-    ax.set_title("\n".join(lines), fontsize="medium", parse_math=False)
+        # What has no spaces may be broken where options begin.
+        spaced = re.sub(r"(?<=\S)(?=\()|(?<=,)(?=\S)", " ", name)
+        lines = textwrap.wrap(_tied(spaced), _MAX_NAME, break_on_hyphens=False)
+    ax.set_title("\n".join(lines).replace(_TIE, " "), fontsize="medium", parse_math=False)
 
 
 def shorten(label: str) -> str:
@@ -262,7 +331,11 @@ def wrap(text: str) -> str:
     the answer 'espresso' (p = .41)
     >>> [len(line) for line in wrap("x" * 100).split("\n")]
     [46, 46, 8]
+    >>> print(wrap("The model sees this and answers 'a red wolf, of the woods' (p = .93)"))
+    The model sees this and answers 'a red
+    wolf, of the woods' (p = .93)
     """
+    text = _tied(text)
     # A name without spaces is broken where it must be.
     words = [word[at : at + _MAX_TITLE] for word in text.split(" ") for at in range(0, max(1, len(word)), _MAX_TITLE)]
     lines = [""]
@@ -271,7 +344,16 @@ def wrap(text: str) -> str:
         if len(lines[-1]) + len(word) > limit:
             lines.append("")
         lines[-1] += word + " "
-    return "\n".join(line.strip() for line in lines if line)
+    return "\n".join(line.strip() for line in lines if line).replace(_TIE, " ")
+
+
+def _tied(text: str) -> str:
+    r"""`text` in which no line ends between a quantity, its sign and its number.
+
+    >>> _tied("so it is (p = .41), or p > .99").split(" ")
+    ['so', 'it', 'is', '(p\xa0=\xa0.41),', 'or', 'p\xa0>\xa0.99']
+    """
+    return re.sub(r"(\S) ([=<>]) (?=[-.\d])", rf"\1{_TIE}\2{_TIE}", text)
 
 
 def write_score(value: float) -> str:

@@ -1,6 +1,7 @@
 """The exceptions of interpix: one base class, one subclass for each kind of cause."""
 
 import contextlib
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -9,17 +10,26 @@ __all__ = [
     "ArgumentTypeError",
     "ConvergenceError",
     "InterpixError",
+    "InterpixWarning",
     "MissingDependencyError",
     "ModelError",
     "bad_type",
     "bad_value",
     "renamed",
+    "warn",
     "warn_deprecated",
 ]
+
+_HELPERS = ("contextlib", "functools")
+"""Python's modules whose own lines call ours."""
 
 
 class InterpixError(Exception):
     """Base of every exception that interpix raises on its own account."""
+
+
+class InterpixWarning(UserWarning):
+    """What interpix warns of: what would be wrong, or slow, in silence."""
 
 
 class ArgumentError(InterpixError, ValueError):
@@ -71,6 +81,19 @@ def renamed(**names: str) -> Iterator[None]:
         raise
 
 
+def warn(message: str, category: type[Warning] = InterpixWarning) -> None:
+    """Warns, in the user's own line: the nearest one that called interpix."""
+    frame, level = sys._getframe(), 1  # noqa: SLF001 - Python's own way; `skip_file_prefixes` comes with 3.12
+    while frame.f_back is not None and _is_between(frame.f_globals.get("__name__", "")):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _is_between(module: str) -> bool:
+    """Whether a module's lines stand between the user's and a warning: this package's, and of Python what it uses."""
+    return module.partition(".")[0] in {"interpix", *_HELPERS}
+
+
 def warn_deprecated(old: str, new: str) -> None:
     """Warns the caller of a function that its name `old` will go, and what `new` takes its place."""
-    warnings.warn(f"{old} is deprecated; use {new}", DeprecationWarning, stacklevel=3)
+    warn(f"{old} is deprecated; use {new}", DeprecationWarning)

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix import _core
+from interpix.arrays import BoolArray
 from interpix.comparison.paired import Estimate
-from interpix.drawing import draw_map, draw_name, new_figure, png_bytes, show
+from interpix.drawing import draw_annotation, draw_map, draw_name, new_figure, png_bytes, show
 from interpix.errors import InterpixError
 from interpix.evaluation.folder import kept_file
 from interpix.evaluation.presets import paper_numbers
-from interpix.report import page, write_numbers
+from interpix.report import LEGEND, OUTLINED, page, write_numbers
 from interpix.results.scores import arrow, goodness
 from interpix.storage import check_output, make_folder, read_arrays, replace_file
 
@@ -276,23 +277,39 @@ def _extremes(found: "Evaluation", folder: Path, damaged: list[str], *, overwrit
         word = "worst" if number <= min(_EXTREMES, len(order)) else "best"
         values = ", ".join(f"{name} {found.values(name, metric)[index]:.3g}" for name in own)
         parts.append(f"<p>{word}: {html.escape(image)}<br><small>{html.escape(f'{metric}: {values}')}</small></p>")
-        picture = _maps(found, image, damaged)
+        inside = _mask(found, image, damaged)
+        picture = _maps(found, image, inside, damaged)
         if picture is not None:
             file = f"image-{number}.png"
             replace_file(folder / file, picture, overwrite=overwrite)
-            parts.append(f'<img src="{file}" alt="{_maps_alt(image, values, metric)}">')
-    return "".join(parts)
+            shown = "" if inside is None else OUTLINED
+            parts.append(f'<img src="{file}" alt="{_maps_alt(image, shown, values, metric)}">')
+    legend = LEGEND if any(OUTLINED in part for part in parts) else ""
+    return legend + "".join(parts)
 
 
 def _curves_alt(metric: str, found: "Evaluation") -> str:
     return html.escape(f"Curves of {metric}, the mean over images, a line for each of {', '.join(found.methods)}")
 
 
-def _maps_alt(image: str, values: str, metric: str) -> str:
-    return html.escape(f"The photo {image} and the map of each method; {metric}: {values}")
+def _maps_alt(image: str, outlined: str, values: str, metric: str) -> str:
+    return html.escape(f"The photo {image} and the map of each method{outlined}; {metric}: {values}")
 
 
-def _maps(found: "Evaluation", image: str, damaged: list[str]) -> bytes | None:
+def _mask(found: "Evaluation", image: str, damaged: list[str]) -> BoolArray | None:
+    """Where the object is, in the picture as the model sees it; None where no pixel is known to be it."""
+    path = kept_file(found.folder, "masks", image)
+    if not path.exists():
+        return None
+    try:
+        inside: BoolArray = read_arrays(path)[0]["inside"]
+    except (InterpixError, KeyError) as error:  # of the numbers, nothing is lost
+        damaged.append(f"mask of {image}: {error}")
+        return None
+    return inside if inside.any() else None
+
+
+def _maps(found: "Evaluation", image: str, inside: BoolArray | None, damaged: list[str]) -> bytes | None:
     if not kept_file(found.folder, "maps", image).exists():
         return None
     try:
@@ -307,6 +324,8 @@ def _maps(found: "Evaluation", image: str, damaged: list[str]) -> bytes | None:
     for ax, (name, one) in zip(axes[1:], maps.items(), strict=True):
         draw_map(one.map, image=one.image, ax=ax)
         draw_name(ax, name)
+    if inside is not None:
+        draw_annotation(axes, inside)
     return png_bytes(figure, dpi=70)
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "Preprocessor",
     "check_preprocessing",
     "has_own_display",
+    "leaves_unnormalized",
     "looks_unnormalized",
     "picture_of",
     "preprocess_color",
@@ -284,7 +285,25 @@ def looks_unnormalized(classifier: Preprocessor, tensor: npt.NDArray[np.float32]
     # Of a photo in 0 ... 1 some pixels are nearly black; a bright one that is normalized may lie in the same range.
     if low < _BEYOND and high <= 1 + _BEYOND:
         return "0 ... 1" if (mean >= _DARK).all() and high - low > _CONTRAST else None
-    return f"0 ... {_WHITE}" if high > 2 * float(((_WHITE - mean) / scale).max()) else None
+    # Numbers of another kind, as of a game by hand, are not that large.
+    return f"0 ... {_WHITE}" if high > max(_DARK, 2 * float(((_WHITE - mean) / scale).max())) else None
+
+
+def leaves_unnormalized(classifier: Preprocessor) -> str | None:
+    """In which range of pixels preprocessing leaves photos, of a model that was trained on normalized ones.
+
+    None: it normalizes them somehow, or how the model was trained is not known.
+    """
+    trained = getattr(classifier, "trained_mean", None)
+    if trained is None or min(trained) * _WHITE < _DARK:
+        return None
+    try:
+        normalization = Normalization.of(classifier)
+    except ArgumentError:
+        return None
+    if max(map(abs, normalization.mean)) > 1:
+        return None
+    return "0 ... 1" if max(normalization.scale) > 1 + _BEYOND else f"0 ... {_WHITE}"
 
 
 def check_preprocessing(

@@ -10,8 +10,10 @@ import numpy.typing as npt
 from interpix.drawing import (
     blank,
     dim,
+    draw_annotation,
     draw_box,
     draw_curve,
+    draw_frame,
     draw_map,
     draw_name,
     draw_numbers,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "origin_line",
+    "plot_attribution",
     "plot_catalogue",
     "plot_comparison",
     "plot_curves",
@@ -70,7 +73,8 @@ _FILLS = {
     "mean": "the photo's mean color",
     "blur": "the blurred photo",
 }
-_SIZE = (15.0, 10.2)
+_WIDTH, _HALF = 15.0, 5.1
+"""Of the overview, in inches, and the greatest height of its upper half."""
 _IN_A_ROW = 4
 
 
@@ -205,6 +209,28 @@ def plot_map(attribution: MapInput, *, image: npt.NDArray[np.uint8] | None = Non
     noise = (2 * (getattr(attribution, "error_bound", None) or 0.0) + 1e-6) * float(np.abs(values).max())
     ax = draw_map(values, image=image, noise=noise, ax=ax)
     ax.set_title("How much each pixel matters")
+    return ax
+
+
+def plot_attribution(found: "Attribution", *, ax: "Axes | None" = None) -> "Axes":
+    """A map over its gray image, with its method and its class; on a photo, with what the model saw of it.
+
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> import interpix as ix
+    >>> image = np.zeros((3, 4, 6), np.float32)
+    >>> image[0, 2:, :2], image[1, :2, 2:4] = 3, 2
+    >>> moxi = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3")
+    >>> plot_attribution(moxi.explain(image).attribution(), ax=Figure().subplots()).get_title()
+    'MoXI (insertion): class 0'
+    """
+    ax = plot_map(found, image=found.image, ax=ax)
+    title = f"{found.method}: {found.name_of(found.target)}"
+    if (placement := found.provenance.get("placement")) is not None:
+        left, top, width, height = (placement[name] for name in ("left", "top", "width", "height"))
+        draw_frame(ax, (left, top, left + width, top + height))
+        title += f"\nthe model saw {placement['seen']:.0%} of the photo"
+    draw_title(ax, title)
     return ax
 
 
@@ -346,7 +372,8 @@ def plot_why(found: Why, *, figure: "Figure | None" = None) -> "Figure":
 def plot_methods(entries: "Sequence[Entry]", *, figure: "Figure | None" = None) -> "Figure":
     """A comparison's entries of one image: a row for each method with the photo, its map, IProp's, and the scores.
 
-    Colors span the middle 98 % of each map's values, so that single pixels do not darken all others.
+    Colors span the middle 98 % of each map's values, so that single pixels do not darken all others. A line is drawn
+    around the annotated object.
 
     >>> import numpy as np
     >>> from matplotlib.figure import Figure
@@ -365,10 +392,15 @@ def plot_methods(entries: "Sequence[Entry]", *, figure: "Figure | None" = None) 
         raise bad_value("entries", "at least one", "none", "pass a comparison's entries")
     propagated = {entry.propagates: entry for entry in entries if entry.propagates is not None}
     rows = [(entry, propagated.get(entry.method)) for entry in entries if entry.propagates is None]
-    figure = new_figure((13.0, 3.1 * len(rows))) if figure is None else figure
+    height, width = _kept(rows[0][0]).map.shape
+    # Of wide pictures, rows are as high as they are, with their names.
+    figure = new_figure((13.0, min(3.1, 3.1 * height / width + 0.8) * len(rows))) if figure is None else figure
     axes = figure.subplots(len(rows), 4, squeeze=False, width_ratios=[1, 1, 1, 1.2])
     for row, (entry, other) in zip(axes, rows, strict=True):
         _plot_row(row, entry, other)
+    inside = rows[0][0].annotation
+    if inside is not None:
+        draw_annotation([ax for row in axes for ax in row[:3] if ax.images], inside)
     return figure
 
 
@@ -413,8 +445,11 @@ def plot_overview(
     >>> len(figure.axes)  # photo, group, curve, the map and its color bar
     5
     """
-    figure = new_figure(_SIZE) if figure is None else figure
-    grid = figure.add_gridspec(2, 6)
+    height, width = results[0].image.shape[:2]
+    # Wide pictures leave no gap below them.
+    top = min(_HALF, _WIDTH / (1 + len(results)) * height / width + 1.2)
+    figure = new_figure((_WIDTH, top + _HALF)) if figure is None else figure
+    grid = figure.add_gridspec(2, 6, height_ratios=[top, _HALF])
     width = 6 // (1 + len(results))
     plot_photo(results[0], ax=figure.add_subplot(grid[0, :width]))
     for index, result in enumerate(results, start=1):

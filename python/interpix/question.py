@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from interpix import _core
 from interpix.arrays import as_batch, describe
-from interpix.errors import ModelError, bad_type, bad_value, renamed
+from interpix.errors import ModelError, bad_type, bad_value, renamed, warn
 from interpix.images import ImageInput, LoadedImage, read_image, read_images
 from interpix.models import Classifier, as_classifier
 from interpix.models.protocol.agreement import difference
@@ -23,12 +22,13 @@ from interpix.normalization import (
     Normalization,
     check_preprocessing,
     has_own_display,
+    leaves_unnormalized,
     looks_unnormalized,
     picture_of,
 )
 from interpix.options import as_json
 from interpix.outputs.base import Output
-from interpix.outputs.classes import look_like_shares
+from interpix.outputs.classes import doubt
 from interpix.outputs.numbers import Value
 from interpix.outputs.reading import OutputInput, output_for
 from interpix.outputs.readout import Score, Scores, read_logits
@@ -36,7 +36,8 @@ from interpix.results.attribution import Attribution
 from interpix.terms import Reward, Target
 
 _COLORS = 3
-_NEARLY_ONE = 0.05
+_ENDS_IN = "ends_in"
+"""What a classifier has noticed whose module's last part is a Sigmoid."""
 
 __all__ = [
     "Asker",
@@ -273,15 +274,18 @@ class Asker:
         """Warns, once, of inputs that look as if nobody had normalized them; what results shall remember of each."""
         facts: list[dict[str, Any]] = []
         for image, tensor in zip(images, tensors, strict=True):
-            found = None if image.raw is not None else looks_unnormalized(self._classifier, tensor)
+            if image.raw is None:
+                found = looks_unnormalized(self._classifier, tensor)
+                cause = f"an image has values in {found}, as pixels before the model's normalization"
+                cure = "if they are, pass the photo as uint8 (H, W, 3), or normalize it"
+            else:
+                found = leaves_unnormalized(self._classifier)
+                cause = f"its preprocessing gives values in {found}, but its configuration has a mean and a deviation"
+                cure = "end it in Normalize(mean, std) of these, or leave `preprocess` out"
             facts.append({} if found is None else {"looks_unnormalized": found})
             if found is not None and not self._doubted:
                 self._doubted = True
-                message = (
-                    f"model `{self._classifier.name}`: an image has values in {found}, as pixels before the model's "
-                    "normalization; if they are, pass the photo as uint8 (H, W, 3), or normalize it"
-                )
-                warnings.warn(message, stacklevel=2)
+                warn(f"model `{self._classifier.name}`: {cause}; {cure}")
         return facts
 
     def _check_colors(
@@ -312,7 +316,7 @@ class Asker:
                     "channel, so the picture is shown, and pixels are taken for similar, in colors that may not be the "
                     "photo's; pass a preprocessing that does, or preprocessed images"
                 )
-                warnings.warn(message, stacklevel=2)
+                warn(message)
         unsure = {"colors": "not confirmed"} if self._colors_confirmed is False else {}
         return [unsure | one for one in facts]
 
@@ -470,7 +474,7 @@ def by_size(images: npt.NDArray[np.float32] | Sequence[npt.NDArray[np.float32]])
 def _ask_again(
     classifier: Classifier, picture: npt.NDArray[np.float32], answer: npt.NDArray[np.float64]
 ) -> dict[str, Any]:
-    """Whether a picture gets the same answer in another batch; if not, a warning, and what a result shall remember."""
+    """What a result shall remember of a model, each with a warning: answers that depend on chance, or are no logits."""
     batch = np.stack([picture, *_others(picture)])[: classifier.batch_size]
     try:
         answers = _answers(classifier, batch)
@@ -480,14 +484,15 @@ def _ask_again(
             raise
         batch = batch[:1]
         answers = _answers(classifier, batch)
-    if output_of(classifier) is None:
-        _tell_of_a_probability(classifier, answers)
-    read = output_for(output_of(classifier), len(answer)).comparable
-    again, answer = read(answers[0]), read(answer)
+    output = output_for(output_of(classifier), len(answer))
+    facts = dict(getattr(classifier, "noticed", {}))
+    if _ENDS_IN not in facts:  # which was told, and says more
+        facts |= _doubt_logits(classifier, output, np.concatenate([answer[None], answers]))
+    again, answer = output.comparable(answers[0]), output.comparable(answer)
     differ = difference(answer, again)
     if differ is None:
-        return {}
-    by_chance = difference(again, read(_answers(classifier, batch)[0])) is not None
+        return facts
+    by_chance = difference(again, output.comparable(_answers(classifier, batch)[0])) is not None
     cause, cure = (
         ("chance", "turn off what is random in it, such as dropout by a function")
         if by_chance
@@ -497,8 +502,17 @@ def _ask_again(
         f"model `{classifier.name}`: its answer to one picture depends on {cause}, its logits by up to {differ:.2g} "
         f"(the largest is {abs(answer).max():.2g}), and so does any explanation; {cure}"
     )
-    warnings.warn(message, stacklevel=2)
-    return {"answers_depend_on": "chance" if by_chance else "batch", "answers_differ_by": differ}
+    warn(message)
+    return facts | {"answers_depend_on": "chance" if by_chance else "batch", "answers_differ_by": differ}
+
+
+def _doubt_logits(classifier: Classifier, output: Output, rows: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """Warns of answers (c, K) that are taken for logits and look like something else; what results shall remember."""
+    found = doubt(output, rows, guessed=output_of(classifier) is None)
+    if found is None:
+        return {}
+    warn(f"model `{classifier.name}`: {found}")
+    return {"logits_look_like": "probabilities"}
 
 
 def _others(picture: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
@@ -520,16 +534,3 @@ def _refuses(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> bool:
 def _answers(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     with doubting():
         return np.asarray(classifier.logits(pictures.copy()), np.float64)
-
-
-def _tell_of_a_probability(classifier: Classifier, answers: npt.NDArray[np.float64]) -> None:
-    """A warning where what a model answers that does not say what it means could be probabilities."""
-    if answers.shape[1] == 1 and answers.any() and ((answers >= 0) & (answers <= 1)).all():
-        which = "its only number is taken for the logit of yes, but could be a probability"
-        cure = "say which: output=interpix.outputs.Sigmoid() or Probabilities(independent=True)"
-    elif look_like_shares(answers) and (np.abs(answers.sum(axis=1) - 1) > _NEARLY_ONE).any():
-        which = "its logits are all in 0 ... 1, as the probabilities of labels are, and taken for those of a softmax"
-        cure = "say which: output=interpix.outputs.Softmax() or Probabilities(independent=True)"
-    else:
-        return
-    warnings.warn(f"model `{classifier.name}`: {which}; {cure}", stacklevel=2)

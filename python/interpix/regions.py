@@ -6,7 +6,6 @@ image; any label map (Captum's `feature_mask`) is taken too.
 """
 
 import re
-import warnings
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from interpix.arrays import AnyArray, IntArray, describe, is_array, to_numpy
 from interpix.checks import check_positive, require_module
-from interpix.errors import bad_type, bad_value
+from interpix.errors import bad_type, bad_value, warn
 from interpix.options import python_number
 
 __all__ = [
@@ -75,10 +74,9 @@ class Superpixels:
         labels = _compact(slic(image, n_segments=self.count, compactness=self.compactness, start_label=0))
         found = int(labels.max()) + 1
         if _FEW * found < self.count:
-            warnings.warn(
+            warn(
                 f"SLIC found {found} of {self.count} superpixels: at compactness={self.compactness:g}, colors that "
-                'differ from pixel to pixel hide all else; raise `compactness`, or pass a grid such as regions="7x7"',
-                stacklevel=2,
+                'differ from pixel to pixel hide all else; raise `compactness`, or pass a grid such as regions="7x7"'
             )
         return labels
 

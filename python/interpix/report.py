@@ -2,7 +2,7 @@
 
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,16 @@ from interpix.results.scores import arrow
 from interpix.storage import check_output, make_folder, replace_file
 
 if TYPE_CHECKING:
-    from interpix.comparison.result import Comparison
+    from interpix.comparison.result import Comparison, Entry
 
-__all__ = ["page", "report_files", "write_numbers", "write_report"]
+__all__ = ["LEGEND", "OUTLINED", "page", "report_files", "write_numbers", "write_report"]
+
+OUTLINED = ", with a line around the annotated object"
+"""What the alternative text of a picture says if it has one."""
+LEGEND = (
+    '<p class="legend">In pictures, the light blue line is the edge of the annotated object, of its mask or boxes.</p>'
+)
+"""What a page says if a picture of it has one."""
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
@@ -31,6 +38,8 @@ img { height: auto; max-width: 100%; }
 thead th { overflow-wrap: anywhere; white-space: normal; min-width: 7rem; }
 .wide { overflow-x: auto; }
 small { color: #595959; }
+.legend::before { background: #00e5ff; border: 2px solid #10242b; content: ""; display: inline-block; height: 4px;
+  margin-right: .6em; vertical-align: middle; width: 2em; }
 @media (max-width: 40rem) { body { margin: 1rem auto; } h1 { font-size: 1.35rem; } th, td { padding: .25rem .5rem; } }
 """
 _SCRIPT = """
@@ -100,8 +109,14 @@ def write_report(comparison: "Comparison", folder: Path, *, overwrite: bool = Fa
 
 
 def _alt(comparison: "Comparison", image: str) -> str:
-    methods = [entry.method for entry in comparison.entries if entry.image == image]
-    return f"The photo {image} and the map of each of {', '.join(methods)}; their scores are in the table below"
+    entries = [entry for entry in comparison.entries if entry.image == image]
+    outlined = OUTLINED if _has_outline(entries) else ""
+    methods = ", ".join(entry.method for entry in entries)
+    return f"The photo {image} and the map of each of {methods}{outlined}; their scores are in the table below"
+
+
+def _has_outline(entries: Iterable["Entry"]) -> bool:
+    return any(entry.annotation is not None and entry.annotation.any() for entry in entries)
 
 
 def _scores(comparison: "Comparison", image: str) -> str:
@@ -127,12 +142,13 @@ def _page(comparison: "Comparison", sections: list[str]) -> str:
     missing = len(comparison.images) - len(sections)
     images = "1 more image is" if missing == 1 else f"{missing} more images are"
     note = f"<p><small>{images} in the table only.</small></p>" if missing else ""
+    legend = LEGEND if sections and _has_outline(comparison.entries) else ""
     return page(
         title,
         f"<p>↑ higher is better, ↓ lower is better; bold is the best of a column, ± the standard error over images. "
         f"Click a column's name to sort by it. "
         f'All numbers: <a href="comparison.json">comparison.json</a>.</p>'
-        f'<div class="wide">{comparison.to_html()}</div>{"".join(sections)}{note}'
+        f'<div class="wide">{comparison.to_html()}</div>{legend}{"".join(sections)}{note}'
         f"<p><small>interpix {html.escape(str(origin.get('interpix')))}, seed {origin.get('seed')}</small></p>",
     )
 

@@ -59,7 +59,10 @@ def _index_of_name(target: str, class_names: list[str] | None) -> int:
     if len(found) == 1:
         return found[0]
     if found:
-        raise ArgumentError(f"`target`: {target!r} names the classes {found}; pass the index of one")
+        some = ", ".join(map(str, found[:_MAX_NEAR_NAMES]))
+        others = len(found) - _MAX_NEAR_NAMES
+        more = "" if others <= 0 else " and 1 other" if others == 1 else f" and {others} others"
+        raise ArgumentError(f"`target`: {target!r} names the classes {some}{more}; pass the index of one")
     inside = [name for name, low in zip(class_names, folded, strict=True) if wanted and wanted in low]
     similar = [class_names[folded.index(low)] for low in difflib.get_close_matches(wanted, folded)]
     near = list(dict.fromkeys(inside + similar))[:_MAX_NEAR_NAMES]

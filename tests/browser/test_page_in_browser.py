@@ -73,11 +73,11 @@ def test_patches_are_toggled_by_clicks_and_keys_and_what_was_not_scored_says_so(
     page.keyboard.press("Enter")
     present = [index for index in range(12) if patches.nth(index).get_attribute("aria-checked") == "true"]
     assert present == [0, 4, 5]
-    assert (known.look_up(present) is None) == ("nobody asked the model" in answer(page))
+    assert (known.look_up(present) is None) == ("the model was not asked" in answer(page))
     for index in (7, 10, 11):
         patches.nth(index).click()
     assert known.look_up([0, 4, 5, 7, 10, 11]) is None
-    assert "nobody asked the model" in answer(page)
+    assert "the model was not asked" in answer(page)
     assert page.get_by_role("button", name="Ask the model").count() == 0
     page.get_by_role("button", name="Back to the step").first.click()
     assert answer(page).startswith("With 0 of 12 patches")

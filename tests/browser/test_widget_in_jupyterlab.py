@@ -87,12 +87,12 @@ def test_a_click_asks_the_model_and_its_answer_joins_the_picture(browser, lab):
     patches = widget.locator(".ix-photo").first.get_by_role("checkbox")
     for index in (0, 4, 5, 7, 10, 11):
         patches.nth(index).click()
-    assert answer.inner_text() == "With 6 of 12 patches: nobody asked the model about these yet."
+    assert answer.inner_text() == "With 6 of 12 patches: the model was not asked about these."
     ask = widget.get_by_role("button", name="Ask the model")
     assert ask.count() == 1
     ask.click()
     page.wait_for_function(
-        "() => !/nobody|Asking/.test(document.querySelector('.ix-answer').textContent)", timeout=30_000
+        "() => !/not asked|Asking/.test(document.querySelector('.ix-answer').textContent)", timeout=30_000
     )
     assert re.match(r"With 6 of 12 patches the answer is '(red|green|blue)'", answer.inner_text())
     assert widget.locator(".ix-other").count() == 1

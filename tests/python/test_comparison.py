@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -293,6 +294,33 @@ def test_pictures_show_photo_map_and_propagated_map(model, photos):
         ["map", "IProp"],
         ["insertion(steps=3)", "↑", f"{value:.3f}", f"{spread:.3f}"],
     ]
+
+
+def test_the_annotated_object_is_outlined_and_explained(model, photos, masks, tmp_path):
+    pytest.importorskip("matplotlib")
+    images = {**photos, "none": photo(3), "nothing": photo(4)}
+    given = {**masks, "none": None, "nothing": np.zeros(SIZE, bool)}
+    result = ix.compare(model, images, PATCHES, ["insertion(steps=3)", "roc_auc"], given, controls=False)
+    figure = result.plot("one")
+    left, top, right, bottom = 1.5, 2.5, 13.5, 19.5  # of rows 3 ... 19 and columns 2 ... 13
+    for ax in figure.axes[:3]:
+        around = ax.collections[0].get_paths()[0].get_extents()
+        np.testing.assert_allclose(around.extents, [left, top, right, bottom], atol=0.51)
+    assert [len(ax.collections) for ax in figure.axes] == [1, 1, 1, 0]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["the annotated object"]
+    for name in ("none", "nothing"):
+        without = result.plot(name)
+        assert not without.legends
+        assert not any(ax.collections for ax in without.axes)
+    text = result.report(tmp_path / "report").read_text()
+    alts = re.findall('alt="([^"]*)"', text)
+    assert [", with a line around the annotated object;" in alt for alt in alts] == [True, True, False, False]
+    assert text.count("The light blue line is the edge of the annotated object") == 1
+    assert text.index("The light blue") < text.index("<img")
+    plain = ix.compare(model, photos, PATCHES, "insertion(steps=3)", controls=False)
+    assert "annotated object" not in plain.report(tmp_path / "plain").read_text()
+    kept = ix.compare(model, photos, PATCHES, "roc_auc", masks, keep_maps=1, controls=False).entries
+    assert [entry.annotation is not None for entry in kept] == [True, True, False, False]
 
 
 def test_masks_are_as_the_model_sees_them(tmp_path):

@@ -1,6 +1,7 @@
 """Folders as transformers saves them: classifiers, models of images and texts, detectors, segmentation."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -73,3 +74,31 @@ def test_a_segmentation_of_a_folder_explains_a_region(tmp_path):
     found = ix.MoXI(ix.load_model(name), regions="2x3", output=ix.outputs.Segments(mask)).explain(photo(50, 75), stop=2)
     assert 0 < found.full.answer <= 1
     assert found.full.holds
+
+
+def test_a_path_in_the_place_of_a_name_says_how_it_is_loaded(tmp_path, monkeypatch):
+    with pytest.raises(ix.ArgumentError, match=re.escape(f'a folder; use "native:{tmp_path}"')):
+        ix.load_model(str(tmp_path))
+    (tmp_path / "net.onnx").touch()
+    with pytest.raises(ix.ArgumentError, match=re.escape(f'a folder; use "{tmp_path / "net.onnx"}"')):
+        ix.load_model(str(tmp_path))
+    weights = tmp_path / "net.safetensors"
+    weights.touch()
+    with pytest.raises(ix.ArgumentError, match=re.escape(f'a file; use load_model(NAME, weights="{weights}")')):
+        ix.load_model(str(weights))
+    # A name stays a name where a folder has it, too.
+    (tmp_path / "resnet18").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ix.MissingDependencyError, match="no package brings weights of `resnet18`"):
+        ix.load_model("resnet18")
+
+
+@pytest.mark.parametrize("source", ["", "timm:", "torchvision:"])
+def test_a_misspelled_name_is_told_with_near_ones(source):
+    for library in filter(None, [source.rstrip(":")]):
+        pytest.importorskip(library)
+    with pytest.raises(ix.ArgumentError, match=f"near names: .*{source}resnet18") as raised:
+        ix.load_model(f"{source}resnet81")
+    names = str(raised.value).split("near names: ")[1].split(";")[0].split(", ")
+    assert len(names) <= 5
+    assert all(name.startswith(source) for name in names)

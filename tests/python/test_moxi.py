@@ -10,6 +10,7 @@ from conftest import HEIGHT, WIDTH, sum_of_pixels
 from interpix import CallableClassifier, Fill, MoXI, load, methods
 from interpix.errors import ArgumentError, ArgumentTypeError
 from interpix.outputs.readout import log_odds
+from interpix.targets import resolve_target
 
 REGIONS = "2x3"
 BLUE = Fill(np.array([0.0, 0.0, 1.0]))
@@ -125,8 +126,16 @@ def test_targets_by_index_name_and_image(image, classifier):
 
 def test_names_that_occur_twice_need_an_index(image):
     model = CallableClassifier(sum_of_pixels, class_names=["crane", "crane", "duck"])
-    with pytest.raises(ArgumentError, match=r"names the classes \[0, 1\]"):
+    with pytest.raises(ArgumentError, match=r"names the classes 0, 1; pass the index of one"):
         MoXI(model, regions=REGIONS).explain(image, "crane")
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(5, "0, 1, 2, 3, 4;"), (6, "0, 1, 2, 3, 4 and 1 other;"), (9, "4 and 4 others;")]
+)
+def test_a_name_of_many_classes_lists_five(count, said):
+    with pytest.raises(ArgumentError, match=f"names the classes .*{said} pass the index of one"):
+        resolve_target("cat", ["cat"] * count + ["dog"], count + 1)
 
 
 def test_stop_rules(image, classifier):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from interpix.arrays import BoolArray
 from interpix.comparison.paired import Beaten, against_control, sentences
 from interpix.errors import MissingDependencyError, bad_value
 from interpix.metrics.base import AnyMetric
@@ -37,6 +38,7 @@ class Entry:
         seconds: What the map took; for IProp, what propagating it took.
         attribution: The map; None if only its scores were kept.
         propagates: The method that it is IProp of, made for the comparison; None: it is a method's own.
+        annotation: Where the object is (H, W), kept with the map; None if there was no mask.
     """
 
     image: str
@@ -45,6 +47,7 @@ class Entry:
     seconds: float
     attribution: Attribution | None
     propagates: str | None = None
+    annotation: BoolArray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,6 +244,8 @@ class Comparison:
 
     def plot(self, image: str | None = None, *, figure: "Figure | None" = None) -> "Figure":
         """Methods as rows: photo, map, propagated map, scores; needs matplotlib and an image whose maps were kept.
+
+        A line is drawn around the object where a mask says where it is.
 
         Args:
             image: The image's name; None: the first one.

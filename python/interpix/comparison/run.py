@@ -248,5 +248,6 @@ class _Runner:
         if scores is None or scores.keys() != self.metrics.keys():
             scores = score_variant(photo.sample, variant.explainer, found, self.metrics)
             self.store.save_scores(key, scores)
-        kept, source = found if keep else None, variant.source if variant.propagated else None
-        return Entry(photo.name, variant.name, scores, found.provenance["seconds"], kept, source)
+        kept, inside = (found, photo.sample.annotation) if keep else (None, None)
+        source = variant.source if variant.propagated else None
+        return Entry(photo.name, variant.name, scores, found.provenance["seconds"], kept, source, inside)

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import is_array, to_numpy
-from interpix.errors import InterpixError, bad_value
+from interpix.errors import InterpixError, bad_value, warn
 from interpix.options import as_json
 from interpix.results.attribution import Attribution
 from interpix.results.base import check_field, is_number
@@ -92,7 +91,7 @@ class Store:
             return read(path)
         except (InterpixError, KeyError, TypeError, ValueError, AttributeError) as error:
             reason = str(error) if isinstance(error, InterpixError) else "it holds something else"
-            warnings.warn(f"'{path}' cannot be used and is made again: {reason}", stacklevel=3)
+            warn(f"'{path}' cannot be used and is made again: {reason}")
             return None
 
     def _path(self, key: str | None, ending: str = "") -> Path | None:

@@ -57,7 +57,7 @@ class Finished:
 
 
 def kept_file(out: Path, kind: str, image: str) -> Path:
-    """Where the curves or maps of an image are kept: below the folder of results, whatever the image is called.
+    """Where the curves, maps or mask of an image are kept: below the folder of results, whatever the image is called.
 
     What leads out of the folder, or is no name on some system, is written in other signs; no two ids share one name.
 

@@ -2,13 +2,12 @@
 
 import csv
 import importlib.resources
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from interpix.comparison.specs import MethodsInput, MetricsInput, read_methods, read_metrics
-from interpix.errors import ArgumentError, MissingDependencyError, bad_value
+from interpix.errors import ArgumentError, MissingDependencyError, bad_value, warn
 from interpix.models.protocol.classifier import Classifier
 from interpix.question import check_model
 
@@ -77,6 +76,7 @@ def chosen(
 ) -> tuple[MethodsInput, MetricsInput, Mapping[str, str]]:
     """The methods and metrics of a protocol that a model can do, and why it cannot do the others, which is told.
 
+    >>> import warnings
     >>> from interpix import CallableClassifier
     >>> model = CallableClassifier(lambda batch: batch.sum(axis=(2, 3)))
     >>> with warnings.catch_warnings(record=True) as told:
@@ -119,7 +119,7 @@ def chosen(
         if isinstance(names, list) and not names:
             raise bad_value(argument, "one that this model can do", "; ".join(left.values()), "use another model")
     for one, reason in left.items():
-        warnings.warn(f'preset="{name}" without {one}: {reason}', stacklevel=4)
+        warn(f'preset="{name}" without {one}: {reason}')
     return methods, metrics, left
 
 

@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import secrets
-import warnings
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from interpix.checks import check_choice, check_flag, check_positive, check_seed, require_module
 from interpix.comparison.specs import MethodsInput, MetricsInput, read_methods, read_metrics
 from interpix.comparison.variants import Variant, make_variants
-from interpix.errors import ArgumentError, ModelError, bad_value
+from interpix.errors import ArgumentError, ModelError, bad_value, warn
 from interpix.evaluation.called import as_tables, called, configuration, directions
 from interpix.evaluation.config import write_config
 from interpix.evaluation.folder import Finished, check_answers, claim, clean, finished_images, kept_file, run_name
@@ -337,7 +336,7 @@ def _left(items: Sequence[Item], finished: Mapping[str, Finished], plan: Plan, *
             without.append(missing)
     if without:
         what = " and ".join(kind for kind in kinds if any(kind in missing for missing in without))
-        warnings.warn(f"{len(without)} finished images have no {what} and are done again for them", stacklevel=3)
+        warn(f"{len(without)} finished images have no {what} and are done again for them")
     return work
 
 

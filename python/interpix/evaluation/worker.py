@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from interpix.arrays import BoolArray
 from interpix.comparison.specs import mask_as_seen
 from interpix.comparison.variants import Variant, make_map, score_variant
 from interpix.errors import InterpixError, bad_value
@@ -49,11 +50,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Scored:
-    """What was found out about one image: rows, and maps and curves by their names."""
+    """What was found out about one image: rows, maps and curves by their names, and where the object is."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     maps: dict[str, Attribution] = field(default_factory=dict)
     curves: dict[tuple[str, str], Curve] = field(default_factory=dict)
+    annotation: BoolArray | None = None
 
 
 class Worker:
@@ -125,7 +127,7 @@ class Worker:
             "prediction": sample.prediction,
             "probability": sample.answer if sample.output.is_probability else None,
         }
-        scored = _Scored()
+        scored = _Scored(annotation=sample.annotation)
         for variant in self._variants:
             made, found, scores = self._score_variant(variant, sample, scored.maps)
             scored.rows.extend(self._row(item, attempt, variant=variant, **about, **one) for one in made)
@@ -177,17 +179,20 @@ class Worker:
     def _keep(self, item: Item, attempt: int, scored: "_Scored") -> None:
         """Writes maps and curves, if they are asked for now or were before; an earlier attempt's never stay."""
         out, plan = self._plan.out, self._plan
-        maps, curves = (kept_file(out, kind, item.id) for kind in ("maps", "curves"))
+        maps, curves, mask = (kept_file(out, kind, item.id) for kind in ("maps", "curves", "masks"))
         keeps_maps, keeps_curves = (
             wanted or (attempt > 0 and path.exists()) for path, wanted in ((maps, plan.maps), (curves, plan.curves))
         )
-        for path in (maps, curves) if attempt else ():
+        for path in (maps, curves, mask) if attempt else ():
             path.unlink(missing_ok=True)
         if not scored.maps:
             return
         if keeps_maps:
             make_folder(maps.parent, "out")
             save_all(maps, [_named(name, found) for name, found in scored.maps.items()])
+        if keeps_maps and scored.annotation is not None:
+            make_folder(mask.parent, "out")
+            write_arrays(mask, {"inside": scored.annotation}, {"format": FORMAT, "mask": 1})
         if keeps_curves:
             # Also where no metric has any: it says that they were asked for.
             make_folder(curves.parent, "out")

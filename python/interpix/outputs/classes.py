@@ -1,7 +1,6 @@
 """Classifiers: one class of many (softmax), or each label on its own (sigmoid)."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,12 +15,14 @@ from interpix.outputs.base import Numbers, Output, refuse
 from interpix.outputs.readout import Readout, Scores, from_log_odds, log_odds, predict, read_logits
 from interpix.terms import Reward
 
-__all__ = ["Probabilities", "Sigmoid", "Softmax", "look_like_shares"]
+__all__ = ["Probabilities", "Sigmoid", "Softmax", "doubt", "look_like_shares"]
 
 _PROBABILITY_ERROR = 5e-3
 """A sum of probabilities is 1 to this where bfloat16 has rounded them, each by up to 1/512 of it."""
 _NEAREST = 2.0**-24
 """Half of float32's spacing below 1: probabilities nearer to 0 or 1 than this are taken for this."""
+_NEARLY_ONE = 0.05
+"""By how much less than this no sum of rounded probabilities differs from 1."""
 _FEW = 10
 """So many logits are not all between 0 and 1 by chance."""
 
@@ -59,16 +60,10 @@ class Softmax(Output):
         return f"the answer {named}"
 
     def check(self, rows: npt.NDArray[Any], model: str) -> None:
-        """See `Output.check`; warns of what look like probabilities."""
+        """See `Output.check`."""
         if rows.shape[1] < 2:
             cure = "one logit, of a yes/no model, is output=interpix.outputs.Sigmoid(), a number is Value(tolerance)"
             raise refuse(model, f"logits ({len(rows)}, classes) with at least 2 classes", f"shape {rows.shape}", cure)
-        if len(rows) and _look_like_probabilities(rows):
-            message = (
-                f"model `{model}`: its logits look like probabilities; let it return what goes into the softmax, or "
-                "say output=interpix.outputs.Probabilities()"
-            )
-            warnings.warn(message, stacklevel=2)
 
     def columns(self, target: int, count: int) -> Sequence[int]:
         """See `Output.columns`."""
@@ -143,13 +138,7 @@ class Sigmoid(Softmax):
         return f"{named} on its own"
 
     def check(self, rows: npt.NDArray[Any], model: str) -> None:
-        """See `Output.check`; warns of what look like probabilities."""
-        if look_like_shares(rows):
-            message = (
-                f"model `{model}`: its logits are all in 0 ... 1 and look like probabilities; let it return what goes "
-                "into the sigmoid, or say output=interpix.outputs.Probabilities(independent=True)"
-            )
-            warnings.warn(message, stacklevel=2)
+        """See `Output.check`: any number of labels will do."""
 
     def differentiable(self, rows: Any, target: int, *, probability: bool) -> Any:
         """See `Output.differentiable`."""
@@ -235,6 +224,44 @@ class Probabilities(Softmax):
     def differentiable(self, rows: Any, target: int, *, probability: bool) -> Any:
         """See `Output.differentiable`."""
         return self._as_logits.differentiable(rows, target, probability=probability)
+
+
+def doubt(output: Output, rows: npt.NDArray[np.float64], *, guessed: bool) -> str | None:
+    """What rows (c, K) look like that are taken for logits, and the cure, as the end of a sentence; None: like logits.
+
+    >>> doubt(Softmax(), np.array([[0.25, 0.75]]), guessed=True).split(";")[0]
+    'its logits look like probabilities'
+
+    Args:
+        output: What they are taken for.
+        rows: What a model answered to a few pictures.
+        guessed: Whether nobody said what they are.
+    """
+    if isinstance(output, Probabilities) or not isinstance(output, Softmax):
+        return None
+    shares, found = look_like_shares(rows), None
+    if isinstance(output, Sigmoid):
+        if shares:
+            found = (
+                "its logits are all in 0 ... 1 and look like probabilities; let it return what goes into the sigmoid, "
+                "or say output=interpix.outputs.Probabilities(independent=True)"
+            )
+        elif guessed and rows.any() and ((rows >= 0) & (rows <= 1)).all():
+            found = (
+                "its only number is taken for the logit of yes, but could be a probability; say which: "
+                "output=interpix.outputs.Sigmoid() or Probabilities(independent=True)"
+            )
+    elif _look_like_probabilities(rows):
+        found = (
+            "its logits look like probabilities; let it return what goes into the softmax, or say "
+            "output=interpix.outputs.Probabilities()"
+        )
+    elif guessed and shares and (np.abs(rows.sum(axis=1) - 1) > _NEARLY_ONE).any():
+        found = (
+            "its logits are all in 0 ... 1, as the probabilities of labels are, and taken for those of a softmax; say "
+            "which: output=interpix.outputs.Softmax() or Probabilities(independent=True)"
+        )
+    return found
 
 
 def look_like_shares(rows: npt.NDArray[np.float64]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from interpix import _core
 from interpix.arrays import ArrayT, describe, from_numpy
-from interpix.errors import MissingDependencyError, bad_value, renamed
+from interpix.errors import MissingDependencyError, bad_value, renamed, warn
 from interpix.images import ImageInput, rgb_pixels
 from interpix.propagation.maps import bounds_after_rounding, peaks_of, read_maps
 from interpix.propagation.options import (
@@ -264,10 +263,9 @@ class PixelGraph:
         bounds = bounds_after_rounding(bounds, *peaks_of(values, answer))
         bound = float(bounds.max())
         if solver == "value_iteration" and bound > _MISLEADING_ERROR:
-            warnings.warn(
+            warn(
                 f"value iteration stopped by its own rule with an error of up to {bound:.0%}: the rule is absolute, so "
-                'it depends on the scale of the map; use solver="auto" or a smaller `tolerance`',
-                stacklevel=2,
+                'it depends on the scale of the map; use solver="auto" or a smaller `tolerance`'
             )
         return Propagation(answer, iterations, float(residuals.max()), bound)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, get_args
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from interpix import _core
 from interpix.arrays import is_array, to_numpy
 from interpix.checks import check_choice, check_number, check_positive
-from interpix.errors import bad_type, bad_value
+from interpix.errors import bad_type, bad_value, warn
 from interpix.options import python_number
 
 __all__ = [
@@ -143,16 +142,15 @@ def solve_options(discount: Any, tolerance: Any, solver: Any, max_iterations: An
     return options
 
 
-def default_radius(shape: tuple[int, ...], memory_budget: int, stacklevel: int = 3, *, speed: int = 1) -> int:
+def default_radius(shape: tuple[int, ...], memory_budget: int, *, speed: int = 1) -> int:
     """The paper's radius, with a warning where it makes a map take long; `speed` is relative to a CPU's."""
     height, width = shape[:2]
     radius = _core.default_radius(height, width)
     cost, papers = (_cost(height, width, each, memory_budget) for each in (radius, _PAPERS_RADIUS))
     if cost > _MANY_EDGES * speed:
-        warnings.warn(
+        warn(
             f"the default radius for {height} x {width} pixels is {radius}: a map takes seconds to minutes, "
-            f"{cost / papers:.0f} times as long as with radius={_PAPERS_RADIUS}; pass `radius` to choose",
-            stacklevel=stacklevel,
+            f"{cost / papers:.0f} times as long as with radius={_PAPERS_RADIUS}; pass `radius` to choose"
         )
     return radius
 

@@ -156,7 +156,7 @@ def _is_batch(maps: AnyArray, image: Any, channel_axis: int | None) -> bool:
 
 def _graph(pixels: NDArray[Any], radius: int | None, color_weight: float) -> PixelGraph:
     """The graph of a picture that `rgb_pixels` gave, for the function that users call."""
-    radius = default_radius(pixels.shape, MEMORY_BUDGET, stacklevel=4) if radius is None else radius
+    radius = default_radius(pixels.shape, MEMORY_BUDGET) if radius is None else radius
     return PixelGraph(pixels, radius, color_weight=color_weight)
 
 

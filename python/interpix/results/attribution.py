@@ -160,20 +160,9 @@ class Attribution(Result):
         """Draws the map in its raw values over the gray image; needs matplotlib."""
         if isinstance(ax, str):
             raise bad_type("ax", "matplotlib's axes, or None", ax, "leave it out: a map has one picture")
-        from interpix.plots import plot_map  # matplotlib only when asked for
+        from interpix.plots import plot_attribution  # matplotlib only when asked for
 
-        ax = plot_map(self, image=self.image, ax=ax)
-        title = f"{self.method}: {self.name_of(self.target)}"
-        if (placement := self.provenance.get("placement")) is not None:
-            from matplotlib.patches import Rectangle
-
-            left, top, width, height = (placement[name] for name in ("left", "top", "width", "height"))
-            for color, style in (("black", "-"), ("white", "--")):
-                corner = (left - 0.5, top - 0.5)
-                ax.add_patch(Rectangle(corner, width, height, fill=False, linestyle=style, color=color, linewidth=1.5))
-            title += f"\nthe model saw {placement['seen']:.0%} of the photo"
-        ax.set_title(title, parse_math=False)
-        return ax
+        return plot_attribution(self, ax=ax)
 
     def __repr__(self) -> str:
         """One line for people."""

@@ -1,17 +1,17 @@
 """Games made of images: what all that MoXI can be asked shares, and how a call of it begins."""
 
+import inspect
 import sys
 import time
-import warnings
-from collections.abc import Sequence
-from typing import Any, Literal, Self
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 
 from interpix import _core
 from interpix.absence import Absence, AbsenceInput, Fill, read_absence
 from interpix.checks import check_choice, check_flag, check_positive
-from interpix.errors import bad_value
+from interpix.errors import bad_value, warn
 from interpix.images import ImageInput, LoadedImage, checked_image, read_images
 from interpix.models import as_classifier
 from interpix.models.protocol.classifier import Classifier, ModelInput, token_grid_at
@@ -25,7 +25,9 @@ from interpix.search.games import make_games
 from interpix.search.record import Record
 from interpix.terms import Precision, SearchDirection, TargetInput, check_reward
 
-__all__ = ["GameMaker"]
+__all__ = ["GameMaker", "speaking_as"]
+
+_Public = TypeVar("_Public", bound=type)
 
 
 class GameMaker:
@@ -73,8 +75,8 @@ class GameMaker:
         check_flag("keep_coalitions", keep_coalitions)
         self._keeps = bool(keep_coalitions)
         self._absence = read_absence(absence, self._classifier.token_grid)
-        if isinstance(absence, str) and absence == "auto" and isinstance(self._absence, Fill):
-            _tell_of_tokens_inside(self._classifier)
+        guessed = isinstance(absence, str) and absence == "auto" and isinstance(self._absence, Fill)
+        self._unused = _tell_of_tokens_inside(self._classifier) if guessed else None
         automatic = isinstance(regions, str) and regions == "auto" and isinstance(self._absence, Fill)
         self._regions = read_regions(regions, None if automatic else self._classifier.token_grid)
         # Of images of another size a model may have more tokens, or fewer.
@@ -141,7 +143,8 @@ class GameMaker:
         }
         batch_size = self._given_batch_size or games.scorer.batch_size
         versions = {"interpix": _core.__version__, "numpy": np.__version__, "batch_size": batch_size}
-        provenance = options | described | versions | self._classifier.provenance()
+        unused = {} if self._unused is None else {"tokens_unused": self._unused}
+        provenance = options | described | versions | unused | self._classifier.provenance()
         return Call(games, places, direction, batch_size, provenance, started)
 
     def _begin_one(
@@ -209,13 +212,27 @@ class GameMaker:
         )
 
 
-def _tell_of_tokens_inside(classifier: Classifier) -> None:
-    """A warning where patches are filled only because a Vision Transformer is inside of something else."""
-    inside = getattr(classifier, "tokens_inside", None)
+def speaking_as(*bases: type) -> Callable[[_Public], _Public]:
+    """A decorator of the class that people know: Python's own errors about methods of its `bases` name it, not them."""
+
+    def rename(public: _Public) -> _Public:
+        for base in bases:
+            for name, method in inspect.getmembers(base, inspect.isfunction):
+                if name in vars(base):
+                    method.__qualname__ = f"{public.__name__}.{name}"
+        return public
+
+    return rename
+
+
+def _tell_of_tokens_inside(classifier: Classifier) -> str | None:
+    """What is not used of a Vision Transformer inside of something else, so that patches are filled; with a warning."""
+    inside: str | None = getattr(classifier, "tokens_inside", None)
     if inside is not None:
         message = (
             f"model `{classifier.name}`: {inside}, so absent patches are filled with zero; pass a Vision Transformer "
             "itself (merge adapters into it first), or say where its tokens are, as interpix.TorchClassifier(model, "
             'tokens=interpix.Tokens("encoder.layers", patch=16)), or say absence="zero" if this is what you want'
         )
-        warnings.warn(message, stacklevel=3)
+        warn(message)
+    return inside

@@ -33,6 +33,7 @@ from interpix.search.captum import attribute
 from interpix.search.contrast import rival_of, search_contrast, search_lead
 from interpix.search.explore import exact, list_groups, weigh
 from interpix.search.games import ImageGame
+from interpix.search.maker import GameMaker, speaking_as
 from interpix.search.rules import Rules, read_catalogue, read_frontier, read_rules
 from interpix.search.source import Source
 from interpix.search.stability import find_stability
@@ -51,6 +52,7 @@ from interpix.terms import (
 __all__ = ["MoXI"]
 
 
+@speaking_as(GameMaker, PatchValues)
 class MoXI(PatchValues):
     """Finds small groups of patches that make, and that break, a classifier's answer.
 

@@ -1,14 +1,17 @@
 """Models by name: native ones, the same in torch, and those of timm, torchvision and Hugging Face."""
 
+import difflib
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from interpix import _core
 from interpix.errors import InterpixError, MissingDependencyError, ModelError, bad_type, bad_value
 from interpix.models.protocol.classifier import Classifier
 
@@ -65,6 +68,7 @@ def load_model(
         if weights is not None:
             raise bad_value("weights", f"None for {source}:", repr(weights), "its weights are found where the model is")
         return _loaded(name, "transformers", "clip", lambda: _images_and_texts(rest, prompts))
+    _refuse_paths(name)
     if not rest:
         from interpix.models.adapters.native import load_native  # only what is asked for
 
@@ -80,6 +84,36 @@ def load_model(
         return load_folder(rest)
     library, extra, load = _LOADERS[source]
     return _loaded(name, library, extra, lambda: load(rest))
+
+
+def _refuse_paths(name: str) -> None:
+    """Refuses the path of a folder or of a file in the place of a name, and says how it is loaded.
+
+    Raises:
+        ArgumentError: It is one.
+    """
+    path = Path(name)
+    if ":" in name or name in _core.architectures() or not (path.is_dir() or (path.is_file() and path.suffix)):
+        return
+    onnx = sorted(path.glob("*.onnx")) if path.is_dir() else []
+    if path.is_file():
+        got, cure = "a file", f'use load_model(NAME, weights="{name}"), where NAME says which model it is'
+    elif onnx:
+        got, cure = "a folder", f'use "{onnx[0]}"'
+    else:
+        got, cure = "a folder", f'use "native:{name}" for one with config.json and model.safetensors'
+    raise bad_value("name", "the name of a model", f"`{name}`, {got}", cure)
+
+
+def _near(name: str, names: Sequence[str], source: str) -> str:
+    """The cure for a name that a library does not know: up to five that are near it; empty if none is.
+
+    >>> _near("resnet81", ["resnet18", "resnet50", "vit_b_16"], "timm:")
+    'near names: timm:resnet18, timm:resnet50'
+    """
+    inside = [one for one in names if name and name in one]
+    near = list(dict.fromkeys([*difflib.get_close_matches(name, names, _MOST_NEAR), *inside]))[:_MOST_NEAR]
+    return f"near names: {', '.join(f'{source}{one}' for one in near)}" if near else ""
 
 
 def _loaded(name: str, library: str, extra: str, load: "Callable[[], TorchClassifier]") -> "TorchClassifier":
@@ -133,10 +167,8 @@ def _timm(name: str) -> "TorchClassifier":
     from interpix.models.adapters.torch import TorchClassifier  # torch only when it is used
 
     if not timm.is_model(name.removeprefix("hf-hub:")) and "/" not in name:
-        near = ", ".join(timm.list_models(f"*{name.split('.', maxsplit=1)[0][:8]}*")[:5])
-        raise bad_value(
-            "name", "one of timm's models", repr(name), f"near names: {near}" if near else "see timm.list_models"
-        )
+        cure = _near(name.partition(".")[0], timm.list_models(), "timm:") or "see timm.list_models"
+        raise bad_value("name", "one of timm's models", repr(name), cure)
     return TorchClassifier(timm.create_model(name, pretrained=True).eval(), name=f"timm:{name}")
 
 
@@ -146,7 +178,8 @@ def _torchvision(name: str) -> "TorchClassifier":
     from interpix.models.adapters.torch import TorchClassifier  # torch only when it is used
 
     if name not in list_models():
-        raise bad_value("name", "one of torchvision's models", repr(name), "see torchvision.models.list_models")
+        cure = _near(name, list_models(), "torchvision:") or "see torchvision.models.list_models"
+        raise bad_value("name", "one of torchvision's models", repr(name), cure)
     entry = get_model_weights(name).DEFAULT
     model = get_model(name, weights=entry).eval()
     return TorchClassifier(model, preprocess=entry, name=f"torchvision:{name}")
@@ -177,6 +210,7 @@ def _images_and_texts(name: str, prompts: Sequence[str]) -> "TorchClassifier":
     return zero_shot(model, AutoProcessor.from_pretrained(name), prompts, name=f"hf:{name}")
 
 
+_MOST_NEAR = 5
 _HEADS = ("ForObjectDetection", "ForSemanticSegmentation")
 """What transformers calls models whose answers are no classes of the image."""
 _WITH_TEXTS = ("clip", "siglip", "siglip2")

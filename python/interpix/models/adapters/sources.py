@@ -24,6 +24,7 @@ __all__ = [
     "output_of_config",
     "process_alone",
     "read_preprocessing",
+    "timm_config",
 ]
 
 
@@ -57,7 +58,7 @@ class Preprocessing:
 
 def find_preprocessing(module: nn.Module) -> Preprocessing | None:
     """The evaluation transform of a timm model; None for modules that do not say."""
-    if not _timm_config(module):
+    if not timm_config(module):
         return None
     from timm.data import create_transform, resolve_model_data_config  # its model brought it
 
@@ -95,7 +96,7 @@ def find_class_names(module: nn.Module, preprocess: Any = None) -> Sequence[str]
     labels = getattr(getattr(module, "config", None), "id2label", None)
     if isinstance(labels, dict) and labels:
         return _ordered_names(labels)
-    return _timm_class_names(module) if _timm_config(module) else None
+    return _timm_class_names(module) if timm_config(module) else None
 
 
 def _ordered_names(labels: Mapping[Any, Any]) -> list[str] | None:
@@ -134,14 +135,14 @@ def is_open_clip(module: nn.Module) -> bool:
 
 def describe_source(module: nn.Module) -> str:
     """A name for people: timm's architecture, or the class. Which weights it has, a configuration does not tell."""
-    architecture = _timm_config(module).get("architecture")
+    architecture = timm_config(module).get("architecture")
     return f"timm:{architecture}" if architecture else type(module).__name__
 
 
 def _timm_class_names(module: nn.Module) -> list[str] | None:
     from timm.data import ImageNetInfo, infer_imagenet_subset  # its model brought it
 
-    config = _timm_config(module)
+    config = timm_config(module)
     if config.get("label_names"):
         return list(config["label_names"])
     subset = infer_imagenet_subset(module)
@@ -151,7 +152,7 @@ def _timm_class_names(module: nn.Module) -> list[str] | None:
     return [str(info.index_to_description(index)) for index in range(info.num_classes())]
 
 
-def _timm_config(module: nn.Module) -> dict[str, Any]:
+def timm_config(module: nn.Module) -> dict[str, Any]:
     """Timm's configuration of a module; empty if it is not timm's."""
     if not any(base.__module__.startswith("timm.") for base in type(module).__mro__):
         return {}

@@ -2,7 +2,6 @@
 
 import hashlib
 import inspect
-import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from interpix.absence import Absence, Fill
 from interpix.arrays import IntArray
-from interpix.errors import bad_type, bad_value
+from interpix.errors import bad_type, bad_value, warn
 from interpix.models.adapters.recognition import torch_module
 from interpix.models.adapters.sources import (
     describe_source,
@@ -24,6 +23,7 @@ from interpix.models.adapters.sources import (
     is_open_clip,
     output_of_config,
     read_preprocessing,
+    timm_config,
 )
 from interpix.models.protocol.classifier import Scorer, keeps_doubles
 from interpix.models.protocol.pictures import make_fill
@@ -147,6 +147,12 @@ class TorchClassifier(TorchModule, Normalized):
         return self.__dict__ | {"_windows": {}, "_windows_of": None, "_hashed": None}
 
     @property
+    def trained_mean(self) -> tuple[float, ...] | None:
+        """The mean color, in 0 ... 1, that timm's configuration says was subtracted in training; None if none says."""
+        mean = timm_config(self._inner).get("mean")
+        return None if mean is None else tuple(map(float, mean))
+
+    @property
     def token_grid(self) -> tuple[int, int] | None:
         """Rows and columns of a Vision Transformer's patch tokens, or None."""
         return None if self._tokens is None or not self._reads_rows else self._tokens.grid
@@ -208,7 +214,8 @@ class TorchClassifier(TorchModule, Normalized):
                 f"model `{self.name}`: it ends in a Sigmoid, and its answers are taken for logits; pass it without "
                 "that part, as model[:-1], for example, or say output=interpix.outputs.Probabilities(independent=True)"
             )
-            warnings.warn(message, stacklevel=2)
+            warn(message)
+            self.noticed["ends_in"] = "Sigmoid"
 
     def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
         """See `Classifier.scorer`: tokens are dropped or masked where the module has them, pixels filled anywhere."""
@@ -248,7 +255,7 @@ class TorchClassifier(TorchModule, Normalized):
 
     def with_module(self, module: nn.Module) -> "TorchClassifier":
         """The same preprocessing and class names for another module of the same kind: a re-initialized copy, say."""
-        return TorchClassifier(
+        other = TorchClassifier(
             module,
             preprocess=self._preprocess,
             class_names=self.class_names,
@@ -258,6 +265,9 @@ class TorchClassifier(TorchModule, Normalized):
             display=self.shown,
             tokens=self._described,
         )
+        # A module of the same kind says the same; it was told of.
+        other.noticed, other._end_is_known = dict(self.noticed), self._end_is_known
+        return other
 
     def provenance(self) -> dict[str, Any]:
         """See `Classifier.provenance`."""

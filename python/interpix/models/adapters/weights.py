@@ -9,13 +9,12 @@ never executed; what is cached of it is checked against its own.
 import hashlib
 import importlib.util
 import os
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from interpix import _core
-from interpix.errors import ArgumentError, MissingDependencyError, ModelError, bad_value
+from interpix.errors import ArgumentError, MissingDependencyError, ModelError, bad_value, warn
 from interpix.storage import replace_file
 
 __all__ = [
@@ -240,7 +239,7 @@ def _tell_damage(checkpoint: Checkpoint, cached: Weights, *, can_be_made: bool) 
     )
     if not can_be_made:
         raise ModelError(f"{what}; delete it, and install what it is made from: {checkpoint.install}")
-    warnings.warn(f"{what}; it is made again", stacklevel=2)
+    warn(f"{what}; it is made again")
 
 
 def _converted(checkpoint: Checkpoint) -> Weights:

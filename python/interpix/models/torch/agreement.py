@@ -1,11 +1,11 @@
 """The rule for shortcuts: what answers in a module's place is compared with the module's own answer, once a call."""
 
-import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from interpix.errors import warn
 from interpix.models.protocol.agreement import difference
 from interpix.models.torch.module import TorchModule, in_double
 
@@ -42,9 +42,8 @@ def disagreement(
         theirs, ours = (in_double(one).cpu().numpy() for one in asked)
     found = difference(ours, theirs, torch.finfo(net.dtype).eps if net.dtype.itemsize < _SINGLE else 0.0)
     if found is not None:
-        warnings.warn(
+        warn(
             f"model `{net.name}`: {what} answer otherwise than the module, by up to {found:.2g} where its logits are "
-            f"up to {abs(ours).max():.2g}; {instead}, which takes longer",
-            stacklevel=2,
+            f"up to {abs(ours).max():.2g}; {instead}, which takes longer"
         )
     return found

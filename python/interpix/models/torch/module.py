@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from interpix.errors import InterpixError, ModelError
+from interpix.errors import InterpixError, ModelError, warn
 from interpix.models.protocol.classifier import check_logits, keeps_doubles
 from interpix.models.protocol.memo import Memo
 from interpix.models.torch.memory import Chunks
@@ -30,6 +30,7 @@ _CPU_BATCH, _GPU_BATCH = 64, 1024
 _GPU_PICTURES = 256
 # A CPU takes up to twice as long for each picture of a batch whose activations leave its cache.
 _CPU_PIXELS = 8 * 224 * 224
+_TAKEN = "answer_taken"
 _LOGITS = ("logits",)
 _ROWS = ("logits", "image_embeds", "pooler_output")
 """What transformers calls the answers of its models; embeddings are no logits."""
@@ -50,6 +51,7 @@ class TorchModule:
         name: For people.
         output: What its answers mean; None: what follows from their number.
         memo: What it answered, where the output shares that.
+        noticed: What results shall remember of its answers, known once it was asked.
     """
 
     def __init__(self, module: nn.Module, *, name: str, output: Output | None = None) -> None:
@@ -58,6 +60,7 @@ class TorchModule:
         self.name = name
         self.output = output
         self.memo = Memo()
+        self.noticed: dict[str, Any] = {}
 
     @property
     def device(self) -> torch.device:
@@ -129,7 +132,10 @@ class TorchModule:
         """The module's own answer (B, K) to a batch on its device: what `rows` reads."""
         with self.errors_named(f"a batch {tuple(batch.shape)}"):
             answer = self.module(batch)
-        logits = _find_logits(answer, _LOGITS if self.output is None or self.output.takes_rewards else _ROWS)
+        names = _LOGITS if self.output is None or self.output.takes_rewards else _ROWS
+        logits = _find_logits(answer, names)
+        if isinstance(answer, tuple | list) and len(answer) > 1 and not any(hasattr(answer, name) for name in names):
+            self._tell_of_several(answer)
         if not isinstance(logits, Tensor):
             message = f"model `{self.name}`: expected logits, got {type(answer).__name__}; return a tensor (B, classes)"
             raise ModelError(message)
@@ -137,6 +143,17 @@ class TorchModule:
             check_logits(logits.detach().float().cpu().numpy(), len(batch), self.name, self.output)
             logits = logits[:, None]
         return logits
+
+    def _tell_of_several(self, answer: tuple[Any, ...] | list[Any]) -> None:
+        """A warning, once, where nobody has said which of several answers are the logits."""
+        if _TAKEN in self.noticed:
+            return
+        kind = f"a {type(answer).__name__} of {len(answer)}"
+        self.noticed[_TAKEN] = f"the first of {kind}"
+        warn(
+            f"model `{self.name}`: it answers with {kind}, of which the first is taken for its logits; pass a module "
+            "that returns its logits alone, or an object with `logits`"
+        )
 
     def rows(self, answer: Any) -> Tensor:
         """What the module, or what computes in its place, answers, as rows (B, D) that its output can read."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from interpix.errors import warn
 from interpix.propagation.device.products import Products, TorchProducts
 
 __all__ = ["choose_products", "why_not_triton"]
@@ -56,7 +56,7 @@ def why_not_triton(device: torch.device) -> str:
     if single <= _TOO_DIFFERENT[0] and double <= _TOO_DIFFERENT[1]:
         return ""
     note = f"Triton's products differ from torch's by {single:.0e}, in double precision by {double:.0e}"
-    warnings.warn(f"{note} on {device}; torch's are used. Please report it", stacklevel=2)
+    warn(f"{note} on {device}; torch's are used. Please report it")
     return note
 
 

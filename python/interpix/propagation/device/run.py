@@ -75,7 +75,7 @@ def propagate_tensor(
             pictures.append(pixels)
         peaks = checked_peaks(rewards)
         if radius is None:
-            radius = default_radius(tuple(rewards.shape[2:]), MEMORY_BUDGET, stacklevel=4, speed=GPU_SPEED)
+            radius = default_radius(tuple(rewards.shape[2:]), MEMORY_BUDGET, speed=GPU_SPEED)
         colors = lab_colors(pictures, color_weight)
         solved = solved_in_groups(colors, radius, rewards, peaks, options)
         answer, _ = in_the_maps_dtype(solved.bounds, solved.values, like=attribution)
