@@ -14,12 +14,12 @@ The first word is the name of the data, the second that of the table:
 
 - `about`: what was evaluated: how many photos, the model, what was left out;
 - `scores`: each method's mean -> that of IProp of it, bold where it is better;
-- `changes`: what IProp changes on each photo, mean ± standard error, positive where it is better, and on how many photos
-  it is better and worse;
+- `changes`: what IProp changes on each photo, mean ± standard error, positive where it is better, and on how many
+  photos it is better and worse;
 - `controls`: the same of each method against noise and edges, of IProp of it against IProp of noise and against a plain
   blur of the method's map;
-- `paper`: the scores beside those that IProp's paper prints, the mean of its networks; its photos, networks and settings
-  are others, so that directions can be compared, and numbers cannot.
+- `paper`: the scores beside those that IProp's paper prints, the mean of its networks; its photos, networks and
+  settings are others, so that directions can be compared, and numbers cannot.
 
 Data are one line of JSON about the run, and one for each photo: the values of each variant by each metric, to four
 digits; null where the metric leaves the photo out.
@@ -65,8 +65,9 @@ class Data:
     """An evaluation's values.
 
     Attributes:
-        about: The model, versions, directions of metrics (`better`), why scores are missing (`left_out`), and `variants`,
-            each with its `name`, `method`, whether it is `propagated` or a `control`, and what it is compared `against`.
+        about: The model, versions, directions of metrics (`better`), why scores are missing (`left_out`), and
+            `variants`, each with its `name`, `method`, whether it is `propagated` or a `control`, and what it is
+            compared `against`.
         images: Their ids.
         values: Scores (images, variants, metrics), NaN where there is none.
     """
@@ -200,10 +201,8 @@ def gained(found: np.ndarray, *, counted: bool = False) -> str:
 def about_table(data: Data) -> str:
     own = [name for name in data.names if name in data.pairs]
     said = f"{len(data.images)} photos, {len(own)} methods, model `{data.about['model']}`."
-    counts = {
-        titled(metric): int((~np.isnan(data.values[:, :, place])).any(axis=1).sum())
-        for place, metric in enumerate(data.metrics)
-    }
+    scored = (~np.isnan(data.values)).any(axis=1).sum(axis=0)
+    counts = {titled(metric): int(count) for metric, count in zip(data.metrics, scored, strict=True)}
     fewer = [f"{name} {count}" for name, count in counts.items() if count < len(data.images)]
     return said + (f" Photos that have a score: {', '.join(fewer)}; all of the others.\n" if fewer else "\n")
 
@@ -248,14 +247,10 @@ def paper_table(data: Data) -> str:
 
     theirs = paper_numbers()
     metrics = [metric for metric in data.metrics if any(key[0] == plain(metric) for key in theirs)]
-    titles = [
-        "method",
-        *(
-            f"{titled(metric)}{ARROWS[data.about['better'][metric]]} {who}"
-            for metric in metrics
-            for who in ("ours", "paper")
-        ),
-    ]
+    titles = ["method"]
+    for metric in metrics:
+        shown = titled(metric) + ARROWS[data.about["better"][metric]]
+        titles += [f"{shown}, ours", f"{shown}, paper"]
     rows = []
     for one, other in data.pairs.items():
         cells = []
@@ -316,9 +311,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"results.py: {error}", file=sys.stderr)
         return 1
     if options.check:
-        lines = list(
-            difflib.unified_diff(page.splitlines(), wanted.splitlines(), "the page", "the data", n=0, lineterm="")
-        )
+        both = page.splitlines(), wanted.splitlines()
+        lines = list(difflib.unified_diff(*both, "the page", "the data", n=0, lineterm=""))
         print("\n".join(lines) or f"{len(PART.findall(page))} parts of {options.page.name} are what the data say")
         return 1 if lines else 0
     if wanted != page:
