@@ -1,0 +1,150 @@
+"""The script that writes tables into the page of results, on small evaluations."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import interpix as ix
+from evaluation_models import model, picture
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("results_script", ROOT / "examples/results.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+VARIANTS = [
+    {"name": "rise", "method": "rise", "propagated": False, "control": False, "against": ["random"]},
+    {"name": "IProp(rise)", "method": "rise", "propagated": True, "control": False, "against": ["blur(rise)"]},
+    {"name": "blur(rise)", "method": "blur(rise)", "propagated": False, "control": True, "against": []},
+    {"name": "random", "method": "random", "propagated": False, "control": True, "against": []},
+    {"name": "IProp(random)", "method": "random", "propagated": True, "control": True, "against": []},
+]
+VALUES = [
+    [[0.25, 0.5], [0.5, 0.75], [0.25, 0.25], [0.125, None], [0.25, 0.5]],
+    [[0.75, 0.25], [0.5, None], [0.25, 0.25], [0.25, 0.5], [0.25, 0.5]],
+    [[0.5, 0.5], [0.875, 0.5], [0.25, 0.75], [0.25, 0.5], [0.25, 0.5]],
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    better = {"insertion": "higher", "dir(steps=25)": "lower"}
+    about = {"model": "small", "better": better, "variants": VARIANTS, "left_out": []}
+    lines = [about, *({"image": f"{number}.jpg", "values": values} for number, values in enumerate(VALUES))]
+    (tmp_path / "small.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tmp_path
+
+
+def cells(text, name):
+    """The cells of the row that begins so."""
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {name} |")]
+    return [cell.strip() for cell in line.split("|")[2:-1]]
+
+
+def test_scores_of_pairs_on_photos_that_have_both(script, folder):
+    found = script.scores_table(script.read_data(folder / "small.jsonl"))
+    assert cells(found, "method") == ["insertion ↑", "DIR (steps=25) ↓"]
+    assert cells(found, "`rise`") == ["0.500 → **0.625**", "0.500 → 0.625"]
+    assert cells(found, "random") == ["0.208", "0.500"]
+    assert cells(found, "IProp(random)") == ["0.250", "0.500"]
+    assert "blur" not in found
+
+
+def test_changes_are_paired_and_positive_where_better(script, folder):
+    """Insertion: .25, -.25 and .375; DIR, lower is better: -.25 and 0."""
+    data = script.read_data(folder / "small.jsonl")
+    error = np.std([0.25, -0.25, 0.375], ddof=1) / 3**0.5
+    wanted = [f"+0.125 ± {error:.3f} (2:1)", "-0.125 ± 0.125 (0:1)"]
+    assert cells(script.changes_table(data), "`rise`") == wanted
+
+
+def test_controls(script, folder):
+    found = script.controls_table(script.read_data(folder / "small.jsonl"))
+    assert [line.split("|")[1:3] for line in found.splitlines()[2:]] == [
+        [" `rise` ", " `random` "],
+        [" `IProp(rise)` ", " `blur(rise)` "],
+    ]
+    assert cells(found, "`rise`")[1].startswith("+0.292 ± ")
+
+
+def test_paper_beside_ours(script, folder):
+    found = script.paper_table(script.read_data(folder / "small.jsonl"))
+    ours, paper = cells(found, "`rise`")
+    assert ours == "0.500 → 0.625"
+    before, after = (np.mean(script_numbers("dir", "rise", propagated)) for propagated in (False, True))
+    assert paper == f"{before:.3f} → {after:.3f}"
+
+
+def script_numbers(metric, method, propagated):
+    from interpix.evaluation.presets import paper_numbers
+
+    return paper_numbers()[metric, method, propagated]
+
+
+def test_written_then_checked(script, folder, capsys):
+    page = folder / "page.md"
+    parts = "".join(f"\n<!-- begin: small {kind} -->\nold\n<!-- end -->\n\nbetween\n" for kind in script.TABLES)
+    page.write_text(f"# Title\n{parts}last\n", encoding="utf-8")
+    wanted = ["--page", str(page), "--data", str(folder)]
+    assert script.main([*wanted, "--check"]) == 1
+    assert "-old" in capsys.readouterr().out
+    assert script.main(wanted) == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("# Title\n")
+    assert text.endswith("between\nlast\n")
+    assert "3 photos, 1 methods, model `small`." in text
+    assert script.main([*wanted, "--check"]) == 0
+    assert "5 parts" in capsys.readouterr().out
+    page.write_text(text.replace("0.625", "0.626"), encoding="utf-8")
+    assert script.main([*wanted, "--check"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("<!-- begin: small scores -->\n", "no <!-- end -->"),
+        ("<!-- begin: small -->\n<!-- end -->\n", "two words"),
+        ("<!-- begin: small means -->\n<!-- end -->\n", "is no table"),
+        ("<!-- begin: other scores -->\n<!-- end -->\n", "make it by --gather OUT other"),
+    ],
+)
+def test_what_is_wrong_is_said(script, folder, capsys, text, why):
+    (folder / "page.md").write_text(text)
+    assert script.main(["--page", str(folder / "page.md"), "--data", str(folder)]) == 1
+    assert why in capsys.readouterr().err
+
+
+def test_gathered_from_an_evaluation(script, tmp_path):
+    for number in range(3):
+        picture(number).save(tmp_path / f"{number}.png")
+    out = tmp_path / "out"
+    methods, metrics = ["rise(count=8)"], ["insertion(steps=4)", "deletion(steps=4)"]
+    found = ix.evaluate(model(), tmp_path, methods, metrics, out=out)
+    assert script.main(["--gather", str(out), "few", "--data", str(tmp_path / "data")]) == 0
+    data = script.read_data(tmp_path / "data/few.jsonl")
+    assert data.images == found.image_ids
+    assert data.names == list(found.methods)
+    for name in found.methods:
+        for metric in found.metrics:
+            np.testing.assert_allclose(data.of(name, metric), found.values(name, metric), rtol=1e-3)
+    assert data.pairs == {"rise(count=8)": "IProp(rise(count=8))"}
+    beaten = {(one.method, one.control) for one in found.against_controls()}
+    assert beaten == {(one["name"], other) for one in data.about["variants"] for other in one["against"]}
+    assert script.scores_table(data).count("→") == 2
+    assert data.about["model"]
+
+
+def test_the_page_is_what_the_data_say(script, capsys):
+    assert script.main(["--check"]) == 0
