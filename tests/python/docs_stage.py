@@ -1,7 +1,6 @@
 """What the code of README and docs finds when it is run: photos, and small networks in the place of trained ones."""
 
 from functools import partial
-from pathlib import Path
 
 import captum.attr
 import numpy as np
@@ -12,9 +11,9 @@ from PIL import Image
 
 import interpix as ix
 import prompt_models
+from docs_blocks import ROOT
 from interpix.evaluation import plan
 
-ROOT = Path(__file__).parents[2]
 SIDE = 64
 PHOTOS = ("photo", "other", "cat", "dog", "a", "b", "c")
 
@@ -84,8 +83,8 @@ def _imagenet(folder):
     (folder / "synset_words.txt").write_text("".join(f"n{index:08} class {index}\n" for index in range(1000)))
 
 
-def prepare(monkeypatch, folder):
-    """The folder in which a page's code runs, and what its names stand for."""
+def lay_out(folder):
+    """The files that a page's code takes as given."""
     (folder / "examples").symlink_to(ROOT / "examples")
     (folder / "photos").mkdir()
     for index, name in enumerate(PHOTOS):  # two of them in a folder, too
@@ -94,6 +93,11 @@ def prepare(monkeypatch, folder):
             photo.resize((90 + index, 72)).save(path / f"{name}.jpg")
     Image.fromarray(np.uint8(255 * np.eye(72, 93, dtype=bool))).save(folder / "dog_mask.png")
     _imagenet(folder)
+
+
+def prepare(monkeypatch, folder):
+    """The folder in which a page's code runs, and what its names stand for."""
+    lay_out(folder)
     names = ix.load_model("efficientnet_lite0").class_names
 
     def load_model(name, **_options):
