@@ -45,6 +45,7 @@ def commands(code):
 
 
 def sentences():
-    """Commands within sentences, with their pages."""
-    found = [(page, code) for page in PAGES for code in re.findall(r"`(interpix [a-z]+ [^`]+)`", page.read_text())]
+    """Commands within sentences, with their pages; without variables of the environment."""
+    command = re.compile(r"`(?:[A-Z_]+=\S+ )*(interpix [a-z]+ [^`]+)`")
+    found = [(page, code) for page in PAGES for code in command.findall(page.read_text(encoding="utf-8"))]
     return [(page, shlex.split(" ".join(code.split()))) for page, code in found]
