@@ -25,7 +25,7 @@ TEXTS = re.compile(r"(licen[cs]e|copying|copyright|notice|unlicense)", re.IGNORE
 RULE = 80 * "="
 HEAD = """\
 The compiled half of the Python package interpix is built of the Rust crates below, and of Rust's standard library,
-which is licensed as MIT OR Apache-2.0. Behind each crate stands its license. The texts follow, as the crates bring them.
+which is licensed as MIT OR Apache-2.0. Behind each crate stands its license; the texts follow, as crates bring them.
 """
 
 
