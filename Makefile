@@ -2,7 +2,7 @@
 # Needs Rust (>= 1.88) and CPython (>= 3.11) with pip; all else is installed into .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test rust-lint rust-test lint stubs python-test test-browser bench device-check wheel supply-chain docs pictures format clean
+.PHONY: help build demo test rust-lint rust-test lint stubs python-test test-browser bench device-check wheel wheel-test licenses supply-chain docs pictures format clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -60,7 +60,7 @@ lint: $(VENV)/test.stamp  ## Check Python's format, lints and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/mypy .ci/check_wheel.py
+	$(BIN)/mypy .ci/check_wheel.py .ci/licenses.py
 
 stubs: $(VENV)/test.stamp  ## Check that _core.pyi says what the extension has
 	$(BIN)/python -m mypy.stubtest interpix._core
@@ -92,6 +92,18 @@ wheel: $(BIN)/python  ## Build a wheel for CPython 3.11 and later into out/wheel
 	out/wheel-venv/bin/pip install --quiet --disable-pip-version-check out/wheels/*.whl
 	out/wheel-venv/bin/python -I .ci/check_wheel.py out/wheels/*.whl
 	@echo "The wheel is in $(CURDIR)/out/wheels"
+
+# With the extras that the pages name, and what the tests of them need.
+wheel-test: wheel  ## Run the code and commands of README, docs and notebook with that wheel, from another folder (minutes)
+	rm -rf out/reader
+	$(PYTHON) -m venv out/reader
+	out/reader/bin/pip install --quiet --disable-pip-version-check \
+		"$$(ls out/wheels/*.whl)[demo,timm,torchvision,clip,onnx,widget,segment,lime,xrai,corruptions,evaluate]" \
+		'captum>=0.9' 'ipykernel>=6.29' 'nbclient>=0.10' 'onnx>=1.17' 'pytest>=8.3' 'pytest-timeout>=2.3'
+	out/reader/bin/python -I tests/wheel/run.py
+
+licenses:  ## Write THIRD-PARTY-LICENSES, after changes of Cargo.lock
+	$(PYTHON) .ci/licenses.py THIRD-PARTY-LICENSES
 
 supply-chain: $(BIN)/python  ## Check crates and workflows: licenses, sources, advisories (not with OFFLINE=1), rights, pins
 	$(PIP) -r .ci/supply-chain.txt

@@ -12,6 +12,7 @@ import itertools
 import platform
 import sys
 import zipfile
+import zlib
 from email.parser import Parser
 from pathlib import Path, PurePosixPath
 
@@ -27,35 +28,68 @@ PLATFORMS = {
 MOST_BYTES = 6_000_000
 # Of the package itself; what is in `.dist-info` is up to the builder.
 SUFFIXES = {".py", ".pyi", ".typed", ".css", ".js", ".csv", ".so", ".pyd"}
+ABOUT = ("METADATA", "RECORD", "WHEEL")
+LICENSES = ("licenses/LICENSE-APACHE", "licenses/LICENSE-MIT", "licenses/THIRD-PARTY-LICENSES")
+LEAST_PARTS = 5
+"""Of a wheel's name: what, version, Python, ABI, system."""
+# What `zipfile` raises of files that were cut or changed.
+DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError)
 AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma"}
 AVX2 = {"avx2", "fma"}
 
 
 def faults(wheel: Path) -> list[str]:
     """What is wrong with this file."""
-    name, version, tags = _parts(wheel)
+    if wheel.suffix != ".whl" or wheel.stem.count("-") < LEAST_PARTS - 1:
+        return ["it is not named as wheels are"]
+    try:
+        with zipfile.ZipFile(wheel) as files:
+            return _of_name(wheel) + _of_files(wheel, files) + _of_metadata(wheel, files)
+    except OSError as error:
+        return [f"it cannot be read: {error.strerror or error}"]
+    except DAMAGES as error:
+        return [f"it is not a whole zip file: {error or type(error).__name__}"]
+
+
+def _of_name(wheel: Path) -> list[str]:
+    name, _, tags = _parts(wheel)
     python, _, system = tags.rpartition("-")
     found = []
     if name != "interpix" or python not in PYTHONS or system not in PLATFORMS:
         found.append(f"its name says {name} for {python} on {system}, which no release has")
     if wheel.stat().st_size > MOST_BYTES:
         found.append(f"it has {wheel.stat().st_size} bytes, more than {MOST_BYTES}")
-    with zipfile.ZipFile(wheel) as files:
-        about = f"{name}-{version}.dist-info"
-        paths = [PurePosixPath(path) for path in files.namelist() if not path.endswith("/")]
-        found += [f"{path} does not belong there" for path in paths if not _belongs(path, about)]
-        if (damaged := files.testzip()) is not None:
-            found.append(f"{damaged} is damaged")
-        if PurePosixPath("interpix/__init__.py") not in paths:
-            found.append("it has no interpix/__init__.py")
-        compiled, needed = [str(path) for path in paths if path.suffix in {".so", ".pyd"}], _extension(python, system)
-        if compiled != [f"interpix/{needed}"]:
-            found.append(f"its compiled half is {compiled}, not interpix/{needed}")
-        said = Parser().parsestr(files.read(f"{about}/WHEEL").decode()).get_all("Tag") or []
-        if sorted(said) != sorted(_expanded(tags)):
-            found.append(f"its file WHEEL says {said}, its name {tags}")
-        if Parser().parsestr(files.read(f"{about}/METADATA").decode())["Version"] != version:
-            found.append("its metadata tell another version than its name")
+    return found
+
+
+def _of_files(wheel: Path, files: zipfile.ZipFile) -> list[str]:
+    name, version, tags = _parts(wheel)
+    python, _, system = tags.rpartition("-")
+    about = f"{name}-{version}.dist-info"
+    paths = [PurePosixPath(path) for path in files.namelist() if not path.endswith("/")]
+    found = [f"{path} does not belong there" for path in paths if not _belongs(path, about)]
+    if (damaged := files.testzip()) is not None:
+        found.append(f"{damaged} is damaged")
+    needed = ["interpix/__init__.py", *(f"{about}/{path}" for path in (*ABOUT, *LICENSES))]
+    found += [f"it has no {path}" for path in needed if PurePosixPath(path) not in paths]
+    compiled, extension = [str(path) for path in paths if path.suffix in {".so", ".pyd"}], _extension(python, system)
+    if compiled != [f"interpix/{extension}"]:
+        found.append(f"its compiled half is {compiled}, not interpix/{extension}")
+    return found
+
+
+def _of_metadata(wheel: Path, files: zipfile.ZipFile) -> list[str]:
+    """What its metadata tell otherwise than its name; that they are there is `_of_files`'s to say."""
+    name, version, tags = _parts(wheel)
+    there = {path: f"{name}-{version}.dist-info/{path}" for path in ABOUT}
+    read = {
+        path: Parser().parsestr(files.read(full).decode()) for path, full in there.items() if full in files.namelist()
+    }
+    found = []
+    if "WHEEL" in read and sorted(said := read["WHEEL"].get_all("Tag") or []) != sorted(_expanded(tags)):
+        found.append(f"its file WHEEL says {said}, its name {tags}")
+    if "METADATA" in read and read["METADATA"]["Version"] != version:
+        found.append("its metadata tell another version than its name")
     return found
 
 
@@ -154,11 +188,13 @@ def main(arguments: list[str] | None = None) -> int:
         found += missing_and_more(asked.wheels, asked.release)
     for line in found:
         print(line, file=sys.stderr)
+    if found:
+        return 1
     for wheel in asked.wheels:
         print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.2f} MB")
     if not asked.release:
         print(try_installed(asked.instructions))
-    return 1 if found else 0
+    return 0
 
 
 if __name__ == "__main__":

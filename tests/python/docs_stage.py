@@ -1,10 +1,10 @@
 """What the code of README and docs finds when it is run: photos, and small networks in the place of trained ones."""
 
 from functools import partial
-from pathlib import Path
 
 import captum.attr
 import numpy as np
+import onnx
 import timm
 import torch
 import torchvision
@@ -12,9 +12,9 @@ from PIL import Image
 
 import interpix as ix
 import prompt_models
+from docs_blocks import ROOT
 from interpix.evaluation import plan
 
-ROOT = Path(__file__).parents[2]
 SIDE = 64
 PHOTOS = ("photo", "other", "cat", "dog", "a", "b", "c")
 
@@ -84,8 +84,26 @@ def _imagenet(folder):
     (folder / "synset_words.txt").write_text("".join(f"n{index:08} class {index}\n" for index in range(1000)))
 
 
-def prepare(monkeypatch, folder):
-    """The folder in which a page's code runs, and what its names stand for."""
+def _onnx(path):
+    """A file of one answer: how bright a picture is."""
+    shape = ("N", 3, SIDE, SIDE)
+    nodes = [
+        onnx.helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=0),
+        onnx.helper.make_node("Unsqueeze", ["mean", "axis"], ["age"]),
+    ]
+    constants = {"axes": [1, 2, 3], "axis": [1]}
+    graph = onnx.helper.make_graph(
+        nodes,
+        "age",
+        [onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.FLOAT, shape)],
+        [onnx.helper.make_tensor_value_info("age", onnx.TensorProto.FLOAT, ("N", 1))],
+        [onnx.numpy_helper.from_array(np.array(axes, np.int64), name) for name, axes in constants.items()],
+    )
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9), path)
+
+
+def lay_out(folder):
+    """The files that a page's code takes as given."""
     (folder / "examples").symlink_to(ROOT / "examples")
     (folder / "photos").mkdir()
     for index, name in enumerate(PHOTOS):  # two of them in a folder, too
@@ -93,7 +111,14 @@ def prepare(monkeypatch, folder):
         for path in (folder, folder / "photos") if name in {"cat", "dog"} else (folder,):
             photo.resize((90 + index, 72)).save(path / f"{name}.jpg")
     Image.fromarray(np.uint8(255 * np.eye(72, 93, dtype=bool))).save(folder / "dog_mask.png")
+    (folder / "folder").symlink_to("photos")
     _imagenet(folder)
+    _onnx(folder / "age.onnx")
+
+
+def prepare(monkeypatch, folder):
+    """The folder in which a page's code runs, and what its names stand for."""
+    lay_out(folder)
     names = ix.load_model("efficientnet_lite0").class_names
 
     def load_model(name, **_options):

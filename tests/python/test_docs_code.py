@@ -3,45 +3,19 @@
 What a block prints, where a page says it, is checked in `test_docs.py` with the real model.
 """
 
-import functools
 import json
 import os
 import re
-import shlex
 import tomllib
 import warnings
 
 import pytest
 
 import docs_stage
-from docs_stage import ROOT
+from docs_blocks import PAGES, ROOT, blocks, commands, less, pages_with, sentences
 from interpix import cli
 
-PAGES = [ROOT / "README.md", *sorted({*(ROOT / "docs").rglob("*.md")} - {ROOT / "docs" / "changes.md"})]
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LANGUAGES = {"python", "sh", "rust", "text", "json", "bibtex", "yaml", "toctree", "{toctree}", "{eval-rst}"}
-# What minutes are spent on for good results, and would be here for none: less of it, in seconds.
-LESS = {
-    "count=4000": "count=40",
-    "count=300": "count=30",
-    "steps=20": "steps=2",
-    "methods.RISE(count=500": "methods.RISE(count=5",
-    '"insertion", "deletion", "dir", "sic"': '"insertion(steps=4)", "deletion(steps=4)", "dir(steps=4)", "sic"',
-    "rise(count=500)": "rise(count=5)",
-    '"insertion", "deletion", "sic", "roc_auc"': '"insertion(steps=4)", "deletion(steps=4)", "sic", "roc_auc"',
-    "workers=4": "workers=1",
-    "(12, 30, 140, 201)": "(12, 30, 40, 51)",
-    "Box(40, 30, 180, 200)": "Box(4, 4, 40, 40)",
-    'device="cuda"': "device=None",
-}
-
-
-def blocks(page, language):
-    return [code for kind, code in BLOCK.findall(page.read_text(encoding="utf-8")) if kind == language]
-
-
-def pages_with(language):
-    return [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES if blocks(page, language)]
 
 
 def test_every_block_says_its_language():
@@ -59,15 +33,8 @@ def test_python_runs(page, monkeypatch, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for index, code in enumerate(blocks(page, "python")):
-            quick = functools.reduce(lambda text, pair: text.replace(*pair), LESS.items(), code)
-            exec(compile(quick, f"{page}, block {index}", "exec"), names)
+            exec(compile(less(code), f"{page}, block {index}", "exec"), names)
     plt.close("all")
-
-
-def commands(code):
-    """Its lines without comments, those that go on joined."""
-    lines = re.sub(r"\\\n\s*", " ", code).splitlines()
-    return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
 @pytest.mark.parametrize("page", pages_with("sh"))
@@ -94,15 +61,13 @@ def test_commands_are_there(page, monkeypatch):
 
 
 def test_commands_within_sentences_are_read():
-    sentences = [(page, code) for page in PAGES for code in re.findall(r"`(interpix [a-z]+ [^`]+)`", page.read_text())]
-    assert len(sentences) > 5
-    for page, code in sentences:
-        words = shlex.split(" ".join(code.split()))
+    assert len(sentences()) > 5
+    for page, words in sentences():
         if words[1] != "models" and "SOURCE" not in words:
             try:
                 cli.build_parser().parse_args(words[1:])
             except SystemExit:
-                pytest.fail(f"{page}: {code}")
+                pytest.fail(f"{page}: {words}")
 
 
 def test_rust_is_of_what_is_compiled():

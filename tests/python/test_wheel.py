@@ -11,16 +11,18 @@ ABI3 = "cp311-abi3-manylinux2014_x86_64.manylinux_2_17_x86_64"
 FREE_THREADED = "cp314-cp314t-win_amd64"
 
 
-def wheel(folder, tags=ABI3, said=None, more=(), compiled="_core.abi3.so", version="0.1.0"):
+def wheel(folder, tags=ABI3, said=None, more=(), less=(), compiled="_core.abi3.so", version="0.1.0"):
     """A file that looks like a wheel of these tags, in which WHEEL tells those that are `said`."""
     file = folder / f"interpix-0.1.0-{tags}.whl"
     said = said or ["cp311-abi3-manylinux_2_17_x86_64", "cp311-abi3-manylinux2014_x86_64"]
     about = "interpix-0.1.0.dist-info"
-    with zipfile.ZipFile(file, "w") as files:
-        for path in ("interpix/__init__.py", "interpix/page.js", f"interpix/{compiled}", f"{about}/RECORD", *more):
-            files.writestr(path, "")
-        files.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\n" + "".join(f"Tag: {tag}\n" for tag in said))
-        files.writestr(f"{about}/METADATA", f"Metadata-Version: 2.4\nName: interpix\nVersion: {version}\n")
+    texts = dict.fromkeys(["interpix/__init__.py", "interpix/page.js", f"interpix/{compiled}", *more], "")
+    texts |= {f"{about}/{path}": "" for path in ("RECORD", *CHECK["LICENSES"])}
+    texts[f"{about}/WHEEL"] = "Wheel-Version: 1.0\n" + "".join(f"Tag: {tag}\n" for tag in said)
+    texts[f"{about}/METADATA"] = f"Metadata-Version: 2.4\nName: interpix\nVersion: {version}\n"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as files:
+        for path in texts.keys() - {f"{about}/{path}" for path in less}:
+            files.writestr(path, texts[path])
     return file
 
 
@@ -55,11 +57,44 @@ def test_a_compiled_half_for_another_python_is_refused(tmp_path):
 def test_a_large_wheel_and_another_version_are_refused(tmp_path):
     file = wheel(tmp_path, version="0.2.0")
     with zipfile.ZipFile(file, "a") as files:
-        files.writestr("interpix/large.py", b"#" * 6_000_001)
+        files.writestr("interpix/large.py", b"#" * 6_000_001, zipfile.ZIP_STORED)
     assert [fault.split(",")[0] for fault in CHECK["faults"](file)] == [
         f"it has {file.stat().st_size} bytes",
         "its metadata tell another version than its name",
     ]
+
+
+@pytest.mark.parametrize("path", [*CHECK["ABOUT"], *CHECK["LICENSES"]])
+def test_a_wheel_without_what_tells_of_it_is_refused(tmp_path, path):
+    assert CHECK["faults"](wheel(tmp_path, less=[path])) == [f"it has no interpix-0.1.0.dist-info/{path}"]
+
+
+def test_what_is_no_wheel_costs_a_line_and_no_traceback(tmp_path, capsys):
+    whole = wheel(tmp_path).read_bytes()
+    for folder, content, complaint in [
+        ("cut", whole[:200], "it is not a whole zip file: "),
+        ("text", b"not found", "it is not a whole zip file: "),
+        ("nothing", b"", "it is not a whole zip file: "),
+        ("missing", None, "it cannot be read: No such file"),
+    ]:
+        file = tmp_path / folder / f"interpix-0.1.0-{ABI3}.whl"
+        if content is not None:
+            file.parent.mkdir()
+            file.write_bytes(content)
+        assert CHECK["main"]([str(file)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"{file.name}: {complaint}")
+    assert CHECK["main"]([str(tmp_path / "interpix.zip")]) == 1
+    assert capsys.readouterr().err == "interpix.zip: it is not named as wheels are\n"
+
+
+def test_whatever_byte_is_changed_costs_lines_and_no_traceback(tmp_path):
+    file = wheel(tmp_path)
+    whole = file.read_bytes()
+    for index in range(len(whole)):
+        for bits in (1, 128, 255):
+            file.write_bytes(whole[:index] + bytes([whole[index] ^ bits]) + whole[index + 1 :])
+            assert all("\n" not in fault for fault in CHECK["faults"](file))
 
 
 def test_a_release_has_each_wheel_and_no_other(tmp_path, capsys):
