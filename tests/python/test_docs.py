@@ -3,13 +3,12 @@ import runpy
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from docs_blocks import COPY, ROOT
+
 README = (ROOT / "README.md").read_text()
-COPY = ROOT / "docs" / "changes.md"  # of CHANGELOG.md, where the site was built
 DOCS = sorted({*ROOT.glob("docs/**/*.md")} - {COPY})
 PAGES = [*ROOT.glob("*.md"), *DOCS, *ROOT.glob("examples/*.md")]
 
