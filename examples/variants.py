@@ -420,7 +420,14 @@ def tables(rows: list[dict]) -> None:
     for network_name in (FIRST, SECOND):
         table = Table(rows, network_name, photos["b"])
         if len(table.photos) > 1 and {chosen, *(one.name for one in REFERENCES)} <= set(table.whole):
-            show(table, f"{network_name}, half b", references, table.whole)
+            show(table, f"{network_name}, half b, against the references", references, table.whole)
+            for one in REFERENCES:
+                show(
+                    table,
+                    f"{network_name}, half b, against {one.name}",
+                    dict.fromkeys(references, one.name),
+                    table.whole,
+                )
             show_methods(table, f"{network_name}, half b", table.whole)
             least = ratios(table.wins(chosen, references)).min()
             verdict = "confirmed" if least >= CONFIRMED else "not confirmed"
