@@ -131,7 +131,7 @@ def gather(out: Path, path: Path) -> None:
     ]
     better = {name: found.config["run"]["better"][name] for name in found.metrics}
     about = {
-        "model": found.config["configuration"].get("model"),
+        "model": found.config["configuration"]["model"]["model"],
         "versions": found.config["configuration"].get("versions"),
         "better": better,
         "variants": variants,
