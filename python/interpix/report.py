@@ -17,9 +17,7 @@ __all__ = ["LEGEND", "OUTLINED", "page", "report_files", "write_numbers", "write
 
 OUTLINED = ", with a line around the annotated object"
 """What the alternative text of a picture says if it has one."""
-LEGEND = (
-    '<p class="legend">In pictures, the light blue line is the edge of the annotated object, of its mask or boxes.</p>'
-)
+LEGEND = '<p class="legend">The light blue line is the edge of the annotated object: of its mask or boxes.</p>'
 """What a page says if a picture of it has one."""
 
 _STYLE = """
