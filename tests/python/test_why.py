@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 import interpix as ix
 from interpix.plots import plot_stability
+from interpix.results import load_all, save_all
 from interpix.words import group_title
 from test_groups import QUIET, Table
 from torch_models import convolutions, picture, vit
@@ -222,6 +223,37 @@ def test_stability_of_real_models(make, options):
     groups = len(found.variants) + 1
     assert f"in all of {groups} groups" in ax.get_title().replace("\n", " ")
     assert len(ax.texts) == np.count_nonzero(found.frequency())
+
+
+def test_files_of_why_and_of_stability(tmp_path):
+    moxi = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3")
+    image = np.random.default_rng(0).random((3, 4, 6), np.float32)
+    why, sure = moxi.why(image, 0, 1), moxi.stability(image, 0, absences=["mean", -1])
+    assert len(sure.variants) == 6
+    why.save(tmp_path / "why.safetensors")
+    sure.save(tmp_path / "sure.safetensors")
+    again = ix.Why.load(tmp_path / "why.safetensors"), ix.Stability.load(tmp_path / "sure.safetensors")
+    assert [one.summary() for one in again] == [why.summary(), sure.summary()]
+    assert list(again[1].variants) == list(sure.variants)
+    assert again[1].noise == sure.noise
+    names = [one.provenance["variant"] for one in load_all(tmp_path / "sure.safetensors")]
+    assert names == ["as it is", *sure.variants]
+    with pytest.raises(ix.ArgumentError, match="`path`: expected a file of a Why, got"):
+        ix.Why.load(tmp_path / "sure.safetensors")
+    with pytest.raises(ix.ArgumentError, match="`path`: expected a file of a Stability, got"):
+        ix.Stability.load(tmp_path / "why.safetensors")
+    # Of two answers, or of part of one.
+    other = moxi.why(image, 0, 2)
+    save_all(tmp_path / "mixed.safetensors", [why.makes_wrong, other.hides_right])
+    save_all(tmp_path / "part.safetensors", list(sure.variants.values()))
+    with pytest.raises(ix.ArgumentError, match="a file of a Why"):
+        ix.Why.load(tmp_path / "mixed.safetensors")
+    with pytest.raises(ix.ArgumentError, match="a file of a Stability"):
+        ix.Stability.load(tmp_path / "part.safetensors")
+    (tmp_path / "notes.txt").write_text("another's")
+    for one in (why, sure):
+        with pytest.raises(ix.ArgumentError, match="overwrite"):
+            one.save(tmp_path / "notes.txt")
 
 
 def test_words_of_stability():

@@ -1,16 +1,20 @@
 """How sure a group is: the same search where nothing should change, or little."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from interpix.checks import check_number
+from interpix.errors import bad_value
 from interpix.results.attribution import Attribution
+from interpix.results.base import is_number, save_all
 from interpix.results.explanation import Explanation
+from interpix.results.files import load_all
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Stability"]
 
 _NAMED = 5
+_ITSELF = "as it is"
+"""What a file calls the photo of which the others are variants."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -46,6 +52,15 @@ class Stability:
     explanation: Explanation
     variants: Mapping[str, Explanation]
     noise: float
+
+    @classmethod
+    def of(cls, explanation: Explanation, variants: Mapping[str, Explanation], noise: float) -> Self:
+        """The same with its results' provenance saying what each is."""
+        named = {
+            name: dataclasses.replace(one, provenance={**one.provenance, "variant": name, "noise": noise})
+            for name, one in {_ITSELF: explanation, **variants}.items()
+        }
+        return cls(explanation=named.pop(_ITSELF), variants=named, noise=noise)
 
     @property
     def unsure_steps(self) -> tuple[int, ...]:
@@ -111,6 +126,37 @@ class Stability:
         from interpix.plots import plot_stability  # matplotlib only when asked for
 
         return plot_stability(self, ax=ax)
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Writes all results into a file that `Stability.load` reads; see `Explanation.save`."""
+        save_all(path, [self.explanation, *self.variants.values()], overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Reads what `save` wrote.
+
+        >>> import tempfile
+        >>> from interpix import MoXI
+        >>> path = tempfile.mkdtemp() + "/sure.safetensors"
+        >>> found = MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="1x2").stability(np.ones((3, 2, 4), np.float32))
+        >>> found.save(path)
+        >>> Stability.load(path).summary() == found.summary()
+        True
+
+        Raises:
+            ArgumentError: The file holds other results.
+        """
+        found = load_all(path)
+        named = {str(one.provenance.get("variant")): one for one in found if isinstance(one, Explanation)}
+        base = named.pop(_ITSELF, None)
+        about = {} if base is None else base.provenance
+        same = base is not None and all(
+            np.array_equal(one.regions, base.regions) and one.provenance.get("noise") == about.get("noise")
+            for one in named.values()
+        )
+        if base is None or not same or not is_number(about.get("noise")) or len(named) + 1 < len(found):
+            raise bad_value("path", "a file of a Stability", f"`{os.fspath(path)}`", "use interpix.results.load_all")
+        return cls(explanation=base, variants=named, noise=float(about["noise"]))
 
     def summary(self) -> dict[str, Any]:
         """The numbers as plain JSON values with names."""

@@ -1,17 +1,26 @@
 """Why one answer and not another: two results, in words."""
 
 import dataclasses
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
+from interpix.errors import bad_value
 from interpix.outputs.base import describe
 from interpix.outputs.readout import Score
+from interpix.results.base import save_all
 from interpix.results.explanation import Explanation
+from interpix.results.files import load_all
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Why", "rather_than"]
+
+_CONTRAST = "MoXI contrast"
+"""What both results call their method."""
 
 
 def rather_than(found: Explanation, rival: int, full: Score) -> Explanation:
@@ -102,6 +111,32 @@ class Why:
 
         return plot_why(self, figure=figure)
 
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Writes both results into a file that `Why.load` reads; see `Explanation.save`."""
+        save_all(path, [self.makes_wrong, self.hides_right], overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Reads what `save` wrote.
+
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from interpix import MoXI
+        >>> path = tempfile.mkdtemp() + "/why.safetensors"
+        >>> image = np.random.default_rng(0).random((3, 4, 6), np.float32)
+        >>> found = MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3").why(image, 0, 1)
+        >>> found.save(path)
+        >>> Why.load(path).summary() == found.summary()
+        True
+
+        Raises:
+            ArgumentError: The file holds other results.
+        """
+        match load_all(path):
+            case [Explanation() as makes, Explanation() as hides] if _belong_together(makes, hides):
+                return cls(makes_wrong=makes, hides_right=hides)
+        raise bad_value("path", "a file of a Why", f"`{os.fspath(path)}`", "use interpix.results.load_all")
+
     def summary(self) -> dict[str, Any]:
         """The numbers as plain JSON values with names."""
         both = {"makes_wrong": self.makes_wrong.summary(), "hides_right": self.hides_right.summary()}
@@ -115,3 +150,10 @@ class Why:
         """One line for people."""
         makes, hides = self.makes_wrong, self.hides_right
         return f"<Why {makes.name_of(makes.target)!r} and not {hides.name_of(hides.target)!r}>"
+
+
+def _belong_together(makes: Explanation, hides: Explanation) -> bool:
+    """Whether two results are one answer to "why?"."""
+    methods = {one.provenance.get("method") for one in (makes, hides)}
+    same = np.array_equal(makes.regions, hides.regions) and makes.provenance.get("rival") == hides.target
+    return same and methods == {_CONTRAST}

@@ -65,7 +65,7 @@ def find_stability(
             other = moxi.varied(regions=base.regions, absence=fill)
             with renamed(absence="absences"):
                 variants[_name_of(fill, variants)] = other.explain(question, None, **options)
-    return Stability(explanation=base, variants=variants, noise=_noise(moxi, question, base))
+    return Stability.of(base, variants, _noise(moxi, question, base))
 
 
 def _fills(absences: Sequence[AbsenceInput] | None) -> list[Absence]:
