@@ -99,7 +99,7 @@ wheel-test: wheel  ## Run the code and commands of README, docs and notebook wit
 	$(PYTHON) -m venv out/reader
 	out/reader/bin/pip install --quiet --disable-pip-version-check \
 		"$$(ls out/wheels/*.whl)[demo,timm,torchvision,clip,onnx,widget,segment,lime,xrai,corruptions,evaluate]" \
-		'captum>=0.9' 'ipykernel>=6.29' 'nbclient>=0.10' 'onnx>=1.17' 'pytest>=8.3' 'pytest-timeout>=2.3'
+		'captum>=0.9' 'ipykernel>=6.29' 'nbclient>=0.10' 'pytest>=8.3' 'pytest-timeout>=2.3'
 	out/reader/bin/python -I tests/wheel/run.py
 
 licenses:  ## Write THIRD-PARTY-LICENSES, after changes of Cargo.lock

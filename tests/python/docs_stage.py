@@ -4,7 +4,6 @@ from functools import partial
 
 import captum.attr
 import numpy as np
-import onnx
 import timm
 import torch
 import torchvision
@@ -84,24 +83,6 @@ def _imagenet(folder):
     (folder / "synset_words.txt").write_text("".join(f"n{index:08} class {index}\n" for index in range(1000)))
 
 
-def _onnx(path):
-    """A file of one answer: how bright a picture is."""
-    shape = ("N", 3, SIDE, SIDE)
-    nodes = [
-        onnx.helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=0),
-        onnx.helper.make_node("Unsqueeze", ["mean", "axis"], ["age"]),
-    ]
-    constants = {"axes": [1, 2, 3], "axis": [1]}
-    graph = onnx.helper.make_graph(
-        nodes,
-        "age",
-        [onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.FLOAT, shape)],
-        [onnx.helper.make_tensor_value_info("age", onnx.TensorProto.FLOAT, ("N", 1))],
-        [onnx.numpy_helper.from_array(np.array(axes, np.int64), name) for name, axes in constants.items()],
-    )
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9), path)
-
-
 def lay_out(folder):
     """The files that a page's code takes as given."""
     (folder / "examples").symlink_to(ROOT / "examples")
@@ -113,7 +94,6 @@ def lay_out(folder):
     Image.fromarray(np.uint8(255 * np.eye(72, 93, dtype=bool))).save(folder / "dog_mask.png")
     (folder / "folder").symlink_to("photos")
     _imagenet(folder)
-    _onnx(folder / "age.onnx")
 
 
 def prepare(monkeypatch, folder):

@@ -1,7 +1,7 @@
 """Any function from a batch of images to logits, as a classifier."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,8 @@ class CallableClassifier(Normalized):
     reads_outputs = True
     batch_size: int = 32
 
+    _cure: ClassVar[str] = "wrap the function as interpix.CallableClassifier(function, preprocess=...)"
+
     def __init__(
         self,
         function: Callable[[npt.NDArray[np.float32]], Any],
@@ -83,10 +85,7 @@ class CallableClassifier(Normalized):
     def preprocess(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The function's input (C, H', W') for a raw image (H, W, 3)."""
         if self._preprocess is None:
-            cure = (
-                "pass a float tensor (C, H, W), or wrap the function as "
-                "interpix.CallableClassifier(function, preprocess=...)"
-            )
+            cure = f"pass a float tensor (C, H, W), or {self._cure}"
             need = f"a preprocessed image, as `{self.name}` does not say how to preprocess raw ones"
             raise bad_value("image", need, "a raw image", cure)
         return to_numpy(self._preprocess(image), "preprocess").astype(np.float32)

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,8 @@ class OnnxClassifier(CallableClassifier):
         input_size: Height and width of the input, or None if it takes any.
         batch_size: How many pictures go through the model at once by default.
     """
+
+    _cure: ClassVar[str] = "say how photos are prepared, in Python: interpix.OnnxClassifier(file, preprocess=...)"
 
     def __init__(
         self,
