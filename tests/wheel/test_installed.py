@@ -17,6 +17,9 @@ import interpix
 from docs_blocks import PAGES, ROOT, blocks, commands, less, sentences
 from interpix import _core
 
+# All methods and metrics on two photos take minutes.
+pytestmark = pytest.mark.timeout(1800)
+
 # What is not run, by what its words begin with or have among them.
 NOT_RUN = {
     "pip": "installs from the repository",
