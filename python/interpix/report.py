@@ -33,7 +33,7 @@ th[aria-sort="descending"] button::after { content: " \\25BC"; }
 h1, h2, p, li { overflow-wrap: anywhere; }
 img { height: auto; max-width: 100%; }
 .wide img { max-width: none; width: 100%; min-width: 46rem; }
-thead th { overflow-wrap: anywhere; white-space: normal; min-width: 7rem; }
+thead th { overflow-wrap: break-word; white-space: normal; min-width: 7rem; max-width: 16rem; }
 .wide { overflow-x: auto; }
 small { color: #595959; }
 .legend::before { background: #00e5ff; border: 2px solid #10242b; content: ""; display: inline-block; height: 4px;
