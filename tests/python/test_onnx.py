@@ -144,7 +144,7 @@ def test_what_the_runtime_raises_names_the_model(tmp_path):
         model.logits(np.zeros((1, 3, 5, 5), np.float32))
     with pytest.raises(ix.ArgumentError, match=r"`image`: expected \(8, 12\) pixels"):
         ix.MoXI(model, regions="2x3").explain(np.zeros((3, 5, 5), np.float32))
-    with pytest.raises(ix.ArgumentError, match=r"does not say how .* OnnxClassifier\(file, preprocess="):
+    with pytest.raises(ix.ArgumentError, match=r"does not say how .*OnnxClassifier\(file, preprocess="):
         ix.MoXI(model, regions="2x3").explain(np.zeros((8, 12, 3), np.uint8))
 
 
