@@ -94,19 +94,19 @@ def find_placement(classifier: Preprocessor, photo: tuple[int, int]) -> Placemen
     """
     if min(photo) < _LEAST:
         need = f"a photo of at least {_LEAST} x {_LEAST} pixels"
-        raise bad_value("photo", need, f"{photo[0]} x {photo[1]}", "it is too small to find a part of it")
+        raise bad_value("photo", need, f"{photo[0]} x {photo[1]}", "keep the map on the model's picture")
     down, across, shown = _places(classifier, photo)
     size = (down.shape[0], down.shape[1])
     if min(size) < _LEAST:
         need = f"a picture of model `{classifier.name}` of at least {_LEAST} x {_LEAST} pixels"
-        raise bad_value("model", need, f"{size[0]} x {size[1]}", "look at its preprocessing")
+        raise bad_value("model", need, f"{size[0]} x {size[1]}", "keep the map on the model's picture")
     top, tall = _line_of(down, shown, photo[0])
     left, wide = _line_of(across.T, shown.T, photo[1])
     found = Placement(top, left, tall, wide, photo, size)
     _check_lines(found, down, across, classifier.name)
     if min(tall / photo[0], wide / photo[1]) * _WHITE < _FEW_LEVELS:
         need = f"a model that sees a larger part of a photo of {photo[0]} x {photo[1]}"
-        raise bad_value("model", need, f"one of about {tall:.0f} x {wide:.0f}", "this cannot be told exactly enough")
+        raise bad_value("model", need, f"one of about {tall:.0f} x {wide:.0f}", "keep the map on the model's picture")
     return found
 
 

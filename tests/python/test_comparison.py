@@ -1,36 +1,23 @@
 import dataclasses
 import json
-import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import interpix as ix
+from compared import PATCHES, SIZE, left_and_right, photo, three_means
 from interpix import methods, metrics
 from interpix.cli import main
 from interpix.comparison import Comparison, Entry
 from interpix.comparison.store import fingerprint
 
-SIZE = (24, 30)
-PATCHES = "moxi(regions='2x3',stop='all')"
 RISE = "rise(count=40,grid=(3,4),baseline='zero')"
 
 
 @pytest.fixture
 def model():
-    def logits(batch):
-        return np.stack([batch[:, 0].mean((1, 2)), batch[:, 1].mean((1, 2)), 0.1 * batch.sum((1, 2, 3))], axis=1)
-
-    return ix.CallableClassifier(
-        logits,
-        name="means",
-        preprocess=lambda raw: np.ascontiguousarray(raw.transpose(2, 0, 1), np.float32) / 64,
-    )
-
-
-def photo(seed):
-    return np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    return three_means()
 
 
 @pytest.fixture
@@ -40,9 +27,7 @@ def photos():
 
 @pytest.fixture
 def masks():
-    left = np.zeros(SIZE, bool)
-    left[3:20, 2:14] = True
-    return {"one": left, "two": ~left}
+    return left_and_right()
 
 
 def test_every_score_is_what_the_metric_says_alone(model, photos, masks):
@@ -250,77 +235,6 @@ def test_the_best_randomization_is_the_one_nearest_to_0():
     assert result.wins("near", "opposite", name) == (2, 2)
     assert result.wins("same", "near", name) == (0, 2)
     assert "nearer to 0 is better" in repr(result.summary("near", name))
-
-
-def test_report(model, photos, tmp_path):
-    pytest.importorskip("matplotlib")
-    result = ix.compare(
-        model,
-        {"<b>": photos["one"], "two": photos["two"]},
-        [PATCHES],
-        "insertion(steps=3)",
-        keep_maps=1,
-        controls=False,
-    )
-    page = result.report(tmp_path / "report")
-    text = page.read_text()
-    assert "<b>" not in text.split("<h2>")[1].split("</h2>")[0]
-    assert "2 attributions of means, 2 images" in text
-    assert "1 more image is in the table only" in text
-    result.plot("<b>").savefig(tmp_path / "expected.png", dpi=80)
-    with Image.open(tmp_path / "report" / "image-1.png") as written, Image.open(tmp_path / "expected.png") as drawn:
-        np.testing.assert_array_equal(np.asarray(written), np.asarray(drawn))
-    numbers = json.loads((tmp_path / "report" / "comparison.json").read_text())
-    assert numbers["table"][PATCHES]["insertion(steps=3)"] == result.table[PATCHES]["insertion(steps=3)"]
-    assert numbers["provenance"]["model"] == "means"
-    assert len(numbers["images"]) == 4
-    with pytest.raises(ix.ArgumentError, match="raise keep_maps"):
-        result.plot("two")
-
-
-def test_pictures_show_photo_map_and_propagated_map(model, photos):
-    pytest.importorskip("matplotlib")
-    constant = {"constant": lambda model, image, target: np.ones(SIZE, np.float32)}
-    result = ix.compare(model, photos, constant, "insertion(steps=3)", controls=False)
-    axes = result.plot("two").axes
-    assert [len(ax.images) for ax in axes] == [1, 1, 1, 0]
-    np.testing.assert_array_equal(axes[0].images[0].get_array(), photos["two"])
-    np.testing.assert_array_equal(axes[1].images[0].get_array(), np.ones(SIZE))
-    spread = result.entry("two", "IProp(constant)").attribution
-    np.testing.assert_array_equal(axes[2].images[0].get_array(), spread.map)
-    value, spread = (result.entry("two", name).scores["insertion(steps=3)"].value for name in result.methods)
-    lines = axes[3].texts[0].get_text().splitlines()
-    assert [line.split() for line in lines] == [
-        ["map", "IProp"],
-        ["insertion(steps=3)", "↑", f"{value:.3f}", f"{spread:.3f}"],
-    ]
-
-
-def test_the_annotated_object_is_outlined_and_explained(model, photos, masks, tmp_path):
-    pytest.importorskip("matplotlib")
-    images = {**photos, "none": photo(3), "nothing": photo(4)}
-    given = {**masks, "none": None, "nothing": np.zeros(SIZE, bool)}
-    result = ix.compare(model, images, PATCHES, ["insertion(steps=3)", "roc_auc"], given, controls=False)
-    figure = result.plot("one")
-    left, top, right, bottom = 1.5, 2.5, 13.5, 19.5  # of rows 3 ... 19 and columns 2 ... 13
-    for ax in figure.axes[:3]:
-        around = ax.collections[0].get_paths()[0].get_extents()
-        np.testing.assert_allclose(around.extents, [left, top, right, bottom], atol=0.51)
-    assert [len(ax.collections) for ax in figure.axes] == [1, 1, 1, 0]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["the annotated object"]
-    for name in ("none", "nothing"):
-        without = result.plot(name)
-        assert not without.legends
-        assert not any(ax.collections for ax in without.axes)
-    text = result.report(tmp_path / "report").read_text()
-    alts = re.findall('alt="([^"]*)"', text)
-    assert [", with a line around the annotated object;" in alt for alt in alts] == [True, True, False, False]
-    assert text.count("The light blue line is the edge of the annotated object") == 1
-    assert text.index("The light blue") < text.index("<img")
-    plain = ix.compare(model, photos, PATCHES, "insertion(steps=3)", controls=False)
-    assert "annotated object" not in plain.report(tmp_path / "plain").read_text()
-    kept = ix.compare(model, photos, PATCHES, "roc_auc", masks, keep_maps=1, controls=False).entries
-    assert [entry.annotation is not None for entry in kept] == [True, True, False, False]
 
 
 def test_masks_are_as_the_model_sees_them(tmp_path):

@@ -1,6 +1,5 @@
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -259,27 +258,6 @@ def test_maps_and_curves_are_kept_beside(photos, tmp_path):
     arrays, about = read_arrays(tmp_path / "out" / "curves" / "p0003.png.safetensors")
     index = about["curves"].index([METHODS[1], METRICS[0]])
     np.testing.assert_array_equal(arrays[str(index)], [score.curve.x, score.curve.y])
-
-
-def test_pictures_of_images_with_masks_outline_the_object(photos, tmp_path):
-    boxes = '"[[2, 3, 20, 18]]"'
-    (photos / "metadata.csv").write_text(f"file_name,boxes\np0000.png,{boxes}\np0001.png,\n")
-    out = tmp_path / "out"
-    found = evaluate(photos, out, maps=True, controls=False)
-    assert kept_file(out, "masks", "p0000.png").exists()
-    assert not kept_file(out, "masks", "p0001.png").exists()
-    text = found.report().read_text()
-    alts = dict(re.findall(r'alt="The photo (p\d+\.png) and the map of each method([^;]*);', text))
-    assert alts == {"p0000.png": ", with a line around the annotated object", "p0001.png": ""}
-    assert text.count("The light blue line is the edge of the annotated object") == 1
-    kept_file(out, "masks", "p0000.png").write_bytes(b"damaged")
-    text = ix.load_evaluation(out).report().read_text()
-    assert "mask of p0000.png:" in text
-    assert "annotated object" not in text
-    # With another annotation the image is scored again, and the earlier mask does not stay.
-    (photos / "metadata.csv").write_text("file_name,boxes\np0000.png,\np0001.png,\n")
-    evaluate(photos, out, maps=True, controls=False)
-    assert not kept_file(out, "masks", "p0000.png").exists()
 
 
 def test_seconds_are_those_of_maps(photos, tmp_path):

@@ -42,12 +42,18 @@ License: CC-BY-SA-3.0
 
 
 @pytest.fixture
-def script():
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
     spec = importlib.util.spec_from_file_location("photos_script", ROOT / "examples/photos.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def packaging(script):  # which imports it from its own folder
+    return sys.modules["photo_packages"]
 
 
 def picture(seed, size=(220, 210), mode="RGB"):
@@ -117,13 +123,13 @@ class Model:
         return np.sign(pictures.mean(axis=(2, 3)) @ [[1, -1, 0], [-1, 1, 0], [0, 0, 0]]) * 2
 
 
-def package(script, data, **options):
+def package(packaging, data, **options):
     told = {"registry": "debian", "version": "1.0-1", "file": "pool/p/play/play_1.0-1_all.deb", "photos": ()}
-    return script.Package(**{**told, "sha256": hashlib.sha256(data).hexdigest(), **options})
+    return packaging.Package(**{**told, "sha256": hashlib.sha256(data).hexdigest(), **options})
 
 
 @pytest.fixture
-def stage(script, tmp_path, monkeypatch):
+def stage(script, packaging, tmp_path, monkeypatch):
     """A mirror with a .deb that has a Qt resource, and a wheel among the packages that are there already."""
     cat = picture(1)
     resource = rcc(
@@ -144,9 +150,9 @@ def stage(script, tmp_path, monkeypatch):
     (mirror / "pool/p/play/play_1.0-1_all.deb").write_bytes(play)
     packages.mkdir()
     (packages / "tools.whl").write_bytes(tools)
-    of_debian = package(script, play, photos=("usr/share/play/*.rcc:src/*.webp",), drop="src/", add="src/animals/")
+    of_debian = package(packaging, play, photos=("usr/share/play/*.rcc:src/*.webp",), drop="src/", add="src/animals/")
     of_pypi = package(
-        script,
+        packaging,
         tools,
         registry="pypi",
         file="tools.whl",
@@ -223,7 +229,7 @@ def test_another_package_than_the_known_one_is_refused(script, stage, capsys):
     assert "expected SHA-256" in capsys.readouterr().err
 
 
-def test_no_network_is_said_in_a_line(script, stage, capsys, monkeypatch, tmp_path):
+def test_no_network_is_said_in_a_line(script, packaging, stage, capsys, monkeypatch, tmp_path):
     listed(script, stage)
     monkeypatch.setattr(script, "LIST", stage["list"])
     (stage["packages"] / "play_1.0-1_all.deb").unlink()
@@ -231,7 +237,7 @@ def test_no_network_is_said_in_a_line(script, stage, capsys, monkeypatch, tmp_pa
     said = capsys.readouterr().err
     assert "cannot be had" in said
     assert "--mirror" in said
-    monkeypatch.setattr(script.shutil, "which", lambda name: None)
+    monkeypatch.setattr(packaging.shutil, "which", lambda name: None)
     wanted = [str(stage["folder"]), "--packages", str(stage["packages"])]
     assert script.main(wanted) == 1
     assert "there is no apt-get here; pass --mirror" in capsys.readouterr().err
@@ -239,23 +245,23 @@ def test_no_network_is_said_in_a_line(script, stage, capsys, monkeypatch, tmp_pa
 
 
 @pytest.mark.parametrize("version", [1, 3])
-def test_qt_resources(script, version):
+def test_qt_resources(packaging, version):
     files = {"a.webp": (b"plain", False), "b.webp": (b"packed " * 9, True)}
-    found = dict(script.rcc_files(rcc(files, version)))
+    found = dict(packaging.rcc_files(rcc(files, version)))
     assert found == {"src/a.webp": b"plain", "src/b.webp": b"packed " * 9}
-    with pytest.raises(script.PhotosError, match="not a Qt resource"):
-        dict(script.rcc_files(b"RIFF" + bytes(40)))
+    with pytest.raises(packaging.PhotosError, match="not a Qt resource"):
+        dict(packaging.rcc_files(b"RIFF" + bytes(40)))
 
 
 @pytest.mark.parametrize("packed", ["xz", "gz", "bz2"])
-def test_debian_packages(script, packed):
+def test_debian_packages(packaging, packed):
     data = deb({"usr/a.jpg": b"1", "usr/b.txt": b"2"}, packed)
-    assert list(script.deb_files(data, ["usr/*.jpg"])) == [("usr/a.jpg", b"1")]
-    with pytest.raises(script.PhotosError, match="no `ar` archive"):
-        script.ar_members(b"PK")
+    assert list(packaging.deb_files(data, ["usr/*.jpg"])) == [("usr/a.jpg", b"1")]
+    with pytest.raises(packaging.PhotosError, match="no `ar` archive"):
+        packaging.ar_members(b"PK")
 
 
-def test_the_list_of_the_repository(script):
+def test_the_list_of_the_repository(script, packaging):
     """It names only what the script knows, each photo has a license, and its half is its name's."""
     photos = script.read_list(script.LIST)
     assert len(photos) >= 100
@@ -266,6 +272,6 @@ def test_the_list_of_the_repository(script):
         assert one.file_name == script.named(one.package, one.inside)
         assert one.probability >= script.SURE
         assert min(one.width, one.height) >= script.SMALLEST
-        assert one.license in {*script.SPDX.values(), script.UNLICENSED, "GFDL-1.1-or-later"}
+        assert one.license in {*packaging.SPDX.values(), script.UNLICENSED, "GFDL-1.1-or-later"}
         assert (one.license == script.UNLICENSED) == (one.package == "foolbox")
     assert all(len(one.sha256) == 64 for one in script.PACKAGES.values())

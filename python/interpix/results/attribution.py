@@ -124,9 +124,7 @@ class Attribution(Result):
         from interpix.placement import check_picture, find_placement
 
         if "placement" in self.provenance:
-            raise bad_value(
-                "photo", "a map of the model's picture", "one that is on a photo already", "use it as it is"
-            )
+            raise bad_value("map", "one of the model's picture", "one that is on a photo already", "use it as it is")
         raw = read_image(photo).raw
         if raw is None or raw.shape[-1] != 3:
             cure = "pass the file, or its pixels before preprocessing"
