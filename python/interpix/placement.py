@@ -7,7 +7,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from interpix.arrays import BoolArray, FloatArray, IntArray
-from interpix.errors import bad_value
+from interpix.errors import ArgumentError, bad_value
 from interpix.normalization import Normalization, Preprocessor
 
 __all__ = ["Placement", "check_picture", "find_placement"]
@@ -17,6 +17,8 @@ _LEAST = 4
 """Of fewer pixels nobody can tell a line."""
 _TILT = 0.05
 """How much of the levels goes along the other axis."""
+_PARTS = 2.0
+"""The contrast of the photos that are asked about is that of these parts at first, and of one of them then."""
 _TOLERANCE, _EDGE = 2.0, 0.75
 """Levels, of 256 across the photo, or pixels of it, by which a pixel may show another place: resampled, and rounded."""
 _MOST_ELSEWHERE = 0.02
@@ -25,8 +27,11 @@ _SAME = 1e-3
 """Of levels 0 ... 1: what is one color."""
 _FEW_LEVELS = 16
 """Of a part of fewer, rounding hides where it is."""
-_UNLIKE, _ALIKE = 8.0, 0.9
-"""Levels by which pictures differ that are not alike, and how those go together that are."""
+_ROUNDED, _RESAMPLED = 1.5, 1.5
+"""Levels by which a picture may differ from the photo there, and how often as much as filters and shifts change."""
+_SHIFT = 0.75
+"""Pixels of the picture by which its place may be wrong."""
+_KEEP = "keep the map on the model's picture"
 
 
 @dataclass(frozen=True)
@@ -94,24 +99,34 @@ def find_placement(classifier: Preprocessor, photo: tuple[int, int]) -> Placemen
     """
     if min(photo) < _LEAST:
         need = f"a photo of at least {_LEAST} x {_LEAST} pixels"
-        raise bad_value("photo", need, f"{photo[0]} x {photo[1]}", "keep the map on the model's picture")
-    down, across, shown = _places(classifier, photo)
+        raise bad_value("photo", need, f"{photo[0]} x {photo[1]}", _KEEP)
+    down, across, shown, other = _places(classifier, photo)
     size = (down.shape[0], down.shape[1])
     if min(size) < _LEAST:
         need = f"a picture of model `{classifier.name}` of at least {_LEAST} x {_LEAST} pixels"
-        raise bad_value("model", need, f"{size[0]} x {size[1]}", "keep the map on the model's picture")
-    top, tall = _line_of(down, shown, photo[0])
-    left, wide = _line_of(across.T, shown.T, photo[1])
+        raise bad_value("model", need, f"{size[0]} x {size[1]}", _KEEP)
+    top, tall = _to_edges(*_line_of(down, shown, photo[0]), photo[0], size[0])
+    left, wide = _to_edges(*_line_of(across.T, shown.T, photo[1]), photo[1], size[1])
     found = Placement(top, left, tall, wide, photo, size)
     _check_lines(found, down, across, classifier.name)
+    # Of less contrast the photo says the same, unless its levels decide how they are changed.
+    _check_lines(found, *other, classifier.name, _PARTS)
     if min(tall / photo[0], wide / photo[1]) * _WHITE < _FEW_LEVELS:
         need = f"a model that sees a larger part of a photo of {photo[0]} x {photo[1]}"
-        raise bad_value("model", need, f"one of about {tall:.0f} x {wide:.0f}", "keep the map on the model's picture")
+        raise bad_value("model", need, f"one of about {tall:.0f} x {wide:.0f}", _KEEP)
     return found
 
 
-def check_picture(found: Placement, photo: npt.NDArray[np.uint8], picture: npt.NDArray[np.uint8]) -> None:
-    """Refuses a picture (h, w, 3) that is not what a photo (H, W, 3) shows at its placement.
+def check_picture(
+    found: Placement, photo: npt.NDArray[np.uint8], picture: npt.NDArray[np.uint8], *, stretched: bool
+) -> bool:
+    """Whether a picture (h, w, 3) shows what a photo (H, W, 3) does at its placement; False where it has too few edges.
+
+    Args:
+        found: Where the picture should be.
+        photo: The photo.
+        picture: What the model saw.
+        stretched: Whether its colors are those of the photo only from their least to their greatest value.
 
     Raises:
         ArgumentError: It is of another photo, or was prepared in another way, or what is cut off depends on the photo.
@@ -122,48 +137,81 @@ def check_picture(found: Placement, photo: npt.NDArray[np.uint8], picture: npt.N
     rows = slice(*(round((edge - found.top) / found.height * tall) for edge in (top, bottom)))
     columns = slice(*(round((edge - found.left) / found.width * wide) for edge in (left, right)))
     seen = picture[rows, columns].astype(np.float64)
-    size, box = (seen.shape[1], seen.shape[0]), (left, top, right, bottom)
-    part = Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, box=box)
-    expected = np.asarray(part, np.float64)
-    # Filters differ at edges, and colors may be stretched: either likeness will do.
-    if np.abs(seen - expected).mean() > _UNLIKE and _likeness(seen, expected) < _ALIKE:
+    size = seen.shape[1], seen.shape[0]
+
+    def part(
+        box: tuple[float, float, float, float], filter_: Image.Resampling = Image.Resampling.BILINEAR
+    ) -> FloatArray:
+        return np.asarray(Image.fromarray(photo).resize(size, how, box=box), np.float64)
+
+    box = left, top, right, bottom
+    expected = part(box)
+    # Edges differ by filters, and by parts of a pixel: most of a part that is a little smaller has moved.
+    across, down = (_SHIFT * extent / pixels for extent, pixels in ((found.width, wide), (found.height, tall)))
+    moved = part((min(left + across, right - 1), min(top + down, bottom - 1), right, bottom))
+    may_differ = max(np.abs(expected - part(box, Image.Resampling.NEAREST)).mean(), np.abs(expected - moved).mean())
+    allowed = _ROUNDED + _RESAMPLED * float(may_differ)
+    if stretched:
+        expected = _fitted(expected, seen)
+    if np.abs(seen - expected).mean() > allowed:
         need = "the photo that was explained, prepared by the model itself"
         raise bad_value("photo", need, "one that looks otherwise there", "pass the photo and the model of this result")
+    return bool(np.abs(seen - seen.mean(axis=(0, 1))).mean() > allowed)
 
 
-def _likeness(one: FloatArray, other: FloatArray) -> float:
-    """How two pictures go together, -1 ... 1; 0 where one of them is flat."""
-    one, other = one - one.mean(), other - other.mean()
-    size = float(np.sqrt((one**2).sum() * (other**2).sum()))
-    return float((one * other).sum()) / size if size else 0.0
+def _fitted(expected: FloatArray, seen: FloatArray) -> FloatArray:
+    """Channels (h, w, 3), each times a number and with another added, so that they are as near as can be to others."""
+    centered, others = (one - one.mean(axis=(0, 1)) for one in (expected, seen))
+    size = (centered**2).sum(axis=(0, 1))
+    slopes = np.divide((centered * others).sum(axis=(0, 1)), size, out=np.zeros_like(size), where=size > 0)
+    return np.asarray(centered * np.maximum(slopes, 0) + seen.mean(axis=(0, 1)))
 
 
-def _places(classifier: Preprocessor, photo: tuple[int, int]) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """Which row and column of the photo each pixel of the picture shows (h, w), and which pixels are no border."""
+def _places(
+    classifier: Preprocessor, photo: tuple[int, int]
+) -> tuple[FloatArray, FloatArray, BoolArray, tuple[FloatArray, FloatArray]]:
+    """Which row and column of the photo each pixel of the picture shows (h, w), which pixels are no border, and again.
+
+    The second time the photo has a part of the contrast.
+    """
     height, width = photo
     down, across = ((np.arange(size) + 0.5) / size for size in (height, width))
-    normalization = Normalization.of(classifier, photo)
+    try:
+        normalization = Normalization.of(classifier, photo)
+    except ArgumentError as error:
+        need = f"preprocessing of model `{classifier.name}` that ends in (pixel - mean) / scale for each channel"
+        raise bad_value("model", need, "another", _KEEP) from error
     scale, mean = (np.array(one)[:, None, None] for one in (normalization.scale, normalization.mean))
-    random, said = np.random.default_rng(0), []
-    # Both slope a little along the other axis, and levels are rounded up or down by chance: so roundings, here and in
-    # preprocessing, are right on average.
-    for main, other in ((down[:, None], across), (across, down[:, None])):
-        levels = _WHITE * ((1 - _TILT) * main + _TILT * other)
+    random = np.random.default_rng(0)
+
+    def ask(main: FloatArray, other: FloatArray, contrast: float) -> FloatArray:
+        # Both slope a little along the other axis, and levels are rounded up or down by chance: so roundings, here and
+        # in preprocessing, are right on average.
+        levels = _WHITE * (0.5 + contrast * ((1 - _TILT) * main + _TILT * other - 0.5))
         given = np.repeat(np.floor(levels + random.random(photo)).astype(np.uint8)[..., None], 3, axis=2)
         tensor, again = (np.asarray(classifier.preprocess(given.copy()), np.float64) for _ in range(2))
         if not np.array_equal(tensor, again, equal_nan=True):
             need = f"preprocessing of model `{classifier.name}` that is deterministic"
             raise bad_value("model", need, "another picture each time", "pass the model's evaluation transform")
-        said.append((tensor * scale + mean).mean(axis=0) / _WHITE)
-    first, second = said
+        return np.asarray((((tensor * scale + mean).mean(axis=0) / _WHITE) - 0.5) / contrast + 0.5)
+
+    first, second = ask(down[:, None], across, 1.0), ask(across, down[:, None], 1.0)
     shown = np.ones(first.shape, np.bool_)
     for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
         # A border has one color; a corner of the photo has few pixels of its own.
         alike = (np.abs(first - first[corner]) < _SAME) & (np.abs(second - second[corner]) < _SAME)
         if alike.sum() > max(first.shape) / 2:
             shown &= ~alike
+    one, two = _untilted(first, second)
+    less = _untilted(ask(down[:, None], across, 1 / _PARTS), ask(across, down[:, None], 1 / _PARTS))
+    shown = shown if shown.any() else np.ones(first.shape, np.bool_)
+    return one * height, two * width, shown, (less[0] * height, less[1] * width)
+
+
+def _untilted(first: FloatArray, second: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """How far down and across pixels are, of both ramps."""
     one, two = (((1 - _TILT) * a - _TILT * b) / (1 - 2 * _TILT) for a, b in ((first, second), (second, first)))
-    return one * height, two * width, shown if shown.any() else np.ones(first.shape, np.bool_)
+    return one, two
 
 
 def _line_of(place: FloatArray, shown: BoolArray, count: int) -> tuple[float, float]:
@@ -184,19 +232,26 @@ def _line_of(place: FloatArray, shown: BoolArray, count: int) -> tuple[float, fl
     return float(start), float(slope * len(place))
 
 
-def _near(count: int, slope: float) -> float:
-    """By how many pixels of the photo a pixel of the picture may show another place."""
-    return max(_TOLERANCE / _WHITE * count, _EDGE) + abs(float(slope))
+def _to_edges(start: float, extent: float, count: int, pixels: int) -> tuple[float, float]:
+    """The same, but where it begins or ends within half a pixel of the picture of the photo's edge: there."""
+    near, end = 0.5 * abs(extent) / pixels, start + extent
+    start = 0.0 if abs(start) < near else start
+    return start, (float(count) if abs(end - count) < near else end) - start
 
 
-def _check_lines(found: Placement, down: FloatArray, across: FloatArray, name: str) -> None:
+def _near(count: int, slope: float, parts: float = 1.0) -> float:
+    """By how many pixels of the photo a pixel of the picture may show another place, with a part of the contrast."""
+    return max(_TOLERANCE * parts / _WHITE * count, _EDGE) + abs(float(slope))
+
+
+def _check_lines(found: Placement, down: FloatArray, across: FloatArray, name: str, parts: float = 1.0) -> None:
     """Refuses a placement at which the pixels that lie on the photo show something else."""
     rows, columns = found.picture
     (height, width), tall, wide = found.photo, found.height / rows, found.width / columns
     row, column = found.top + (np.arange(rows) + 0.5) * tall, found.left + (np.arange(columns) + 0.5) * wide
     inside = np.outer((row > 0) & (row < height), (column > 0) & (column < width))
-    off = np.abs(down - row[:, None]) > _near(height, tall)
-    off |= np.abs(across - column) > _near(width, wide)
+    off = np.abs(down - row[:, None]) > _near(height, tall, parts)
+    off |= np.abs(across - column) > _near(width, wide, parts)
     if tall <= 0 or wide <= 0 or not inside.any() or (off & inside).sum() > _MOST_ELSEWHERE * inside.sum():
         need = f"preprocessing of model `{name}` that resizes, crops or adds borders, and nothing else"
         raise bad_value("model", need, "other pixels", "pass the model's evaluation transform")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageOps
 
 import interpix as ix
 from interpix.models.adapters.adapt import as_classifier
@@ -253,3 +253,56 @@ def test_other_photos_are_refused():
         found.on_photo(np.zeros((3, 56, 56), np.float32), model)
     with pytest.raises(ix.ArgumentError, match="preprocess"):
         found.on_photo(np.zeros((90, 120, 3), np.uint8), lambda batch: batch.mean(axis=(2, 3)))
+
+
+def stretched(photo, part=1.0):
+    """The middle part of a photo, from black to white: what its levels are decides how they are changed."""
+    height, width = (round(side * (1 - part) / 2) for side in photo.shape[:2])
+    inner = photo[height : photo.shape[0] - height, width : photo.shape[1] - width]
+    return normalized(ImageOps.autocontrast(Image.fromarray(inner).resize((60, 40))))
+
+
+@pytest.mark.parametrize("part", [0.9, 0.7, 0.5])
+def test_levels_that_are_stretched_hide_what_is_cut_off(part):
+    with pytest.raises(ix.ArgumentError, match="resizes, crops or adds borders, and nothing else"):
+        find_placement(classifier(lambda photo: stretched(photo, part)), (300, 400))
+
+
+@pytest.mark.parametrize(
+    "levels", [lambda photo: photo // 8, lambda photo: photo // 8 + 170], ids=["at night", "in fog"]
+)
+def test_photos_of_little_contrast_are_told_apart(levels):
+    model, photo = classifier(squeezed), levels(PHOTO).astype(np.uint8)
+    found = ix.MoXI(model, regions="2x2").explain(photo, stop="all")
+    assert found.on_photo(photo, model).provenance["placement"]["confirmed"]
+    with pytest.raises(ix.ArgumentError, match="`photo`: expected the photo that was explained"):
+        found.on_photo(np.ascontiguousarray(photo[:, ::-1]), model)
+    cut = classifier(lambda photo: normalized(Image.fromarray(photo[24:-24, 36:-36]).resize((60, 40))))
+    with pytest.raises(ix.ArgumentError, match="`photo`: expected the photo that was explained"):
+        ix.MoXI(cut, regions="2x2").explain(photo, stop="all").on_photo(photo, model)
+
+
+def test_photos_without_edges_tell_nothing():
+    model, photo = classifier(squeezed), np.full((60, 90, 3), 128, np.uint8)
+    found = ix.MoXI(model, regions="2x2").explain(photo, stop="all")
+    with pytest.warns(ix.InterpixWarning, match="`photo`: it is too plain to tell"):
+        assert not found.on_photo(photo, model).provenance["placement"]["confirmed"]
+
+
+@pytest.mark.parametrize("size", [16, 28, 64])
+@pytest.mark.parametrize("filter_", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC])
+def test_the_whole_photo_is_the_whole_photo(size, filter_):
+    whole = classifier(lambda photo: normalized(Image.fromarray(photo).resize((size + 4, size), filter_)))
+    found = find_placement(whole, (403, 301))
+    assert (found.top, found.left, found.height, found.width) == pytest.approx((0, 0, 403, 301), abs=1e-9)
+    assert found.seen == 1
+
+
+def test_what_is_wrong_with_a_photo_is_said_of_the_photo():
+    model = classifier(squeezed)
+    found = ix.MoXI(model, regions="2x2").explain(PHOTO, stop="all")
+    with pytest.raises(ix.ArgumentError, match="`photo`: expected a raw uint8 image"):
+        found.on_photo(PHOTO.transpose(2, 0, 1).copy(), model)
+    curved = classifier(lambda photo: squeezed(photo) ** 3)
+    with pytest.raises(ix.ArgumentError, match=r"`model`: .* that ends in \(pixel - mean\) / scale .* keep the map"):
+        found.on_photo(PHOTO, curved)

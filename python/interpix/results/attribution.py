@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix.arrays import AnyArray, describe, to_numpy
-from interpix.errors import bad_type, bad_value
+from interpix.errors import bad_type, bad_value, renamed, warn
 from interpix.images import ImageInput, read_image
 from interpix.results.base import Result, check_field, is_number
 
@@ -125,7 +125,8 @@ class Attribution(Result):
 
         if "placement" in self.provenance:
             raise bad_value("map", "one of the model's picture", "one that is on a photo already", "use it as it is")
-        raw = read_image(photo).raw
+        with renamed(image="photo"):
+            raw = read_image(photo).raw
         if raw is None or raw.shape[-1] != 3:
             cure = "pass the file, or its pixels before preprocessing"
             raise bad_value("photo", "a photo in colors, uint8 (H, W, 3)", "another array", cure)
@@ -134,9 +135,11 @@ class Attribution(Result):
             need = f"one whose picture is {self.map.shape[0]} x {self.map.shape[1]}, as the map"
             got = f"{found.picture[0]} x {found.picture[1]}"
             raise bad_value("photo", need, got, "pass the photo and the model that were explained")
-        check_picture(found, raw, self.image)
+        confirmed = check_picture(found, raw, self.image, stretched="colors" in self.provenance)
+        if not confirmed:
+            warn("`photo`: it is too plain to tell whether it is the one that was explained, prepared by this model")
         lies = {name: round(getattr(found, name), 2) for name in ("top", "left", "height", "width")}
-        provenance = {**self.provenance, "placement": {**lies, "seen": round(found.seen, 4)}}
+        provenance = {**self.provenance, "placement": {**lies, "seen": round(found.seen, 4), "confirmed": confirmed}}
         return dataclasses.replace(self, map=found.spread(self.map), image=raw, provenance=provenance)
 
     def propagated_to(
