@@ -75,7 +75,7 @@ def _of_files(wheel: Path, files: dict[str, bytes]) -> list[str]:
     paths = [PurePosixPath(path) for path in files]
     found = [f"{path} does not belong there" for path in paths if not _belongs(path, about)]
     needed = ["interpix/__init__.py", *(f"{about}/{path}" for path in (*ABOUT, *LICENSES))]
-    found += [f"it has no {path}" for path in needed if path not in files]
+    found += [f"it has no {path}, or it is empty" for path in needed if not files.get(path)]
     compiled, extension = [str(path) for path in paths if path.suffix in {".so", ".pyd"}], _extension(python, system)
     if compiled != [f"interpix/{extension}"]:
         found.append(f"its compiled half is {compiled}, not interpix/{extension}")
@@ -141,6 +141,8 @@ def _expanded(tags: str) -> list[str]:
 
 def _belongs(path: PurePosixPath, about: str) -> bool:
     first, *rest = path.parts
+    if ".." in rest:
+        return False
     if first == about:
         return True
     tests = any(part.startswith("test") for part in rest)
@@ -186,7 +188,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("wheels", nargs="*", type=Path)
     asked = parser.parse_args(arguments)
     found = [f"{wheel.name}: {fault}" for wheel in asked.wheels for fault in faults(wheel)]
-    if asked.release:
+    if asked.release is not None:
         found += missing_and_more(asked.wheels, asked.release)
     for line in found:
         print(line, file=sys.stderr)
@@ -194,7 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     for wheel in asked.wheels:
         print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.2f} MB")
-    if not asked.release:
+    if asked.release is None:
         print(try_installed(asked.instructions))
     return 0
 

@@ -134,6 +134,18 @@ def ask(moxi: ix.MoXI, image: Tensor, target: int, rankings: Sequence[np.ndarray
     return moxi.game(image, target).scores(first.reshape(-1, PATCHES)).holds.reshape(first.shape[:-1])
 
 
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows that are kept, if any."""
+    kept = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    try:
+        lines = [json.loads(line) for line in kept]
+        for line in lines:
+            line["task"], line["model"], line["direction"], line["method"], line["right"][max(SHOWN)]
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise SystemExit(f"{path} is not what this script writes ({error!r}): take that line away") from error
+    return lines
+
+
 def tables(lines: list[dict[str, Any]]) -> None:
     """How many of the pictures are right, in percent, with so many patches, and without."""
     for kind, direction in itertools.product(METHODS, ("insertion", "deletion")):
@@ -156,8 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--pictures", type=int, default=150_000, help="seen in training")
     add("--tables", action="store_true", help="print the tables")
     options = parser.parse_args(arguments)
-    kept = options.lines.read_text().splitlines() if options.lines.exists() else []
-    lines = [json.loads(line) for line in kept]
+    lines = read_lines(options.lines)
     if options.tables:
         tables(lines)
         return

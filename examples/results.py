@@ -115,7 +115,10 @@ def gather(out: Path, path: Path) -> None:
     """The rows of an evaluation, made small."""
     import interpix as ix
 
-    found = ix.load_evaluation(out)
+    try:
+        found = ix.load_evaluation(out)
+    except ix.InterpixError as error:
+        raise ResultsError(f"{out}: {error}") from error
     if not found.is_finished:
         raise ResultsError(f"{out} has {found.images} of {found.total} images: finish it first")
     known = {one["name"]: one for one in found.config["run"].get("variants", [])}
@@ -153,11 +156,27 @@ def read_data(path: Path) -> Data:
     try:
         first, *lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
         values = np.array([line["values"] for line in lines], np.float64)
-        return Data(first, tuple(line["image"] for line in lines), values)
+        found = Data(first, tuple(line["image"] for line in lines), values)
+        check(found)
     except FileNotFoundError:
         raise ResultsError(f"there is no {path}: make it by --gather OUT {path.stem}") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise ResultsError(f"{path} is not what --gather makes: {error}") from error
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ResultsError(f"{path} is not what --gather makes: {type(error).__name__}: {error}") from error
+    return found
+
+
+def check(found: Data) -> None:
+    """Raises what reading raises where something is missing, or does not fit."""
+    shape = len(found.images), len(found.names), len(found.metrics)
+    if found.values.shape != shape:
+        raise ValueError(f"expected values {shape}, got {found.values.shape}")
+    if strange := set(found.about["better"].values()) - ARROWS.keys():
+        raise ValueError(f"expected one of {', '.join(ARROWS)}, got {', '.join(map(str, strange))}")
+    for one in found.about["variants"]:
+        one["method"], one["propagated"], one["control"], list(one["against"])
+    str(found.about["model"])
 
 
 # Data to tables -------------------------------------------------------------------------------------------------------
@@ -289,8 +308,8 @@ def rewritten(page: str, folder: Path) -> str:
             known[name] = read_data(folder / f"{name}.jsonl")
         return f"<!-- begin: {name} {kind} -->\n\n{TABLES[kind](known[name])}\n<!-- end -->"
 
-    if page.count("<!-- begin:") != len(PART.findall(page)):
-        raise ResultsError("a part of the page has no <!-- end -->, or its begin is not of two words")
+    if len(re.findall(r"<!--\s*begin\b", page)) != len(PART.findall(page)):
+        raise ResultsError("a part of the page has no <!-- end -->, or its begin is not `<!-- begin: DATA TABLE -->`")
     return PART.sub(made, page)
 
 
@@ -307,7 +326,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         page = options.page.read_text(encoding="utf-8")
         wanted = rewritten(page, options.data)
-    except ResultsError as error:
+    except (OSError, UnicodeError, ResultsError) as error:
         print(f"results.py: {error}", file=sys.stderr)
         return 1
     if options.check:

@@ -24,6 +24,7 @@ from interpix.drawing import png_bytes, require_matplotlib
 from interpix.errors import ArgumentError, InterpixError, bad_value
 from interpix.images import read_image
 from interpix.masks import find_masks
+from interpix.paths import is_folder, is_there
 from interpix.results.base import save_all
 from interpix.results.explanation import Explanation
 from interpix.storage import check_output, make_folder, replace_file, require_space
@@ -385,10 +386,10 @@ def _find_photos(given: Sequence[str]) -> dict[str, Path | Image.Image]:
     for one in given:
         if one == "-":
             found.append(("stdin", _read_stdin()))
-        elif Path(one).is_dir():
+        elif is_folder(one):
             found += [(path.stem, path) for path in map(Path, name_images(one).values())]  # type: ignore[arg-type]
         else:
-            if not Path(one).exists():
+            if not is_there(one):
                 raise bad_value("image", "a file that exists", f"'{one}'", "check the path")
             found.append((Path(one).stem, Path(one)))
     named: dict[str, Path | Image.Image] = {}
@@ -448,9 +449,9 @@ def _check_outputs(files: Sequence[Path], inputs: Sequence[Path], options: argpa
     Raises:
         ArgumentError: A file is an input, or interpix did not write it, or its folder cannot be written to.
     """
-    taken = {(found.st_dev, found.st_ino) for found in (one.stat() for one in inputs if one.exists())}
+    taken = {(found.st_dev, found.st_ino) for found in (one.stat() for one in inputs if is_there(one))}
     for file in files:
-        if file.exists() and (file.stat().st_dev, file.stat().st_ino) in taken:
+        if is_there(file) and (file.stat().st_dev, file.stat().st_ino) in taken:
             raise bad_value("folder", "another folder or name than the photo's", f"'{file}'", "the photo would be lost")
     require_space(make_folder(files[0].parent), _LEAST_SPACE)
     for file in files:
@@ -491,7 +492,7 @@ def _print_results(results: list[Explanation]) -> None:
 
 
 def _read_photo(photo: str) -> Any:
-    if Path(photo).is_dir():
+    if is_folder(photo):
         raise bad_value("image", "one photo", f"the folder '{photo}'", "call it for each of the photos")
     return read_image(photo).raw
 
@@ -533,7 +534,7 @@ def _compare(options: argparse.Namespace) -> int:
 
     require_matplotlib()
     photos = name_images(options.photos[0] if len(options.photos) == 1 else options.photos)
-    if options.masks is not None and not options.masks.is_dir():
+    if options.masks is not None and not is_folder(options.masks):
         raise bad_value("masks", "a folder of pictures", f"'{options.masks}'", "check the path")
     masks = None if options.masks is None else find_masks([str(one) for one in photos.values()], options.masks)
     inputs = [*map(Path, photos.values()), *(masks or {}).values()]  # type: ignore[arg-type]

@@ -301,7 +301,7 @@ def draw_table(ax: "Axes", header: "Sequence[str]", rows: "Sequence[tuple[str, S
 
 def draw_title(ax: "Axes", text: str) -> None:
     """A sentence over a picture, on lines of about equal length; names in it may hold dollars."""
-    ax.set_title("\n".join(map(wrap, text.split("\n"))), parse_math=False)
+    ax.set_title("\n".join(wrap(line) for line in text.splitlines() if line.strip()), parse_math=False)
 
 
 def draw_name(ax: "Axes", name: str) -> None:
@@ -309,7 +309,7 @@ def draw_name(ax: "Axes", name: str) -> None:
     lines = [name]
     if len(name) > _MAX_NAME:
         # What has no spaces may be broken where options begin.
-        spaced = re.sub(r"(?<=\S)(?=\()|(?<=,)(?=\S)", " ", name)
+        spaced = re.sub(r"(?<=\S)(?=\()|(?<=,)(?=[^\s\d])", " ", name)
         lines = textwrap.wrap(_tied(spaced), _MAX_NAME, break_on_hyphens=False)
     ax.set_title("\n".join(lines).replace(_TIE, " "), fontsize="medium", parse_math=False)
 

@@ -84,7 +84,7 @@ def renamed(**names: str) -> Iterator[None]:
 def warn(message: str, category: type[Warning] = InterpixWarning) -> None:
     """Warns, in the user's own line: the nearest one that called interpix."""
     frame, level = sys._getframe(), 1  # noqa: SLF001 - Python's own way; `skip_file_prefixes` comes with 3.12
-    while frame.f_back is not None and _is_between(frame.f_globals.get("__name__", "")):
+    while frame.f_back is not None and _is_between(str(frame.f_globals.get("__name__"))):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
 

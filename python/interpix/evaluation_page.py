@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix import _core
-from interpix.arrays import BoolArray
+from interpix.arrays import BoolArray, describe
 from interpix.comparison.paired import Estimate
 from interpix.drawing import draw_annotation, draw_map, draw_name, new_figure, png_bytes, show
 from interpix.errors import InterpixError
@@ -22,6 +22,7 @@ from interpix.storage import check_output, make_folder, read_arrays, replace_fil
 
 if TYPE_CHECKING:
     from interpix.evaluation import Evaluation
+    from interpix.results.attribution import Attribution
 
 __all__ = ["average_curves", "beside_paper", "summarized", "write_page"]
 
@@ -277,11 +278,11 @@ def _extremes(found: "Evaluation", folder: Path, damaged: list[str], *, overwrit
         word = "worst" if number <= min(_EXTREMES, len(order)) else "best"
         values = ", ".join(f"{name} {found.values(name, metric)[index]:.3g}" for name in own)
         parts.append(f"<p>{word}: {html.escape(image)}<br><small>{html.escape(f'{metric}: {values}')}</small></p>")
-        inside = _mask(found, image, damaged)
-        picture = _maps(found, image, inside, damaged)
-        if picture is not None:
+        maps = _maps(found, image, damaged)
+        if maps:
+            inside = _mask(found, image, next(iter(maps.values())).map.shape, damaged)
             file = f"image-{number}.png"
-            replace_file(folder / file, picture, overwrite=overwrite)
+            replace_file(folder / file, _drawn(maps, inside), overwrite=overwrite)
             shown = "" if inside is None else OUTLINED
             parts.append(f'<img src="{file}" alt="{_maps_alt(image, shown, values, metric)}">')
     legend = LEGEND if any(OUTLINED in part for part in parts) else ""
@@ -296,27 +297,36 @@ def _maps_alt(image: str, outlined: str, values: str, metric: str) -> str:
     return html.escape(f"The photo {image} and the map of each method{outlined}; {metric}: {values}")
 
 
-def _mask(found: "Evaluation", image: str, damaged: list[str]) -> BoolArray | None:
+def _maps(found: "Evaluation", image: str, damaged: list[str]) -> "dict[str, Attribution]":
+    """Those that were kept of an image; none where they cannot be read, which is told with what else is damaged."""
+    if not kept_file(found.folder, "maps", image).exists():
+        return {}
+    try:
+        return found.maps(image)
+    except InterpixError as error:  # of the numbers, nothing is lost
+        damaged.append(f"maps of {image}: {error}")
+        return {}
+
+
+def _mask(found: "Evaluation", image: str, size: tuple[int, ...], damaged: list[str]) -> BoolArray | None:
     """Where the object is, in the picture as the model sees it; None where no pixel is known to be it."""
     path = kept_file(found.folder, "masks", image)
     if not path.exists():
         return None
     try:
-        inside: BoolArray = read_arrays(path)[0]["inside"]
-    except (InterpixError, KeyError) as error:  # of the numbers, nothing is lost
+        inside = read_arrays(path)[0].get("inside")
+    except InterpixError as error:  # of the numbers, nothing is lost
         damaged.append(f"mask of {image}: {error}")
+        return None
+    if inside is None or inside.dtype != np.bool_ or inside.shape != size:
+        got = "another array" if inside is None else describe(inside)
+        damaged.append(f"mask of {image}: expected bool {size}, as its maps, got {got} in `{path}`")
         return None
     return inside if inside.any() else None
 
 
-def _maps(found: "Evaluation", image: str, inside: BoolArray | None, damaged: list[str]) -> bytes | None:
-    if not kept_file(found.folder, "maps", image).exists():
-        return None
-    try:
-        maps = found.maps(image)
-    except InterpixError as error:  # of the numbers, nothing is lost
-        damaged.append(f"maps of {image}: {error}")
-        return None
+def _drawn(maps: "dict[str, Attribution]", inside: BoolArray | None) -> bytes:
+    """The photo and its maps beside each other, as PNG."""
     figure = new_figure((_PICTURE_INCHES * (len(maps) + 1), _PICTURE_INCHES * 1.3))
     axes: Any = figure.subplots(1, len(maps) + 1)
     show(axes[0], next(iter(maps.values())).image)

@@ -9,7 +9,6 @@ import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from interpix.arrays import AnyArray, describe, is_array, to_numpy
 from interpix.errors import ArgumentError, bad_type, bad_value
+from interpix.paths import is_file, is_there
 
 __all__ = [
     "ImageInput",
@@ -234,7 +234,7 @@ def read_picture(picture: PictureInput, name: str = "image") -> npt.NDArray[np.u
     if isinstance(picture, Image.Image):
         return _from_pil(picture, name)
     path = os.fspath(picture)
-    if Path(path).exists() and not Path(path).is_file():  # to open a pipe waits for whoever writes to it
+    if is_there(path) and not is_file(path):  # to open a pipe waits for whoever writes to it
         raise bad_value(name, "a file", f"'{path}', which is none", "name a picture in it, or save what it gives")
     try:
         with Image.open(path) as opened:

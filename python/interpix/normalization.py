@@ -303,7 +303,7 @@ def leaves_unnormalized(classifier: Preprocessor) -> str | None:
         return None
     if max(map(abs, normalization.mean)) > 1:
         return None
-    return "0 ... 1" if max(normalization.scale) > 1 + _BEYOND else f"0 ... {_WHITE}"
+    return f"0 ... {_WHITE / max(normalization.scale):.3g}"
 
 
 def check_preprocessing(

@@ -139,9 +139,7 @@ def check_picture(
     seen = picture[rows, columns].astype(np.float64)
     size = seen.shape[1], seen.shape[0]
 
-    def part(
-        box: tuple[float, float, float, float], filter_: Image.Resampling = Image.Resampling.BILINEAR
-    ) -> FloatArray:
+    def part(box: tuple[float, float, float, float], how: Image.Resampling = Image.Resampling.BILINEAR) -> FloatArray:
         return np.asarray(Image.fromarray(photo).resize(size, how, box=box), np.float64)
 
     box = left, top, right, bottom

@@ -420,3 +420,25 @@ def test_options_without_bounds_cost_nothing():
     found = metrics.Insertion(baseline="zero", steps=10**9).score(sample(), MAP)
     np.testing.assert_array_equal(found.curve.y, exact.curve.y)
     assert metrics.PointingGame(1e9).score(sample(), MAP).value == 1
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "no\0name"])
+def test_names_that_no_file_can_have_are_told(name, tmp_path):
+    """Of these, `pathlib` raises."""
+    model = ix.CallableClassifier(lambda batch: batch.sum(axis=(2, 3)))
+    calls = [
+        lambda: ix.MoXI(model).explain(f"{name}.jpg"),
+        lambda: ix.compare(model, f"{name}.jpg", "random", "deletion"),
+        lambda: ix.compare(model, [f"{name}.jpg"], "random", "deletion"),
+        lambda: ix.evaluate(model, name, "random", "deletion", tmp_path / "out"),
+        lambda: ix.evaluate(model, f"{name}.csv", "random", "deletion", tmp_path / "out"),
+        lambda: ix.load(name),
+        lambda: ix.load_evaluation(name),
+        lambda: ix.load_model(name),
+        lambda: ix.load_model(f"{name}.onnx"),
+        lambda: ix.load_model(f"native:{name}"),
+        lambda: ix.load_model("resnet18", weights=name),
+    ]
+    for call in calls:
+        with pytest.raises(ix.InterpixError):
+            call()

@@ -93,3 +93,11 @@ def test_rows_and_tables(script, capsys):
         assert len(row["right"]) == 33
     script.tables([{"task": "5 digits", "model": "resnet"} | row for row in found])
     assert "| 5 digits | MoXI | " in capsys.readouterr().out
+
+
+def test_lines_that_are_damaged_are_told(script, tmp_path):
+    file = tmp_path / "lines.jsonl"
+    for text in ('{"task": "2 dig', '{"task": "2 digits"}\n', "[]\n"):
+        file.write_text(text)
+        with pytest.raises(SystemExit, match=r"lines\.jsonl is not what this script writes"):
+            script.main([str(file), "--tables"])

@@ -48,6 +48,19 @@ def test_names_get_no_spaces_twice():
     assert ax.get_title().replace("\n", " ") == "moxi (regions='14x14', stop='all'), of a long name, of the kind"
 
 
+def test_numbers_get_no_spaces():
+    ax = new_figure((4, 3)).subplots()
+    draw_name(ax, "a kind of method with steps=1,000,of no other kind")
+    assert ax.get_title().replace("\n", " ") == "a kind of method with steps=1,000, of no other kind"
+
+
+@pytest.mark.parametrize("name", ["a\n\nb", "\na\n", "a\r\nb", "\n", ""])
+def test_titles_of_names_with_line_ends(name):
+    ax = new_figure((4, 3)).subplots()
+    draw_title(ax, name)
+    assert ax.get_title().split() == name.split()
+
+
 def test_lines_of_a_title_are_wrapped_one_by_one():
     ax = new_figure((4, 3)).subplots()
     draw_title(ax, f"{LONG}\nthe model saw 67% of the photo")

@@ -540,6 +540,13 @@ def test_a_catalogue_is_read_again(tmp_path):
     moxi.explain(Sums.image).save(tmp_path / "one.safetensors")
     with pytest.raises(ix.ArgumentError, match="`path`: expected a file of a catalogue"):
         ix.Catalogue.load(tmp_path / "one.safetensors")
+    first = found[0]
+    strange = dataclasses.replace(first, provenance={**first.provenance, "count": "three"})
+    elsewhere = dataclasses.replace(found[1], image=255 - first.image)
+    for groups in ([first, first], [first, elsewhere], [strange]):
+        save_all(tmp_path / "odd.safetensors", groups, overwrite=True)
+        with pytest.raises(ix.ArgumentError, match="`path`: expected a file of a catalogue"):
+            ix.Catalogue.load(tmp_path / "odd.safetensors")
     with pytest.raises(ix.ArgumentError, match="at least one group"):
         moxi.catalogue(Sums.image, 2).save(tmp_path / "none.safetensors")
     assert not (tmp_path / "none.safetensors").exists()

@@ -330,6 +330,12 @@ def test_no_such_model_or_file(tmp_path):
     for name in (None, 1, b"efficientnet_lite0", [NAME]):
         with pytest.raises(ix.ArgumentTypeError, match="`name`: expected the name of a model, got "):
             ix.load_model(name)
+    for name in ("", " "):
+        with pytest.raises(ix.ArgumentError, match=r"`name`: expected the name of a model, got ' ?'; use"):
+            ix.load_model(name)
+    for name in (":", "timm:", "native:", "hf:"):
+        with pytest.raises(ix.ArgumentError, match="`name`: expected a native model or one of native:NAME"):
+            ix.load_model(name)
     for path in (1, [tmp_path]):
         with pytest.raises(ix.ArgumentTypeError, match="`weights`: expected the path of a file, got "):
             ix.load_model(NAME, weights=path)

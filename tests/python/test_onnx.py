@@ -138,6 +138,13 @@ def test_damaged_and_unknown_files_are_refused(tmp_path):
         ix.load_model("no.onnx", weights="w.pth")
 
 
+def test_suffixes_are_of_either_case(tmp_path):
+    path = write(tmp_path).rename(tmp_path / "MODEL.ONNX")
+    assert ix.load_model(str(path)).name == "onnx:MODEL"
+    with pytest.raises(ix.ArgumentError, match=r'a folder; use ".*MODEL\.ONNX"'):
+        ix.load_model(str(tmp_path))
+
+
 def test_what_the_runtime_raises_names_the_model(tmp_path):
     model = ix.OnnxClassifier(write(tmp_path))
     with pytest.raises(ix.ModelError, match=r"model `onnx:model` raised \w+ for a batch \(1, 3, 5, 5\)"):

@@ -12,6 +12,7 @@ import interpix as ix
 from compared import PATCHES, SIZE, left_and_right, photo, three_means
 from evaluation_models import write_photos
 from interpix.evaluation.folder import kept_file
+from interpix.storage import write_arrays
 
 pytest.importorskip("matplotlib")
 
@@ -116,6 +117,12 @@ def test_pictures_of_an_evaluation_outline_the_object(tmp_path):
     text = ix.load_evaluation(out).report().read_text()
     assert "mask of p0000.png:" in text
     assert "annotated object" not in text
+    size = found.maps("p0000.png")[found.methods[0]].map.shape
+    for arrays in ({"outside": np.ones(size, bool)}, {"inside": np.ones(size, np.uint8)}, {"inside": np.ones(3, bool)}):
+        write_arrays(kept_file(out, "masks", "p0000.png"), arrays, {"format": 1}, overwrite=True)
+        text = ix.load_evaluation(out).report().read_text()
+        assert f"mask of p0000.png: expected bool {size}, as its maps, got" in text
+        assert "annotated object" not in text
     # With another annotation the image is scored again, and the earlier mask does not stay.
     (photos / "metadata.csv").write_text("file_name,boxes\np0000.png,\np0001.png,\n")
     evaluate(photos, out)

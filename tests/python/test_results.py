@@ -115,7 +115,8 @@ def test_written_then_checked(script, folder, capsys):
     ("text", "why"),
     [
         ("<!-- begin: small scores -->\n", "no <!-- end -->"),
-        ("<!-- begin: small -->\n<!-- end -->\n", "two words"),
+        ("<!-- begin: small -->\n<!-- end -->\n", "its begin is not"),
+        ("<!--begin: small scores -->\n<!-- end -->\n", "its begin is not"),
         ("<!-- begin: small means -->\n<!-- end -->\n", "is no table"),
         ("<!-- begin: other scores -->\n<!-- end -->\n", "make it by --gather OUT other"),
     ],
@@ -124,6 +125,38 @@ def test_what_is_wrong_is_said(script, folder, capsys, text, why):
     (folder / "page.md").write_text(text)
     assert script.main(["--page", str(folder / "page.md"), "--data", str(folder)]) == 1
     assert why in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda about, _lines: about.pop("better"),
+        lambda about, _lines: about.pop("model"),
+        lambda about, _lines: about["variants"][0].pop("against"),
+        lambda about, _lines: about["better"].update(insertion="upwards"),
+        lambda about, _lines: about["better"].update(deletion="lower"),
+        lambda _about, lines: lines[1]["values"].pop(),
+        lambda _about, lines: lines[0].pop("image"),
+        lambda _about, lines: lines.append([]),
+    ],
+)
+def test_data_that_are_damaged_are_told(script, folder, capsys, change):
+    about, *lines = map(json.loads, (folder / "small.jsonl").read_text().splitlines())
+    change(about, lines)
+    (folder / "small.jsonl").write_text("".join(json.dumps(line) + "\n" for line in (about, *lines)))
+    (folder / "page.md").write_text("<!-- begin: small scores -->\n<!-- end -->\n")
+    assert script.main(["--page", str(folder / "page.md"), "--data", str(folder)]) == 1
+    assert "small.jsonl is not what --gather makes" in capsys.readouterr().err
+
+
+def test_files_that_cannot_be_read_are_told(script, folder, capsys):
+    assert script.main(["--page", str(folder / "none.md"), "--data", str(folder)]) == 1
+    assert "none.md" in capsys.readouterr().err
+    (folder / "page.md").write_bytes(b"\xff")
+    assert script.main(["--page", str(folder / "page.md"), "--data", str(folder)]) == 1
+    assert "utf-8" in capsys.readouterr().err
+    assert script.main(["--gather", str(folder), "few", "--data", str(folder)]) == 1
+    assert str(folder) in capsys.readouterr().err
 
 
 def test_gathered_from_an_evaluation(script, tmp_path):

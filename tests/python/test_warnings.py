@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import interpix as ix
+from interpix import errors
 from interpix.errors import InterpixWarning, warn
 
 PACKAGE = pathlib.Path(ix.__file__).parent
@@ -76,6 +77,11 @@ def test_what_is_deprecated_shows_the_users_line(tmp_path):
     assert records[0].filename == __file__
 
 
+def test_a_module_whose_name_is_no_text_is_the_users():
+    """Python shows no warnings of it; that it has none is no error."""
+    exec("warn('fog')", {"warn": errors.warn, "__name__": None})
+
+
 def test_our_warnings_can_be_turned_off_alone():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -111,6 +117,19 @@ def test_a_sigmoid_at_the_end_is_told_once(output, labels):
     records, again = told(lambda: ix.MoXI(model, regions="2x3").explain(IMAGE, 0, stop=1))
     assert not records
     assert again.provenance["ends_in"] == "Sigmoid"
+
+
+def test_a_sigmoid_is_remembered_where_warnings_are_errors():
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    torch.manual_seed(0)
+    model = ix.TorchClassifier(nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 3), nn.Sigmoid()))
+    moxi = ix.MoXI(model, regions="2x3")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ix.InterpixWarning)
+        with pytest.raises(ix.InterpixWarning, match="it ends in a Sigmoid"):
+            moxi.explain(IMAGE, 0, stop=1)
+        assert moxi.explain(IMAGE, 0, stop=1).provenance["ends_in"] == "Sigmoid"
 
 
 class Several(NamedTuple):
@@ -184,22 +203,22 @@ def test_a_transformer_whose_tokens_are_not_used_is_remembered():
     assert found.provenance["tokens_unused"] in str(records[0].message)
 
 
-@pytest.mark.parametrize("normalized", [False, True])
-def test_preprocessing_that_leaves_out_the_normalization_of_timm_is_told(normalized):
+@pytest.mark.parametrize(("scale", "given"), [(None, None), (255, "0 ... 1"), (127.5, "0 ... 2"), (1, "0 ... 255")])
+def test_preprocessing_that_leaves_out_the_normalization_of_timm_is_told(scale, given):
     timm = pytest.importorskip("timm")
     module = timm.create_model("resnet18", num_classes=3)
     mean, std = module.pretrained_cfg["mean"], module.pretrained_cfg["std"]
 
     def preprocess(photo):
-        pixels = np.asarray(photo, np.float32) / 255
-        return ((pixels - mean) / std if normalized else pixels).transpose(2, 0, 1)
+        pixels = np.asarray(photo, np.float32)
+        return ((pixels / 255 - mean) / std if scale is None else pixels / scale).transpose(2, 0, 1)
 
     model = ix.TorchClassifier(module, preprocess=preprocess)
     photo = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     records, found = told(lambda: ix.MoXI(model, regions="2x3").explain(photo, stop=1))
-    said = [str(one.message) for one in records if "its preprocessing gives values in 0 ... 1" in str(one.message)]
-    assert len(said) == (not normalized)
-    assert found.provenance.get("looks_unnormalized") == (None if normalized else "0 ... 1")
+    said = [str(one.message) for one in records if f"its preprocessing gives values in {given}" in str(one.message)]
+    assert len(said) == (given is not None)
+    assert found.provenance.get("looks_unnormalized") == given
 
 
 def test_the_page_on_trouble_knows_every_warning_and_where_it_stands():

@@ -17,7 +17,8 @@ def wheel(folder, tags=ABI3, said=None, more=(), less=(), compiled="_core.abi3.s
     said = said or ["cp311-abi3-manylinux_2_17_x86_64", "cp311-abi3-manylinux2014_x86_64"]
     about = "interpix-0.1.0.dist-info"
     texts = dict.fromkeys(["interpix/__init__.py", "interpix/page.js", f"interpix/{compiled}", *more], "")
-    texts |= {f"{about}/{path}": "" for path in ("RECORD", *CHECK["LICENSES"])}
+    texts |= {f"{about}/{path}": "text" for path in ("RECORD", *CHECK["LICENSES"])}
+    texts["interpix/__init__.py"] = '"""Made up."""'
     texts[f"{about}/WHEEL"] = "Wheel-Version: 1.0\n" + "".join(f"Tag: {tag}\n" for tag in said)
     texts[f"{about}/METADATA"] = f"Metadata-Version: 2.4\nName: interpix\nVersion: {version}\n"
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as files:
@@ -66,7 +67,26 @@ def test_a_large_wheel_and_another_version_are_refused(tmp_path):
 
 @pytest.mark.parametrize("path", [*CHECK["ABOUT"], *CHECK["LICENSES"]])
 def test_a_wheel_without_what_tells_of_it_is_refused(tmp_path, path):
-    assert CHECK["faults"](wheel(tmp_path, less=[path])) == [f"it has no interpix-0.1.0.dist-info/{path}"]
+    told = [f"it has no interpix-0.1.0.dist-info/{path}, or it is empty"]
+    assert CHECK["faults"](wheel(tmp_path, less=[path])) == told
+
+
+def test_an_empty_license_is_none(tmp_path):
+    file = wheel(tmp_path, less=CHECK["LICENSES"])
+    with zipfile.ZipFile(file, "a") as files:
+        for path in CHECK["LICENSES"]:
+            files.writestr(f"interpix-0.1.0.dist-info/{path}", "")
+    assert len(CHECK["faults"](file)) == len(CHECK["LICENSES"])
+
+
+def test_paths_that_lead_out_are_refused(tmp_path):
+    path = "interpix/../../evil.py"
+    assert CHECK["faults"](wheel(tmp_path, more=[path])) == [f"{path} does not belong there"]
+
+
+def test_a_release_without_a_name_has_no_wheels(tmp_path, capsys):
+    assert CHECK["main"](["--release", "", str(wheel(tmp_path))]) == 1
+    assert f"interpix-0.1.0-{ABI3}.whl is not of" in capsys.readouterr().err
 
 
 def test_what_is_no_wheel_costs_a_line_and_no_traceback(tmp_path, capsys):

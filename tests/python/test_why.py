@@ -1,5 +1,6 @@
 """How sure a group is, and why one class and not another."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -250,10 +251,39 @@ def test_files_of_why_and_of_stability(tmp_path):
         ix.Why.load(tmp_path / "mixed.safetensors")
     with pytest.raises(ix.ArgumentError, match="a file of a Stability"):
         ix.Stability.load(tmp_path / "part.safetensors")
+    # Of another picture.
+    less = moxi.why(image[:, ::-1].copy(), 0, 1)
+    save_all(tmp_path / "mixed.safetensors", [why.makes_wrong, less.hides_right], overwrite=True)
+    with pytest.raises(ix.ArgumentError, match="a file of a Why"):
+        ix.Why.load(tmp_path / "mixed.safetensors")
     (tmp_path / "notes.txt").write_text("another's")
     for one in (why, sure):
         with pytest.raises(ix.ArgumentError, match="overwrite"):
             one.save(tmp_path / "notes.txt")
+
+
+def test_files_of_a_stability_that_was_made_or_changed_by_hand(tmp_path):
+    moxi = ix.MoXI(lambda batch: batch.sum(axis=(2, 3)), regions="2x3")
+    image = np.random.default_rng(0).random((3, 4, 6), np.float32)
+    base, less = moxi.explain(image, 0), moxi.explain(image[:, ::-1].copy(), 0)
+    made = ix.Stability(explanation=base, variants={"shifted by hand": less}, noise=0.0)
+    sure = moxi.stability(image, 0, absences=["mean"])
+    fewer = dataclasses.replace(sure, variants=dict(list(sure.variants.items())[:2]), noise=1.0)
+    for number, one in enumerate((made, fewer, ix.Stability.of(base, {}, np.float32(0.5)))):
+        one.save(tmp_path / f"{number}.safetensors")
+        again = ix.Stability.load(tmp_path / f"{number}.safetensors")
+        assert again.noise == one.noise
+        assert list(again.variants) == list(one.variants)
+    for noise in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(ix.ArgumentError, match="`noise`: expected a finite number from 0 on"):
+            dataclasses.replace(sure, noise=noise).save(tmp_path / "noise.safetensors")
+    with pytest.raises(ix.ArgumentError, match="`variants`: expected other names than 'as it is'"):
+        ix.Stability.of(base, {"as it is": less}, 0.0)
+    # What no search of one photo gives.
+    for others in ({"absence mean": less}, {"shifted": moxi.explain(image, 0, direction="deletion")}):
+        ix.Stability.of(base, others, 0.0).save(tmp_path / "mixed.safetensors", overwrite=True)
+        with pytest.raises(ix.ArgumentError, match="a file of a Stability"):
+            ix.Stability.load(tmp_path / "mixed.safetensors")
 
 
 def test_words_of_stability():

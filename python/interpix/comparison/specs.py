@@ -21,6 +21,7 @@ from interpix.metrics.base import AnyMetric, MethodMetric, Metric
 from interpix.metrics.randomization import ModelRandomization
 from interpix.models.protocol.classifier import Classifier, output_of
 from interpix.options import fields_as_json, make_named
+from interpix.paths import is_file, is_folder
 from interpix.question import Explainer
 from interpix.targets import resolve_target
 from interpix.terms import Target, TargetInput
@@ -89,7 +90,7 @@ def name_images(images: ImagesInput) -> dict[str, ImageInput]:
     """
     if isinstance(images, Mapping):
         named = {str(name): image for name, image in images.items()}
-    elif isinstance(images, str | os.PathLike) and Path(images).is_dir():
+    elif isinstance(images, str | os.PathLike) and is_folder(images):
         named = {path.name: path for path in sorted(Path(images).iterdir()) if path.suffix.lower() in PHOTO_SUFFIXES}
         if not named:
             raise bad_value(
@@ -112,7 +113,7 @@ def name_images(images: ImagesInput) -> dict[str, ImageInput]:
     named = dict(zip(texts, named.values(), strict=True))
     for image in named.values():
         # Hours later, a wrong name would cost more.
-        if isinstance(image, str | os.PathLike) and not Path(image).is_file():
+        if isinstance(image, str | os.PathLike) and not is_file(image):
             raise bad_value("images", "files that exist", f"'{image}'", "check the path")
     return named
 
@@ -170,7 +171,7 @@ def read_masks(
             "masks", f"a mask of the object for {needs[0]}", "none", "pass one for each image, or leave it out"
         )
     for mask in masks.values():
-        if isinstance(mask, str | os.PathLike) and not Path(mask).is_file():
+        if isinstance(mask, str | os.PathLike) and not is_file(mask):
             raise bad_value("masks", "files that exist", f"'{mask}'", "check the path")
     for name, mask in masks.items():
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from interpix.errors import bad_value
 from interpix.evaluation.items import Box, Item
+from interpix.paths import is_folder
 
 __all__ = ["annotated", "read_voc"]
 
@@ -21,7 +22,7 @@ def annotated(items: Sequence[Item], folder: Path) -> list[Item]:
     Raises:
         ArgumentError: It has none of any of them, or two of one.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise bad_value("annotations", "a folder of masks or of XML files", f"'{folder}'", "check the path")
     by_path: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):

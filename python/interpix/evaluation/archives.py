@@ -15,6 +15,7 @@ from interpix.comparison.specs import PHOTO_SUFFIXES
 from interpix.errors import bad_value
 from interpix.evaluation.items import Item, Tars
 from interpix.evaluation.manifests import read_boxes
+from interpix.paths import is_folder
 
 __all__ = ["read_archives"]
 
@@ -31,7 +32,7 @@ def read_archives(text: str) -> tuple[list[Item], Tars]:
     """
     base_plus_ext = require_module("webdataset.tariterators", _WEBDATASET).base_plus_ext
     expand = require_module("webdataset.shardlists", _WEBDATASET).expand_urls
-    paths = sorted(Path(text).glob("*.tar")) if Path(text).is_dir() else [Path(one) for one in expand(text)]
+    paths = sorted(Path(text).glob("*.tar")) if is_folder(text) else [Path(one) for one in expand(text)]
     items: list[Item] = []
     for path in paths:
         prefix = f"{path.name}/" if len(paths) > 1 else ""

@@ -13,6 +13,7 @@ from interpix.evaluation.config import BETTER
 from interpix.evaluation.plan import code_of
 from interpix.evaluation.sources import SourceInput
 from interpix.metrics.base import AnyMetric
+from interpix.paths import is_there
 from interpix.question import Explainer
 
 __all__ = ["as_tables", "called", "configuration", "directions"]
@@ -75,9 +76,10 @@ def _resolved_model(name: str) -> str:
     ('timm:resnet18', 'efficientnet_lite0')
     """
     kind, colon, path = name.partition(":")
-    if not colon or name.endswith(".onnx"):  # whatever lies in this folder under the name of a model is not meant
-        return _resolved(name) if name.endswith(".onnx") and Path(name).exists() else name
-    return f"{kind}:{_resolved(path)}" if kind in {"native", "hf"} and Path(path).exists() else name
+    onnx = name.lower().endswith(".onnx")
+    if not colon or onnx:  # whatever lies in this folder under the name of a model is not meant
+        return _resolved(name) if onnx and is_there(name) else name
+    return f"{kind}:{_resolved(path)}" if kind in {"native", "hf"} and is_there(path) else name
 
 
 def as_tables(variants: list[Variant]) -> list[dict[str, Any]]:

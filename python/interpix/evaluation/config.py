@@ -11,6 +11,7 @@ from interpix.checks import require_module
 from interpix.errors import ArgumentError, bad_value, renamed
 from interpix.evaluation.plan import hash_of
 from interpix.evaluation.rows import rows_folder
+from interpix.paths import is_folder
 from interpix.storage import read_path, replace_file
 
 __all__ = ["BETTER", "CONFIG", "read_config", "repeated", "strange", "write_config"]
@@ -131,7 +132,7 @@ def read_config(out: str | os.PathLike[str], name: str = "out") -> dict[str, Any
         ArgumentError: There is none, it cannot be read, it is something else's, or it was edited where it may not be.
     """
     folder = read_path(out, name)
-    path = folder / CONFIG if folder.is_dir() else folder
+    path = folder / CONFIG if is_folder(folder) else folder
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -15,6 +15,7 @@ from interpix.errors import ArgumentError, bad_type, bad_value
 from interpix.evaluation.annotations import annotated
 from interpix.evaluation.items import Files, Item, Opener
 from interpix.evaluation.manifests import read_manifest
+from interpix.paths import is_file, is_folder, is_there
 
 __all__ = ["Source", "SourceInput", "read_source"]
 
@@ -88,7 +89,7 @@ def _read(source: SourceInput) -> Source:
 
         return Source(text, *read_named(text.removeprefix("hf:")))
     path = Path(text)
-    if text.endswith(".tar") or (path.is_dir() and not _has_photos(path) and any(path.glob("*.tar"))):
+    if text.endswith(".tar") or (is_folder(path) and not _has_photos(path) and any(path.glob("*.tar"))):
         from interpix.evaluation.archives import read_archives  # optional
 
         return Source(text, *read_archives(text))
@@ -100,7 +101,7 @@ def _read(source: SourceInput) -> Source:
 
 
 def _read_path(path: Path) -> Source:
-    if path.is_dir():
+    if is_folder(path):
         if (path / "dataset_info.json").exists() and (path / "state.json").exists():
             from interpix.evaluation.huggingface import read_saved  # optional
 
@@ -112,9 +113,9 @@ def _read_path(path: Path) -> Source:
         if manifests:
             return Source(str(path), read_manifest(manifests[0]), Files(str(path.absolute())))
         return Source(str(path), _folder(path), Files(str(path.absolute())))
-    if path.suffix.lower() in _MANIFESTS and path.is_file():
+    if path.suffix.lower() in _MANIFESTS and is_file(path):
         return Source(str(path), read_manifest(path), Files(str(path.parent.absolute())))
-    if path.exists():
+    if is_there(path):
         kinds = f"a folder, a manifest ({', '.join(_MANIFESTS)}) or tar files"
         raise bad_value("source", kinds, f"'{path}'", "put photos into a folder")
     raise bad_value("source", "a folder or file that exists", f"'{path}'", "check the path")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from interpix.errors import bad_value
 from interpix.results.attribution import Attribution
-from interpix.results.base import save_all
+from interpix.results.base import is_count, save_all
 from interpix.results.explanation import Explanation
 from interpix.results.files import load_all
 
@@ -136,10 +136,14 @@ class Catalogue(Sequence[Explanation]):
         same = all(
             group.target == one[0].target
             and np.array_equal(group.regions, one[0].regions)
+            and np.array_equal(group.image, one[0].image)
             and all(group.provenance[name] == one[0].provenance[name] for name in needed)
+            and is_count(group.provenance["count"])
+            and isinstance(group.provenance["complete"], bool)
             for group in one
         )
-        if not groups or len(one) < len(groups) or not same:
+        distinct = len({frozenset(group.group) for group in one}) == len(one)
+        if not groups or len(one) < len(groups) or not same or not distinct:
             raise bad_value("path", "a file of a catalogue", f"`{os.fspath(path)}`", "use interpix.results.load_all")
         about = one[0].provenance
         options = {name: about[name] for name in _OPTIONS}

@@ -24,6 +24,8 @@ __all__ = ["Stability"]
 _NAMED = 5
 _ITSELF = "as it is"
 """What a file calls the photo of which the others are variants."""
+_SHIFTED = "shifted"
+"""How the names of those begin that are moved, and are other pictures."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,7 +57,15 @@ class Stability:
 
     @classmethod
     def of(cls, explanation: Explanation, variants: Mapping[str, Explanation], noise: float) -> Self:
-        """The same with its results' provenance saying what each is."""
+        """The same with its results' provenance saying what each is.
+
+        Raises:
+            ArgumentError: `noise` is no difference of rewards, or a variant is called as the photo itself is.
+        """
+        if not is_number(noise := float(noise)):
+            raise bad_value("noise", "a finite number from 0 on", f"{noise}", "it is a difference of rewards")
+        if _ITSELF in variants:
+            raise bad_value("variants", f"other names than {_ITSELF!r}", "it", "that is what `explanation` is called")
         named = {
             name: dataclasses.replace(one, provenance={**one.provenance, "variant": name, "noise": noise})
             for name, one in {_ITSELF: explanation, **variants}.items()
@@ -97,7 +107,7 @@ class Stability:
         if not group:
             none = "No group was found" if self.explanation.stopped_at is None else "No patch is needed"
             lines.append(f"{none} on the photo as it is.")
-        kinds = {"Moved by a pixel or more": "shifted", "Where absence looks otherwise": "absence"}
+        kinds = {"Moved by a pixel or more": _SHIFTED, "Where absence looks otherwise": "absence"}
         for about, kind in kinds.items():
             others = [set(one.group) for name, one in self.variants.items() if name.startswith(kind)]
             if others and group:
@@ -129,7 +139,8 @@ class Stability:
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Writes all results into a file that `Stability.load` reads; see `Explanation.save`."""
-        save_all(path, [self.explanation, *self.variants.values()], overwrite=overwrite)
+        told = Stability.of(self.explanation, self.variants, self.noise)  # which was made or changed by hand, perhaps
+        save_all(path, [told.explanation, *told.variants.values()], overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -151,8 +162,12 @@ class Stability:
         base = named.pop(_ITSELF, None)
         about = {} if base is None else base.provenance
         same = base is not None and all(
-            np.array_equal(one.regions, base.regions) and one.provenance.get("noise") == about.get("noise")
-            for one in named.values()
+            np.array_equal(one.regions, base.regions)
+            and one.direction == base.direction
+            # A shift moves the picture, and may give another number to a box.
+            and (name.startswith(_SHIFTED) or (one.target == base.target and np.array_equal(one.image, base.image)))
+            and one.provenance.get("noise") == about.get("noise")
+            for name, one in named.items()
         )
         if base is None or not same or not is_number(about.get("noise")) or len(named) + 1 < len(found):
             raise bad_value("path", "a file of a Stability", f"`{os.fspath(path)}`", "use interpix.results.load_all")

@@ -154,6 +154,6 @@ class Why:
 
 def _belong_together(makes: Explanation, hides: Explanation) -> bool:
     """Whether two results are one answer to "why?"."""
-    methods = {one.provenance.get("method") for one in (makes, hides)}
-    same = np.array_equal(makes.regions, hides.regions) and makes.provenance.get("rival") == hides.target
-    return same and methods == {_CONTRAST}
+    methods = [one.provenance.get("method") for one in (makes, hides)]
+    same = np.array_equal(makes.regions, hides.regions) and np.array_equal(makes.image, hides.image)
+    return same and makes.provenance.get("rival") == hides.target and methods == [_CONTRAST, _CONTRAST]

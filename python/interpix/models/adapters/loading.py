@@ -14,6 +14,7 @@ from PIL import Image
 from interpix import _core
 from interpix.errors import InterpixError, MissingDependencyError, ModelError, bad_type, bad_value
 from interpix.models.protocol.classifier import Classifier
+from interpix.paths import is_file, is_folder
 
 if TYPE_CHECKING:
     from interpix.models.adapters.torch import TorchClassifier
@@ -51,10 +52,10 @@ def load_model(
         ModelError: The weights are damaged, another model's, or cannot be fetched.
     """
     if not isinstance(name, str):
-        raise bad_type("name", "the name of a model", name, 'use "efficientnet_lite0" or "timm:resnet18", for example')
+        raise bad_type("name", "the name of a model", name, _EXAMPLE)
     if weights is not None and not isinstance(weights, str | os.PathLike):
         raise bad_type("weights", "the path of a file", weights, "or leave it out")
-    if name.endswith(".onnx"):
+    if name.lower().endswith(".onnx"):
         from interpix.models.adapters.onnx import OnnxClassifier  # only what is asked for
 
         if weights is not None:
@@ -68,12 +69,12 @@ def load_model(
         if weights is not None:
             raise bad_value("weights", f"None for {source}:", repr(weights), "its weights are found where the model is")
         return _loaded(name, "transformers", "clip", lambda: _images_and_texts(rest, prompts))
-    _refuse_paths(name)
-    if not rest:
+    _check_name(name)
+    if ":" not in name:
         from interpix.models.adapters.native import load_native  # only what is asked for
 
         return load_native(name, weights)
-    if source not in _LOADERS and source != "native":
+    if source not in {"native", *_LOADERS} or not rest:
         names = ", ".join(f"{one}:NAME" for one in ("native", *_LOADERS))
         raise bad_value("name", f"a native model or one of {names}", repr(name), 'use "timm:resnet18", for example')
     if weights is not None:
@@ -86,17 +87,19 @@ def load_model(
     return _loaded(name, library, extra, lambda: load(rest))
 
 
-def _refuse_paths(name: str) -> None:
-    """Refuses the path of a folder or of a file in the place of a name, and says how it is loaded.
+def _check_name(name: str) -> None:
+    """Refuses no name, and the path of a folder or of a file in the place of one: it says how that is loaded.
 
     Raises:
-        ArgumentError: It is one.
+        ArgumentError: It is one of these.
     """
-    path = Path(name)
-    if ":" in name or name in _core.architectures() or not (path.is_dir() or (path.is_file() and path.suffix)):
+    if not name.strip():
+        raise bad_value("name", "the name of a model", repr(name), _EXAMPLE)
+    path, folder, file = Path(name), is_folder(name), is_file(name)
+    if ":" in name or name in _core.architectures() or not (folder or (file and path.suffix)):
         return
-    onnx = sorted(path.glob("*.onnx")) if path.is_dir() else []
-    if path.is_file():
+    onnx = sorted(one for one in path.iterdir() if one.suffix.lower() == ".onnx") if folder else []
+    if file:
         got, cure = "a file", f'use load_model(NAME, weights="{name}"), where NAME says which model it is'
     elif onnx:
         got, cure = "a folder", f'use "{onnx[0]}"'
@@ -210,6 +213,7 @@ def _images_and_texts(name: str, prompts: Sequence[str]) -> "TorchClassifier":
     return zero_shot(model, AutoProcessor.from_pretrained(name), prompts, name=f"hf:{name}")
 
 
+_EXAMPLE = 'use "efficientnet_lite0" or "timm:resnet18", for example'
 _MOST_NEAR = 5
 _HEADS = ("ForObjectDetection", "ForSemanticSegmentation")
 """What transformers calls models whose answers are no classes of the image."""

@@ -22,6 +22,7 @@ from interpix.normalization import Normalized
 from interpix.outputs.base import Output
 from interpix.outputs.classes import Sigmoid, Softmax
 from interpix.outputs.readout import Readout, read_logits
+from interpix.paths import is_file, is_folder
 from interpix.terms import Precision
 
 __all__ = ["NativeClassifier", "describe_models", "load_folder", "load_native"]
@@ -280,10 +281,10 @@ def load_folder(folder: str | os.PathLike[str]) -> NativeClassifier:
         ModelError: A file is damaged, or says what no native model does.
     """
     place = Path(folder).absolute()
-    if not place.is_dir():
+    if not is_folder(place):
         raise bad_value("name", "native: and a folder", f"`{os.fspath(folder)}`", "check the path")
     for file in ("config.json", "model.safetensors"):
-        if not (place / file).is_file():
+        if not is_file(place / file):
             cure = "give the folder as a hub has it; timm's save_for_hf writes it with safe_serialization=True"
             raise bad_value("name", f"a folder with {file}", f"`{os.fspath(folder)}` without it", cure)
     model = _core.NativeModel.from_folder(place)

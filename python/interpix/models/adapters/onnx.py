@@ -15,6 +15,7 @@ from interpix.errors import MissingDependencyError, ModelError, bad_type, bad_va
 from interpix.models.adapters.callable import CallableClassifier
 from interpix.normalization import Display
 from interpix.outputs.reading import OutputInput
+from interpix.paths import is_file
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -184,7 +185,7 @@ def _open(model: Any, providers: Sequence[str] = ("CPUExecutionProvider",)) -> "
     if not isinstance(model, str | os.PathLike):
         raise bad_type("model", "the path of a .onnx file, or an onnxruntime.InferenceSession", model, "pass either")
     path = os.fspath(model)
-    if not Path(path).is_file():
+    if not is_file(path):
         raise bad_value("model", "a file that exists", f"'{path}'", "check the path")
     try:
         return runtime.InferenceSession(path, providers=list(providers))

@@ -210,12 +210,12 @@ class TorchClassifier(TorchModule, Normalized):
         with self.evaluating(), hooked(squashed, lambda _part, _inputs, output: ends.append(output)):
             logits = self.answer(picture.to(self.device, self.dtype))
         if any(logits is one for one in ends):
+            self.noticed["ends_in"] = "Sigmoid"  # before the warning, which may be an error
             message = (
                 f"model `{self.name}`: it ends in a Sigmoid, and its answers are taken for logits; pass it without "
                 "that part, as model[:-1], for example, or say output=interpix.outputs.Probabilities(independent=True)"
             )
             warn(message)
-            self.noticed["ends_in"] = "Sigmoid"
 
     def scorer(self, images: npt.NDArray[np.float32], regions: IntArray, absence: Absence) -> Scorer:
         """See `Classifier.scorer`: tokens are dropped or masked where the module has them, pixels filled anywhere."""

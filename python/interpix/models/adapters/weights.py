@@ -15,6 +15,7 @@ from pathlib import Path
 
 from interpix import _core
 from interpix.errors import ArgumentError, MissingDependencyError, ModelError, bad_value, warn
+from interpix.paths import is_file, is_folder
 from interpix.storage import replace_file
 
 __all__ = [
@@ -100,7 +101,7 @@ def places(name: str) -> Iterator[tuple[str, Path]]:
     """The places that are looked into for the weights of `name`, best first, with a word on each."""
     checkpoint = CHECKPOINTS.get(name)
     chosen = os.environ.get(VARIABLE)
-    if chosen and Path(chosen).is_file():
+    if chosen and is_file(chosen):
         yield VARIABLE, Path(chosen)
     elif chosen:
         for suffix in _SUFFIXES:
@@ -137,7 +138,7 @@ def find(name: str, path: str | os.PathLike[str] | None = None) -> Weights:
         need = f"a weights file, or a folder that holds {name}.safetensors or {name}.pth"
         return Weights.of(_existing(VARIABLE, os.environ[VARIABLE], chosen, need, "or unset the variable"))
     checkpoint = _checkpoint(name)
-    files = {kind: place for kind, place in found if place.is_file()}
+    files = {kind: place for kind, place in found if is_file(place)}
     if "cache" in files:
         cached = Weights.of(files["cache"])
         if cached.sha256 == checkpoint.cached_sha256:
@@ -197,7 +198,7 @@ def find_again(name: str, weights: Weights) -> Weights:
 def files_of_architectures() -> list[Path]:
     """The weights files where ``INTERPIX_WEIGHTS`` says that have an architecture's name."""
     chosen = Path(os.environ.get(VARIABLE) or os.devnull)
-    files = sorted(chosen.iterdir()) if chosen.is_dir() else []
+    files = sorted(chosen.iterdir()) if is_folder(chosen) else []
     names = set(_core.architectures())
     return [one for one in files if one.suffix in _SUFFIXES and one.stem in names]
 
@@ -227,7 +228,7 @@ def _package_folder(checkpoint: Checkpoint) -> Path | None:
 
 def _existing(name: str, given: str | os.PathLike[str], places: list[Path], need: str, cure: str) -> Path:
     for place in places:
-        if place.is_file():
+        if is_file(place):
             return place
     raise bad_value(name, need, f"`{os.fspath(given)}`", f"check the path, {cure}")
 
