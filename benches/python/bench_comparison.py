@@ -57,25 +57,19 @@ class Counted:
 
 
 def main():
-    methods = paper_tables.GRADIENT_METHODS + paper_tables.FORWARD_METHODS
-    metrics = paper_tables.PARTS["faithfulness"][1] + ["roc_auc", "pointing_game"]
-    for part in ("patches", "attacks", "sanity"):
-        metrics += paper_tables.PARTS[part][1]
+    methods = list(dict.fromkeys(paper_tables.METHODS + paper_tables.RANKINGS))
+    metrics = [metric for part in paper_tables.PARTS.values() for metric in part.metrics]
     if "--full" in sys.argv:
         methods, metrics = ([name.split("(")[0] for name in names] for names in (methods, metrics))
     model = ix.load_model("torch:efficientnet_lite0")
-    photos, targets = paper_tables.read_photos()
-    name = next(iter(photos))
-    size = ix.images.read_image(photos[name]).raw.shape[:2]
-    mask = np.zeros(size, bool)
-    mask[size[0] // 4 : -size[0] // 4, size[1] // 3 :] = True
-    target = {name: targets[name]}
-    ix.compare(model, {name: photos[name]}, methods[:1], metrics[:5], targets=target)  # imports
-    counted = Counted(model, ix.images.read_image(photos[name]).raw)
+    photo = ix.images.read_image(ROOT / "examples/coffee.jpg").raw
+    height, width = photo.shape[:2]
+    mask = np.zeros((height, width), bool)
+    mask[height // 4 : -height // 4, width // 3 :] = True
+    ix.compare(model, [photo], methods[:1], metrics[:5])  # imports
+    counted = Counted(model, photo)
     profile = cProfile.Profile()
-    result = profile.runcall(
-        ix.compare, model, {name: photos[name]}, methods, metrics, [mask], targets=target, progress=True
-    )
+    result = profile.runcall(ix.compare, model, [photo], methods, metrics, [mask], progress=True)
     print(result)
     spent = Counter()
     for function, (_, _, own, _, _) in pstats.Stats(profile).stats.items():
