@@ -3,6 +3,7 @@
 Everywhere a mask is True where a region is **kept**.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -22,6 +23,7 @@ FillInput: TypeAlias = str | float | np.number[Any] | AnyArray
 
 _NAMES = ("zero", "black", "mean", "blur")
 _TOKEN_NAMES = ("drop_tokens", "mask_attention")
+_MASKED_FROM = re.compile(r"mask_attention\(from_layer=(\d+)\)")
 _BLUR_SIGMA_OF_SIDE = 1 / 20
 _BLUR_REACH_IN_SIGMAS = 3
 
@@ -130,7 +132,8 @@ class MaskAttention:
 Absence: TypeAlias = Fill | DropTokens | MaskAttention
 """What absent means."""
 AbsenceInput: TypeAlias = FillInput | Absence
-"""`"auto"`, `"drop_tokens"`, `"mask_attention"`, a `Fill`, `DropTokens`, `MaskAttention`, or what `Fill` takes."""
+"""`"auto"`, `"drop_tokens"`, `"mask_attention"`, the same with `"(from_layer=4)"`, a `Fill`, `DropTokens`,
+`MaskAttention`, or what `Fill` takes."""
 
 
 def read_absence(absence: AbsenceInput, token_grid: tuple[int, int] | None = None, name: str = "absence") -> Absence:
@@ -138,8 +141,8 @@ def read_absence(absence: AbsenceInput, token_grid: tuple[int, int] | None = Non
 
     Errors are about its `name`.
 
-    >>> read_absence("auto"), read_absence("mask_attention")
-    (Fill(value='zero'), MaskAttention(from_layer=0))
+    >>> read_absence("auto"), read_absence("mask_attention"), read_absence("mask_attention(from_layer=4)")
+    (Fill(value='zero'), MaskAttention(from_layer=0), MaskAttention(from_layer=4))
     """
     if isinstance(absence, Fill | DropTokens | MaskAttention):
         return absence
@@ -148,6 +151,8 @@ def read_absence(absence: AbsenceInput, token_grid: tuple[int, int] | None = Non
             return Fill() if token_grid is None else DropTokens()
         if absence in _TOKEN_NAMES:
             return DropTokens() if absence == "drop_tokens" else MaskAttention()
+        if masked := _MASKED_FROM.fullmatch(absence):
+            return MaskAttention(int(masked[1]))
     with renamed(value=name):
         return Fill(absence)
 

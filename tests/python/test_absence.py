@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from interpix import Fill
+from interpix import DropTokens, Fill, MaskAttention
 from interpix.absence import read_absence
 from interpix.errors import ArgumentError, ArgumentTypeError
 
@@ -45,3 +45,11 @@ def test_bad_fills_say_what_to_do(image, classifier):
         Fill(np.zeros((2, 2))).make(image, classifier)
     with pytest.raises(ArgumentError, match="finite"):
         Fill(np.nan).make(image, classifier)
+
+
+def test_names_that_results_remember_are_read_again():
+    for absence in (DropTokens(), MaskAttention(), MaskAttention(11), Fill("blur")):
+        assert read_absence(absence.name).name == absence.name
+    for name in ("mask_attention(from_layer=-1)", "mask_attention(4)", "mask_attention(from_layer=4", "drop_tokens()"):
+        with pytest.raises(ArgumentError, match="`absence`: expected a fill"):
+            read_absence(name)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import interpix as ix
+from interpix.comparison.specs import read_methods
 from interpix.methods import CatalogueMap, GroupSearch, MoXIMap, MoXIOneShot, Shapley
 from interpix.regions import grid_regions
 
@@ -112,3 +113,16 @@ def test_one_image_at_a_time(classifier, image):
 def test_options_are_checked_at_once(make, message):
     with pytest.raises(ix.ArgumentError, match=message):
         make()
+
+
+def test_masks_from_some_layer_on_are_asked_for_by_name():
+    """MoXI's Fig. 10."""
+    torch_models = pytest.importorskip("torch_models")  # which needs torch and timm
+    model, image, maps = torch_models.vit(), torch_models.picture(), []
+    for layer in (0, 1):
+        name = f"moxi(stop='all',absence='mask_attention(from_layer={layer})')"
+        found = read_methods(name)[name].explain(model, image)
+        alone = ix.MoXI(model, absence=ix.MaskAttention(layer)).explain(image, stop="all").attribution()
+        np.testing.assert_array_equal(found.map, alone.map)
+        maps.append(found.map)
+    assert not np.array_equal(*maps)
