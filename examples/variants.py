@@ -18,7 +18,8 @@ a standard error, and z is their ratio, positive where the variant is better. Th
 half a; the 2 variants with the greatest smallest z of the four metrics go on to all 50, and of these **the one with
 the greatest smallest z is chosen.** Half b confirms it against the references that half a has chosen, on the first
 network and then, with 24 of its photos, on a second one; a variant is confirmed where every z is at least 2.
-`--tables` gives each z, whether or not they are.
+`--tables` gives each z, whether or not they are. A chosen one that loses by some metric on half a already is
+confirmed by nothing, and half b is left alone but with `--confirm`. (So much was added when half a had been seen.)
 
 Each network's own first class is explained. Curves are coarse, as there are many: insertion and deletion have 12
 steps, AIC and SIC 6 thresholds instead of 13, and SIC takes photos that the network gives at least .5, less than
@@ -417,6 +418,12 @@ def tables(rows: list[dict]) -> None:
         told = (f"{metric}: {references[method, place]}" for place, metric in enumerate(METRICS))
         print(f"references of {name}: " + ", ".join(told))
     show(first, f"{FIRST}, half a (of some variants, fewer photos)", references, first.variants)
+    for one in REFERENCES:
+        show(first, f"{FIRST}, half a, against {one.name}", dict.fromkeys(references, one.name), first.whole)
+    show_methods(first, f"{FIRST}, half a", first.whole)
+    least = ratios(first.wins(chosen, references)).min()
+    if least < 0:
+        print(f"\n{chosen} loses on the half that has chosen it, least z {least:+.1f}: there is nothing to confirm")
     for network_name in (FIRST, SECOND):
         table = Table(rows, network_name, photos["b"])
         if len(table.photos) > 1 and {chosen, *(one.name for one in REFERENCES)} <= set(table.whole):
@@ -442,7 +449,10 @@ def run(kept: list[dict], options: argparse.Namespace) -> None:
     references = [one.name for one in REFERENCES]
     finalists = ranked(Table(kept, FIRST, set(few)))[:FINALISTS]
     work(jobs(FIRST, photos["a"], [*references, *finalists], kept, options), kept, options)
-    chosen = ranked(Table(kept, FIRST, set(photos["a"])))[0]
+    table = Table(kept, FIRST, set(photos["a"]))
+    chosen = ranked(table)[0]
+    if ratios(table.wins(chosen, table.references())).min() < 0 and not options.confirm:
+        return
     confirming = list(dict.fromkeys([*references, PAPERS.name, chosen]))
     work(jobs(FIRST, photos["b"], confirming, kept, options), kept, options)
     work(jobs(SECOND, photos["b"][:SECOND_PHOTOS], confirming, kept, options), kept, options)
@@ -454,6 +464,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--photos", type=Path, help="a folder that examples/photos.py has made")
     parser.add_argument("--count", type=int, default=PHOTOS, help="so many photos of each half (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument("--confirm", action="store_true", help="go on to half b, even if the chosen one has lost on a")
     parser.add_argument("--tables", action="store_true", help="print what the rows say, and run nothing")
     options = parser.parse_args(arguments)
     kept = read_rows(options.rows)

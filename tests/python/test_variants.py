@@ -103,6 +103,24 @@ def test_the_greatest_least_win_is_chosen(script, small, capsys):
     assert "lite1" not in said
 
 
+def test_what_loses_where_it_was_chosen_is_not_confirmed(script, small, tmp_path, monkeypatch, capsys):
+    wins = {"raw": (0, 0, 0, 0), "blur 4": (-0.1,) * 4, "color 0.25, blur 3": (0.1, -0.1, 0.1, 0.1)}
+    rows = list(rows_where(script, wins | {"color 1": (0.4, -0.2, 0.3, 0.3)}))
+    script.tables([row for row in rows if row["half"] == "a"])
+    said = capsys.readouterr().out
+    assert "chosen on half a: color 0.25, blur 3" in said
+    assert "color 0.25, blur 3 loses on the half that has chosen it" in said
+    assert "lite0, half a, against blur 4" in said
+    monkeypatch.setattr(script, "photos_in", lambda _folder, _count: [(f"{n}.jpg", "ab"[n % 2]) for n in range(6)])
+    monkeypatch.setattr(script, "FINALISTS", 2)
+    kept, file = [row for row in rows if row["half"] == "a"], tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    script.main([str(file), "--photos", str(tmp_path)])
+    assert not small
+    with pytest.raises(FileNotFoundError, match=r"1\.jpg"):  # on to half b, whose photos are not there
+        script.main([str(file), "--photos", str(tmp_path), "--confirm"])
+
+
 def test_where_one_metric_leaves_photos_out(script, small):
     rows = list(rows_where(script, {"raw": (0, 0, 0, 0), "blur 4": (-0.1,) * 4, "color 1": (0.1,) * 4}))
     for row in rows:
@@ -123,7 +141,7 @@ def test_the_whole_goes_on_where_it_was(script, small, tmp_path, capsys):
             picture(number).save(photos / f"{number}.png")
         lines = ["file_name,label", *(f"{number}.png,0" for number in numbers)]
         (photos / f"{half}.csv").write_text("\n".join(lines) + "\n")
-    wanted = [str(tmp_path / "rows.jsonl"), "--photos", str(photos), "--count", "3"]
+    wanted = [str(tmp_path / "rows.jsonl"), "--photos", str(photos), "--count", "3", "--confirm"]
     script.main(wanted)
     assert "chosen on half a" in capsys.readouterr().out
     assert {network for network, _, _ in small} == {script.FIRST, script.SECOND}
