@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from interpix import _core
 from interpix.arrays import ArrayT, describe, from_numpy
-from interpix.errors import MissingDependencyError, bad_value, renamed, warn
+from interpix.errors import ArgumentError, ArgumentTypeError, MissingDependencyError, bad_value, warn
 from interpix.images import ImageInput, rgb_pixels
 from interpix.propagation.maps import bounds_after_rounding, peaks_of, read_maps
 from interpix.propagation.options import (
@@ -170,8 +170,11 @@ class PixelGraph:
         colors, radius, memory_budget = parts
         if colors.dtype != np.float32 or colors.ndim != 3 or radius is None:
             raise bad_value("state", "colors (3, H, W) and a radius", describe(colors), "pickle the graph again")
-        with renamed(device="state"):
+        try:
             place = None if device is None else place_named(device)
+        except (ArgumentError, ArgumentTypeError) as error:
+            cure = 'build it again here: PixelGraph(image, device="cpu"), for example'
+            raise bad_value("state", "a PixelGraph of a device that is here", f"one of {device!r}", cure) from error
         if place is None:
             self._build(colors, radius, memory_budget, color_weight)
             return
