@@ -1,6 +1,7 @@
 """Where on a photo the picture lies that a model sees: what its preprocessing cuts off, and how it resizes."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ _LEAST = 4
 _TILT = 0.05
 """How much of the levels goes along the other axis."""
 _PARTS = 2.0
-"""The contrast of the photos that are asked about is that of these parts at first, and of one of them then."""
+"""Photos are asked about with all contrast, and with all divided by this."""
 _TOLERANCE, _EDGE = 2.0, 0.75
 """Levels, of 256 across the photo, or pixels of it, by which a pixel may show another place: resampled, and rounded."""
 _MOST_ELSEWHERE = 0.02
@@ -27,8 +28,10 @@ _SAME = 1e-3
 """Of levels 0 ... 1: what is one color."""
 _FEW_LEVELS = 16
 """Of a part of fewer, rounding hides where it is."""
-_ROUNDED, _RESAMPLED = 1.5, 1.5
-"""Levels by which a picture may differ from the photo there, and how often as much as filters and shifts change."""
+_ROUNDED, _MISPLACED = 1.5, 1.5
+"""Levels by which a picture may differ from the photo there, and how often as much as a shift changes."""
+_GROUND = 8.0
+"""Levels by which a pixel leaves the color that most have."""
 _SHIFT = 0.75
 """Pixels of the picture by which its place may be wrong."""
 _KEEP = "keep the map on the model's picture"
@@ -90,7 +93,7 @@ class Placement:
 def find_placement(classifier: Preprocessor, photo: tuple[int, int]) -> Placement:
     """The placement of a model's picture on a photo of some height and width.
 
-    Two photos are preprocessed whose pixels say where they are; what the picture's pixels say must lie on straight
+    Photos are preprocessed whose pixels say where they are; what the picture's pixels say must lie on straight
     lines, else preprocessing is more than resizing, cropping and borders.
 
     Raises:
@@ -120,7 +123,9 @@ def find_placement(classifier: Preprocessor, photo: tuple[int, int]) -> Placemen
 def check_picture(
     found: Placement, photo: npt.NDArray[np.uint8], picture: npt.NDArray[np.uint8], *, stretched: bool
 ) -> bool:
-    """Whether a picture (h, w, 3) shows what a photo (H, W, 3) does at its placement; False where it has too few edges.
+    """Whether a picture (h, w, 3) is surely what a photo (H, W, 3) shows at its placement, and not only may be.
+
+    It is, where the same picture mirrored, or upside down, would be refused.
 
     Args:
         found: Where the picture should be.
@@ -137,32 +142,69 @@ def check_picture(
     rows = slice(*(round((edge - found.top) / found.height * tall) for edge in (top, bottom)))
     columns = slice(*(round((edge - found.left) / found.width * wide) for edge in (left, right)))
     seen = picture[rows, columns].astype(np.float64)
-    size = seen.shape[1], seen.shape[0]
-
-    def part(box: tuple[float, float, float, float], how: Image.Resampling = Image.Resampling.BILINEAR) -> FloatArray:
-        return np.asarray(Image.fromarray(photo).resize(size, how, box=box), np.float64)
-
-    box = left, top, right, bottom
-    expected = part(box)
-    # Edges differ by filters, and by parts of a pixel: most of a part that is a little smaller has moved.
     across, down = (_SHIFT * extent / pixels for extent, pixels in ((found.width, wide), (found.height, tall)))
-    moved = part((min(left + across, right - 1), min(top + down, bottom - 1), right, bottom))
-    may_differ = max(np.abs(expected - part(box, Image.Resampling.NEAREST)).mean(), np.abs(expected - moved).mean())
-    allowed = _ROUNDED + _RESAMPLED * float(may_differ)
-    if stretched:
-        expected = _fitted(expected, seen)
-    if np.abs(seen - expected).mean() > allowed:
+    moved = min(left + across, right - 1), min(top + down, bottom - 1), right, bottom
+    photos = [photo]
+    if (picture == picture[..., :1]).all():  # the model sees gray, by one of two formulas
+        means = np.rint(photo.mean(axis=-1, keepdims=True)).astype(np.uint8)
+        photos += [np.asarray(Image.fromarray(photo).convert("L").convert("RGB")), np.repeat(means, 3, axis=-1)]
+    size = seen.shape[1], seen.shape[0]
+    parts = [_Part.of(one, (left, top, right, bottom), moved, size) for one in photos]
+    if not any(part.may_be(seen, stretched=stretched) for part in parts):
         need = "the photo that was explained, prepared by the model itself"
         raise bad_value("photo", need, "one that looks otherwise there", "pass the photo and the model of this result")
-    return bool(np.abs(seen - seen.mean(axis=(0, 1))).mean() > allowed)
+    others = seen[:, ::-1], seen[::-1], seen[::-1, ::-1]
+    return not any(part.may_be(other, stretched=stretched) for part in parts for other in others)
 
 
-def _fitted(expected: FloatArray, seen: FloatArray) -> FloatArray:
+_Box: TypeAlias = tuple[float, float, float, float]
+"""Of a photo, its left, upper, right and lower edge."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a photo, resized (h, w, 3).
+
+    Attributes:
+        by_filter: By each of several filters.
+        blurred: By one of these that all are like.
+        moved: The same of a part that is a bit wrong.
+    """
+
+    by_filter: tuple[FloatArray, ...]
+    blurred: FloatArray
+    moved: FloatArray
+
+    @classmethod
+    def of(cls, photo: npt.NDArray[np.uint8], box: _Box, moved: _Box, size: tuple[int, int]) -> "_Part":
+        """From the edges of the part, and of the one that is wrong."""
+        image = Image.fromarray(photo)
+
+        def part(box: _Box, how: Image.Resampling) -> FloatArray:
+            return np.asarray(image.resize(size, how, box=box), np.float64)
+
+        sharp = (Image.Resampling.NEAREST, Image.Resampling.BOX, Image.Resampling.LANCZOS)
+        blurred = part(box, Image.Resampling.BILINEAR)
+        return cls((blurred, *(part(box, how) for how in sharp)), blurred, part(moved, Image.Resampling.BILINEAR))
+
+    def may_be(self, seen: FloatArray, *, stretched: bool) -> bool:
+        """Whether a picture (h, w, 3) differs from this no more than its place, if a bit wrong, would explain."""
+        if stretched:
+            seen = _fitted(seen, self.blurred)
+        # What leaves the ground tells pictures apart, be it small.
+        ground = np.asarray(np.median(self.blurred, axis=(0, 1)), np.float64)
+        tells = (np.maximum(np.abs(self.blurred - ground), np.abs(seen - ground)) > _GROUND).any(axis=-1)
+        tells = tells if tells.any() else np.ones_like(tells)
+        differ = min(float(np.abs(seen - one)[tells].mean()) for one in self.by_filter)
+        return differ <= _ROUNDED + _MISPLACED * float(np.abs(self.blurred - self.moved)[tells].mean())
+
+
+def _fitted(channels: FloatArray, wanted: FloatArray) -> FloatArray:
     """Channels (h, w, 3), each times a number and with another added, so that they are as near as can be to others."""
-    centered, others = (one - one.mean(axis=(0, 1)) for one in (expected, seen))
+    centered, others = (one - one.mean(axis=(0, 1)) for one in (channels, wanted))
     size = (centered**2).sum(axis=(0, 1))
     slopes = np.divide((centered * others).sum(axis=(0, 1)), size, out=np.zeros_like(size), where=size > 0)
-    return np.asarray(centered * np.maximum(slopes, 0) + seen.mean(axis=(0, 1)))
+    return np.asarray(centered * np.maximum(slopes, 0) + wanted.mean(axis=(0, 1)))
 
 
 def _places(
@@ -174,6 +216,7 @@ def _places(
     """
     height, width = photo
     down, across = ((np.arange(size) + 0.5) / size for size in (height, width))
+    classifier.preprocess(np.zeros((*photo, 3), np.uint8))  # a model that cannot says so itself
     try:
         normalization = Normalization.of(classifier, photo)
     except ArgumentError as error:
@@ -222,6 +265,9 @@ def _line_of(place: FloatArray, shown: BoolArray, count: int) -> tuple[float, fl
     """
     centers = np.broadcast_to((np.arange(len(place)) + 0.5)[:, None], place.shape)[shown]
     shows = place[shown]
+    if np.ptp(centers) == 0:
+        need = f"a model whose picture shows at least {_LEAST} x {_LEAST} pixels of the photo"
+        raise bad_value("model", need, "one row or column", _KEEP)
     slope, start = np.polyfit(centers, shows, 1)
     # Again without those at edges, where resampling has nothing beyond.
     near = np.abs(shows - slope * centers - start) <= _near(count, slope)
@@ -247,7 +293,8 @@ def _check_lines(found: Placement, down: FloatArray, across: FloatArray, name: s
     rows, columns = found.picture
     (height, width), tall, wide = found.photo, found.height / rows, found.width / columns
     row, column = found.top + (np.arange(rows) + 0.5) * tall, found.left + (np.arange(columns) + 0.5) * wide
-    inside = np.outer((row > 0) & (row < height), (column > 0) & (column < width))
+    # Pixels at the edge of the photo are mixed with the border, or with nothing.
+    inside = np.outer((row > tall) & (row < height - tall), (column > wide) & (column < width - wide))
     off = np.abs(down - row[:, None]) > _near(height, tall, parts)
     off |= np.abs(across - column) > _near(width, wide, parts)
     if tall <= 0 or wide <= 0 or not inside.any() or (off & inside).sum() > _MOST_ELSEWHERE * inside.sum():

@@ -251,7 +251,7 @@ def test_other_photos_are_refused():
         found.on_photo(np.zeros((90, 120, 3), np.uint8), classifier(squeezed))
     with pytest.raises(ix.ArgumentError, match="`photo`: expected a photo in colors"):
         found.on_photo(np.zeros((3, 56, 56), np.float32), model)
-    with pytest.raises(ix.ArgumentError, match="preprocess"):
+    with pytest.raises(ix.ArgumentError, match=r"does not say how .*CallableClassifier\(function, preprocess="):
         found.on_photo(np.zeros((90, 120, 3), np.uint8), lambda batch: batch.mean(axis=(2, 3)))
 
 
@@ -285,7 +285,7 @@ def test_photos_of_little_contrast_are_told_apart(levels):
 def test_photos_without_edges_tell_nothing():
     model, photo = classifier(squeezed), np.full((60, 90, 3), 128, np.uint8)
     found = ix.MoXI(model, regions="2x2").explain(photo, stop="all")
-    with pytest.warns(ix.InterpixWarning, match="`photo`: it is too plain to tell"):
+    with pytest.warns(ix.InterpixWarning, match="`photo`: mirrored or upside down it would be taken, too"):
         assert not found.on_photo(photo, model).provenance["placement"]["confirmed"]
 
 
@@ -306,3 +306,78 @@ def test_what_is_wrong_with_a_photo_is_said_of_the_photo():
     curved = classifier(lambda photo: squeezed(photo) ** 3)
     with pytest.raises(ix.ArgumentError, match=r"`model`: .* that ends in \(pixel - mean\) / scale .* keep the map"):
         found.on_photo(PHOTO, curved)
+
+
+def test_a_small_thing_on_plain_ground_tells_photos_apart():
+    model, ground = classifier(squeezed), np.full((320, 480, 3), 255, np.uint8)
+
+    def placed(thing):
+        photo = ground.copy()
+        photo[100:180, 200:300] = thing[30:110, 70:170]
+        return photo
+
+    found = ix.MoXI(model, regions="2x2").explain(placed(PHOTO), stop="all")
+    assert found.on_photo(placed(PHOTO), model).provenance["placement"]["confirmed"]
+    for other in (placed(OTHER), placed(PHOTO)[:, ::-1].copy(), ground):
+        with pytest.raises(ix.ArgumentError, match="`photo`: expected the photo that was explained"):
+            found.on_photo(other, model)
+
+
+@pytest.mark.parametrize("gray", [lambda one: one.convert("L").convert("RGB"), None], ids=["luma", "mean"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_models_that_see_gray(gray, channels):
+    def preprocess(photo):
+        picture = Image.fromarray(photo)
+        if gray is None:
+            pixels = np.repeat(photo.mean(axis=-1, keepdims=True).astype(np.uint8), 3, axis=-1)
+            picture = Image.fromarray(pixels)
+        else:
+            picture = gray(picture)
+        pixels = np.asarray(picture.resize((60, 40), Image.Resampling.BILINEAR), np.float32) / 255
+        return ((pixels - 0.5) / 0.25).transpose(2, 0, 1)[:channels]
+
+    def two(batch):
+        return np.stack([batch.mean(axis=(1, 2, 3)), -batch.mean(axis=(1, 2, 3))], axis=1)
+
+    model = ix.CallableClassifier(two, preprocess=preprocess)
+    found = ix.MoXI(model, regions="2x2").explain(PHOTO, stop="all")
+    assert found.on_photo(PHOTO, model).provenance["placement"]["confirmed"]
+    with pytest.raises(ix.ArgumentError, match="`photo`: expected the photo that was explained"):
+        found.on_photo(OTHER, model)
+
+
+@pytest.mark.parametrize("levels", [lambda photo: photo // 8, lambda photo: photo], ids=["at night", "by day"])
+@pytest.mark.parametrize("how", [Image.Resampling.NEAREST, Image.Resampling.BICUBIC])
+def test_pictures_whose_colors_are_stretched(levels, how):
+    """Preprocessed by hand for a model that says nothing of its preprocessing, then put back by one that does."""
+    photo = levels(PHOTO)
+    given = classifier(lambda one: normalized(Image.fromarray(one).resize((60, 40), how)))
+    alone = ix.CallableClassifier(lambda batch: batch.mean(axis=(2, 3)))
+    found = ix.MoXI(alone, regions="2x2").explain(given.preprocess(photo), stop="all")
+    assert found.provenance["colors"] == "stretched"
+    assert found.on_photo(photo, given).provenance["placement"]["confirmed"]
+    for other in (photo[:, ::-1].copy(), levels(OTHER)):
+        with pytest.raises(ix.ArgumentError, match="`photo`: expected the photo that was explained"):
+            found.on_photo(other, given)
+
+
+def padded(photo, side):
+    """In a gray square, then resized, so that the border's edge is mixed with the photo's."""
+    picture = Image.fromarray(photo)
+    square = Image.new("RGB", (max(picture.size),) * 2, (128, 128, 128))
+    square.paste(picture, ((square.width - picture.width) // 2, (square.height - picture.height) // 2))
+    return normalized(square.resize((side, side), Image.Resampling.BILINEAR))
+
+
+@pytest.mark.parametrize("size", [(427, 640), (612, 800), (640, 427)])
+@pytest.mark.parametrize("side", [64, 224])
+def test_photos_that_are_padded_first(size, side):
+    found = find_placement(classifier(lambda photo: padded(photo, side)), size)
+    most = max(size)
+    wanted = (size[0] - most) / 2, (size[1] - most) / 2, most, most
+    assert (found.top, found.left, found.height, found.width) == pytest.approx(wanted, abs=most / side)
+
+
+def test_photos_of_which_a_line_is_seen_are_refused():
+    with pytest.raises(ix.ArgumentError, match=r"`model`: expected (a model whose picture shows|preprocessing)"):
+        find_placement(classifier(letterbox), (10, 640))

@@ -97,7 +97,7 @@ class Attribution(Result):
     def on_photo(self, photo: ImageInput, model: Any) -> "Attribution":
         """The map on the photo itself: each of its pixels has the value of the one that it went into, the rest 0.
 
-        Models see a part of a photo, resized. Which part is found from what the model's preprocessing makes of two
+        Models see a part of a photo, resized. Which part is found from what the model's preprocessing makes of
         photos whose pixels say where they are; `provenance` has it as `placement`, and `plot` outlines it.
 
         >>> import interpix as ix
@@ -135,9 +135,9 @@ class Attribution(Result):
             need = f"one whose picture is {self.map.shape[0]} x {self.map.shape[1]}, as the map"
             got = f"{found.picture[0]} x {found.picture[1]}"
             raise bad_value("photo", need, got, "pass the photo and the model that were explained")
-        confirmed = check_picture(found, raw, self.image, stretched="colors" in self.provenance)
+        confirmed = check_picture(found, raw, self.image, stretched=self.provenance.get("colors") == "stretched")
         if not confirmed:
-            warn("`photo`: it is too plain to tell whether it is the one that was explained, prepared by this model")
+            warn("`photo`: mirrored or upside down it would be taken, too; see that it is the one that was explained")
         lies = {name: round(getattr(found, name), 2) for name in ("top", "left", "height", "width")}
         provenance = {**self.provenance, "placement": {**lies, "seen": round(found.seen, 4), "confirmed": confirmed}}
         return dataclasses.replace(self, map=found.spread(self.map), image=raw, provenance=provenance)
