@@ -54,7 +54,10 @@ def faults(wheel: Path) -> list[str]:
 def _read(wheel: Path) -> dict[str, bytes]:
     """What is in each of its files; reading them checks their sums."""
     with zipfile.ZipFile(wheel) as files:
-        return {path: files.read(path) for path in files.namelist() if not path.endswith("/")}
+        paths = [path for path in files.namelist() if not path.endswith("/")]
+        if twice := sorted({path for path in paths if paths.count(path) > 1}):
+            raise ValueError(f"it holds {', '.join(twice)} more than once")
+        return {path: files.read(path) for path in paths}
 
 
 def _of_name(wheel: Path) -> list[str]:
@@ -88,7 +91,8 @@ def _of_metadata(wheel: Path, files: dict[str, bytes]) -> list[str]:
     there = {path: files.get(f"{name}-{version}.dist-info/{path}") for path in ABOUT}
     read = {path: BytesParser().parsebytes(text) for path, text in there.items() if text is not None}
     found = []
-    if "WHEEL" in read and sorted(said := read["WHEEL"].get_all("Tag") or []) != sorted(_expanded(tags)):
+    said = [str(tag) for tag in read["WHEEL"].get_all("Tag", [])] if "WHEEL" in read else []
+    if "WHEEL" in read and sorted(said) != sorted(_expanded(tags)):
         found.append(f"its file WHEEL says {said}, its name {tags}")
     if "METADATA" in read and read["METADATA"]["Version"] != version:
         found.append("its metadata tell another version than its name")

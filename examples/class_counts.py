@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import set_sum_data
 import torch
+from kept_lines import read_lines
 from timm.models.resnet import BasicBlock, ResNet
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -134,16 +135,9 @@ def ask(moxi: ix.MoXI, image: Tensor, target: int, rankings: Sequence[np.ndarray
     return moxi.game(image, target).scores(first.reshape(-1, PATCHES)).holds.reshape(first.shape[:-1])
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows that are kept, if any."""
-    kept = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    try:
-        lines = [json.loads(line) for line in kept]
-        for line in lines:
-            line["task"], line["model"], line["direction"], line["method"], line["right"][max(SHOWN)]
-    except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise SystemExit(f"{path} is not what this script writes ({error!r}): take that line away") from error
-    return lines
+def check(row: dict[str, Any]) -> None:
+    """Raises where something is missing."""
+    row["task"], row["model"], row["direction"], row["method"], row["right"][max(SHOWN)]
 
 
 def tables(lines: list[dict[str, Any]]) -> None:
@@ -168,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--pictures", type=int, default=150_000, help="seen in training")
     add("--tables", action="store_true", help="print the tables")
     options = parser.parse_args(arguments)
-    lines = read_lines(options.lines)
+    lines = read_lines(options.lines, check)
     if options.tables:
         tables(lines)
         return

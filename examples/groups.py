@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kept_lines import read_lines
 from PIL import Image
 
 import interpix as ix
@@ -243,8 +244,7 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true", help="print the tables")
     parser.add_argument("--check", action="store_true", help="see whether minimal groups are minimal")
     options = parser.parse_args()
-    kept = options.lines.read_text().splitlines() if options.lines.exists() else []
-    lines = [json.loads(line) for line in kept]
+    lines = read_lines(options.lines, lambda line: (line["photo"], line["labelled"], line["regions"], line["search"]))
     if options.tables:
         tables(lines)
         return

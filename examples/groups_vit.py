@@ -14,6 +14,7 @@ import groups
 import numpy as np
 import set_sum_data
 import torch
+from kept_lines import read_lines
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -74,8 +75,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/interpix/mnist", help="MNIST, and weights")
     parser.add_argument("--tables", action="store_true", help="print the tables")
     options = parser.parse_args()
-    kept = options.lines.read_text().splitlines() if options.lines.exists() else []
-    lines = [json.loads(line) for line in kept]
+    lines = read_lines(options.lines, lambda line: (line["model"], line["photo"], line["search"]))
     if options.tables:
         for name, title in MODELS.items():
             print(f"{title}:")

@@ -9,7 +9,7 @@
 
 A part that was interrupted goes on where it was. Settings are smaller than the papers': fewer masks, steps, samples.
 Photos are those to whose class the model gives a probability of .8 or more, in an order that depends on their names
-alone: `--count` takes fewer, or more of them.
+alone; cut-outs those that it gets right. `--count` takes more of them, in the same folder, or fewer, in another one.
 """
 
 import argparse
@@ -130,12 +130,19 @@ def write_cutouts(stamps: Path, folder: Path, count: int) -> Path:
     return folder
 
 
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", choices=PARTS)
     parser.add_argument("--photos", type=Path, help="a folder that examples/photos.py has made")
     parser.add_argument("--stamps", type=Path, help="Tux Paint's folder, for localization")
-    parser.add_argument("--count", type=int, help="of so many photos, instead of the part's own number")
+    parser.add_argument("--count", type=positive, help="of so many photos, instead of the part's own number")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument("-o", "--output", type=Path, default=Path("out/tables"))
     options = parser.parse_args(arguments)
@@ -160,6 +167,8 @@ def main(arguments: list[str] | None = None) -> None:
             workers=options.workers,
             progress=True,
         )
+        if found.images > count:
+            parser.error(f"{options.output / name} has {found.images} photos already: take another folder for {count}")
         print(f"{name}: {found.images} photos, report {found.report(overwrite=True)}")
 
 

@@ -48,6 +48,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from kept_lines import read_lines
 from PIL import Image
 
 import interpix as ix
@@ -293,18 +294,6 @@ def work(left: list[Job], kept: list[dict], options: argparse.Namespace) -> None
             print(f"{number} of {len(left)}: {of}", file=sys.stderr)
 
 
-def read_rows(path: Path) -> list[dict]:
-    """What is kept; a last line that was cut is taken away, so that rows may follow."""
-    text = path.read_text() if path.exists() else ""
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        print(f"{path}: the last line was cut and is left out", file=sys.stderr)
-        aside = path.with_suffix(".part")
-        aside.write_text(whole)
-        aside.replace(path)
-    return [json.loads(line) for line in whole.splitlines()]
-
-
 # What rows say --------------------------------------------------------------------------------------------------------
 
 
@@ -423,7 +412,7 @@ def tables(rows: list[dict]) -> None:
     show_methods(first, f"{FIRST}, half a", first.whole)
     least = ratios(first.wins(chosen, references)).min()
     if least < 0:
-        print(f"\n{chosen} loses on the half that has chosen it, least z {least:+.1f}: there is nothing to confirm")
+        print(f"\n{chosen} loses on the half that has chosen it, least z {least:+.1f}")
     for network_name in (FIRST, SECOND):
         table = Table(rows, network_name, photos["b"])
         if len(table.photos) > 1 and {chosen, *(one.name for one in REFERENCES)} <= set(table.whole):
@@ -467,7 +456,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--confirm", action="store_true", help="go on to half b, even if the chosen one has lost on a")
     parser.add_argument("--tables", action="store_true", help="print what the rows say, and run nothing")
     options = parser.parse_args(arguments)
-    kept = read_rows(options.rows)
+    fields = ("network", "photo", "half", "method", "variant", *METRICS)
+    kept = read_lines(options.rows, lambda row: [row[field] for field in fields])
     if not options.tables:
         if options.photos is None:
             parser.error("--photos is needed, but for --tables")

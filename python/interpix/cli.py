@@ -538,7 +538,7 @@ def _compare(options: argparse.Namespace) -> int:
         raise bad_value("masks", "a folder of pictures", f"'{options.masks}'", "check the path")
     masks = None if options.masks is None else find_masks([str(one) for one in photos.values()], options.masks)
     inputs = [*map(Path, photos.values()), *(masks or {}).values()]  # type: ignore[arg-type]
-    if options.out.is_dir() and options.out.samefile(inputs[0].parent) and options.photos[0].is_dir():
+    if is_folder(options.out) and options.out.samefile(inputs[0].parent) and is_folder(options.photos[0]):
         cure = "its pictures would be taken for photos the next time"
         raise bad_value("folder", "another folder than that of the photos", f"'{options.out}'", cure)
     _check_outputs(report_files(options.out, len(photos)), inputs, options)

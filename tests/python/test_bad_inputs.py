@@ -432,6 +432,7 @@ def test_names_that_no_file_can_have_are_told(name, tmp_path):
         lambda: ix.compare(model, [f"{name}.jpg"], "random", "deletion"),
         lambda: ix.evaluate(model, name, "random", "deletion", tmp_path / "out"),
         lambda: ix.evaluate(model, f"{name}.csv", "random", "deletion", tmp_path / "out"),
+        lambda: ix.evaluate(model, f"{name}.tar", "random", "deletion", tmp_path / "out"),
         lambda: ix.load(name),
         lambda: ix.load_evaluation(name),
         lambda: ix.load_model(name),
@@ -440,5 +441,5 @@ def test_names_that_no_file_can_have_are_told(name, tmp_path):
         lambda: ix.load_model("resnet18", weights=name),
     ]
     for call in calls:
-        with pytest.raises(ix.InterpixError):
+        with pytest.raises(ix.InterpixError, match=r"^`(image|images|source|path|out|name|model|weights)`: "):
             call()

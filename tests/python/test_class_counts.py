@@ -95,9 +95,14 @@ def test_rows_and_tables(script, capsys):
     assert "| 5 digits | MoXI | " in capsys.readouterr().out
 
 
-def test_lines_that_are_damaged_are_told(script, tmp_path):
+def test_lines_that_are_damaged_are_told(script, tmp_path, capsys):
     file = tmp_path / "lines.jsonl"
-    for text in ('{"task": "2 dig', '{"task": "2 digits"}\n', "[]\n"):
+    for text in ('{"task": "2 digits"}\n', "[]\n", "no JSON\n"):
         file.write_text(text)
-        with pytest.raises(SystemExit, match=r"lines\.jsonl is not what this script writes"):
+        with pytest.raises(SystemExit, match=r"lines\.jsonl: line 1 is not what this script writes"):
             script.main([str(file), "--tables"])
+    # A last line that was cut is no damage.
+    file.write_text('{"task": "2 dig')
+    script.main([str(file), "--tables"])
+    assert "the last line was cut" in capsys.readouterr().err
+    assert file.read_text() == ""

@@ -544,6 +544,8 @@ def test_a_catalogue_is_read_again(tmp_path):
     strange = dataclasses.replace(first, provenance={**first.provenance, "count": "three"})
     elsewhere = dataclasses.replace(found[1], image=255 - first.image)
     for groups in ([first, first], [first, elsewhere], [strange]):
+        with pytest.raises(ix.ArgumentError, match="`groups`: expected distinct groups of one image"):
+            dataclasses.replace(found, groups=tuple(groups)).save(tmp_path / "odd.safetensors")
         save_all(tmp_path / "odd.safetensors", groups, overwrite=True)
         with pytest.raises(ix.ArgumentError, match="`path`: expected a file of a catalogue"):
             ix.Catalogue.load(tmp_path / "odd.safetensors")

@@ -108,6 +108,11 @@ def test_a_part_goes_on_where_it_was(small, photos, tmp_path, capsys):
     found = ix.load_evaluation(tmp_path / "out/faithfulness")
     assert found.images == found.total == 2
     assert (tmp_path / "out/faithfulness/index.html").exists()
+    with pytest.raises(SystemExit):
+        small.main([*given, "--count", "1"])
+    assert "has 2 photos already" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        small.main([*given, "--count", "0"])
 
 
 def test_a_part_without_its_pictures_is_refused(small, capsys):

@@ -79,6 +79,21 @@ def test_an_empty_license_is_none(tmp_path):
     assert len(CHECK["faults"](file)) == len(CHECK["LICENSES"])
 
 
+def test_files_that_are_there_twice_are_refused(tmp_path):
+    file = wheel(tmp_path)
+    with zipfile.ZipFile(file, "a") as files, pytest.warns(UserWarning, match="Duplicate name"):
+        files.writestr("interpix/_core.abi3.so", "another")
+    assert CHECK["faults"](file) == ["it is not a whole zip file: it holds interpix/_core.abi3.so more than once"]
+
+
+def test_tags_that_are_no_text_are_told(tmp_path):
+    file = wheel(tmp_path, less=["WHEEL"])
+    with zipfile.ZipFile(file, "a") as files:
+        files.writestr("interpix-0.1.0.dist-info/WHEEL", b"Tag: cp311-abi3-\xff\nTag: cp311-abi3-win_amd64\n")
+    (fault,) = CHECK["faults"](file)
+    assert fault.startswith("its file WHEEL says")
+
+
 def test_paths_that_lead_out_are_refused(tmp_path):
     path = "interpix/../../evil.py"
     assert CHECK["faults"](wheel(tmp_path, more=[path])) == [f"{path} does not belong there"]

@@ -274,16 +274,22 @@ def test_files_of_a_stability_that_was_made_or_changed_by_hand(tmp_path):
         again = ix.Stability.load(tmp_path / f"{number}.safetensors")
         assert again.noise == one.noise
         assert list(again.variants) == list(one.variants)
-    for noise in (float("nan"), float("inf"), -1.0):
+    for noise in (float("nan"), float("inf"), -1.0, None, "loud"):
         with pytest.raises(ix.ArgumentError, match="`noise`: expected a finite number from 0 on"):
             dataclasses.replace(sure, noise=noise).save(tmp_path / "noise.safetensors")
     with pytest.raises(ix.ArgumentError, match="`variants`: expected other names than 'as it is'"):
         ix.Stability.of(base, {"as it is": less}, 0.0)
     # What no search of one photo gives.
     for others in ({"absence mean": less}, {"shifted": moxi.explain(image, 0, direction="deletion")}):
-        ix.Stability.of(base, others, 0.0).save(tmp_path / "mixed.safetensors", overwrite=True)
+        mixed = ix.Stability.of(base, others, 0.0)
+        with pytest.raises(ix.ArgumentError, match="`variants`: expected results of the same photo"):
+            mixed.save(tmp_path / "mixed.safetensors")
+        save_all(tmp_path / "mixed.safetensors", [mixed.explanation, *mixed.variants.values()], overwrite=True)
         with pytest.raises(ix.ArgumentError, match="a file of a Stability"):
             ix.Stability.load(tmp_path / "mixed.safetensors")
+    why = moxi.why(image, 0, 1)
+    with pytest.raises(ix.ArgumentError, match=r"`why`: expected the two results of one `MoXI\.why`"):
+        dataclasses.replace(why, makes_wrong=base).save(tmp_path / "why.safetensors")
 
 
 def test_words_of_stability():

@@ -39,7 +39,7 @@ def read_archives(text: str) -> tuple[list[Item], Tars]:
         try:
             with tarfile.open(path) as tar:
                 items += _samples(tar, path.absolute(), prefix, base_plus_ext)
-        except (OSError, tarfile.TarError) as error:
+        except (OSError, ValueError, tarfile.TarError) as error:  # a name may hold what no path can
             got = f"'{path}' ({error})"
             raise bad_value(
                 "source", "tar files that can be read", got, "check the path, and that it is whole"

@@ -110,9 +110,12 @@ class Catalogue(Sequence[Explanation]):
         """Writes the groups into a file that `Catalogue.load` reads; see `Explanation.save`.
 
         Raises:
-            ArgumentError: There are no groups.
+            ArgumentError: There are no groups, or they are not of one catalogue.
         """
         self._first()
+        if not _are_of_one(self.groups):
+            need = "distinct groups of one image and one `MoXI.catalogue`"
+            raise bad_value("groups", need, "others", "use interpix.results.save_all")
         save_all(path, self.groups, overwrite=overwrite)
 
     @classmethod
@@ -131,19 +134,8 @@ class Catalogue(Sequence[Explanation]):
             ArgumentError: The file holds other results.
         """
         groups = load_all(path)
-        needed = {*_OPTIONS, "complete"}
-        one = [group for group in groups if isinstance(group, Explanation) and needed <= group.provenance.keys()]
-        same = all(
-            group.target == one[0].target
-            and np.array_equal(group.regions, one[0].regions)
-            and np.array_equal(group.image, one[0].image)
-            and all(group.provenance[name] == one[0].provenance[name] for name in needed)
-            and is_count(group.provenance["count"])
-            and isinstance(group.provenance["complete"], bool)
-            for group in one
-        )
-        distinct = len({frozenset(group.group) for group in one}) == len(one)
-        if not groups or len(one) < len(groups) or not same or not distinct:
+        one = [group for group in groups if isinstance(group, Explanation)]
+        if len(one) < len(groups) or not _are_of_one(one):
             raise bad_value("path", "a file of a catalogue", f"`{os.fspath(path)}`", "use interpix.results.load_all")
         about = one[0].provenance
         options = {name: about[name] for name in _OPTIONS}
@@ -177,3 +169,21 @@ class Catalogue(Sequence[Explanation]):
         if len(self.groups) < self.options["count"]:
             more = "; there are no others" if self.complete else f"; no more of {self.options['count']} were found"
         return f"<Catalogue {about}: {groups} of {patches} of {first.players} patches{more}>"
+
+
+def _are_of_one(groups: Sequence[Explanation]) -> bool:
+    """Whether these are the groups of one catalogue, which each says how they were looked for."""
+    needed = {*_OPTIONS, "complete"}
+    if not groups or not all(needed <= group.provenance.keys() for group in groups):
+        return False
+    first = groups[0]
+    same = all(
+        group.target == first.target
+        and np.array_equal(group.regions, first.regions)
+        and np.array_equal(group.image, first.image)
+        and all(group.provenance[name] == first.provenance[name] for name in needed)
+        for group in groups
+    )
+    distinct = len({frozenset(group.group) for group in groups}) == len(groups)
+    known = is_count(first.provenance["count"]) and isinstance(first.provenance["complete"], bool)
+    return same and distinct and known

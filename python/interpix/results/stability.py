@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from interpix.checks import check_number
 from interpix.errors import bad_value
+from interpix.options import python_number
 from interpix.results.attribution import Attribution
 from interpix.results.base import is_number, save_all
 from interpix.results.explanation import Explanation
@@ -62,7 +63,7 @@ class Stability:
         Raises:
             ArgumentError: `noise` is no difference of rewards, or a variant is called as the photo itself is.
         """
-        if not is_number(noise := float(noise)):
+        if not is_number(noise := python_number(noise)):
             raise bad_value("noise", "a finite number from 0 on", f"{noise}", "it is a difference of rewards")
         if _ITSELF in variants:
             raise bad_value("variants", f"other names than {_ITSELF!r}", "it", "that is what `explanation` is called")
@@ -138,8 +139,16 @@ class Stability:
         return plot_stability(self, ax=ax)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Writes all results into a file that `Stability.load` reads; see `Explanation.save`."""
-        told = Stability.of(self.explanation, self.variants, self.noise)  # which was made or changed by hand, perhaps
+        """Writes all results into a file that `Stability.load` reads; see `Explanation.save`.
+
+        Raises:
+            ArgumentError: The variants are not of the same question.
+        """
+        told = Stability.of(self.explanation, self.variants, self.noise)  # one made by hand does not say what each is
+        for name, one in told.variants.items():
+            if not _is_variant(name, one, told.explanation):
+                need = "results of the same photo, patches, target and direction, moved ones but for photo and target"
+                raise bad_value("variants", need, f"another, {name!r}", "see `MoXI.stability`")
         save_all(path, [told.explanation, *told.variants.values()], overwrite=overwrite)
 
     @classmethod
@@ -162,11 +171,7 @@ class Stability:
         base = named.pop(_ITSELF, None)
         about = {} if base is None else base.provenance
         same = base is not None and all(
-            np.array_equal(one.regions, base.regions)
-            and one.direction == base.direction
-            # A shift moves the picture, and may give another number to a box.
-            and (name.startswith(_SHIFTED) or (one.target == base.target and np.array_equal(one.image, base.image)))
-            and one.provenance.get("noise") == about.get("noise")
+            _is_variant(name, one, base) and one.provenance.get("noise") == about.get("noise")
             for name, one in named.items()
         )
         if base is None or not same or not is_number(about.get("noise")) or len(named) + 1 < len(found):
@@ -194,3 +199,10 @@ class Stability:
         group, core = self.explanation.group, set(self.core())
         kept = sum(patch in core for patch in group)
         return f"<Stability: {kept} of {len(group)} patches of the group are in all of {len(self.variants) + 1} groups>"
+
+
+def _is_variant(name: str, one: Explanation, base: Explanation) -> bool:
+    """Whether a result answers the same question as that of the photo as it is."""
+    # A shift moves the picture, and may give another number to a box.
+    still = name.startswith(_SHIFTED) or (one.target == base.target and np.array_equal(one.image, base.image))
+    return still and one.direction == base.direction and np.array_equal(one.regions, base.regions)

@@ -112,7 +112,13 @@ class Why:
         return plot_why(self, figure=figure)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Writes both results into a file that `Why.load` reads; see `Explanation.save`."""
+        """Writes both results into a file that `Why.load` reads; see `Explanation.save`.
+
+        Raises:
+            ArgumentError: They are not one answer of `MoXI.why`.
+        """
+        if not _belong_together(self.makes_wrong, self.hides_right):
+            raise bad_value("why", "the two results of one `MoXI.why`", "others", "save each by itself")
         save_all(path, [self.makes_wrong, self.hides_right], overwrite=overwrite)
 
     @classmethod
