@@ -2,7 +2,7 @@
 
     pip install "interpix[demo,timm,lime,xrai,evaluate]" captum grad-cam imagecorruptions-imaug
     python examples/photos.py photos/
-    python examples/paper_tables.py faithfulness sanity patches attacks --photos photos/ --workers 2
+    python examples/paper_tables.py faithfulness sanity patches --photos photos/ --workers 2
     apt-get download tuxpaint-stamps-default && dpkg-deb -x tuxpaint-stamps-default_*.deb stamps
     python examples/paper_tables.py localization --stamps stamps/usr/share/tuxpaint --workers 2
     python examples/results.py --gather out/tables/faithfulness faithfulness    # and so on; then without --gather
@@ -77,11 +77,15 @@ PARTS = {
     ),
     "localization": Part(METHODS, ("roc_auc", "pointing_game(preset='iprop')"), count=50),
     "sanity": Part((*METHODS[:4], "grad_cam"), ("model_randomization(seeds=(0,))",), count=12),
-    "patches": Part(RANKINGS, ("accuracy_insertion", "accuracy_deletion"), count=16, propagate=False),
-    "attacks": Part(
+    "patches": Part(
         RANKINGS,
-        ("corruption(corruptions=('gaussian_noise', 'fog', 'jpeg_compression'))", "adversarial"),
-        count=8,
+        (
+            "accuracy_insertion",
+            "accuracy_deletion",
+            "corruption(corruptions=('gaussian_noise','fog','jpeg_compression'))",
+            "adversarial",
+        ),
+        count=12,
         propagate=False,
     ),
 }
