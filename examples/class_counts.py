@@ -159,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--cache", type=Path, default=Path.home() / ".cache/interpix/mnist", help="MNIST's IDX files, and the weights")
     add("--seed", type=int, default=0)
     add("--images", type=int, default=50, help="test pictures of each task that a model answers rightly")
-    add("--pictures", type=int, default=150_000, help="seen in training")
+    add("--pictures", type=int, default=60_000, help="seen in training")
     add("--tables", action="store_true", help="print the tables")
     options = parser.parse_args(arguments)
     lines = read_lines(options.lines, check)
