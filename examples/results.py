@@ -12,12 +12,14 @@ A part of the page that is written by this script stands between two comments:
 
 The first word is the name of the data, the second that of the table:
 
-- `about`: what was evaluated: how many photos, the model, what was left out;
+- `about`: what was evaluated: how many photos, the model, the methods and metrics with their options, which the tables
+  leave out where names stay distinct;
 - `scores`: each method's mean -> that of IProp of it, bold where it is better;
 - `changes`: what IProp changes on each photo, mean ± standard error, positive where it is better, and on how many
   photos it is better and worse;
 - `controls`: the same of each method against noise and edges, of IProp of it against IProp of noise and against a plain
   blur of the method's map;
+- `beaten`: in how many of these comparisons maps are better and worse by two standard errors, and in how many neither;
 - `paper`: the scores beside those that IProp's paper prints, the mean of its networks; its photos, networks and
   settings are others, so that directions can be compared, and numbers cannot.
 
@@ -52,6 +54,7 @@ TITLES = {
     "pointing_game": "pointing game",
     "model_randomization": "sanity check",
 }
+OPTIONS = re.compile(r"\(\w+=(?:[^()]|\([^()]*\))*\)")
 ARROWS = {"higher": " ↑", "lower": " ↓", "nearer to 0": " → 0"}
 DIGITS = 4
 
@@ -93,6 +96,20 @@ class Data:
         controls = {one["name"] for one in self.about["variants"] if one["control"]}
         found = [one for one in self.about["variants"] if one["propagated"] and one["name"] not in controls]
         return {own[one["method"]]: one["name"] for one in found if one["method"] in own}
+
+    @cached_property
+    def short(self) -> dict[str, str]:
+        """By the whole name, a variant's or a metric's: that without its options, if no other is called so."""
+        found = {}
+        for names in (self.names, self.metrics):
+            plain = [OPTIONS.sub("", name) for name in names]
+            found |= {name: one if plain.count(one) == 1 else name for name, one in zip(names, plain, strict=True)}
+        return found
+
+    def titles(self, *, arrows: bool = False) -> list[str]:
+        """The metrics as people write them."""
+        better = self.about["better"]
+        return [titled(self.short[metric]) + (ARROWS[better[metric]] if arrows else "") for metric in self.metrics]
 
     def of(self, name: str, metric: str) -> np.ndarray:
         """The scores of a variant by a metric (images,)."""
@@ -218,46 +235,83 @@ def gained(found: np.ndarray, *, counted: bool = False) -> str:
 
 
 def about_table(data: Data) -> str:
-    own = [name for name in data.names if name in data.pairs]
+    own = [one["name"] for one in data.about["variants"] if not one["propagated"] and not one["control"]]
     said = f"{len(data.images)} photos, {len(own)} methods, model `{data.about['model']}`."
     scored = (~np.isnan(data.values)).any(axis=1).sum(axis=0)
-    counts = {titled(metric): int(count) for metric, count in zip(data.metrics, scored, strict=True)}
+    counts = {name: int(count) for name, count in zip(data.titles(), scored, strict=True)}
     fewer = [f"{name} {count}" for name, count in counts.items() if count < len(data.images)]
-    return said + (f" Photos that have a score: {', '.join(fewer)}; all of the others.\n" if fewer else "\n")
+    said += f" Photos that have a score: {', '.join(fewer)}; all of the others." if fewer else ""
+    settings = ", ".join(f"`{name}`" for name in (*own, *data.metrics) if data.short[name] != name)
+    return said + (f" With options: {settings}.\n" if settings else "\n")
 
 
 def scores_table(data: Data) -> str:
-    titles = ["method", *(titled(metric) + ARROWS[data.about["better"][metric]] for metric in data.metrics)]
+    titles = ["method", *data.titles(arrows=True)]
     rows = [
-        [f"`{one}`", *(arrowed(data, one, other, metric) for metric in data.metrics)]
+        [f"`{data.short[one]}`", *(arrowed(data, one, other, metric) for metric in data.metrics)]
         for one, other in data.pairs.items()
     ]
     alone = [name for name in data.names if name not in {*data.pairs, *data.pairs.values()}]
     plain = [name for name in alone if not name.startswith("blur(")]
     for name in plain:
         means = [mean(data.of(name, metric)) for metric in data.metrics]
-        rows.append([f"{name}", *("" if math.isnan(one) else f"{one:.3f}" for one in means)])
+        rows.append([f"`{data.short[name]}`", *("" if math.isnan(one) else f"{one:.3f}" for one in means)])
     return table(titles, rows)
 
 
 def changes_table(data: Data) -> str:
-    titles = ["method", *map(titled, data.metrics)]
+    titles = ["method", *data.titles()]
     rows = [
-        [f"`{one}`", *(gained(data.gain(other, one, metric), counted=True) for metric in data.metrics)]
+        [f"`{data.short[one]}`", *(gained(data.gain(other, one, metric), counted=True) for metric in data.metrics)]
         for one, other in data.pairs.items()
     ]
     return table(titles, rows)
 
 
 def controls_table(data: Data) -> str:
-    titles = ["map", "against", *map(titled, data.metrics)]
-    rows = []
-    for one in data.about["variants"]:
-        for control in () if one["control"] else one["against"]:
-            if control in data.names:
-                cells = [gained(data.gain(one["name"], control, metric)) for metric in data.metrics]
-                rows.append([f"`{one['name']}`", f"`{control}`", *cells])
+    titles = ["map", "against", *data.titles()]
+    rows = [
+        [f"`{data.short[name]}`", f"`{data.short[control]}`"]
+        + [gained(data.gain(name, control, metric)) for metric in data.metrics]
+        for name, control in against_controls(data)
+    ]
     return table(titles, rows)
+
+
+def against_controls(data: Data) -> list[tuple[str, str]]:
+    """Each map with each control that it must beat."""
+    return [
+        (one["name"], control)
+        for one in data.about["variants"]
+        for control in ([] if one["control"] else one["against"])
+        if control in data.names
+    ]
+
+
+def beaten_table(data: Data) -> str:
+    """For each kind of control, how many maps are surely better than it, how many are not told from it, or worse."""
+    titles = ["maps", "against", *data.titles()]
+    kinds: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for name, control in against_controls(data):
+        what = "IProp of the method" if name in data.pairs.values() else "the method"
+        kind = "a plain blur of its map" if control.startswith("blur(") else f"`{data.short[control]}`"
+        kinds.setdefault((what, kind), []).append((name, control))
+    rows = []
+    for (what, kind), pairs in kinds.items():
+        cells = []
+        for metric in data.metrics:
+            sure = [surely(data.gain(name, control, metric)) for name, control in pairs]
+            cells.append(f"{sure.count(1)} / {sure.count(0)} / {sure.count(-1)}")
+        rows.append([what, kind, *cells])
+    return table(titles, rows)
+
+
+def surely(found: np.ndarray) -> int:
+    """1 where a mean is above 0 by two standard errors, -1 where it is below, else 0."""
+    if len(found) < 2:
+        return 0
+    error = found.std(ddof=1) / len(found) ** 0.5
+    return int(np.sign(found.mean()) * (abs(found.mean()) >= 2 * error))
 
 
 def paper_table(data: Data) -> str:
@@ -268,7 +322,7 @@ def paper_table(data: Data) -> str:
     metrics = [metric for metric in data.metrics if any(key[0] == plain(metric) for key in theirs)]
     titles = ["method"]
     for metric in metrics:
-        shown = titled(metric) + ARROWS[data.about["better"][metric]]
+        shown = titled(data.short[metric]) + ARROWS[data.about["better"][metric]]
         titles += [f"{shown}, ours", f"{shown}, paper"]
     rows = []
     for one, other in data.pairs.items():
@@ -278,7 +332,7 @@ def paper_table(data: Data) -> str:
             paper = "" if before is None or after is None else f"{np.mean(before):.3f} → {np.mean(after):.3f}"
             cells += [arrowed(data, one, other, metric), paper]
         if any(cells[1::2]):
-            rows.append([f"`{one}`", *cells])
+            rows.append([f"`{data.short[one]}`", *cells])
     return table(titles, rows)
 
 
@@ -292,6 +346,7 @@ TABLES = {
     "scores": scores_table,
     "changes": changes_table,
     "controls": controls_table,
+    "beaten": beaten_table,
     "paper": paper_table,
 }
 

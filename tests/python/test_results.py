@@ -55,11 +55,35 @@ def cells(text, name):
 
 def test_scores_of_pairs_on_photos_that_have_both(script, folder):
     found = script.scores_table(script.read_data(folder / "small.jsonl"))
-    assert cells(found, "method") == ["insertion ↑", "DIR (steps=25) ↓"]
+    assert cells(found, "method") == ["insertion ↑", "DIR ↓"]
     assert cells(found, "`rise`") == ["0.500 → **0.625**", "0.500 → 0.625"]
-    assert cells(found, "random") == ["0.208", "0.500"]
-    assert cells(found, "IProp(random)") == ["0.250", "0.500"]
+    assert cells(found, "`random`") == ["0.208", "0.500"]
+    assert cells(found, "`IProp(random)`") == ["0.250", "0.500"]
     assert "blur" not in found
+
+
+def test_names_are_short_where_no_other_is_called_so(script):
+    long = ["rise(count=8)", "IProp(rise(count=8))", "moxi(direction='insertion')", "moxi(direction='deletion')"]
+    deep = ["f(a=(1, 2),b='x')", "blur(f(a=(1, 2),b='x'))"]
+    about = {"better": {"aic(preset='iprop')": "higher"}, "variants": [{"name": name} for name in (*long, *deep)]}
+    short = script.Data(about, (), np.zeros((0, 6, 1))).short
+    assert [short[name] for name in long] == ["rise", "IProp(rise)", *long[2:]]
+    assert [short[name] for name in deep] == ["f", "blur(f)"]
+    assert short["aic(preset='iprop')"] == "aic"
+
+
+def test_what_is_sure_is_counted(script, folder):
+    """IProp(rise) is better than the blur on one photo and worse on the others; of the noise all photos are alike."""
+    data = script.read_data(folder / "small.jsonl")
+    found = script.beaten_table(data)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in found.splitlines()[2:]]
+    assert [row[:2] for row in rows] == [["the method", "`random`"], ["IProp of the method", "a plain blur of its map"]]
+    for row, (name, control) in zip(rows, script.against_controls(data), strict=True):
+        for cell, metric in zip(row[2:], data.metrics, strict=True):
+            sure = script.surely(data.gain(name, control, metric))
+            assert cell == {1: "1 / 0 / 0", 0: "0 / 1 / 0", -1: "0 / 0 / 1"}[sure]
+    for values, sure in ([1, 1.1, 0.9], 1), ([-1, -1.1, -0.9], -1), ([1, -1, 0.5], 0), ([3], 0), ([], 0):
+        assert script.surely(np.array(values)) == sure
 
 
 def test_changes_are_paired_and_positive_where_better(script, folder):
@@ -106,7 +130,7 @@ def test_written_then_checked(script, folder, capsys):
     assert text.endswith("between\nlast\n")
     assert "3 photos, 1 methods, model `small`." in text
     assert script.main([*wanted, "--check"]) == 0
-    assert "5 parts" in capsys.readouterr().out
+    assert "6 parts" in capsys.readouterr().out
     page.write_text(text.replace("0.625", "0.626"), encoding="utf-8")
     assert script.main([*wanted, "--check"]) == 1
 
