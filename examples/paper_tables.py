@@ -48,6 +48,7 @@ RANKINGS = (
     "moxi_one_shot(direction='deletion')",
     "moxi(direction='insertion',stop='all')",
     "moxi(direction='deletion',stop='all')",
+    "random",
 )
 SURE = 0.8
 
@@ -60,7 +61,7 @@ class Part:
         methods: By name, with their settings.
         metrics: Likewise.
         count: Of how many photos.
-        propagate: Whether IProp of each method is scored, too.
+        propagate: Whether IProp of each method is scored, too, and controls.
     """
 
     methods: tuple[str, ...]
@@ -85,7 +86,7 @@ PARTS = {
             "corruption(corruptions=('gaussian_noise','fog','jpeg_compression'))",
             "adversarial",
         ),
-        count=12,
+        count=10,
         propagate=False,
     ),
 }
@@ -168,6 +169,7 @@ def main(arguments: list[str] | None = None) -> None:
             list(part.metrics),
             options.output / name,
             propagate=part.propagate,
+            controls=part.propagate,
             workers=options.workers,
             progress=True,
         )
