@@ -365,6 +365,8 @@ def rewritten(page: str, folder: Path) -> str:
 
     if len(re.findall(r"<!--\s*begin\b", page)) != len(PART.findall(page)):
         raise ResultsError("a part of the page has no <!-- end -->, or its begin is not `<!-- begin: DATA TABLE -->`")
+    if not PART.search(page):
+        raise ResultsError("the page has no part that is written by this script")
     return PART.sub(made, page)
 
 

@@ -141,6 +141,7 @@ def test_written_then_checked(script, folder, capsys):
         ("<!-- begin: small scores -->\n", "no <!-- end -->"),
         ("<!-- begin: small -->\n<!-- end -->\n", "its begin is not"),
         ("<!--begin: small scores -->\n<!-- end -->\n", "its begin is not"),
+        ("nothing\n", "has no part"),
         ("<!-- begin: small means -->\n<!-- end -->\n", "is no table"),
         ("<!-- begin: other scores -->\n<!-- end -->\n", "make it by --gather OUT other"),
     ],
