@@ -30,7 +30,7 @@ import interpix as ix
 HEIGHT, WIDTH, PATCH = 28, 56, 7
 GRID = f"{HEIGHT // PATCH}x{WIDTH // PATCH}"
 PATCHES = HEIGHT // PATCH * (WIDTH // PATCH)
-SHOWN = (0, 1, 2, 3, 4, 6, 8)  # of 32 patches, in the tables
+SHOWN = {"insertion": (1, 2, 4), "deletion": (2, 4, 8)}  # of 32 patches, in the tables
 METHODS = {"vit": ix.methods.AttentionRollout(), "resnet": ix.methods.GradCAM()}
 ROUNDS = 20  # random orders of all patches for Shapley values
 _BATCH, _RATE = 128, 2e-3
@@ -137,18 +137,25 @@ def ask(moxi: ix.MoXI, image: Tensor, target: int, rankings: Sequence[np.ndarray
 
 def check(row: dict[str, Any]) -> None:
     """Raises where something is missing."""
-    row["task"], row["model"], row["direction"], row["method"], row["right"][max(SHOWN)]
+    row["task"], row["model"], row["direction"], row["method"], row["accuracy"], row["right"][PATCHES]
 
 
 def tables(lines: list[dict[str, Any]]) -> None:
-    """How many of the pictures are right, in percent, with so many patches, and without."""
-    for kind, direction in itertools.product(METHODS, ("insertion", "deletion")):
-        print(f"\n{kind}, {direction}:\n\n| classes | method | " + " | ".join(map(str, SHOWN)) + " |")
-        print("| --- " * (len(SHOWN) + 2) + "|")
-        for line in lines:
-            if line["model"] == kind and line["direction"] == direction:
-                cells = " | ".join(f"{100 * line['right'][count]:.0f}" for count in SHOWN)
-                print(f"| {line['task']} | {line['method']} | {cells} |")
+    """How many of the pictures are right, in percent, with a few patches, and without some."""
+    tasks = [task.name for task in make_tasks(0)]
+    for (direction, counts), kind in itertools.product(SHOWN.items(), METHODS):
+        print(f"\n{kind}, {direction}, {', '.join(map(str, counts))} patches:\n")
+        print(f"| | {' | '.join(tasks)} |\n|{' --- |' * (len(tasks) + 1)}")
+        right = {
+            (line["method"], line["task"]): " / ".join(f"{100 * line['right'][count]:.0f}" for count in counts)
+            for line in lines
+            if (line["model"], line["direction"]) == (kind, direction)
+        }
+        for method in dict.fromkeys(method for method, _ in right):
+            print(f"| {method} | {' | '.join(right.get((method, task), '') for task in tasks)} |")
+    accuracy = {(line["model"], line["task"]): line["accuracy"] for line in lines}
+    told = "; ".join(f"{kind} {task} {100 * value:.0f}" for (kind, task), value in accuracy.items())
+    print(f"\nRight of all test pictures, in percent: {told}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -91,8 +91,13 @@ def test_rows_and_tables(script, capsys):
         ends = row["right"][0], row["right"][-1]
         assert (ends[1] if row["direction"] == "insertion" else ends[0]) == 1  # the whole pictures
         assert len(row["right"]) == 33
-    script.tables([{"task": "5 digits", "model": "resnet"} | row for row in found])
-    assert "| 5 digits | MoXI | " in capsys.readouterr().out
+    script.tables([{"task": "5 digits", "model": "resnet", "accuracy": 0.994} | row for row in found])
+    said = capsys.readouterr().out
+    right = found[0]["right"]
+    cells = " / ".join(f"{100 * right[count]:.0f}" for count in (1, 2, 4))
+    assert f"| MoXI |  | {cells} |  |" in said
+    assert "resnet, deletion, 2, 4, 8 patches" in said
+    assert "resnet 5 digits 99" in said
 
 
 def test_lines_that_are_damaged_are_told(script, tmp_path, capsys):
