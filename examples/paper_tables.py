@@ -86,7 +86,7 @@ PARTS = {
             "corruption(corruptions=('gaussian_noise','fog','jpeg_compression'))",
             "adversarial",
         ),
-        count=8,
+        count=6,
         propagate=False,
     ),
 }

@@ -53,6 +53,10 @@ TITLES = {
     "roc_auc": "ROC-AUC",
     "pointing_game": "pointing game",
     "model_randomization": "sanity check",
+    "accuracy_insertion": "accuracy, insertion",
+    "accuracy_deletion": "accuracy, deletion",
+    "corruption": "corrupted first",
+    "adversarial": "attacked first",
 }
 OPTIONS = re.compile(r"\(\w+=(?:[^()]|\([^()]*\))*\)")
 ARROWS = {"higher": " ↑", "lower": " ↓", "nearer to 0": " → 0"}
