@@ -13,6 +13,7 @@ import platform
 import sys
 import zipfile
 import zlib
+from collections import Counter
 from email.parser import BytesParser
 from pathlib import Path, PurePosixPath
 
@@ -43,21 +44,21 @@ def faults(wheel: Path) -> list[str]:
     if wheel.suffix != ".whl" or wheel.stem.count("-") < LEAST_PARTS - 1:
         return ["it is not named as wheels are"]
     try:
-        files = _read(wheel)
+        files, twice = _read(wheel)
     except OSError as error:
         return [f"it cannot be read: {error.strerror or error}"]
     except DAMAGES as error:
         return [f"it is not a whole zip file: {error or type(error).__name__}"]
-    return _of_name(wheel) + _of_files(wheel, files) + _of_metadata(wheel, files)
+    repeated = [f"{path} is there more than once" for path in twice]
+    return repeated + _of_name(wheel) + _of_files(wheel, files) + _of_metadata(wheel, files)
 
 
-def _read(wheel: Path) -> dict[str, bytes]:
-    """What is in each of its files; reading them checks their sums."""
+def _read(wheel: Path) -> tuple[dict[str, bytes], list[str]]:
+    """What is in each of its files, and which are there more than once; reading them checks their sums."""
     with zipfile.ZipFile(wheel) as files:
         paths = [path for path in files.namelist() if not path.endswith("/")]
-        if twice := sorted({path for path in paths if paths.count(path) > 1}):
-            raise ValueError(f"it holds {', '.join(twice)} more than once")
-        return {path: files.read(path) for path in paths}
+        twice = [path for path, count in Counter(paths).items() if count > 1]
+        return {path: files.read(path) for path in paths}, twice
 
 
 def _of_name(wheel: Path) -> list[str]:

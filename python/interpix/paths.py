@@ -1,4 +1,4 @@
-"""Whether a path is there. Of a name that no file can have, `pathlib` raises until Python 3.14; these say no."""
+"""Whether a path is there. Of a name that is too long, `pathlib` raises until Python 3.14; these say no."""
 
 import os
 

@@ -1,7 +1,5 @@
 """The script that compares models of few classes and of many."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +7,15 @@ import pytest
 import torch
 
 import interpix as ix
+from scripts import loaded
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")
 def script():
-    sys.path.insert(0, str(EXAMPLES))
-    try:
-        spec = importlib.util.spec_from_file_location("class_counts", EXAMPLES / "class_counts.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(EXAMPLES))
-    return module
+    with loaded("class_counts") as module:
+        yield module
 
 
 DIGITS = (torch.arange(20) // 2 + 1.0)[:, None, None].expand(20, 28, 28)

@@ -1,27 +1,21 @@
 """The script that compares searches, on a model that sums."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from scripts import loaded
+
 SCRIPT = Path(__file__).parents[2] / "examples/groups.py"
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("groups_study", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(SCRIPT.parent))  # what it imports from its own folder
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(SCRIPT.parent))
-    return module
+    with loaded("groups") as module:
+        yield module
 
 
 class Model:

@@ -1,9 +1,7 @@
 """The script that evaluates the papers' methods, on a photo and two cut-outs made here."""
 
 import csv
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +10,15 @@ from PIL import Image
 
 import interpix as ix
 from interpix.comparison.specs import read_methods, read_metrics
+from scripts import loaded
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("paper_tables_script", ROOT / "examples/paper_tables.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    with loaded("paper_tables") as module:
+        yield module
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import importlib.util
 import io
 import struct
 import sys
@@ -14,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from scripts import loaded
 
 ROOT = Path(__file__).parents[2]
 COPYRIGHT = """\
@@ -42,13 +43,9 @@ License: CC-BY-SA-3.0
 
 
 @pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "examples")
-    spec = importlib.util.spec_from_file_location("photos_script", ROOT / "examples/photos.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def script():
+    with loaded("photos") as module:
+        yield module
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """The script that writes tables into the page of results, on small evaluations."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +8,15 @@ import pytest
 
 import interpix as ix
 from evaluation_models import model, picture
+from scripts import loaded
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("results_script", ROOT / "examples/results.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    with loaded("results") as module:
+        yield module
 
 
 VARIANTS = [

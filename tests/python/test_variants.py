@@ -1,8 +1,6 @@
 """The script that looks for a better variant of IProp, on a small model and on rows whose answer is known."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,16 +9,13 @@ from scipy.ndimage import gaussian_filter
 import interpix as ix
 from evaluation_models import model, picture
 from interpix import methods
+from scripts import loaded
 
 
 @pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
-    sys.modules.pop("variants", None)
-    import variants
-
-    yield variants
-    del sys.modules["variants"]
+def script():
+    with loaded("variants") as module:
+        yield module
 
 
 @pytest.fixture
