@@ -9,6 +9,7 @@ Python's own library is all that the files take; what is installed is imported, 
 
 import argparse
 import itertools
+import lzma
 import platform
 import sys
 import zipfile
@@ -34,7 +35,7 @@ LICENSES = ("licenses/LICENSE-APACHE", "licenses/LICENSE-MIT", "licenses/THIRD-P
 LEAST_PARTS = 5
 """Of a wheel's name: what, version, Python, ABI, system."""
 # What `zipfile` raises of files that were cut or changed, in their directory or in what is packed.
-DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+DAMAGES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
 AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma"}
 AVX2 = {"avx2", "fma"}
 

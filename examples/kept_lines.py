@@ -12,7 +12,10 @@ def read_lines(path: Path, check: Callable[[Any], object]) -> list[dict[str, Any
 
     Ends the program where `check` raises, as it does where something is missing.
     """
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+    except (OSError, UnicodeError) as error:
+        raise SystemExit(f"{path} is no file of lines of JSON: {error}") from error
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         print(f"{path}: the last line was cut and is left out", file=sys.stderr)
@@ -20,7 +23,7 @@ def read_lines(path: Path, check: Callable[[Any], object]) -> list[dict[str, Any
         aside.write_text(whole, encoding="utf-8")
         aside.replace(path)
     rows = []
-    for number, line in enumerate(whole.splitlines(), start=1):
+    for number, line in enumerate(whole.split("\n")[:-1], start=1):
         try:
             row = json.loads(line)
             check(row)

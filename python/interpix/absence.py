@@ -23,7 +23,7 @@ FillInput: TypeAlias = str | float | np.number[Any] | AnyArray
 
 _NAMES = ("zero", "black", "mean", "blur")
 _TOKEN_NAMES = ("drop_tokens", "mask_attention")
-_MASKED_FROM = re.compile(r"mask_attention\(from_layer=(\d+)\)")
+_MASKED_FROM = re.compile(r"mask_attention\(from_layer=([0-9]{1,9})\)")
 _BLUR_SIGMA_OF_SIDE = 1 / 20
 _BLUR_REACH_IN_SIGMAS = 3
 

@@ -22,6 +22,8 @@ _PARTS = 2.0
 """Photos are asked about with all contrast, and with all divided by this."""
 _TOLERANCE, _EDGE = 2.0, 0.75
 """Levels, of 256 across the photo, or pixels of it, by which a pixel may show another place: resampled, and rounded."""
+_MIXED = 3
+"""Pixels of the picture next to a border that resampling may mix with it."""
 _MOST_ELSEWHERE = 0.02
 """The part of the pixels on the photo that may, at its edges, where resampling has nothing beyond."""
 _SAME = 1e-3
@@ -243,10 +245,20 @@ def _places(
         alike = (np.abs(first - first[corner]) < _SAME) & (np.abs(second - second[corner]) < _SAME)
         if alike.sum() > max(first.shape) / 2:
             shown &= ~alike
+    shown = _without_mixed(shown)
     one, two = _untilted(first, second)
     less = _untilted(ask(down[:, None], across, 1 / _PARTS), ask(across, down[:, None], 1 / _PARTS))
     shown = shown if shown.any() else np.ones(first.shape, np.bool_)
     return one * height, two * width, shown, (less[0] * height, less[1] * width)
+
+
+def _without_mixed(shown: BoolArray) -> BoolArray:
+    """Without the pixels next to a border, with which resampling mixes them."""
+    inner = shown
+    for _ in range(_MIXED):
+        around = np.pad(inner, 1, constant_values=True)
+        inner = inner & around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
+    return inner if inner.any() else shown
 
 
 def _untilted(first: FloatArray, second: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -294,7 +306,16 @@ def _check_lines(found: Placement, down: FloatArray, across: FloatArray, name: s
     (height, width), tall, wide = found.photo, found.height / rows, found.width / columns
     row, column = found.top + (np.arange(rows) + 0.5) * tall, found.left + (np.arange(columns) + 0.5) * wide
     # Pixels at the edge of the photo are mixed with the border, or with nothing.
-    inside = np.outer((row > tall) & (row < height - tall), (column > wide) & (column < width - wide))
+    down_from, right_from = (
+        size * (_MIXED if start < -size or start + extent > count + size else 1)
+        for start, extent, count, size in (
+            (found.top, found.height, height, tall),
+            (found.left, found.width, width, wide),
+        )
+    )
+    inside = np.outer(
+        (row > down_from) & (row < height - down_from), (column > right_from) & (column < width - right_from)
+    )
     off = np.abs(down - row[:, None]) > _near(height, tall, parts)
     off |= np.abs(across - column) > _near(width, wide, parts)
     if tall <= 0 or wide <= 0 or not inside.any() or (off & inside).sum() > _MOST_ELSEWHERE * inside.sum():

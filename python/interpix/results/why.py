@@ -160,6 +160,11 @@ class Why:
 
 def _belong_together(makes: Explanation, hides: Explanation) -> bool:
     """Whether two results are one answer to "why?"."""
-    methods = [one.provenance.get("method") for one in (makes, hides)]
+    methods, absences = ([one.provenance.get(key) for one in (makes, hides)] for key in ("method", "absence"))
     same = np.array_equal(makes.regions, hides.regions) and np.array_equal(makes.image, hides.image)
-    return same and makes.provenance.get("rival") == hides.target and methods == [_CONTRAST, _CONTRAST]
+    return (
+        same
+        and makes.provenance.get("rival") == hides.target
+        and methods == [_CONTRAST, _CONTRAST]
+        and (absences[0] == absences[1])
+    )
