@@ -361,18 +361,19 @@ def test_pictures_whose_colors_are_stretched(levels, how):
             found.on_photo(other, given)
 
 
-def padded(photo, side):
+def padded(photo, side, how):
     """In a gray square, then resized, so that the border's edge is mixed with the photo's."""
     picture = Image.fromarray(photo)
     square = Image.new("RGB", (max(picture.size),) * 2, (128, 128, 128))
     square.paste(picture, ((square.width - picture.width) // 2, (square.height - picture.height) // 2))
-    return normalized(square.resize((side, side), Image.Resampling.BILINEAR))
+    return normalized(square.resize((side, side), how))
 
 
-@pytest.mark.parametrize("size", [(427, 640), (612, 800), (640, 427)])
+@pytest.mark.parametrize("size", [(427, 640), (240, 320), (640, 427), (1200, 1600)])
 @pytest.mark.parametrize("side", [64, 224])
-def test_photos_that_are_padded_first(size, side):
-    found = find_placement(classifier(lambda photo: padded(photo, side)), size)
+@pytest.mark.parametrize("how", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC])
+def test_photos_that_are_padded_first(size, side, how):
+    found = find_placement(classifier(lambda photo: padded(photo, side, how)), size)
     most = max(size)
     wanted = (size[0] - most) / 2, (size[1] - most) / 2, most, most
     assert (found.top, found.left, found.height, found.width) == pytest.approx(wanted, abs=most / side)
