@@ -32,6 +32,10 @@ _FEW_LEVELS = 16
 """Of a part of fewer, rounding hides where it is."""
 _ROUNDED, _MISPLACED = 1.5, 1.5
 """Levels by which a picture may differ from the photo there, and how often as much as a shift changes."""
+_WORST_TILE = 2.0
+"""How often as much as that a small part of a picture may differ."""
+_EXACT = 1e-6
+"""Pixels by which a whole number may be below itself."""
 _GROUND = 8.0
 """Levels by which a pixel leaves the color that most have."""
 _SHIFT = 0.75
@@ -187,7 +191,8 @@ class _Part:
 
         sharp = (Image.Resampling.NEAREST, Image.Resampling.BOX, Image.Resampling.LANCZOS)
         blurred = part(box, Image.Resampling.BILINEAR)
-        return cls((blurred, *(part(box, how) for how in sharp)), blurred, part(moved, Image.Resampling.BILINEAR))
+        others = *(part(box, how) for how in sharp), *_sampled(photo, box, size)
+        return cls((blurred, *others), blurred, part(moved, Image.Resampling.BILINEAR))
 
     def may_be(self, seen: FloatArray, *, stretched: bool) -> bool:
         """Whether a picture (h, w, 3) differs from this no more than its place, if a bit wrong, would explain."""
@@ -197,8 +202,33 @@ class _Part:
         ground = np.asarray(np.median(self.blurred, axis=(0, 1)), np.float64)
         tells = (np.maximum(np.abs(self.blurred - ground), np.abs(seen - ground)) > _GROUND).any(axis=-1)
         tells = tells if tells.any() else np.ones_like(tells)
-        differ = min(float(np.abs(seen - one)[tells].mean()) for one in self.by_filter)
-        return differ <= _ROUNDED + _MISPLACED * float(np.abs(self.blurred - self.moved)[tells].mean())
+        differ = min((np.abs(seen - one).mean(axis=-1) for one in self.by_filter), key=lambda one: one[tells].mean())
+        misplaced = np.abs(self.blurred - self.moved).mean(axis=-1)
+        allowed = _ROUNDED + _MISPLACED * misplaced
+        parts = zip(_tiles(differ), _tiles(allowed), strict=True)
+        alike = all(one.mean() <= _WORST_TILE * may.mean() for one, may in parts)
+        return bool(alike and differ[tells].mean() <= allowed[tells].mean())
+
+
+def _sampled(photo: npt.NDArray[np.uint8], box: _Box, size: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+    """A part of a photo as libraries resize that do not average: by the first pixel of each, and between two pixels."""
+    first = between = photo.astype(np.float64)
+    for axis, start, end in ((0, box[1], box[3]), (1, box[0], box[2])):
+        last, step = photo.shape[axis] - 1, (end - start) / size[1 - axis]
+        begins = start + np.arange(size[1 - axis]) * step
+        first = np.take(first, np.clip(np.floor(begins + _EXACT), 0, last).astype(np.int64), axis)
+        centers = np.clip(begins + step / 2 - 0.5, 0, last)
+        low = np.floor(centers).astype(np.int64)
+        weight = (centers - low)[:, None, None] if axis == 0 else (centers - low)[None, :, None]
+        high = np.take(between, np.minimum(low + 1, last), axis)
+        between = np.take(between, low, axis) * (1 - weight) + high * weight
+    return first, between
+
+
+def _tiles(values: FloatArray) -> list[FloatArray]:
+    """Values (h, w) in up to 4 x 4 parts, of 4 pixels a side or more."""
+    rows, columns = (max(1, min(4, side // 4)) for side in values.shape)
+    return [tile for row in np.array_split(values, rows) for tile in np.array_split(row, columns, axis=1)]
 
 
 def _fitted(channels: FloatArray, wanted: FloatArray) -> FloatArray:

@@ -382,3 +382,30 @@ def test_photos_that_are_padded_first(size, side, how):
 def test_photos_of_which_a_line_is_seen_are_refused():
     with pytest.raises(ix.ArgumentError, match=r"`model`: expected (a model whose picture shows|preprocessing)"):
         find_placement(classifier(letterbox), (10, 640))
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+@pytest.mark.parametrize("side", [32, 96])
+def test_sampling_without_averages(mode, side):
+    """As torch's `interpolate` does it."""
+
+    def preprocess(photo):
+        pixels = torch.tensor(photo.copy()).permute(2, 0, 1)[None].float()
+        small = torch.nn.functional.interpolate(pixels, size=(side, side + 8), mode=mode)[0]
+        return normalized(small.permute(1, 2, 0).numpy())
+
+    model = classifier(preprocess)
+    found = ix.MoXI(model, regions="2x2").explain(PHOTO, stop="all")
+    assert found.on_photo(PHOTO, model).provenance["placement"]["confirmed"]
+    with pytest.raises(ix.ArgumentError, match="`photo`: expected the photo that was explained"):
+        found.on_photo(OTHER, model)
+
+
+@pytest.mark.parametrize("side", [32, 96, 224])
+def test_a_photo_that_was_painted_over_in_a_part_is_refused(side):
+    model = classifier(lambda photo: normalized(Image.fromarray(photo).resize((side + 8, side))))
+    found = ix.MoXI(model, regions="2x2").explain(PHOTO, stop="all")
+    painted = PHOTO.copy()
+    painted[50:100, 80:150] = 255, 0, 0
+    with pytest.raises(ix.ArgumentError, match="`photo`: expected the photo that was explained"):
+        found.on_photo(painted, model)
