@@ -24,6 +24,7 @@ from kept_lines import read_lines
 from PIL import Image
 
 import interpix as ix
+from interpix.comparison.specs import PHOTO_SUFFIXES
 
 OTHERS = 60
 LISTED = 6  # patches of a group, at most, for which a catalogue is made
@@ -252,7 +253,11 @@ def main() -> None:
     if package is None or package.submodule_search_locations is None:
         raise SystemExit("pip install --no-deps foolbox==3.3.4")
     labelled = sorted((Path(package.submodule_search_locations[0]) / "data").glob("imagenet_*.jpg"))
-    others = sorted(options.photos.iterdir()) if options.photos else []
+    others = (
+        []
+        if options.photos is None
+        else sorted(one for one in options.photos.iterdir() if one.suffix.lower() in PHOTO_SUFFIXES)
+    )
     model = ix.load_model("efficientnet_lite0")
     if options.check:
         check(lines, {photo.name: photo for photo in [*labelled, *others]}, model)
