@@ -1,8 +1,11 @@
 //! The picture that a model's input shows: its normalization undone.
 
-use ndarray::{Array3, ArrayView3, Axis};
+use multiversion::multiversion;
+use ndarray::{Array3, ArrayView3};
 
 const WHITE: f32 = 255.0;
+/// Pixels of a step: what is made of them stays in the first cache until it is in order.
+const BLOCK: usize = 1024;
 
 /// A picture, and whether it can be one.
 ///
@@ -27,6 +30,26 @@ pub struct Levels {
     pub greatest: f64,
     /// How many levels are further below black, or above white, than was allowed.
     pub beyond: usize,
+    /// The least and the greatest value of the input itself.
+    pub range: (f32, f32),
+}
+
+/// What becomes of a channel of the input.
+struct Channel {
+    mean: f32,
+    scale: f32,
+    /// Of the picture.
+    place: usize,
+    /// The keys of its range: see [`key_of`].
+    least: i32,
+    greatest: i32,
+}
+
+impl Channel {
+    #[inline(always)]
+    fn level(&self, value: f32) -> f32 {
+        value * self.scale + self.mean
+    }
 }
 
 /// Undoes `input = (level - mean) / scale` of a model's input (channels, H, W), for each channel.
@@ -53,69 +76,97 @@ pub fn restore(
     channel: &[usize],
     slack: f64,
 ) -> Levels {
-    let (channels, height, width) = input.dim();
-    let size = height * width;
-    // Channel by channel first, which a processor computes several values at once of.
-    let mut planes = vec![0; channels * size];
-    let (mut least, mut greatest, mut beyond) = (f64::INFINITY, f64::NEG_INFINITY, 0);
-    for (from, plane) in input.axis_iter(Axis(0)).enumerate() {
-        let (mean, scale) = (mean[from] as f32, scale[from] as f32);
-        let plane = plane.as_standard_layout();
-        let values = plane.as_slice().expect("in standard layout");
-        let level = |value: f32| value * scale + mean;
-        let (low, high) = range(values);
+    let (count, height, width) = input.dim();
+    let mut channels: Vec<_> = (0..count)
+        .map(|from| Channel {
+            mean: mean[from] as f32,
+            scale: scale[from] as f32,
+            place: channel[from],
+            least: i32::MAX,
+            greatest: i32::MIN,
+        })
+        .collect();
+    let input = input.as_standard_layout();
+    let planes = input.as_slice().expect("in standard layout");
+    let mut pixels = Array3::zeros((height, width, count));
+    let into = pixels.as_slice_mut().expect("in standard layout");
+    let beyond = restore_all(planes, &mut channels, (-slack as f32, WHITE + slack as f32), into);
+    let (mut least, mut greatest) = (f64::INFINITY, f64::NEG_INFINITY);
+    let mut range = (f32::INFINITY, f32::NEG_INFINITY);
+    for channel in channels.iter().filter(|_| height * width > 0) {
+        let (low, high) = (value_of(channel.least), value_of(channel.greatest));
+        range = (range.0.min(low), range.1.max(high));
         // A negative scale turns the order around.
-        let (low, high) = (level(low).min(level(high)), level(low).max(level(high)));
-        (least, greatest) = (least.min(f64::from(low)), greatest.max(f64::from(high)));
-        let (black, white) = (-slack as f32, WHITE + slack as f32);
-        if low < black || high > white {
-            beyond += values.iter().filter(|&&value| level(value) < black || level(value) > white).count();
-        }
-        let first = channel[from] * size;
-        for (to, &value) in planes[first..first + size].iter_mut().zip(values) {
-            *to = nearest(level(value));
-        }
+        let (low, high) = (f64::from(channel.level(low)), f64::from(channel.level(high)));
+        (least, greatest) = (least.min(low).min(high), greatest.max(low).max(high));
     }
-    let pixels = interleaved(planes, (height, width, channels));
-    Levels { pixels, least, greatest, beyond }
+    Levels { pixels, least, greatest, beyond, range }
 }
 
-/// Planes, one after the other, as pixels (height, width, channels).
-fn interleaved(planes: Vec<u8>, shape: (usize, usize, usize)) -> Array3<u8> {
-    let size = shape.0 * shape.1;
-    let mut pixels = vec![0; planes.len()];
-    if let [red, green, blue] = planes.chunks(size.max(1)).collect::<Vec<_>>()[..] {
-        let colors = red.iter().zip(green).zip(blue);
-        for (pixel, ((&red, &green), &blue)) in pixels.chunks_exact_mut(3).zip(colors) {
-            pixel.copy_from_slice(&[red, green, blue]);
+/// Writes the pixels of planes that lie one after the other, and what each channel's range is; how many levels are
+/// beyond what is allowed.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+fn restore_all(planes: &[f32], channels: &mut [Channel], allowed: (f32, f32), pixels: &mut [u8]) -> usize {
+    let count = channels.len().max(1);
+    let size = pixels.len() / count;
+    let mut bytes = vec![0; count * BLOCK];
+    let mut beyond = 0;
+    for (block, pixels) in pixels.chunks_mut(count * BLOCK).enumerate() {
+        let length = pixels.len() / count;
+        for (from, channel) in channels.iter_mut().enumerate() {
+            let values = &planes[from * size + block * BLOCK..][..length];
+            let bytes = &mut bytes[channel.place * BLOCK..][..length];
+            let (mut least, mut greatest, mut outside) = (channel.least, channel.greatest, 0);
+            for (to, &value) in bytes.iter_mut().zip(values) {
+                let (key, level) = (key_of(value), channel.level(value));
+                (least, greatest) = (least.min(key), greatest.max(key));
+                outside += u32::from((level < allowed.0) | (level > allowed.1));
+                *to = nearest(level);
+            }
+            (channel.least, channel.greatest) = (least, greatest);
+            beyond += outside as usize;
+        }
+        interleave(&bytes, length, pixels);
+    }
+    beyond
+}
+
+/// Puts the channels of a block, each in its own part of `bytes`, side by side.
+#[inline(always)]
+fn interleave(bytes: &[u8], length: usize, pixels: &mut [u8]) {
+    if pixels.len() == 3 * length {
+        let [red, green, blue] = [0, 1, 2].map(|channel| &bytes[channel * BLOCK..][..length]);
+        let (pixels, _) = pixels.as_chunks_mut::<3>();
+        for (place, pixel) in pixels.iter_mut().enumerate() {
+            *pixel = [red[place], green[place], blue[place]];
         }
     } else {
-        for (from, plane) in planes.chunks(size.max(1)).enumerate() {
-            pixels.iter_mut().skip(from).step_by(shape.2).zip(plane).for_each(|(to, &value)| *to = value);
+        let channels = pixels.len() / length;
+        for (from, bytes) in bytes.chunks(BLOCK).enumerate() {
+            pixels.iter_mut().skip(from).step_by(channels).zip(bytes).for_each(|(to, &value)| *to = value);
         }
     }
-    Array3::from_shape_vec(shape, pixels).expect("as many as there are")
 }
 
-/// The least and the greatest of some values, in eight strands, which a processor computes at once.
-#[inline]
-fn range(values: &[f32]) -> (f32, f32) {
-    let (mut least, mut greatest) = ([f32::INFINITY; 8], [f32::NEG_INFINITY; 8]);
-    let (strands, rest) = values.as_chunks::<8>();
-    for values in strands {
-        for (place, &value) in values.iter().enumerate() {
-            least[place] = if value < least[place] { value } else { least[place] };
-            greatest[place] = if value > greatest[place] { value } else { greatest[place] };
-        }
-    }
-    let least = least.iter().chain(rest).fold(f32::INFINITY, |a, &b| a.min(b));
-    let greatest = greatest.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| a.max(b));
-    (least, greatest)
+/// A whole number for each number, in the same order: floats are compared one by one, these many at once.
+#[inline(always)]
+fn key_of(value: f32) -> i32 {
+    let bits = value.to_bits().cast_signed();
+    bits ^ ((bits >> 31) & i32::MAX)
+}
+
+/// The number of a key.
+fn value_of(key: i32) -> f32 {
+    f32::from_bits((key ^ ((key >> 31) & i32::MAX)).cast_unsigned())
 }
 
 /// The level as a whole number, halves to the even one. Rounding by the sum with a great number needs no call where the
 /// processor has no instruction for it.
-#[inline]
+#[inline(always)]
 fn nearest(level: f32) -> u8 {
     /// From here on the spacing of floats is 1, and the last byte counts.
     const GREAT: f32 = 12_582_912.0;
@@ -124,7 +175,7 @@ fn nearest(level: f32) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::{WHITE, nearest};
+    use super::{WHITE, key_of, nearest, value_of};
 
     #[test]
     fn nearest_rounds_halves_to_even_and_clips() {
@@ -133,5 +184,13 @@ mod tests {
             assert_eq!(nearest(level), level.round_ties_even().clamp(0.0, WHITE) as u8, "{level}");
         }
         assert_eq!([0.5, 1.5, 2.5, 254.5].map(nearest), [0, 2, 2, 254]);
+    }
+
+    #[test]
+    fn keys_are_in_the_order_of_numbers() {
+        let numbers = [f32::NEG_INFINITY, f32::MIN, -1.5, -1.0, -1e-40, -0.0, 0.0, 1e-40, 1.0, 1.5, f32::MAX];
+        let keys = numbers.map(key_of);
+        assert!(keys.is_sorted() && keys.iter().zip(&keys[1..]).all(|(one, next)| one < next));
+        assert_eq!(keys.map(value_of), numbers);
     }
 }

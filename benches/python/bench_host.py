@@ -27,8 +27,7 @@ from interpix.models.tokens.model import TokenModel, TokenState
 from interpix.models.torch import steps
 from interpix.models.torch.memory import Chunks
 from interpix.question import Asker
-from interpix.search import moxi as moxi_module
-from interpix.search import source
+from interpix.search import maker, source
 from interpix.search.call import Call
 from interpix.search.games import Games
 
@@ -62,7 +61,7 @@ class Clocked:
 
 
 PREPARE = Clocked(
-    (Asker, "ask"), (Games, "replace"), (ix.MoXI, "_call"), (source, "read_image"), (moxi_module, "checked_image")
+    (Asker, "ask"), (Games, "replace"), (ix.MoXI, "_call"), (source, "read_image"), (maker, "checked_image")
 )
 RESULTS = Clocked((Call, "results"))
 
@@ -78,6 +77,9 @@ def without_a_device():
     TokenModel.logits = TokenModel.reference_logits = lambda *_, **__: torch.from_numpy(ready[:1])
     from interpix.models.tokens import scorer
 
+    # As on a GPU: whole rounds, where a CPU takes a few images' candidates at once.
+    scorer._TOKEN_BATCH = scorer._TOKEN_BATCH_ON_GPU
+    scorer.TokenScorer.candidates_at_once = property(lambda _: None, lambda _self, _most: None)
     scorer.TokenScorer._check = lambda _self: None
     scorer.read_rows = lambda rows, _targets, **_: rows
     steps.check_width = lambda *_: None

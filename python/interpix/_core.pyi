@@ -597,8 +597,10 @@ def interpolate(image: NDArray[np.float32], known: NDArray[np.bool_], fill: NDAr
 
 def restore_levels(
     tensor: NDArray[np.float32], mean: Sequence[float], scale: Sequence[float], channel: Sequence[int], slack: float
-) -> tuple[NDArray[np.uint8], float, float, int]:
-    """Return the picture (H, W, C) of a model's input (C, H, W), its least and greatest level, and how many are beyond.
+) -> tuple[NDArray[np.uint8], float, float, int, tuple[float, float]]:
+    """Return the picture (H, W, C) of a model's input (C, H, W), and what was seen on the way.
+
+    That is the least and the greatest level, how many are beyond, and the least and greatest value of the input.
 
     Args:
         tensor: (level - mean) / scale for each channel.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar, Union
 import numpy as np
 import numpy.typing as npt
 
+from interpix import _core
 from interpix.errors import bad_type, bad_value
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ ArrayT = TypeVar("ArrayT", npt.NDArray[Any], "torch.Tensor")
 FloatArray: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+_RUST = type(_core.restore_levels(np.zeros((1, 1, 1), np.float32), [0.0], [1.0], [0], 0.0)[0].base)
+"""What holds the memory of arrays that come from Rust, for them alone."""
 
 
 def is_tensor(value: object) -> TypeGuard["torch.Tensor"]:
@@ -162,13 +166,13 @@ def as_batch(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 
 
 def _is_frozen(array: npt.NDArray[Any]) -> bool:
-    """Whether neither an array nor what it is a view of can be written to: what is held by another library could be."""
+    """Whether neither an array nor what it is a view of can be written to: what other libraries hold could be."""
     owner: Any = array
     while isinstance(owner, np.ndarray):
         if owner.flags.writeable:
             return False
         owner = owner.base
-    return owner is None
+    return owner is None or type(owner) is _RUST
 
 
 def spacing(values: npt.NDArray[np.floating[Any]]) -> float:

@@ -6,7 +6,7 @@ applied to it is the last step alone: input = (pixel - mean) / scale for each ch
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ __all__ = [
     "Normalization",
     "Normalized",
     "Preprocessor",
+    "Shown",
     "check_preprocessing",
     "has_own_display",
     "leaves_unnormalized",
@@ -149,22 +150,32 @@ class Normalization:
         Raises:
             ArgumentError: The values are not those of any picture.
         """
+        return self.restore_all(tensor)[0]
+
+    def restore_all(self, tensor: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.uint8], tuple[float, float]]:
+        """The same, and the range of the input itself, which is seen on the way.
+
+        Raises:
+            ArgumentError: As `restore`.
+        """
         if len(tensor) != len(self.order):
             cure = "pass the raw image, or preprocess it as the model does"
             raise bad_value("image", f"{len(self.order)} channels", describe(tensor), cure)
         slack = _HALF_LEVEL + _TOLERANCE
-        pixels, least, greatest, beyond = self._levels(tensor, slack)
+        pixels, least, greatest, beyond, seen = self._levels(tensor, slack)
         if beyond > _OVERSHOT * tensor.size:  # of few bits they may be
             slack = _HALF_LEVEL + float(_tolerance(tensor, np.array(self.scale)).max())
-            pixels, least, greatest, beyond = self._levels(tensor, slack)
+            pixels, least, greatest, beyond, seen = self._levels(tensor, slack)
         # Bicubic resampling goes a little beyond black and white, where edges are.
         if beyond > _OVERSHOT * tensor.size or least < -_OVERSHOOT or greatest > _WHITE + _OVERSHOOT:
             got = f"{describe(tensor)} of levels {least:.4g} ... {greatest:.4g}"
             cure = "pass the raw image, or preprocess it as the model does"
             raise bad_value("image", "a picture of levels 0 ... 255 after normalization is undone", got, cure)
-        return pixels if len(self.order) > 1 else np.repeat(pixels, 3, axis=2)
+        return pixels if len(self.order) > 1 else np.repeat(pixels, 3, axis=2), seen
 
-    def _levels(self, tensor: npt.NDArray[np.float32], slack: float) -> tuple[npt.NDArray[np.uint8], float, float, int]:
+    def _levels(
+        self, tensor: npt.NDArray[np.float32], slack: float
+    ) -> tuple[npt.NDArray[np.uint8], float, float, int, tuple[float, float]]:
         return _core.restore_levels(np.asarray(tensor, np.float32), self.mean, self.scale, self.order, slack)
 
 
@@ -235,7 +246,7 @@ class Normalized:
 
         Where the normalization cannot be undone, colors are shown relative to each other (`to_display`).
         """
-        return picture_of(self, self.preprocess(image) if tensor is None else tensor)[0]
+        return picture_of(self, self.preprocess(image) if tensor is None else tensor).pixels
 
 
 def has_own_display(classifier: Preprocessor) -> bool:
@@ -243,12 +254,23 @@ def has_own_display(classifier: Preprocessor) -> bool:
     return getattr(type(classifier), "display", None) is not Normalized.display
 
 
-def picture_of(
-    classifier: Preprocessor, tensor: npt.NDArray[np.float32], size: tuple[int, int] | None = None
-) -> tuple[npt.NDArray[np.uint8], bool]:
-    """The picture uint8 (H, W, 3) that a model's input (C, H, W) shows, and whether its colors are true.
+class Shown(NamedTuple):
+    """What people see of a model's input.
 
-    Else they are stretched from the least to the greatest value, or the mean of channels that are no colors.
+    Attributes:
+        pixels: uint8 (H, W, 3).
+        true_colors: Whether these are its colors. Else they are stretched from the least to the greatest value, or the
+            mean of channels that are no colors.
+        range: The least and the greatest value of the input, where they were seen on the way.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    true_colors: bool
+    range: tuple[float, float] | None = None
+
+
+def picture_of(classifier: Preprocessor, tensor: npt.NDArray[np.float32], size: tuple[int, int] | None = None) -> Shown:
+    """The picture that a model's input (C, H, W) shows.
 
     Args:
         classifier: Knows how it preprocesses.
@@ -257,22 +279,30 @@ def picture_of(
     """
     display: Display | None = getattr(classifier, "shown", None)
     if display is not None:
-        return _shown(display, tensor), True
+        return Shown(_shown(display, tensor), true_colors=True)
     if len(tensor) not in (1, 3):
-        return to_display(tensor), False
+        return Shown(to_display(tensor), true_colors=False)
     try:
-        return Normalization.of(classifier, size).restore(tensor), True
+        pixels, seen = Normalization.of(classifier, size).restore_all(tensor)
     except ArgumentError:
-        return to_display(tensor), False
+        return Shown(to_display(tensor), true_colors=False)
+    return Shown(pixels, true_colors=True, range=seen)
 
 
-def looks_unnormalized(classifier: Preprocessor, tensor: npt.NDArray[np.float32]) -> str | None:
+def looks_unnormalized(
+    classifier: Preprocessor, tensor: npt.NDArray[np.float32], seen: tuple[float, float] | None = None
+) -> str | None:
     """In which range of pixels an input (C, H, W) seems to be that nobody has normalized; None: in that of the model.
 
     A model whose normalization is known makes negative numbers of dark pixels. It is a guess, fit for a warning.
+
+    Args:
+        classifier: Knows how it preprocesses.
+        tensor: The input.
+        seen: Its least and greatest value, if somebody has looked.
     """
     # First, as it tells most images and costs least; resampling goes a little beyond black.
-    low, high = float(tensor.min()), float(tensor.max())
+    low, high = seen or (float(tensor.min()), float(tensor.max()))
     if low < -_BEYOND * high or getattr(classifier, "shown", None) is not None or len(tensor) not in (1, 3):
         return None
     try:

@@ -20,6 +20,7 @@ from interpix.models.protocol.classifier import ModelInput, output_of, token_gri
 from interpix.models.protocol.memo import doubting
 from interpix.normalization import (
     Normalization,
+    Shown,
     check_preprocessing,
     has_own_display,
     leaves_unnormalized,
@@ -245,8 +246,8 @@ class Asker:
         classifier = self._classifier
         tensors = [model_input(classifier, image) for image in images]
         shown = [_picture(classifier, image, tensor) for image, tensor in zip(images, tensors, strict=True)]
-        doubts = self._doubt_range(images, tensors)
-        colors = self._check_colors(images, tensors, [true for _, true in shown])
+        doubts = self._doubt_range(images, tensors, shown)
+        colors = self._check_colors(images, tensors, [one.true_colors for one in shown])
         with _channels_named(tensors[0]):
             logits = ask_whole(classifier, tensors)
         if self._noticed is None:
@@ -263,19 +264,19 @@ class Asker:
             aim, named, whole = aims[place], names[place], logits[place]
             claims = plain | _claims(output, aim, whole, answers[place], named)
             facts = self._noticed | colors[place] | doubts[place] | {"output": claims}
-            question = Question(classifier, image, tensors[place], shown[place][0], whole, aim, output, facts=facts)
+            question = Question(classifier, image, tensors[place], shown[place].pixels, whole, aim, output, facts=facts)
             vars(question).update(class_names=named, answer=answers[place])  # its cached properties, known already
             questions.append(question)
         return questions
 
     def _doubt_range(
-        self, images: Sequence[LoadedImage], tensors: Sequence[npt.NDArray[np.float32]]
+        self, images: Sequence[LoadedImage], tensors: Sequence[npt.NDArray[np.float32]], shown: Sequence[Shown]
     ) -> list[dict[str, Any]]:
         """Warns, once, of inputs that look as if nobody had normalized them; what results shall remember of each."""
         facts: list[dict[str, Any]] = []
-        for image, tensor in zip(images, tensors, strict=True):
+        for image, tensor, picture in zip(images, tensors, shown, strict=True):
             if image.raw is None:
-                found = looks_unnormalized(self._classifier, tensor)
+                found = looks_unnormalized(self._classifier, tensor, picture.range)
                 cause = f"an image has values in {found}, as pixels before the model's normalization"
                 cure = "if they are, pass the photo as uint8 (H, W, 3), or normalize it"
             else:
@@ -428,13 +429,14 @@ def _preprocess(classifier: Classifier, image: npt.NDArray[np.uint8]) -> npt.NDA
         raise bad_value("preprocess", "a function that gives a tensor", got, "see what it iterates over") from error
 
 
-def _picture(
-    classifier: Classifier, image: LoadedImage, tensor: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.uint8], bool]:
-    """What people see of an image whose `tensor` the model takes: uint8 (H, W, 3); and whether its colors are true."""
+def _picture(classifier: Classifier, image: LoadedImage, tensor: npt.NDArray[np.float32]) -> Shown:
+    """What people see of an image whose `tensor` the model takes."""
     if image.raw is not None and has_own_display(classifier):
-        return np.asarray(classifier.display(image.raw, tensor)), True
-    return picture_of(classifier, tensor, None if image.raw is None else image.raw.shape[:2])
+        return Shown(np.asarray(classifier.display(image.raw, tensor)), true_colors=True)
+    found = picture_of(classifier, tensor, None if image.raw is None else image.raw.shape[:2])
+    if found.range is not None:  # it is nobody else's, and results need no copy of what nobody can write to
+        found.pixels.setflags(write=False)
+    return found
 
 
 def ask_whole(

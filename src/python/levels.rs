@@ -6,9 +6,10 @@ use pyo3::prelude::*;
 use crate::error::{Error, Result};
 use crate::levels;
 
-type Restored<'py> = (Bound<'py, PyArray3<u8>>, f64, f64, usize);
+type Restored<'py> = (Bound<'py, PyArray3<u8>>, f64, f64, usize, (f32, f32));
 
-/// The picture (H, W, C) of a model's input (C, H, W), its least and greatest level, and how many are beyond.
+/// The picture (H, W, C) of a model's input (C, H, W), its least and greatest level, how many are beyond, and the
+/// input's own range.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value)]
 pub(super) fn restore_levels<'py>(
@@ -32,5 +33,5 @@ pub(super) fn restore_levels<'py>(
         ));
     }
     let found = py.detach(|| levels::restore(input, &mean, &scale, &channel, slack));
-    Ok((found.pixels.into_pyarray(py), found.least, found.greatest, found.beyond))
+    Ok((found.pixels.into_pyarray(py), found.least, found.greatest, found.beyond, found.range))
 }

@@ -61,12 +61,13 @@ class TokenScorer:
         token = _tokens_of_players(players)
         self._players = np.broadcast_to(players, (len(images), players.shape[1]))
         self._token = None if token is None else np.broadcast_to(token, (len(images), token.shape[1]))
-        on_cpu = net.device.type == "cpu"
+        self._device = net.device
+        on_cpu = self._device.type == "cpu"
         self.batch_size = _TOKEN_BATCH if on_cpu else _TOKEN_BATCH_ON_GPU
         self.candidates_at_once = self.batch_size if on_cpu else None
         self._chunks = Chunks(net.name, tokens.budget, unit="tokens_at_once")
         with net.evaluating(), net.errors_named(f"images {images.shape}"):
-            self._state = tokens.state_of(on_device(images, net.device))
+            self._state = tokens.state_of(on_device(images, self._device))
         self._compared = False
         self._differs: float | None = None
 
@@ -89,8 +90,7 @@ class TokenScorer:
             for known in ("_on_device", "_sizes"):
                 vars(self).pop(known, None)
         with self._net.evaluating(), self._net.errors_named(f"images {images.shape}"):
-            device = self._net.device
-            self._state.replace(on_device(places, device), on_device(images, device))
+            self._state.replace(on_device(places, self._device), on_device(images, self._device))
         self._steps.forget(places.tolist())
 
     def score(self, coalitions: Coalitions, precision: Precision = "exact") -> Readout:
@@ -117,12 +117,12 @@ class TokenScorer:
 
     @cached_property
     def _steps(self) -> StepTaker:
-        return StepTaker(self._net, self._net.device)
+        return StepTaker(self._net, self._device)
 
     @cached_property
     def _on_device(self) -> tuple[Tensor, Tensor | None]:
         """The player of each token (K, T); and the token of each player (K, n), if that is one of another number."""
-        device = self._net.device
+        device = self._device
         own = self._token is None or (self._token == np.arange(self._token.shape[1])).all()
         return _expanded(self._players, device), None if own or self._token is None else _expanded(self._token, device)
 
@@ -176,8 +176,8 @@ class TokenScorer:
     def _compare(self) -> None:
         """Once: does the first image with all of its patches get the module's own answer?"""
         from_layer = self._from_layer
-        image = torch.zeros(1, dtype=torch.long, device=self._net.device)
-        patches = torch.arange(self._players.shape[1], device=self._net.device)[None]
+        image = torch.zeros(1, dtype=torch.long, device=self._device)
+        patches = torch.arange(self._players.shape[1], device=self._device)[None]
 
         def all_patches(_: Tensor) -> Tensor:
             with self._net.errors_named("images with all of their patches"):
@@ -223,7 +223,7 @@ class TokenScorer:
         self, coalitions: Coalitions, kept: IntArray, row: IntArray, by: int, precision: Precision
     ) -> Tensor:
         """Coalitions whose base sets are the tokens `kept` (b, m); their flips add `by` tokens."""
-        device = self._net.device
+        device = self._device
         token = np.zeros_like(row) if self._token is None else self._token[coalitions.owner, coalitions.flip]
         bases, base, tokens, owner, targets = to_device(
             [kept, row, token, coalitions.owner, coalitions.targets], device
@@ -236,7 +236,7 @@ class TokenScorer:
         return read_rows(rows, targets, relative=coalitions.relative)
 
     def _masked(self, coalitions: Coalitions, precision: Precision) -> Tensor:
-        device = self._net.device
+        device = self._device
         seen = self._present(coalitions.owner, np.arange(len(coalitions)), coalitions.masks)
         owner, masks, targets = (on_device(a, device) for a in (coalitions.owner, seen, coalitions.targets))
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-__all__ = ["evaluating"]
+__all__ = ["evaluating", "parts_of"]
 
 _training = itemgetter("training")
 
@@ -16,6 +16,7 @@ _training = itemgetter("training")
 class _Asked(NamedTuple):
     """A module that is being asked."""
 
+    parts: list[torch.nn.Module]
     modes: list[tuple[torch.nn.Module, bool]]
     """Each part's mode before."""
     fields: list[dict[str, Any]] | None
@@ -27,6 +28,16 @@ class _Asked(NamedTuple):
 # By identity.
 _asked: dict[int, _Asked] = {}
 _asking = threading.Lock()
+
+
+def parts_of(module: torch.nn.Module) -> list[torch.nn.Module]:
+    """All parts of a module, itself among them; whoever is asking it has walked through them already.
+
+    >>> len(parts_of(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.ReLU())))
+    3
+    """
+    asked = _asked.get(id(module))
+    return list(module.modules()) if asked is None else asked.parts
 
 
 @contextmanager
@@ -42,11 +53,13 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
             if id(module) not in _asked:
                 before = _modes_before()
                 # A frozen TorchScript module has no mode.
-                parts = [part for part in module.modules() if hasattr(part, "training")]
-                modes = [(part, before.get(id(part), part.training)) for part in parts]
-                usual = all("training" in vars(part) for part in parts)
-                _asked[id(module)] = _Asked(modes, [vars(part) for part in parts] if usual else None, set())
-            modes, fields, askers = _asked[id(module)]
+                parts = list(module.modules())
+                modal = [part for part in parts if hasattr(part, "training")]
+                modes = [(part, before.get(id(part), part.training)) for part in modal]
+                usual = all("training" in vars(part) for part in modal)
+                fields = [vars(part) for part in modal] if usual else None
+                _asked[id(module)] = _Asked(parts, modes, fields, set())
+            _, modes, fields, askers = _asked[id(module)]
             askers.add(asker)
             # Seldom is one in training here, which is asked for each batch.
             if fields is None or True in map(_training, fields):
@@ -56,7 +69,7 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
         yield
     finally:
         with _asking:
-            modes, _, askers = _asked.get(id(module), _Asked([], None, set()))  # none: Ctrl-C came first
+            _, modes, _, askers = _asked.get(id(module), _Asked([], [], None, set()))  # none: Ctrl-C came first
             askers.discard(asker)
             if not askers:
                 _asked.pop(id(module), None)

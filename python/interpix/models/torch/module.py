@@ -19,7 +19,7 @@ from interpix.errors import InterpixError, ModelError, warn
 from interpix.models.protocol.classifier import check_logits, keeps_doubles
 from interpix.models.protocol.memo import Memo
 from interpix.models.torch.memory import Chunks
-from interpix.models.torch.modes import evaluating
+from interpix.models.torch.modes import evaluating, parts_of
 from interpix.models.torch.products import exact_products
 from interpix.outputs.base import Output
 
@@ -235,17 +235,15 @@ def hooked(
 
 def is_hooked(module: nn.Module) -> bool:
     """Somebody's hooks or replaced `forward` would not be called by a forward pass of our own."""
-    parts = list(module.modules())
-    if any("forward" in vars(part) for part in parts):
-        return True
-    return any(part._forward_pre_hooks or part._forward_hooks for part in parts) and hook_count(module) > 0  # noqa: SLF001
+    return hook_count(module) > 0 or any("forward" in vars(part) for part in parts_of(module))
 
 
 def hook_count(module: nn.Module) -> int:
     """The number of the user's own hooks on a module and its parts."""
     return sum(
         1
-        for part in module.modules()
+        for part in parts_of(module)
+        if part._forward_pre_hooks or part._forward_hooks  # noqa: SLF001
         # As lists at once: another thread may put its hooks there meanwhile.
         for hook in (*list(part._forward_pre_hooks.values()), *list(part._forward_hooks.values()))  # noqa: SLF001
         if not isinstance(hook, _ThreadHook) and getattr(hook, "__module__", None) != _WATCHING
