@@ -124,7 +124,7 @@ fn restore_all(planes: &[f32], channels: &mut [Channel], allowed: (f32, f32), pi
             for (to, &value) in bytes.iter_mut().zip(values) {
                 let (key, level) = (key_of(value), channel.level(value));
                 (least, greatest) = (least.min(key), greatest.max(key));
-                outside += u32::from((level < allowed.0) | (level > allowed.1));
+                outside += u32::from(level < allowed.0) + u32::from(level > allowed.1);
                 *to = nearest(level);
             }
             (channel.least, channel.greatest) = (least, greatest);
@@ -191,6 +191,6 @@ mod tests {
         let numbers = [f32::NEG_INFINITY, f32::MIN, -1.5, -1.0, -1e-40, -0.0, 0.0, 1e-40, 1.0, 1.5, f32::MAX];
         let keys = numbers.map(key_of);
         assert!(keys.is_sorted() && keys.iter().zip(&keys[1..]).all(|(one, next)| one < next));
-        assert_eq!(keys.map(value_of), numbers);
+        assert_eq!(keys.map(|key| value_of(key).to_bits()), numbers.map(f32::to_bits));
     }
 }

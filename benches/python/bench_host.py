@@ -5,9 +5,10 @@
 
 ViT-Tiny at 224 x 224, random weights, 196 players, one thread, the median of several. What is left is what a GPU would
 wait for: reading and preparing images, asking and telling the search, listing candidates by few small operations (which
-a GPU runs itself, while here only their start should count: they are a few microseconds each), and making results. "by
-candidate" is the same search with every reward read on the host, as for models without steps. The clock is the wall's,
-as asking for CPU time is dear on some systems: let nothing else run.
+a GPU runs itself, while here only their start should count: they are a few microseconds each, and counted below), and
+making results. "by candidate" is the same search with every reward read on the host, as for models without steps. The
+floor of preparation is reading each image twice (is it finite, what does it show) and writing its picture. The clock is
+the wall's, as asking for CPU time is dear on some systems: let nothing else run.
 """
 
 import io
@@ -17,9 +18,11 @@ import time
 from functools import cached_property
 
 import numpy as np
+import psutil
 import timm
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import interpix as ix
 from interpix.models.adapters.torch import TorchClassifier
@@ -73,7 +76,7 @@ def without_a_device():
     ready = np.tile(np.eye(1, CLASSES, TARGET, dtype=np.float32), (1024, 1))
     TorchClassifier.logits = lambda _self, batch: ready[: len(batch)]
     TorchClassifier._weights_hash = lambda _self: ""
-    TokenState._embedded = lambda _self: ROWS
+    TokenState._embedded = lambda *_: ROWS
     TokenModel.logits = TokenModel.reference_logits = lambda *_, **__: torch.from_numpy(ready[:1])
     from interpix.models.tokens import scorer
 
@@ -116,6 +119,51 @@ def photos(count):
 def read(file):
     """The pixels of a JPEG file in memory."""
     return np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
+
+
+class Kernels(TorchDispatchMode):
+    """Counts torch's operations that are more than another view of the same numbers: each starts a kernel on a GPU."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, _types, arguments=(), options=None):
+        views = [one.alias_info is not None and not one.alias_info.is_write for one in function._schema.returns]
+        self.count += not any(views)
+        return function(*arguments, **(options or {}))
+
+
+def kernels_of_a_step(moxi, images, direction, stop):
+    """Operations for each step of a group of images, the starts and ends of their searches among them."""
+    steps = 0
+    begin = Games.begin_step
+
+    def counted(*arguments):
+        nonlocal steps
+        steps += 1
+        return begin(*arguments)
+
+    Games.begin_step = counted
+    with Kernels() as kernels:
+        moxi.explain(images, TARGET, direction=direction, stop=stop)
+    Games.begin_step = begin
+    return kernels.count / steps
+
+
+def floor(images):
+    """Reads images twice, and writes as many bytes as their pictures have."""
+    flat = [image.reshape(-1) for image in images.numpy()]
+    read = [one @ one for one in flat]
+    pictures = [np.ones(len(one), np.uint8) for one in flat]
+    return read, pictures, [one @ one for one in flat]
+
+
+def held(moxi, image, count):
+    """Bytes of a result that is kept, of images that are streamed."""
+    kept, sizes = [], []
+    for result in moxi.stream((image.clone() for _ in range(2 * count)), TARGET, stop=2):
+        kept.append(result)
+        sizes.append(psutil.Process().memory_info().rss)
+    return (sizes[-1] - sizes[count]) / count
 
 
 def parts_of(moxi, images, direction, stop, repeats):
@@ -164,6 +212,11 @@ def main():
     decode = clock(lambda: [read(file) for file in files], repeats)
     arrays = [read(file) for file in files]
     prepare = clock(lambda: [model.preprocess(array) for array in arrays], repeats)
+    for direction, stop in PLANS:
+        counts = [kernels_of_a_step(one, tensors, direction, stop) for one in (exact, mixed)]
+        print(f"{direction}: {counts[0]:.0f} kernels a step of a group of images, mixed {counts[1]:.0f}")
+    print(f"Floor of preparation: {1e3 * clock(lambda: floor(tensors), repeats) / size:.3f} ms an image")
+    print(f"Memory of a result: {held(exact, tensors[0], 200 if quick else 2000) / 1e3:.0f} kB")
     print(f"Raw photos: decoding {1e3 * decode / size:.2f} ms, preprocessing {1e3 * prepare / size:.2f} ms an image")
 
 

@@ -448,10 +448,8 @@ def ask_whole(
         for start in range(0, len(places), classifier.batch_size):
             some = places[start : start + classifier.batch_size]
             batch = as_batch([images[place] for place in some])
-            if not getattr(classifier, "spares_batches", False):
-                batch = batch.copy()  # it may write to it, and these images are still needed
             with doubting():
-                answers = classifier.logits(batch)
+                answers = classifier.logits(_to_give(classifier, batch))
             rows |= dict(zip(some, answers, strict=True))
     widths = sorted({len(row) for row in rows.values()})
     if len(widths) > 1:
@@ -477,7 +475,7 @@ def _ask_again(
     classifier: Classifier, picture: npt.NDArray[np.float32], answer: npt.NDArray[np.float64]
 ) -> dict[str, Any]:
     """What a result shall remember of a model, each with a warning: answers that depend on chance, or are no logits."""
-    batch = np.stack([picture, *_others(picture)])[: classifier.batch_size]
+    batch = _among_others(picture)[: classifier.batch_size]
     try:
         answers = _answers(classifier, batch)
     except Exception:
@@ -517,11 +515,15 @@ def _doubt_logits(classifier: Classifier, output: Output, rows: npt.NDArray[np.f
     return {"logits_look_like": "probabilities"}
 
 
-def _others(picture: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
-    """Two more for a batch with a picture (C, H, W), of other statistics, for models that answer by those of it all."""
+def _among_others(picture: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """A picture (C, H, W) and two of other statistics, (3, C, H, W), for models that answer by those of a batch."""
+    batch = np.empty((3, *picture.shape), np.float32)
+    batch[0] = picture
     ramp = np.linspace(0, 1, picture.shape[2], dtype=np.float32)
     # Neither is brighter anywhere, so that none of their means is the picture's own.
-    return [0.5 * picture[:, :, ::-1], ramp * picture if picture.any() else ramp + picture]
+    np.multiply(picture[:, :, ::-1], 0.5, out=batch[1])
+    (np.multiply if picture.any() else np.add)(ramp, picture, out=batch[2])
+    return batch
 
 
 def _refuses(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> bool:
@@ -535,4 +537,9 @@ def _refuses(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> bool:
 
 def _answers(classifier: Classifier, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     with doubting():
-        return np.asarray(classifier.logits(pictures.copy()), np.float64)
+        return np.asarray(classifier.logits(_to_give(classifier, pictures)), np.float64)
+
+
+def _to_give(classifier: Classifier, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """A batch that is still needed, as a classifier may have it that may write to it."""
+    return batch if getattr(classifier, "spares_batches", False) else batch.copy()
