@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from types import SimpleNamespace
 
 import hypothesis
 import hypothesis.strategies as st
@@ -306,6 +307,23 @@ def test_gray_models_look_their_one_channel_up():
         assert len(sample.normalization.order) == 1
         found.append(SoftmaxInformation(min_confidence=0.0).score(sample, sample.tensor[0]))
     assert_equal(*found)
+
+
+def test_a_device_chooses_as_a_cpu_does():
+    rng = np.random.default_rng(0)
+    arrays = (
+        rng.integers(0, 9, (5, 7), np.int16),
+        rng.integers(0, 9, (4, 1, 1, 1), np.int16),
+        image((5, 7)),
+        image((5, 7), 1),
+    )
+    cpu = TorchWorkshop(TorchModule(Seen(), name="net"))
+    step, now, before, after = map(cpu.bring, arrays)
+    # Anything that is no CPU, but that its tensors are.
+    device = TorchWorkshop(SimpleNamespace(device=SimpleNamespace(type="cuda")))
+    here, there = (workshop.where(step <= now, after, before) for workshop in (cpu, device))
+    assert torch.equal(here, there)
+    assert (here.dtype, here.stride()) == (there.dtype, there.stride()) == (torch.float32, (105, 35, 7, 1))
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
