@@ -25,6 +25,8 @@ import torch
 import interpix as ix
 from interpix import _core
 from interpix.absence import DropTokens, MaskAttention
+from interpix.methods import RISE
+from interpix.metrics import Insertion, Sample, trace_information
 
 CUDA = torch.cuda.is_available()
 DEVICE = "cuda" if CUDA else "cpu"
@@ -282,6 +284,42 @@ def profile(check):
         )
 
 
+class ByNumpy(ix.TorchClassifier):
+    """Its own `logits` are asked, so numpy makes the pictures that measures ask about."""
+
+    def logits(self, batch):
+        return super().logits(batch)
+
+
+def measures(check):
+    """Pictures that are made on the device against numpy's, for metrics and RISE."""
+    photo = np.random.default_rng(0).integers(0, 256, (check.side, check.side, 3), np.uint8)
+    rise = RISE(count=10 if check.tiny else 40)
+    plans = {
+        "insertion": lambda sample: Insertion(steps=10).score(sample, sample.tensor[0]).curve.y,
+        "aic, interpolated": lambda sample: trace_information(sample, sample.tensor[0]).answers,
+        "aic, blurred": lambda sample: trace_information(sample, sample.tensor[0], start="blur").answers,
+        "rise": lambda sample: rise.explain_question(sample).map,
+    }
+    for dtype in (torch.float32,) if check.tiny else (torch.float32, torch.float64, torch.bfloat16):
+        module = check.cnn().to(DEVICE, dtype)
+        kinds = [kind(module, preprocess=from_levels) for kind in (ByNumpy, ix.TorchClassifier)]
+        samples = [Sample.of(model, photo, 1, batch_size=8) for model in kinds]
+        for what, plan in plans.items():
+            here, there = map(plan, samples)
+            apart = float(np.abs(here - there).max() / max(np.abs(here).max(), 1e-30))
+            # RISE's masks are products of matrices, which a device rounds otherwise; all else is chosen, not computed.
+            rounded = 0.05 if dtype == torch.bfloat16 else NEAR
+            check.say(
+                "measures", what=f"{what}, {dtype}", ok=apart <= (rounded if what == "rise" else 1e-6), apart=apart
+            )
+
+
+def from_levels(photo):
+    """What the network takes for a photo."""
+    return (np.asarray(photo, np.float32).transpose(2, 0, 1) - 120) / 58
+
+
 def propagation(check):
     """IProp on the device against the compiled half, and milliseconds a map."""
     plans = ((1, 40, 3),) if check.tiny else ((1, 224, 7), (64, 224, 7), (16, 299, 9))
@@ -311,6 +349,7 @@ SECTIONS = (
     (correctness, 60),
     (sharing, 40),
     (memory, 30),
+    (measures, 30),
     (propagation, 60),
     (speed, 100),
     (profile, 30),

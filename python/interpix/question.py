@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
@@ -16,8 +16,9 @@ from interpix.errors import ModelError, bad_type, bad_value, renamed, warn
 from interpix.images import ImageInput, LoadedImage, read_image, read_images
 from interpix.models import Classifier, as_classifier
 from interpix.models.protocol.agreement import difference
-from interpix.models.protocol.classifier import ModelInput, output_of, token_grid_at
+from interpix.models.protocol.classifier import ModelInput, asking, output_of, token_grid_at
 from interpix.models.protocol.memo import doubting
+from interpix.models.protocol.workshop import Workshop
 from interpix.normalization import (
     Normalization,
     Shown,
@@ -157,6 +158,19 @@ class Question:
     def scores(self, rows: npt.NDArray[Any], reward: Reward = "log_odds") -> Scores:
         """What the model's rows (c, D) for other pictures say of the target."""
         return self.output.score_rows(np.asarray(rows, np.float64), self.target, self.logits, reward)
+
+    def scores_of(self, workshop: Workshop, batches: Iterable[Any]) -> Scores:
+        """What the model says of the target to batches of pictures (b, C, H, W), made in its workshop when it is asked.
+
+        >>> from interpix.models.protocol.workshop import workshop_of
+        >>> question = Question.of(lambda batch: batch.sum(axis=(2, 3)), np.ones((3, 4, 6), np.float32), 2)
+        >>> workshop = workshop_of(question.classifier)
+        >>> image = workshop.bring(question.tensor)
+        >>> question.scores_of(workshop, (share * image[None] for share in (0, 1))).answer.round(3)
+        array([0.333, 0.333])
+        """
+        with asking(self.classifier):
+            return Scores.joined(self.scores(workshop.logits(batch)) for batch in batches)
 
     def asked_of(self, classifier: Classifier) -> "Question":
         """The same image and class for another model with the same preprocessing and classes.

@@ -1,6 +1,6 @@
 """Methods that show the model parts of the image and watch its answer. They need no gradients, and no torch."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ from interpix.arrays import BoolArray, IntArray
 from interpix.checks import MOST_SAMPLES, check_grid, check_positive, check_seed
 from interpix.methods.base import Facts, Map, MapMethod
 from interpix.methods.random_superpixels import RandomSuperpixels, check_keep
-from interpix.models.adapters.adapt import is_torch
+from interpix.models.protocol.workshop import workshop_of
 from interpix.options import plain_options
 from interpix.outputs.base import Output
 from interpix.question import Question
@@ -144,29 +144,17 @@ def _interpolations(length: int, cells: int) -> npt.NDArray[np.float32]:
 
 def _ask(question: Question, empty: npt.NDArray[np.float32], masks: Masks, batch_size: int) -> npt.NDArray[np.float64]:
     """The target's probability, or what else the output says, behind each mask (count,)."""
-    place, logits_of = _device(question)
-    image, black, rows, columns = (place(one) for one in (question.tensor, empty, masks.rows, masks.columns))
-    answers = []
-    for start in range(0, len(masks.grids), batch_size):
-        part = slice(start, start + batch_size)
-        down, across = masks.shifts[part].T
-        # numpy and torch agree on these few operators, and so masks are made where the model is.
-        mask = rows[down] @ place(masks.grids[part]) @ columns[across].swapaxes(1, 2)
-        pictures = (image - black) * mask[:, None]
-        pictures += black
-        logits = logits_of(pictures)
-        answers.append(question.output.sign * question.scores(logits).answer)
-    return np.concatenate(answers)
+    workshop = workshop_of(question.classifier)
+    brought = question.tensor, empty, masks.rows, masks.columns, masks.shifts
+    image, black, rows, columns, shifts = (workshop.bring(one) for one in brought)
 
+    def pictures() -> Iterator[Any]:
+        for start in range(0, len(masks.grids), batch_size):
+            part = slice(start, start + batch_size)
+            down, across = shifts[part].T
+            mask = rows[down] @ workshop.bring(masks.grids[part]) @ columns[across].swapaxes(1, 2)
+            seen = (image - black) * mask[:, None]
+            seen += black
+            yield seen
 
-def _device(question: Question) -> tuple[Callable[[npt.NDArray[Any]], Any], Callable[[Any], npt.NDArray[np.float64]]]:
-    """Where the model is: how an array gets there, and the logits of pictures that are there."""
-    classifier = question.classifier
-    if not is_torch(classifier):
-        return lambda array: array, lambda pictures: np.asarray(classifier.logits(pictures), np.float64)
-    import torch  # only when it is used
-
-    def place(array: npt.NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(np.array(array, np.float32)).to(classifier.device)
-
-    return place, classifier.tensor_logits
+    return question.output.sign * question.scores_of(workshop, pictures()).answer

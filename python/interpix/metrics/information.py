@@ -24,9 +24,11 @@ from interpix.blur import convolve, gaussian_taps
 from interpix.checks import check_choice, check_number, check_positive
 from interpix.errors import bad_type, bad_value
 from interpix.metrics.base import read_attribution
-from interpix.metrics.sample import Sample
+from interpix.metrics.sample import Sample, ranked_scores
 from interpix.models.protocol.classifier import Classifier, output_of
+from interpix.models.protocol.workshop import workshop_of
 from interpix.options import fields_as_json, plain_options, python_number
+from interpix.outputs.readout import Scores
 from interpix.results.attribution import MapInput
 from interpix.results.scores import Average, Curve, ImageScore, Summary, average_curve, summarize
 
@@ -177,7 +179,9 @@ def trace_information(
     _check_fraction(fraction)
     check_choice("start", start, ("interpolation", "blur"))
     values = read_attribution(attribution, sample.size)
-    most = [values >= np.quantile(values, 1 - step) for step in steps]
+    # At how many thresholds each pixel is not shown: always the first ones.
+    hidden = np.sum([values < np.quantile(values, 1 - step) for step in steps], axis=0)
+    most = [hidden <= index for index in range(len(steps))]
     ends = _ends.setdefault(sample, {})
     known = ends.get((fraction, start))
     first = _first_picture(sample, fraction, start) if known is None else known.picture
@@ -192,9 +196,7 @@ def trace_information(
     pool = ThreadPoolExecutor()
     try:
         encoded = [pool.submit(webp_bytes, picture) for picture in (pictures if known is None else between)]
-        count = sample.batch_size
-        batches = (pictures[begin : begin + count] for begin in range(0, len(pictures), count))
-        scores = sample.scores_of(sample.normalization.apply(np.stack(batch)) for batch in batches)
+        scores = _scores(sample, pictures, hidden + 1 if start == "blur" else None)
         sizes = [one.result() for one in encoded]
     finally:
         # Not `with`, which would wait for the rest after Ctrl-C.
@@ -217,6 +219,18 @@ class _Ends(NamedTuple):
 
 # Made once for all maps of a sample, and forgotten with it.
 _ends: WeakKeyDictionary[Sample, dict[tuple[float, Start], _Ends]] = WeakKeyDictionary()
+
+
+def _scores(sample: Sample, pictures: Sequence[npt.NDArray[np.uint8]], step: IntArray | None) -> Scores:
+    """What the model says to the pictures; `step`: at which each pixel changes, if each is of the first or the last."""
+    normalization, count = sample.normalization, sample.batch_size
+    if step is not None:
+        start, end = (normalization.apply(pictures[place]) for place in (0, -1))
+        return ranked_scores(sample, start, end, step, len(pictures) - 1)
+    workshop = workshop_of(sample.classifier)
+    normalize = workshop.normalizing(normalization)
+    parts = (np.stack(pictures[begin : begin + count]) for begin in range(0, len(pictures), count))
+    return sample.scores_of(workshop, map(normalize, parts))
 
 
 def _first_picture(sample: Sample, fraction: float, start: Start) -> npt.NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from interpix.checks import check_positive, check_seed
 from interpix.images import ImageInput
 from interpix.masks import read_mask
 from interpix.models.protocol.classifier import ModelInput
+from interpix.models.protocol.workshop import workshop_of
 from interpix.options import python_number
 from interpix.outputs.reading import OutputInput
 from interpix.outputs.readout import Scores
@@ -73,10 +74,6 @@ class Sample(Question):
         asked = {field.name: getattr(question, field.name) for field in dataclasses.fields(Question)}
         return cls(**asked, annotation=inside, batch_size=batch_size, seed=seed)
 
-    def scores_of(self, pictures: Iterator[npt.NDArray[np.float32]]) -> Scores:
-        """What the model says to batches of pictures (b, C, H, W)."""
-        return Scores.joined(self.scores(self.classifier.logits(batch)) for batch in pictures)
-
 
 def ranked_scores(
     sample: Sample, start: npt.NDArray[np.float32], end: npt.NDArray[np.float32], step: IntArray, steps: int
@@ -90,10 +87,15 @@ def ranked_scores(
         step: The step 1 ... `steps` at which each pixel changes (H, W); later ones never do.
         steps: How many.
     """
+    workshop = workshop_of(sample.classifier)
+    # What is read for every picture is kept small.
+    small = np.int16 if steps < np.iinfo(np.int16).max else np.int32
+    step, counts = np.minimum(step, steps + 1).astype(small), np.arange(steps + 1, dtype=small)
+    before, after, changes, counted = (workshop.bring(one) for one in (start, end, step, counts))
 
-    def pictures() -> Iterator[npt.NDArray[np.float32]]:
+    def pictures() -> Iterator[Any]:
         for first in range(0, steps + 1, sample.batch_size):
-            now = np.arange(first, min(first + sample.batch_size, steps + 1))
-            yield np.where(step <= now[:, None, None, None], end, start)
+            now = counted[first : first + sample.batch_size]
+            yield workshop.where(changes <= now[:, None, None, None], after, before)
 
-    return sample.scores_of(pictures())
+    return sample.scores_of(workshop, pictures())

@@ -28,12 +28,14 @@ from interpix.models.adapters.sources import (
 from interpix.models.protocol.classifier import Scorer, keeps_doubles
 from interpix.models.protocol.pictures import make_fill
 from interpix.models.protocol.tokens import Tokens
+from interpix.models.protocol.workshop import HostWorkshop, Workshop
 from interpix.models.tokens.model import TokenModel, describe_token_model, find_tokens
 from interpix.models.tokens.scorer import TokenScorer
 from interpix.models.torch.agreement import disagreement
 from interpix.models.torch.module import TorchModule, hooked, is_hooked, unwrap
 from interpix.models.torch.pictures import TorchPictureScorer
 from interpix.models.torch.transfer import on_device
+from interpix.models.torch.workshop import TorchWorkshop
 from interpix.models.windows.model import WindowModel, find_window_model
 from interpix.models.windows.scorer import WindowScorer
 from interpix.normalization import Display, Normalized, read_display
@@ -133,6 +135,11 @@ class TorchClassifier(TorchModule, Normalized):
     def asking(self) -> AbstractContextManager[None]:
         """See `interpix.models.protocol.classifier.asking`."""
         return self.evaluating()
+
+    def workshop(self) -> Workshop:
+        """See `interpix.models.protocol.workshop.workshop_of`: on the device, unless `logits` is somebody else's."""
+        is_ours = getattr(self.logits, "__func__", None) is TorchClassifier.logits
+        return TorchWorkshop(self) if is_ours else HostWorkshop(self)
 
     def version(self) -> object:
         """See `TorchModule.version`."""

@@ -21,7 +21,7 @@ class Later:
         """Begins the copy."""
         self._event: torch.cuda.Event | None = None
         if values.device.type == "cuda":
-            self._values = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            self._values = torch.empty(values.shape, dtype=values.dtype, device="cpu", pin_memory=True)
             self._values.copy_(values, non_blocking=True)
             self._event = torch.cuda.Event()
             self._event.record(torch.cuda.current_stream(values.device))
@@ -43,7 +43,7 @@ def on_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
         # torch knows no tensor that must not be written to.
         return torch.from_numpy(array if array.flags.writeable else array.copy()).to(device)
     # From pageable memory the host would wait until the device has done all that it was asked before.
-    pinned = torch.empty(array.shape, dtype=_dtype(array.dtype), pin_memory=True)
+    pinned = torch.empty(array.shape, dtype=_dtype(array.dtype), device="cpu", pin_memory=True)
     np.copyto(pinned.numpy(), array)
     return pinned.to(device, non_blocking=True)
 
