@@ -291,12 +291,8 @@ class _Lowering:
         if module.running_mean is None:
             raise UnsupportedModule("a batch norm without running statistics")
         layer = self._layer(source)
-        if (
-            not self._own(source)
-            or not isinstance(layer.apply, Convolution)
-            or layer.shortcut is not None
-            or layer.after
-        ):
+        convolution = layer.apply if layer.shortcut is None and not layer.after else None
+        if not isinstance(convolution, Convolution) or not self._own(source):
             self._activation(node, source, _Norm(module))
             return
         scale = (in_double(module.running_var) + module.eps).rsqrt()
@@ -304,7 +300,7 @@ class _Lowering:
         if module.affine:
             scale, shift = (x * in_double(module.weight.detach()) for x in (scale, shift))
             shift = shift + in_double(module.bias.detach())
-        layer.apply.fold(scale, shift)
+        convolution.fold(scale, shift)
         self._of[node] = layer
 
     def _activation(self, node: fx.Node, source: Any, function: Operation) -> None:
@@ -359,15 +355,15 @@ class _Lowering:
 class _Norm:
     """A batch norm that is not folded, in one pass over its maps, which may be of fewer bits than its numbers."""
 
-    def __init__(self, module: nn.BatchNorm2d) -> None:
+    def __init__(self, module: Any) -> None:
         found = module.running_mean, module.running_var, module.weight, module.bias
-        self._own = [None if one is None else one.detach() for one in found]
-        self._single = [None if one is None else one.float() for one in self._own]
-        self._eps = module.eps
+        self._own = tuple(None if one is None else one.detach() for one in found)
+        self._single = tuple(None if one is None else one.float() for one in self._own)
+        self._dtype, self._eps = found[0].dtype, module.eps
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        numbers = self._own if x.dtype == self._own[0].dtype else self._single
-        return F.batch_norm(x, *numbers, eps=self._eps)
+        mean, variance, weight, bias = self._own if x.dtype == self._dtype else self._single
+        return F.batch_norm(x, mean, variance, weight, bias, eps=self._eps)
 
 
 def _call(function: Operation, arguments: tuple[Any, ...], options: dict[str, Any], x: torch.Tensor) -> Any:
