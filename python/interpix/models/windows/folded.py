@@ -53,7 +53,8 @@ class FoldedModel:
             precision: "exact" computes in the module's own precision, "mixed" maps in bfloat16 and the head as "exact".
         """
         self._refresh()
-        pictures = batch.to(self._device, self._map_dtype(precision))
+        dtype = self._map_dtype(precision)
+        pictures = batch.to(self._device, dtype, memory_format=layout_of(self._device, dtype))  # in one copy, or none
         return torch.cat([self._full(part) for part in pictures.split(self._batch(len(batch)))])
 
     def _check(self) -> None:

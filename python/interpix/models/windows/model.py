@@ -28,7 +28,7 @@ _SHARE = 0.5  # of the network's products must be on windows, or windows are not
 _GATHER = 1.25  # windows cost this much more for each product than whole maps do
 
 
-def find_stack(module: nn.Module, size: Size, channels: int = 3) -> "FoldedModel | None":
+def find_stack(module: nn.Module, size: Size, channels: int = 3) -> FoldedModel | None:
     """`module` for faster evaluation of pictures of `size` (H, W), if it is a plain stack of convolutions.
 
     Known are convolutions, batch norms, pools, pointwise activations, sums, products and concatenations, and after the
