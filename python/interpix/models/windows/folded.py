@@ -55,7 +55,8 @@ class FoldedModel:
         self._refresh()
         dtype = self._map_dtype(precision)
         pictures = batch.to(self._device, dtype, memory_format=layout_of(self._device, dtype))  # in one copy, or none
-        return torch.cat([self._full(part) for part in pictures.split(self._batch(len(batch)))])
+        found = [self._full(part) for part in pictures.split(self._batch(len(batch)))]
+        return found[0] if len(found) == 1 else torch.cat(found)
 
     def _check(self) -> None:
         """Refuses a module whose numbers are not all of one kind, single or double, on one device."""

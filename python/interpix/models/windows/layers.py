@@ -1,5 +1,6 @@
 """The layers of a convolutional network: what each computes, and which part of a map one of its pixels reads."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -145,6 +146,8 @@ class Layer:
             return self.apply(*inputs)
         if isinstance(self.apply, Convolution) and reach.before == reach.after:
             return self.apply(inputs[0], reach.before)
+        if reach.fill == -math.inf and reach.before == reach.after:  # a max pool pads by itself, without a copy
+            return self.apply(inputs[0], padding=reach.before)
         sides = (reach.before[1], reach.after[1], reach.before[0], reach.after[0])
         return self.apply(*(F.pad(x, sides, value=reach.fill) for x in inputs))
 
