@@ -14,8 +14,8 @@ Winograd's convolution does with fewer products and may come below it.
 "whole" is what a GPU does, on this CPU: a step of the scorer of pictures that asks the module, and of that which asks
 the layers with folded norms. Beside the times, which are the CPU's, it counts what a GPU would pay for: kernels of a
 batch, of which cuDNN's convolutions with a bias are two, and bytes of maps that operations other than convolutions read
-and write, in shares of what the convolutions write. `--whole` does that alone. A mixed step may be scored exactly, where
-that pays; the device check has pictures a second.
+and write, in shares of what the convolutions write. `--whole` does that alone. A mixed step may be scored exactly,
+where that pays; the device check has pictures a second.
 """
 
 import os
