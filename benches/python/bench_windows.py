@@ -1,7 +1,7 @@
 """One greedy step of MoXI on convolutional networks: all candidates in windows, against whole pictures.
 
     pip install interpix timm torch
-    python benches/python/bench_windows.py [rounds]
+    python benches/python/bench_windows.py [rounds] [--whole]
 
 A step scores every candidate: the base picture with one region flipped. "plain" composes all of them and gives them
 to timm's module in one batch; "plain, by 8" is the same in batches that fit the cache. "folded" evaluates the same
@@ -10,6 +10,12 @@ Insertion starts from a fill with two regions of the picture, deletion from the 
 compared with the module's. Times are medians of the processor time of one thread, ways in turn. "floor" is the time of
 the products that windows need at the rate of torch's matrix product, measured in the same run, divided by our time;
 Winograd's convolution does with fewer products and may come below it.
+
+"whole" is what a GPU does, on this CPU: a step of the scorer of pictures that asks the module, and of that which asks
+the layers with folded norms. Beside the times, which are the CPU's, it counts what a GPU would pay for: kernels of a
+batch, of which cuDNN's convolutions with a bias are two, and bytes of maps that operations other than convolutions read
+and write, in shares of what the convolutions write. `--whole` does that alone. A mixed step may be scored exactly,
+where that pays; the device check has pictures a second.
 """
 
 import os
@@ -23,8 +29,14 @@ import time
 import numpy as np
 import timm
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+import interpix as ix
+from interpix.models.protocol.steps import Step
+from interpix.models.torch.pictures import TorchPictureScorer
+from interpix.models.windows.folded import FoldedModel
 from interpix.models.windows.model import find_window_model
+from interpix.models.windows.pictures import FoldedScorer
 from interpix.regions import grid_regions
 
 SIZE = (224, 224)
@@ -110,14 +122,94 @@ def report(name, grid, rounds, rates):
             print(f"{direction:10} {way:15} {seconds:7.2f} s {plain / seconds:6.2f} x {floor}")
 
 
+class Kernels(TorchDispatchMode):
+    """Counts operations that a GPU would have to start, and the bytes that pass through those of maps."""
+
+    starts_nothing = (
+        "view",
+        "detach",
+        "aten.t.",
+        "as_strided",
+        "expand",
+        "select.int",
+        "slice",
+        "permute",
+        "empty",
+        "split",
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.kernels = self.written = self.passed = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        answer = function(*arguments, **(options or {}))
+        name = str(function)
+        if isinstance(answer, list) or any(one in name for one in self.starts_nothing):
+            return answer
+        inputs = [one for one in arguments if isinstance(one, torch.Tensor) and one.ndim == 4]
+        first = answer[0] if isinstance(answer, tuple) else answer
+        if "convolution" in name:
+            self.kernels += 1 + (arguments[2] is not None)
+            self.written += first.nbytes
+            self.passed += 2 * first.nbytes * (arguments[2] is not None)
+        else:
+            self.kernels += 1
+            if first.ndim == 4:
+                self.passed += sum(one.nbytes for one in inputs) + first.nbytes
+        return answer
+
+
+def whole(name, grid, rounds):
+    """A step as on a GPU: all candidates as whole pictures, by the module and by its layers."""
+    torch.manual_seed(0)
+    module = timm.create_model(name).eval()
+    classifier, regions = ix.TorchClassifier(module), grid_regions(SIZE, grid, grid)[None]
+    images = torch.randn(1, 3, *SIZE).numpy()
+    folded, given = FoldedModel(module, SIZE), (images, regions, np.zeros_like(images))
+    scorers = {
+        "module": TorchPictureScorer(classifier, *given, refill=np.zeros_like),
+        "folded": FoldedScorer(classifier, folded, *given, refill=np.zeros_like),
+    }
+    base = np.isin(np.arange(grid**2), [grid**2 // 2, grid**2 // 3])[None]
+    pictures = torch.randn(2, 3, *SIZE)
+    times, found = {(way, precision): [] for precision in TOLERANCE for way in scorers}, {}
+    for _ in range(rounds):
+        for (way, precision), taken in times.items():
+            step = Step(np.zeros(1, np.int64), base, 2, np.ones(1, np.int64), "insertion", "logit", precision=precision)
+            with classifier.asking():
+                seconds, best = clock(lambda way=way, step=step: scorers[way].best(step)())
+            taken.append(seconds)
+            found[way, precision] = int(best.player[0])
+    if len(set(found.values())) > 1:
+        raise AssertionError(f"{name}: the best players are {found}")
+    for layer in folded._network.layers:  # Winograd's algorithm is for a CPU
+        if layer.products:
+            layer.apply.suits_winograd = False
+    for (way, precision), taken in times.items():
+        with classifier.evaluating(), scorers[way]._casting(precision):
+            scorers[way]._evaluate(pictures, precision)  # which casts the weights
+            with Kernels() as seen:
+                scorers[way]._evaluate(pictures, precision)
+        seconds, plain = (statistics.median(one) for one in (taken, times["module", precision]))
+        print(
+            f"{name:22} whole, {way}, {precision:6} {seconds:7.2f} s {plain / seconds:5.2f} x "
+            f"{seen.kernels:4} kernels, {seen.passed / seen.written:4.1f} times what convolutions write"
+        )
+
+
 @torch.no_grad()
 def main():
     torch.set_num_threads(1)
-    rates = {"exact": matrix_rate(torch.float32), "mixed": matrix_rate(torch.bfloat16)}
-    print(f"matrix products: {rates['exact'] / 1e9:.0f} GFLOP/s, bfloat16 {rates['mixed'] / 1e9:.0f}")
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    numbers = [one for one in sys.argv[1:] if one.isdigit()]
+    rounds = int(numbers[0]) if numbers else 3
+    if "--whole" not in sys.argv:
+        rates = {"exact": matrix_rate(torch.float32), "mixed": matrix_rate(torch.bfloat16)}
+        print(f"matrix products: {rates['exact'] / 1e9:.0f} GFLOP/s, bfloat16 {rates['mixed'] / 1e9:.0f}")
+        for name, grid in CASES:
+            report(name, grid, rounds, rates)
     for name, grid in CASES:
-        report(name, grid, rounds, rates)
+        whole(name, min(grid, 7), rounds)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ status is 1 where something is wrong.
 """
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -27,6 +28,7 @@ from interpix import _core
 from interpix.absence import DropTokens, MaskAttention
 from interpix.methods import RISE
 from interpix.metrics import Insertion, Sample, trace_information
+from interpix.models.windows.folded import FoldedModel
 
 CUDA = torch.cuda.is_available()
 DEVICE = "cuda" if CUDA else "cpu"
@@ -166,6 +168,47 @@ def correctness(check):
             # A CNN's rewards may be nearer to each other than bfloat16's error.
             must = "ResNet" not in what
             check.compare("correctness", f"{what}, {direction}, mixed", mixed, host, must=must)
+
+
+def folded(check):
+    """Convolutional networks by their layers with folded norms: right, used, and how fast beside the module."""
+    names = ("resnet18",) if check.tiny else ("resnet18", "resnet50", "tf_efficientnet_lite0", "mobilenetv2_100")
+    for name in names:
+        model = check.cnn(name).to(DEVICE)
+        pictures = check.pictures(2 if check.tiny else 8).to(DEVICE)
+        layers, net = FoldedModel(model, (check.side, check.side)), ix.TorchClassifier(model)
+        with net.evaluating():
+            expected = model(pictures)
+            largest = expected.abs().max()
+            for precision, bound in (("exact", 1e-4), ("mixed", 0.1)):
+                differ = float((layers.whole_logits(pictures, precision=precision) - expected).abs().max() / largest)
+                check.say("folded", what=name, precision=precision, ok=differ < bound, differs_by=differ)
+        if CUDA:
+            found = ix.MoXI(model, regions="3x3").explain(pictures[0], stop=1)
+            used = found.provenance["scored_as"]
+            check.say("folded", what=name, ok=used == "pictures, norms folded", scored_as=used)
+        if check.left() > 100 or check.tiny:
+            folded_speed(check, name, model, layers, net)
+
+
+def folded_speed(check, name, model, layers, net):
+    """Pictures a second of the module as MoXI asks it, of its layers, and of layers that are channels-last in both."""
+    count = 4 if check.tiny else 256
+    pictures = check.pictures(count).to(DEVICE)
+    last = FoldedModel(copy.deepcopy(model).to(memory_format=torch.channels_last), (check.side, check.side))
+    for precision in ("exact", "mixed"):
+        ways = {
+            "module": lambda: model(pictures),
+            "folded": lambda p=precision: layers.whole_logits(pictures, precision=p),
+            "folded, channels-last": lambda p=precision: last.whole_logits(pictures, precision=p),
+        }
+        rates = {}
+        for way, call in ways.items():
+            casts = way == "module" and precision == "mixed"
+            with net.evaluating(), torch.autocast(DEVICE, torch.bfloat16, enabled=casts):
+                rates[way] = round(count / clock(call), 1)
+        ratio = round(rates["folded"] / rates["module"], 2)
+        check.say("folded", what=name, precision=precision, pictures_per_s=rates, times_the_module=ratio)
 
 
 def sharing(check):
@@ -347,6 +390,7 @@ def propagation(check):
 SECTIONS = (
     (environment, 0),
     (correctness, 60),
+    (folded, 60),
     (sharing, 40),
     (memory, 30),
     (measures, 30),

@@ -21,7 +21,8 @@ def test_all_sections_run_and_all_is_right(tmp_path):
     assert [line for line in lines if line.get("ok") is False] == []
     assert status == 0
     took = [line["section"] for line in lines if "took" in line]
-    assert took == ["environment", "correctness", "sharing", "memory", "measures", "propagation", "speed", "profile"]
+    sections = ["correctness", "folded", "sharing", "memory", "measures", "propagation", "speed", "profile"]
+    assert took == ["environment", *sections]
     assert sum(line.get("ok") is True for line in lines) > 35
     written = (tmp_path / "lines.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in written] == lines

@@ -270,5 +270,5 @@ def test_windows_are_kept_for_few_sizes_of_pictures():
     classifier = as_classifier(convolutions().eval())
     images = [np.random.default_rng(0).normal(size=(3, 24, width)).astype(np.float32) for width in range(30, 36)]
     first = [ix.MoXI(classifier, regions="2x3").explain(one, 1, stop=2).ranking.tolist() for one in images]
-    assert len(classifier._windows) == 2
+    assert len(classifier._stacks) == 2
     assert first == [ix.MoXI(classifier, regions="2x3").explain(one, 1, stop=2).ranking.tolist() for one in images]

@@ -36,7 +36,9 @@ from interpix.models.torch.module import TorchModule, hooked, is_hooked, unwrap
 from interpix.models.torch.pictures import TorchPictureScorer
 from interpix.models.torch.transfer import on_device
 from interpix.models.torch.workshop import TorchWorkshop
-from interpix.models.windows.model import WindowModel, find_window_model
+from interpix.models.windows.folded import FoldedModel
+from interpix.models.windows.model import WindowModel, find_stack
+from interpix.models.windows.pictures import FoldedScorer
 from interpix.models.windows.scorer import WindowScorer
 from interpix.normalization import Display, Normalized, read_display
 from interpix.outputs.classes import Probabilities
@@ -46,7 +48,7 @@ from interpix.targets import read_class_names
 __all__ = ["TorchClassifier"]
 
 _SIZES_KEPT = 2
-"""Pictures of so many sizes have their windows kept: each holds the weights several times over."""
+"""Pictures of so many sizes have their layers kept: each holds the weights several times over."""
 
 
 class TorchClassifier(TorchModule, Normalized):
@@ -121,8 +123,8 @@ class TorchClassifier(TorchModule, Normalized):
             input_size = self._tokens.image_size
         self.input_size = input_size
         self.shown = read_display(display)
-        self._windows: dict[tuple[int, ...], WindowModel | None] = {}
-        self._windows_of: Any = None
+        self._stacks: dict[tuple[int, ...], FoldedModel | None] = {}
+        self._stacks_of: Any = None
         self._hashed: tuple[Any, str] | None = None
         self._end_is_known = False
 
@@ -151,7 +153,7 @@ class TorchClassifier(TorchModule, Normalized):
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to another process, or into a copy: all but what is derived from the module when it is asked."""
-        return self.__dict__ | {"_windows": {}, "_windows_of": None, "_hashed": None}
+        return self.__dict__ | {"_stacks": {}, "_stacks_of": None, "_hashed": None}
 
     @property
     def trained_mean(self) -> tuple[float, ...] | None:
@@ -230,34 +232,41 @@ class TorchClassifier(TorchModule, Normalized):
             return TokenScorer(self, self._tokens, images, regions, absence)
         refill = partial(make_fill, self, absence=absence)
         fill = refill(images)
-        windows = self._window_model(images.shape[1:]) if self._reads_rows else None
-        if windows is None:
+        stack = self._stack(images.shape[1:]) if self._reads_rows else None
+        if stack is None:
             return TorchPictureScorer(self, images, regions, fill, refill=refill)
+        in_windows = isinstance(stack, WindowModel)
         differ = disagreement(
             self,
             self.tensor(_shown_to_both(images, fill)),
-            windows.whole_logits,
+            stack.whole_logits,
             "the layers that were traced",
-            "whole pictures are asked about instead of windows",
+            "whole pictures are asked about instead of windows" if in_windows else "the module is asked instead",
         )
         if differ is not None:
-            facts = {"windows_differ_by": differ}
+            facts = {"windows_differ_by" if in_windows else "folded_differ_by": differ}
             return TorchPictureScorer(self, images, regions, fill, refill=refill, facts=facts)
-        return WindowScorer(self, windows, images, regions, fill, refill=refill)
+        if isinstance(stack, WindowModel):
+            return WindowScorer(self, stack, images, regions, fill, refill=refill)
+        return FoldedScorer(self, stack, images, regions, fill, refill=refill)
 
-    def _window_model(self, shape: tuple[int, ...]) -> WindowModel | None:
-        """The module in windows for pictures (C, H, W), on a CPU: a GPU is faster with few large operations."""
-        if self.device.type != "cpu" or is_hooked(self.module):
+    def _stack(self, shape: tuple[int, ...]) -> FoldedModel | None:
+        """The module's layers for pictures (C, H, W), where those are known, and faster than the module."""
+        if is_hooked(self.module):
             return None
         content = self._content()
-        if content != self._windows_of:
-            self._windows, self._windows_of = {}, content
-        windows = self._windows  # another thread may begin anew
-        if shape in windows:
-            return windows[shape]
-        if len(windows) >= _SIZES_KEPT:
-            windows.pop(next(iter(windows), shape), None)
-        found = windows[shape] = find_window_model(self._inner, (shape[1], shape[2]), shape[0])
+        if content != self._stacks_of:
+            self._stacks, self._stacks_of = {}, content
+        stacks = self._stacks  # another thread may begin anew
+        if shape in stacks:
+            return stacks[shape]
+        if len(stacks) >= _SIZES_KEPT:
+            stacks.pop(next(iter(stacks), shape), None)
+        found = find_stack(self._inner, (shape[1], shape[2]), shape[0])
+        # What is compiled, or on several GPUs, is faster by itself.
+        if self.module is not self._inner and not isinstance(found, WindowModel):
+            found = None
+        stacks[shape] = found
         return found
 
     def with_module(self, module: nn.Module) -> "TorchClassifier":
@@ -303,15 +312,13 @@ class TorchClassifier(TorchModule, Normalized):
     def _content(self) -> Any:
         """What differs once a part, a parameter or a buffer has changed.
 
-        On a CPU with the sum of each tensor, as torch does not count changes by way of `.data`, of numpy or in
-        inference mode: those that keep the sum, as of an order, are not seen. On another device each sum would have to
-        be waited for.
+        With the sum of each tensor, as torch does not count changes by way of `.data`, of numpy or in inference mode:
+        those that keep the sum, as of an order, are not seen. Another device is waited for once.
         """
         tensors = [value for value in self._inner.state_dict().values() if isinstance(value, Tensor)]
         versions = [None if one.is_inference() else (one.data_ptr(), one._version) for one in tensors]  # noqa: SLF001 - torch's own counter
-        sums = [_sum(_values(one)) for one in tensors if one.device.type == "cpu"]
         # As text, as NaN is not equal to itself.
-        return repr(self.module), versions, str(sums)
+        return repr(self.module), versions, str(_sums(tensors))
 
 
 def _shown_to_both(images: npt.NDArray[np.float32], fill: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -340,10 +347,22 @@ def _values(tensor: Tensor) -> Tensor:
     return tensor.dequantize() if tensor.is_quantized else tensor
 
 
-def _sum(tensor: Tensor) -> Any:
+def _sums(tensors: list[Tensor]) -> list[list[float]]:
+    """The sums of tensors, of those on one device together, for each transfer is waited for."""
+    found: dict[torch.device, list[Tensor]] = {}
+    for one in tensors:
+        if not one.is_meta:
+            found.setdefault(one.device, []).append(_sum(_values(one)))
+    return [torch.stack(sums).tolist() for sums in found.values()]
+
+
+def _sum(tensor: Tensor) -> Tensor:
     """In float32 at least: in fewer bits it would stay the same after small changes, or overflow."""
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
     small = tensor.is_floating_point() and tensor.dtype.itemsize < torch.float32.itemsize
-    return tensor.sum(dtype=torch.float32 if small else None).item()
+    total = tensor.sum(dtype=torch.float32 if small else None)
+    return total.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
 
 
 def _bytes(value: Any) -> bytes:

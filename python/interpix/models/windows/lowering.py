@@ -1,4 +1,4 @@
-"""From a torch module to the layers that can be evaluated on windows of their maps.
+"""From a torch module to the layers that can be evaluated on windows of their maps, or on whole ones.
 
 `derive_layers` traces the module with torch.fx, in the sense of `module.eval()`, and lowers the graph: batch norms are
 folded into their convolutions, activations and shortcuts into the layer before them. It knows plain stacks of
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import fx, nn
 
-from interpix.models.torch.module import is_hooked
+from interpix.models.torch.module import in_double, is_hooked
 from interpix.models.windows.layers import Convolution, Layer, Network, Operation, Reach, Size
 
 __all__ = ["UnsupportedModule", "derive_layers"]
@@ -74,11 +74,9 @@ def derive_layers(module: nn.Module, size: Size, channels: int = 3) -> Network:
     """The layers of `module` for pictures of `size` (H, W).
 
     Raises:
-        UnsupportedModule: It is more than a plain stack of convolutions, or not on a CPU.
+        UnsupportedModule: It is more than a plain stack of convolutions.
     """
     tensors = [*module.parameters(), *module.buffers()]
-    if tensors and tensors[0].device.type != "cpu":
-        raise UnsupportedModule(f"it is on {tensors[0].device}")
     for part in module.modules():
         if is_hooked(part):
             raise UnsupportedModule(f"{type(part).__name__} has hooks or a forward of its own")
@@ -292,19 +290,18 @@ class _Lowering:
     def _batch_norm(self, node: fx.Node, source: Any, module: Any) -> None:
         if module.running_mean is None:
             raise UnsupportedModule("a batch norm without running statistics")
-        scale = (module.running_var.double() + module.eps).rsqrt()
-        shift = -module.running_mean.double() * scale
-        if module.affine:
-            scale, shift = scale * module.weight.detach().double(), shift * module.weight.detach().double()
-            shift = shift + module.bias.detach().double()
         layer = self._layer(source)
-        if self._own(source) and isinstance(layer.apply, Convolution) and layer.shortcut is None and not layer.after:
-            layer.apply.fold(scale, shift)
-            self._of[node] = layer
-        else:
-            dtype = module.running_mean.dtype
-            scale, shift = (x.to(dtype)[:, None, None] for x in (scale, shift))
-            self._activation(node, source, lambda x: (x * scale + shift).to(x.dtype))
+        convolution = layer.apply if layer.shortcut is None and not layer.after else None
+        if not isinstance(convolution, Convolution) or not self._own(source):
+            self._activation(node, source, _Norm(module))
+            return
+        scale = (in_double(module.running_var) + module.eps).rsqrt()
+        shift = -in_double(module.running_mean) * scale
+        if module.affine:
+            scale, shift = (x * in_double(module.weight.detach()) for x in (scale, shift))
+            shift = shift + in_double(module.bias.detach())
+        convolution.fold(scale, shift)
+        self._of[node] = layer
 
     def _activation(self, node: fx.Node, source: Any, function: Operation) -> None:
         """Appends a pointwise function to the layer before it, where it may overwrite, or adds it as a layer."""
@@ -353,6 +350,20 @@ class _Lowering:
 
     def _whole(self, node: fx.Node, apply: Operation) -> None:
         self._add(node, Layer([self._layer(node.args[0])], apply))
+
+
+class _Norm:
+    """A batch norm that is not folded, in one pass over its maps, which may be of fewer bits than its numbers."""
+
+    def __init__(self, module: Any) -> None:
+        found = module.running_mean, module.running_var, module.weight, module.bias
+        self._own = tuple(None if one is None else one.detach() for one in found)
+        self._single = tuple(None if one is None else one.float() for one in self._own)
+        self._dtype, self._eps = found[0].dtype, module.eps
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        mean, variance, weight, bias = self._own if x.dtype == self._dtype else self._single
+        return F.batch_norm(x, mean, variance, weight, bias, eps=self._eps)
 
 
 def _call(function: Operation, arguments: tuple[Any, ...], options: dict[str, Any], x: torch.Tensor) -> Any:

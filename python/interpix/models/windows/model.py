@@ -15,40 +15,53 @@ import torch
 from torch import nn
 
 from interpix.arrays import IntArray
-from interpix.checks import check_choice
-from interpix.errors import ModelError, bad_value
-from interpix.models.torch.module import hook_count
+from interpix.errors import bad_value
+from interpix.models.windows.folded import CACHED_BYTES, FoldedModel, map_area, map_channels
 from interpix.models.windows.layers import Convolution, Layer, Network, Reach, Size
-from interpix.models.windows.lowering import UnsupportedModule, derive_layers
-from interpix.models.windows.maps import BaseMap, Group, Layout, WindowMaps, base_table, changed_outputs
+from interpix.models.windows.lowering import UnsupportedModule
+from interpix.models.windows.maps import BaseMap, Group, Layout, WindowMaps, changed_outputs
 from interpix.terms import Precision
 
-__all__ = ["WindowModel", "WindowState", "find_window_model"]
+__all__ = ["WindowModel", "WindowState", "find_stack", "find_window_model", "windows_serve"]
 
 _SHARE = 0.5  # of the network's products must be on windows, or windows are not worth their trouble
 _GATHER = 1.25  # windows cost this much more for each product than whole maps do
-_BYTES = 16 << 20  # of a layer's windows and of a batch of whole maps: what the caches hold
 
 
-def find_window_model(module: nn.Module, size: Size, channels: int = 3) -> "WindowModel | None":
-    """`module` for window-wise evaluation of pictures of `size` (H, W), if it is a plain stack of convolutions.
+def find_stack(module: nn.Module, size: Size, channels: int = 3) -> FoldedModel | None:
+    """`module` for faster evaluation of pictures of `size` (H, W), if it is a plain stack of convolutions.
 
     Known are convolutions, batch norms, pools, pointwise activations, sums, products and concatenations, and after the
     last map a head of pools and linear layers. None for everything else (squeeze-and-excite, attention, norms over the
-    map, hooks, a forward that cannot be traced) and on another device than the CPU: evaluate that in full. The module
-    itself is not changed; it is meant as in `module.eval()`.
+    map, hooks, a forward that cannot be traced): ask the module itself. A `WindowModel` where windows pay, on a CPU;
+    whole pictures with folded norms elsewhere. The module itself is not changed; it is meant as in `module.eval()`.
 
     >>> from torch import nn
-    >>> find_window_model(nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), (8, 9)) is None
+    >>> find_stack(nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), (8, 9)) is None
     False
-    >>> find_window_model(nn.Sequential(nn.Flatten(), nn.Linear(216, 10)), (8, 9)) is None
+    >>> find_stack(nn.Sequential(nn.Flatten(), nn.Linear(216, 10)), (8, 9)) is None
     True
     """
+    example = next(iter([*module.parameters(), *module.buffers()]), None)
     try:
-        model = WindowModel(module, size, channels)
+        if example is None or windows_serve(example.device):
+            model = WindowModel(module, size, channels)
+            if model.windowed_share >= _SHARE:
+                return model
+        return FoldedModel(module, size, channels)
     except UnsupportedModule:
         return None
-    return model if model.windowed_share >= _SHARE else None
+
+
+def find_window_model(module: nn.Module, size: Size, channels: int = 3) -> "WindowModel | None":
+    """What `find_stack` finds, where it is evaluated in windows."""
+    found = find_stack(module, size, channels)
+    return found if isinstance(found, WindowModel) else None
+
+
+def windows_serve(device: torch.device) -> bool:
+    """Whether windows serve on a device: a GPU is faster with few large operations."""
+    return str(device.type) == "cpu"
 
 
 @dataclass(frozen=True)
@@ -74,28 +87,20 @@ class WindowState:
     maps: dict[Layer, BaseMap]
 
 
-class WindowModel:
-    """A network that is evaluated in windows.
+class WindowModel(FoldedModel):
+    """A network that is evaluated in windows, or as a whole.
 
-    It holds its own weights, with the norms folded in; `state_of` takes them anew when the module's have changed.
+    `state_of` takes the weights anew when the module's have changed.
 
     Attributes:
-        size: Height and width of its pictures.
         windowed_share: Share of the products (0 ... 1) that can be computed in windows.
     """
 
     def __init__(self, module: nn.Module, size: Size, channels: int = 3) -> None:
-        """Derives the layers of `module`.
-
-        Raises:
-            UnsupportedModule: It is not a plain stack of convolutions.
-        """
-        self._module, self.size, self._channels = module, size, channels
-        self._versions: list[Any] = []
-        self._network: Network
-        self._refresh()
+        """See `FoldedModel`."""
+        super().__init__(module, size, channels)
         whole = sum(part.weight.numel() for part in module.modules() if isinstance(part, nn.Linear))
-        self._products = sum(layer.products * _area(layer) for layer in self._network.layers)
+        self._products = sum(layer.products * map_area(layer) for layer in self._network.layers)
         self.windowed_share = self._products / max(self._products + whole, 1)
 
     def state_of(self, base: torch.Tensor, other: torch.Tensor, regions: Any) -> WindowState:
@@ -143,68 +148,21 @@ class WindowModel:
             few = {layer: boxes[part] for layer, boxes in changed.items()}
             result[part] = self._windows(state, flipped[part], few, dtype)
         large = np.flatnonzero(~small)
-        for part in np.array_split(large, -(-len(large) // self._batch())) if len(large) else ():
+        for part in np.array_split(large, -(-len(large) // self._batch(len(large)))) if len(large) else ():
             keep = state.regions != torch.from_numpy(flipped[part]).to(self._device)[:, None, None]
             result[part] = self.whole_logits(torch.where(keep[:, None], state.base, state.other), precision=precision)
         return result
-
-    def whole_logits(self, batch: torch.Tensor, *, precision: Precision = "exact") -> torch.Tensor:
-        """Logits (B, classes) of any pictures (B, C, H, W), evaluated in full, with the norms folded in."""
-        self._refresh()
-        parts = batch.to(self._device, self._map_dtype(precision)).split(self._batch())
-        return torch.cat([self._full(part) for part in parts])
 
     def count_products(self, regions: IntArray) -> tuple[int, int]:
         """Multiplications of scoring every region's flip, with whole maps and with windows."""
         boxes = _boxes(regions)
         return self._products * len(boxes), int(self._window_products(self._changed(boxes)).sum())
 
-    def _refresh(self) -> None:
-        tensors = [*self._module.parameters(), *self._module.buffers()]
-        versions = [(x.data_ptr(), x.dtype, 0 if x.is_inference() else x._version) for x in tensors]  # noqa: SLF001
-        hooks = hook_count(self._module)
-        if [*versions, hooks] == self._versions:
-            return
-        try:
-            self._network = derive_layers(self._module, self.size, self._channels)
-        except UnsupportedModule as error:
-            if not self._versions:
-                raise
-            cure = "make a new explainer, or undo the change"
-            raise ModelError(f"the module was changed and cannot be evaluated in windows: {error}; {cure}") from error
-        self._versions = [*versions, hooks]
-        example = next(self._module.parameters())
-        self._device, self._dtype = example.device, example.dtype
-
-    def _map_dtype(self, precision: Precision) -> torch.dtype:
-        check_choice("precision", precision, ("exact", "mixed"))
-        return self._dtype if precision == "exact" else torch.bfloat16
-
-    def _batch(self) -> int:
-        """Pictures whose largest map fits the cache."""
-        return max(1, _BYTES // (4 * max(_area(layer) * _channels(layer) for layer in self._network.layers)))
-
-    def _full(self, batch: torch.Tensor, base_maps: dict[Layer, BaseMap] | None = None) -> torch.Tensor:
-        """Logits of whole pictures; `base_maps` receives the maps of a single one."""
-        maps: dict[Layer, torch.Tensor] = {}
-        with torch.no_grad():
-            for layer in self._network.layers:
-                inputs = [maps[source] for source in layer.inputs]
-                sums = None
-                if not inputs:
-                    maps[layer] = batch.contiguous(memory_format=torch.channels_last)
-                elif layer.reach is None:
-                    maps[layer] = layer.finish(layer.sums([x.to(self._dtype) for x in inputs]))
-                else:
-                    result = layer.sums(inputs)
-                    if base_maps is not None and isinstance(layer.apply, Convolution) and layer.apply.suits_winograd:
-                        sums = result[0].permute(1, 2, 0).to(torch.float32, copy=True).contiguous()
-                    maps[layer] = layer.finish(result, None if layer.shortcut is None else maps[layer.shortcut])
-                if base_maps is not None and layer.reach is not None:
-                    base_maps[layer] = BaseMap(base_table(maps[layer]), sums)
-                for source in self._network.done[layer]:
-                    del maps[source]
-        return maps[self._network.result]
+    def _check(self) -> None:
+        """Refuses what is on another device: see `windows_serve`."""
+        example = next(iter([*self._module.parameters(), *self._module.buffers()]), None)
+        if example is not None and not windows_serve(example.device):
+            raise UnsupportedModule(f"it is on {example.device}")
 
     def _changed(self, boxes: IntArray) -> dict[Layer, IntArray]:
         """What can differ from the base at each layer that is computed in windows."""
@@ -232,8 +190,8 @@ class WindowModel:
         """Candidates whose windows fit the cache together at every layer."""
         if not len(candidates):
             return
-        most = max(_areas(boxes[candidates]).mean() * _channels(layer) for layer, boxes in changed.items())
-        count = -(-len(candidates) // max(1, int(_BYTES / (4 * most))))
+        most = max(_areas(boxes[candidates]).mean() * map_channels(layer) for layer, boxes in changed.items())
+        count = -(-len(candidates) // max(1, int(CACHED_BYTES / (4 * most))))
         yield from np.array_split(candidates, count)
 
     def _windows(
@@ -322,14 +280,6 @@ def _boxes(labels: IntArray) -> IntArray:
 
 def _areas(boxes: IntArray) -> IntArray:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-
-
-def _area(layer: Layer) -> int:
-    return 0 if layer.shape is None else layer.shape[1] * layer.shape[2]
-
-
-def _channels(layer: Layer) -> int:
-    return 0 if layer.shape is None else layer.shape[0]
 
 
 def _map_size(layer: Layer) -> Size:
