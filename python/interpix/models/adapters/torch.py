@@ -144,8 +144,15 @@ class TorchClassifier(TorchModule, Normalized):
         return TorchWorkshop(self) if is_ours else HostWorkshop(self)
 
     def version(self) -> object:
-        """See `TorchModule.version`."""
-        return self._content()
+        """See `TorchModule.version`: as `_content`, but cheap, for whoever asks again and again.
+
+        How parts are set, as the share that a dropout drops, is not looked at; nor is any device waited for, so that
+        there changes of weights by way of `.data` are not seen.
+        """
+        parts = list(self.module.modules())
+        owned = (own.values() for part in parts for own in (part._parameters, part._buffers))  # noqa: SLF001
+        tensors = [one for some in owned for one in some if one is not None]
+        return parts, _versions(tensors), str(_sums([one for one in tensors if one.device.type == "cpu"]))
 
     def __repr__(self) -> str:
         """One line for people."""
@@ -316,9 +323,8 @@ class TorchClassifier(TorchModule, Normalized):
         those that keep the sum, as of an order, are not seen. Another device is waited for once.
         """
         tensors = [value for value in self._inner.state_dict().values() if isinstance(value, Tensor)]
-        versions = [None if one.is_inference() else (one.data_ptr(), one._version) for one in tensors]  # noqa: SLF001 - torch's own counter
         # As text, as NaN is not equal to itself.
-        return repr(self.module), versions, str(_sums(tensors))
+        return repr(self.module), _versions(tensors), str(_sums(tensors))
 
 
 def _shown_to_both(images: npt.NDArray[np.float32], fill: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -347,6 +353,11 @@ def _values(tensor: Tensor) -> Tensor:
     return tensor.dequantize() if tensor.is_quantized else tensor
 
 
+def _versions(tensors: list[Tensor]) -> list[tuple[int, int] | None]:
+    """Where each tensor lies, and how often it was written to; None where torch does not count that."""
+    return [None if one.is_inference() else (one.data_ptr(), one._version) for one in tensors]  # noqa: SLF001 - torch's own counter
+
+
 def _sums(tensors: list[Tensor]) -> list[list[float]]:
     """The sums of tensors, of those on one device together, for each transfer is waited for."""
     found: dict[torch.device, list[Tensor]] = {}
@@ -361,6 +372,8 @@ def _sum(tensor: Tensor) -> Tensor:
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor)
     small = tensor.is_floating_point() and tensor.dtype.itemsize < torch.float32.itemsize
+    if tensor.device.type == "cuda":  # in one kernel, which reads memory for longer than it adds
+        return tensor.sum(dtype=torch.float64)
     total = tensor.sum(dtype=torch.float32 if small else None)
     return total.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
 
