@@ -11,8 +11,8 @@ compared with the module's. Times are medians of the processor time of one threa
 the products that windows need at the rate of torch's matrix product, measured in the same run, divided by our time;
 Winograd's convolution does with fewer products and may come below it.
 
-"whole" is what a GPU does, on this CPU: a step of the scorer of pictures that asks the module, and of that which asks
-the layers with folded norms. Beside the times, which are the CPU's, it counts what a GPU would pay for: kernels of a
+"whole" is what a GPU does, on this CPU: a batch of whole pictures by the module (mixed: in torch's autocast), and by
+its layers with folded norms. Beside the times, which are the CPU's, it counts what a GPU would pay for: kernels of a
 batch, of which cuDNN's convolutions with a bias are two, and bytes of maps that operations other than convolutions read
 and write, in shares of what the convolutions write. `--whole` does that alone. A mixed step may be scored exactly,
 where that pays; the device check has pictures a second.
@@ -31,12 +31,8 @@ import timm
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import interpix as ix
-from interpix.models.protocol.steps import Step
-from interpix.models.torch.pictures import TorchPictureScorer
 from interpix.models.windows.folded import FoldedModel
 from interpix.models.windows.model import find_window_model
-from interpix.models.windows.pictures import FoldedScorer
 from interpix.regions import grid_regions
 
 SIZE = (224, 224)
@@ -160,42 +156,37 @@ class Kernels(TorchDispatchMode):
         return answer
 
 
-def whole(name, grid, rounds):
-    """A step as on a GPU: all candidates as whole pictures, by the module and by its layers."""
+def whole(name, rounds):
+    """Whole pictures, as on a GPU, by the module and by its layers with folded norms."""
     torch.manual_seed(0)
     module = timm.create_model(name).eval()
-    classifier, regions = ix.TorchClassifier(module), grid_regions(SIZE, grid, grid)[None]
-    images = torch.randn(1, 3, *SIZE).numpy()
-    folded, given = FoldedModel(module, SIZE), (images, regions, np.zeros_like(images))
-    scorers = {
-        "module": TorchPictureScorer(classifier, *given, refill=np.zeros_like),
-        "folded": FoldedScorer(classifier, folded, *given, refill=np.zeros_like),
-    }
-    base = np.isin(np.arange(grid**2), [grid**2 // 2, grid**2 // 3])[None]
-    pictures = torch.randn(2, 3, *SIZE)
-    times, found = {(way, precision): [] for precision in TOLERANCE for way in scorers}, {}
-    for _ in range(rounds):
-        for (way, precision), taken in times.items():
-            step = Step(np.zeros(1, np.int64), base, 2, np.ones(1, np.int64), "insertion", "logit", precision=precision)
-            with classifier.asking():
-                seconds, best = clock(lambda way=way, step=step: scorers[way].best(step)())
-            taken.append(seconds)
-            found[way, precision] = int(best.player[0])
-    if len(set(found.values())) > 1:
-        raise AssertionError(f"{name}: the best players are {found}")
-    for layer in folded._network.layers:  # Winograd's algorithm is for a CPU
-        if layer.products:
-            layer.apply.suits_winograd = False
-    for (way, precision), taken in times.items():
-        with classifier.evaluating(), scorers[way]._casting(precision):
-            scorers[way]._evaluate(pictures, precision)  # which casts the weights
+    layers, pictures = FoldedModel(module, SIZE), torch.randn(8, 3, *SIZE)
+
+    def by_module(precision, batch):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "mixed"):
+            return module(batch).float()
+
+    ways = {"module": by_module, "layers": lambda precision, batch: layers.whole_logits(batch, precision=precision)}
+    for precision, tolerance in TOLERANCE.items():
+        times = {way: [] for way in ways}
+        for _ in range(rounds):
+            found = {}
+            for way, call in ways.items():
+                seconds, found[way] = clock(lambda call=call, precision=precision: call(precision, pictures))
+                times[way].append(seconds)
+            if (found["module"] - found["layers"]).abs().max() > 2 * tolerance * found["module"].abs().max():
+                raise AssertionError(f"{name}, {precision}: the layers answer otherwise")
+        for layer in layers._network.layers:  # Winograd's algorithm is for a CPU
+            if layer.products:
+                layer.apply.suits_winograd = False
+        for way, call in ways.items():
             with Kernels() as seen:
-                scorers[way]._evaluate(pictures, precision)
-        seconds, plain = (statistics.median(one) for one in (taken, times["module", precision]))
-        print(
-            f"{name:22} whole, {way}, {precision:6} {seconds:7.2f} s {plain / seconds:5.2f} x "
-            f"{seen.kernels:4} kernels, {seen.passed / seen.written:4.1f} times what convolutions write"
-        )
+                call(precision, pictures[:1])
+            seconds, plain = statistics.median(times[way]), statistics.median(times["module"])
+            print(
+                f"{name:22} whole, {way}, {precision:6} {seconds:7.2f} s {plain / seconds:5.2f} x "
+                f"{seen.kernels:4} kernels, {seen.passed / seen.written:4.1f} times what convolutions write"
+            )
 
 
 @torch.no_grad()
@@ -208,8 +199,8 @@ def main():
         print(f"matrix products: {rates['exact'] / 1e9:.0f} GFLOP/s, bfloat16 {rates['mixed'] / 1e9:.0f}")
         for name, grid in CASES:
             report(name, grid, rounds, rates)
-    for name, grid in CASES:
-        whole(name, min(grid, 7), rounds)
+    for name in dict(CASES):
+        whole(name, rounds)
 
 
 if __name__ == "__main__":

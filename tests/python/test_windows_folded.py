@@ -19,14 +19,15 @@ from interpix.models.windows.pictures import FoldedScorer
 from interpix.regions import grid_regions
 from torch_models import HEIGHT, WIDTH, convolutions, picture
 
-FOLDED = "pictures, norms folded"
+FOLDED = "layers with folded norms"
 LAYOUTS = {"as on a CPU": None, "the module's own": torch.preserve_format}
 
 
 @pytest.fixture(autouse=True)
 def no_windows(monkeypatch):
     """As on a GPU."""
-    monkeypatch.setattr("interpix.models.windows.model.windows_serve", lambda device: False)
+    for module in ("windows.model", "adapters.torch"):
+        monkeypatch.setattr(f"interpix.models.{module}.windows_serve", lambda device: False)
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -124,11 +125,13 @@ def test_every_absence_gives_the_modules_rows(absence):
     )
     row, flip, targets = rng.integers(0, 5, 70), rng.integers(-1, 24, 70), rng.integers(0, 5, (70, 2))
     coalitions = Coalitions(np.array([0, 1, 1, 0, 1])[row], rng.random((5, 24)) < 0.5, row, flip, targets)
-    got, expected = scorer.score(coalitions), plain.score(coalitions)
-    for name in ("log_odds", "logits"):
-        largest = np.abs(expected.logits).max()
-        np.testing.assert_allclose(getattr(got, name), getattr(expected, name), atol=1e-5 * largest)
-    np.testing.assert_array_equal(got.predicted, expected.predicted)
+    expected, largest = plain.score(coalitions), np.abs(plain.score(coalitions).logits).max()
+    for name in ("log_odds", "logits", "predicted"):
+        np.testing.assert_array_equal(getattr(scorer.score(coalitions), name), getattr(expected, name))
+    assert "bfloat16_by" not in scorer.facts
+    mixed = scorer.score(coalitions, "mixed")
+    assert scorer.facts["bfloat16_by"] == FOLDED
+    assert 1e-5 * largest < np.abs(mixed.logits - expected.logits).max() < 0.02 * largest
 
 
 def assert_same(found, expected, *, evaluations=True):
@@ -142,43 +145,44 @@ def assert_same(found, expected, *, evaluations=True):
 
 
 @pytest.mark.parametrize("direction", ["insertion", "deletion"])
-@pytest.mark.parametrize("precision", ["exact", "mixed"])
 @pytest.mark.parametrize("regions", ["4x5", "labels"])
-def test_searches_choose_what_the_modules_do(regions, precision, direction, monkeypatch):
+def test_searches_choose_what_the_modules_do(regions, direction, monkeypatch):
     labels = np.kron(np.random.default_rng(5).permutation(24).reshape(4, 6), np.ones((8, 8), np.int64))
-    options = {"regions": labels if regions == "labels" else regions, "precision": precision}
+    options = {"regions": labels if regions == "labels" else regions, "precision": "mixed"}
     model, images, arguments = convolutions(), picture(4, count=3), {"direction": direction, "stop": "all"}
     steps = []
     begin = TorchPictureScorer.best
     monkeypatch.setattr(FoldedScorer, "best", lambda self, step: steps.append(step) or begin(self, step))
     found = ix.MoXI(model, **options).explain(images, **arguments)
-    assert found[0].provenance["scored_as"] == FOLDED
+    assert found[0].provenance["bfloat16_by"] == FOLDED
     assert steps
     expected = ix.MoXI(watched(model), **options).explain(images, **arguments)
-    assert expected[0].provenance["scored_as"] == "pictures"
+    assert "bfloat16_by" not in expected[0].provenance
     # Mixed precision scores exactly what its own rounding leaves open.
-    assert_same(found, expected, evaluations=precision == "exact")
+    assert_same(found, expected, evaluations=False)
     with candidate_by_candidate():
         assert_same(ix.MoXI(model, **options).explain(images, **arguments), found)
+    exact = ix.MoXI(model, **options | {"precision": "exact"}).explain(images, **arguments)
+    assert "bfloat16_by" not in exact[0].provenance
+    assert_same(found, exact, evaluations=False)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
-@pytest.mark.parametrize("precision", ["exact", "mixed"])
-def test_networks_of_libraries_choose_the_same(name, precision):
+def test_networks_of_libraries_choose_the_same(name):
     model = NETWORKS[name]()
     nn.init.normal_(model.get_classifier().weight, std=1.0)
     images = np.random.default_rng(2).normal(size=(2, 3, 32, 48)).astype(np.float32)
-    options = {"regions": "2x3", "precision": precision}
+    options = {"regions": "4x6", "precision": "mixed"}
     for direction in ("insertion", "deletion"):
         found = ix.MoXI(model, **options).explain(images, direction=direction, stop=2)
         expected = ix.MoXI(watched(model), **options).explain(images, direction=direction, stop=2)
-        assert found[0].provenance["scored_as"] == FOLDED
+        assert found[0].provenance["bfloat16_by"] == FOLDED
         for one, other in zip(found, expected, strict=True):
             assert one.ranking.tolist() == other.ranking.tolist()
             np.testing.assert_allclose(one.answers, other.answers, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("options", [{}, {"precision": "mixed"}, {"absence": "blur"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"absence": "blur"}], ids=str)
 def test_a_stream_replaces_images(options, monkeypatch):
     for module in ("moxi", "stream"):
         monkeypatch.setattr(f"interpix.search.{module}.IN_FLIGHT", 4)
@@ -188,7 +192,7 @@ def test_a_stream_replaces_images(options, monkeypatch):
         PictureScorer, "replace", lambda self, *arguments: replaced.append(type(self)) or replace(self, *arguments)
     )
     images = [picture(seed) for seed in range(9)]
-    moxi = ix.MoXI(convolutions(), regions="4x5", **options)
+    moxi = ix.MoXI(convolutions(), regions="4x5", precision="mixed", **options)
     found = list(moxi.stream(images, stop=4))
     assert set(replaced) == {FoldedScorer}
     assert_same(found, [moxi.explain(image, stop=4) for image in images], evaluations=False)
@@ -208,11 +212,10 @@ class Lying(nn.Module):
 def test_layers_that_answer_otherwise_are_given_up():
     module = Lying()
     with pytest.warns(UserWarning, match="the layers that were traced answer otherwise .* the module is asked instead"):
-        found = ix.MoXI(module, regions="2x3").explain(picture(), 0, stop="all")
-    assert found.provenance["scored_as"] == "pictures"
-    assert found.provenance["folded_differ_by"] > 0
-    assert "windows_differ_by" not in found.provenance
-    assert_same([found], [ix.MoXI(watched(module), regions="2x3").explain(picture(), 0, stop="all")])
+        found = ix.MoXI(module, regions="4x5", precision="mixed").explain(picture(), 0, stop="all")
+    assert found.provenance["layers_differ_by"] > 0
+    assert not {"bfloat16_by", "windows_differ_by"} & set(found.provenance)
+    assert_same([found], [ix.MoXI(watched(module), regions="4x5").explain(picture(), 0, stop="all")], evaluations=False)
 
 
 def hooked_inside():
@@ -248,9 +251,9 @@ LEFT_ALONE = {
 @pytest.mark.parametrize("name", LEFT_ALONE)
 def test_other_modules_are_asked_themselves(name):
     model = LEFT_ALONE[name]().eval()
-    found = ix.MoXI(model, regions="2x3").explain(picture(), 1, stop=3)
-    assert found.provenance["scored_as"] == "pictures"
-    assert_same([found], [ix.MoXI(watched(model), regions="2x3").explain(picture(), 1, stop=3)])
+    found = ix.MoXI(model, regions="4x5", precision="mixed").explain(picture(), 1, stop=3)
+    assert "bfloat16_by" not in found.provenance
+    assert_same([found], [ix.MoXI(watched(model), regions="4x5", precision="mixed").explain(picture(), 1, stop=3)])
 
 
 def test_the_module_stays_as_it_is():
@@ -258,8 +261,8 @@ def test_the_module_stays_as_it_is():
     module[1].eval()
     before, modes = copy.deepcopy(module.state_dict()), [part.training for part in module.modules()]
     strides = [one.stride() for one in module.parameters()]
-    found = ix.MoXI(module, regions="2x3", precision="mixed").explain(picture(), 1, stop=3)
-    assert found.provenance["scored_as"] == FOLDED
+    found = ix.MoXI(module, regions="4x5", precision="mixed").explain(picture(), 1, stop=3)
+    assert found.provenance["bfloat16_by"] == FOLDED
     assert [part.training for part in module.modules()] == modes
     assert [one.stride() for one in module.parameters()] == strides
     assert all(one.grad is None and one.requires_grad for one in module.parameters())
@@ -283,12 +286,12 @@ def another_norm(model):
 @pytest.mark.parametrize("change", [unseen, counted, another_norm, lambda model: model.double()])
 def test_changes_between_calls_are_seen(change):
     model = convolutions()
-    moxi = ix.MoXI(model, regions="2x3")
+    moxi = ix.MoXI(model, regions="4x5", precision="mixed")
     first = moxi.explain(picture(), 0, stop="all")
     change(model)
     found = moxi.explain(picture(), 0, stop="all")
-    assert found.provenance["scored_as"] == FOLDED
-    assert_same([found], [ix.MoXI(watched(model), regions="2x3").explain(picture(), 0, stop="all")])
+    assert found.provenance["bfloat16_by"] == FOLDED
+    assert_same([found], [ix.MoXI(watched(model), regions="4x5").explain(picture(), 0, stop="all")], evaluations=False)
     assert found.provenance["weights_sha256"] != first.provenance["weights_sha256"]
 
 
@@ -305,12 +308,12 @@ def test_one_copy_of_the_weights_for_each_precision():
     assert copies[0] == copies[1]
 
 
-def test_where_windows_do_not_pay_whole_pictures_have_folded_norms(monkeypatch):
+def test_where_windows_do_not_pay_layers_answer_in_bfloat16(monkeypatch):
     monkeypatch.undo()  # on a CPU
     torch.manual_seed(0)
     body = convolutions()[:3]
     model = nn.Sequential(*body, nn.Flatten(), nn.Linear(6 * HEIGHT * WIDTH // 4, 200), nn.ReLU(), nn.Linear(200, 5))
     assert WindowModel(model, (HEIGHT, WIDTH)).windowed_share < 0.5
-    found = ix.MoXI(model, regions="2x3").explain(picture(), 1, stop="all")
-    assert found.provenance["scored_as"] == FOLDED
-    assert_same([found], [ix.MoXI(watched(model), regions="2x3").explain(picture(), 1, stop="all")])
+    found = ix.MoXI(model, regions="4x5", precision="mixed").explain(picture(), 1, stop="all")
+    assert found.provenance["bfloat16_by"] == FOLDED
+    assert_same([found], [ix.MoXI(watched(model), regions="4x5").explain(picture(), 1, stop="all")], evaluations=False)

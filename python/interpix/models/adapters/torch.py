@@ -37,7 +37,7 @@ from interpix.models.torch.pictures import TorchPictureScorer
 from interpix.models.torch.transfer import on_device
 from interpix.models.torch.workshop import TorchWorkshop
 from interpix.models.windows.folded import FoldedModel
-from interpix.models.windows.model import WindowModel, find_stack
+from interpix.models.windows.model import WindowModel, find_stack, windows_serve
 from interpix.models.windows.pictures import FoldedScorer
 from interpix.models.windows.scorer import WindowScorer
 from interpix.normalization import Display, Normalized, read_display
@@ -239,26 +239,26 @@ class TorchClassifier(TorchModule, Normalized):
             return TokenScorer(self, self._tokens, images, regions, absence)
         refill = partial(make_fill, self, absence=absence)
         fill = refill(images)
-        stack = self._stack(images.shape[1:]) if self._reads_rows else None
-        if stack is None:
+        if not self._reads_rows:
             return TorchPictureScorer(self, images, regions, fill, refill=refill)
-        in_windows = isinstance(stack, WindowModel)
+        find = partial(self._stack, images.shape[1:])
+        windows = find() if windows_serve(self.device) else None
+        if not isinstance(windows, WindowModel):
+            return FoldedScorer(self, images, regions, fill, refill=refill, find=find)
         differ = disagreement(
             self,
             self.tensor(_shown_to_both(images, fill)),
-            stack.whole_logits,
+            windows.whole_logits,
             "the layers that were traced",
-            "whole pictures are asked about instead of windows" if in_windows else "the module is asked instead",
+            "whole pictures are asked about instead of windows",
         )
         if differ is not None:
-            facts = {"windows_differ_by" if in_windows else "folded_differ_by": differ}
+            facts = {"windows_differ_by": differ}
             return TorchPictureScorer(self, images, regions, fill, refill=refill, facts=facts)
-        if isinstance(stack, WindowModel):
-            return WindowScorer(self, stack, images, regions, fill, refill=refill)
-        return FoldedScorer(self, stack, images, regions, fill, refill=refill)
+        return WindowScorer(self, windows, images, regions, fill, refill=refill)
 
     def _stack(self, shape: tuple[int, ...]) -> FoldedModel | None:
-        """The module's layers for pictures (C, H, W), where those are known, and faster than the module."""
+        """The module's layers for pictures (C, H, W), in windows where those pay; None where they are not known."""
         if is_hooked(self.module):
             return None
         content = self._content()

@@ -34,8 +34,6 @@ class PictureScorer:
 
     replaces_images = True
     """Other images take the places of those that are done: see `replace`."""
-    _casts = True
-    """Mixed precision is torch's own autocast, not that of what is asked."""
 
     def __init__(
         self,
@@ -122,8 +120,7 @@ class PictureScorer:
 
     def _casting(self, precision: Precision) -> torch.autocast:
         """Entered once around many parts, weights are cast to bfloat16 once for all of them."""
-        casts = self._casts and precision == "mixed"
-        return torch.autocast(self._labels.device.type, torch.bfloat16, enabled=casts)
+        return torch.autocast(self._labels.device.type, torch.bfloat16, enabled=precision == "mixed")
 
 
 class TorchPictureScorer(PictureScorer):
