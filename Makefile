@@ -65,8 +65,9 @@ lint: $(VENV)/test.stamp  ## Check Python's format, lints and types
 stubs: $(VENV)/test.stamp  ## Check that _core.pyi says what the extension has
 	$(BIN)/python -m mypy.stubtest interpix._core
 
+# By their names: by the number of tests, a file of one test that takes a minute would come last, and alone.
 python-test: $(VENV)/test.stamp  ## Run the Python tests and doctests
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test-browser: $(VENV)/test.stamp  ## Try pages and widget in Chromium and JupyterLab, which must be there or are fetched (a minute)
 	node --test tests/js/
