@@ -161,6 +161,9 @@ def whole(name, rounds):
     torch.manual_seed(0)
     module = timm.create_model(name).eval()
     layers, pictures = FoldedModel(module, SIZE), torch.randn(8, 3, *SIZE)
+    for layer in layers._network.layers:  # Winograd's algorithm is for a CPU
+        if layer.products:
+            layer.apply.suits_winograd = False
 
     def by_module(precision, batch):
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "mixed"):
@@ -176,9 +179,6 @@ def whole(name, rounds):
                 times[way].append(seconds)
             if (found["module"] - found["layers"]).abs().max() > 2 * tolerance * found["module"].abs().max():
                 raise AssertionError(f"{name}, {precision}: the layers answer otherwise")
-        for layer in layers._network.layers:  # Winograd's algorithm is for a CPU
-            if layer.products:
-                layer.apply.suits_winograd = False
         for way, call in ways.items():
             with Kernels() as seen:
                 call(precision, pictures[:1])
