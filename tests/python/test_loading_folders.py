@@ -102,3 +102,9 @@ def test_a_misspelled_name_is_told_with_near_ones(source):
     names = str(raised.value).split("near names: ")[1].split(";")[0].split(", ")
     assert len(names) <= 5
     assert all(name.startswith(source) for name in names)
+
+
+@pytest.mark.parametrize("name", ["", " ", "\udce4", "no\0name"])
+def test_what_is_no_name_is_told(name):
+    with pytest.raises(ix.ArgumentError, match="`name`: expected the name of a model"):
+        ix.load_model(name)

@@ -14,7 +14,7 @@ from PIL import Image
 from interpix import _core
 from interpix.errors import InterpixError, MissingDependencyError, ModelError, bad_type, bad_value
 from interpix.models.protocol.classifier import Classifier
-from interpix.paths import is_file, is_folder
+from interpix.paths import is_file, is_folder, is_there
 
 if TYPE_CHECKING:
     from interpix.models.adapters.torch import TorchClassifier
@@ -93,7 +93,8 @@ def _check_name(name: str) -> None:
     Raises:
         ArgumentError: It is one of these.
     """
-    if not name.strip():
+    # Rust takes no text that is none, as a broken file name is; of other sources their libraries say so.
+    if not name.strip() or not (":" in name or name.isprintable() or is_there(name)):
         raise bad_value("name", "the name of a model", repr(name), _EXAMPLE)
     path, folder, file = Path(name), is_folder(name), is_file(name)
     if ":" in name or name in _core.architectures() or not (folder or (file and path.suffix)):
