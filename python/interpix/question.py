@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpix import _core
-from interpix.arrays import as_batch, describe
+from interpix.arrays import as_batch, describe, read_only
 from interpix.errors import ModelError, bad_type, bad_value, renamed, warn
 from interpix.images import ImageInput, LoadedImage, read_image, read_images
 from interpix.models import Classifier, as_classifier
@@ -72,7 +72,7 @@ class Question:
         classifier: The model.
         source: The image as it was given: raw, or the model's input.
         tensor: The image as the model's input, float32 (C, H, W).
-        image: The picture that the model sees, uint8 (H, W, 3).
+        image: The picture that the model sees, uint8 (H, W, 3), which nobody can write to.
         logits: What the model answers to the whole image, float64 (classes,), or another row of numbers.
         target: The class to explain, or what else the output has for targets.
         output: What the numbers mean.
@@ -446,10 +446,11 @@ def _preprocess(classifier: Classifier, image: npt.NDArray[np.uint8]) -> npt.NDA
 def _picture(classifier: Classifier, image: LoadedImage, tensor: npt.NDArray[np.float32]) -> Shown:
     """What people see of an image whose `tensor` the model takes."""
     if image.raw is not None and has_own_display(classifier):
-        return Shown(np.asarray(classifier.display(image.raw, tensor)), true_colors=True)
+        return Shown(read_only(np.asarray(classifier.display(image.raw, tensor))), true_colors=True)
     found = picture_of(classifier, tensor, None if image.raw is None else image.raw.shape[:2])
-    if found.range is not None:  # it is nobody else's, and results need no copy of what nobody can write to
-        found.pixels.setflags(write=False)
+    if found.range is None:
+        return found._replace(pixels=read_only(found.pixels))
+    found.pixels.setflags(write=False)  # it was made here, and is nobody else's
     return found
 
 

@@ -320,6 +320,53 @@ def test_weights_that_change_between_two_results_are_noticed():
     assert caught.value.explanations
 
 
+class Counting(nn.Module):
+    """Its own number changes by being asked, and its settings are those of a part of torch's."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.act, self.asked = convolutions(), nn.LeakyReLU(0.1), 0
+
+    def forward(self, x):
+        self.asked += 1
+        return self.inner(self.act(x))
+
+
+CHANGES = {
+    "a slope": lambda model: setattr(model.act, "negative_slope", 2.0),
+    "a norm's epsilon": lambda model: setattr(model.inner[1], "eps", 1.0),
+    "a part": lambda model: setattr(model, "act", nn.LeakyReLU(0.1)),
+    "behind torch's back": lambda model: model.inner[0].weight.data.neg_(),
+    "two that cancel in a sum": lambda model: model.inner[-1].bias.data.add_(torch.tensor([1.0, -1, 0, 0, 0])),
+}
+
+
+@pytest.mark.usefixtures("four_places")
+@pytest.mark.parametrize("change", CHANGES)
+def test_settings_that_change_between_two_results_are_noticed(change):
+    model = Counting()
+    results = ix.MoXI(model, regions="2x3").stream(eyes(9), 1, stop=2)
+    next(results)
+    CHANGES[change](model)
+    with pytest.raises(ix.ModelError, match="changed between two results of a stream"):
+        list(results)
+
+
+@pytest.mark.usefixtures("four_places")
+def test_counters_and_threads_are_no_changes():
+    model, threads = Counting(), torch.get_num_threads()
+    model.inner[-1] = nn.Sequential(nn.Linear(8, 1024), nn.Linear(1024, 5))
+    try:
+        results = ix.MoXI(model, regions="2x3").stream(eyes(9), 1, stop=2)
+        next(results)
+        asked = model.asked
+        torch.set_num_threads(threads + 1)
+        assert len(list(results)) == 8
+        assert model.asked > asked > 0
+    finally:
+        torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize("absence", ["blur", "mean"])
 def test_a_place_alone_gets_the_next_images_own_fill(monkeypatch, absence):
     monkeypatch.setattr("interpix.search.moxi.IN_FLIGHT", 1)

@@ -1,6 +1,7 @@
 """Whole pictures by the layers with folded norms, as on a GPU, against the module itself."""
 
 import copy
+import threading
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def layout(request, monkeypatch):
 
 def watched(model):
     """Hooks keep a model out of its traced layers."""
-    model = copy.deepcopy(model)
+    model = copy.deepcopy(model, {id(lock): lock for part in model.modules() if (lock := getattr(part, "lock", None))})
     model.register_forward_hook(lambda *_: None)
     return model
 
@@ -230,6 +231,12 @@ def several_kinds():
     return nn.Sequential(model[0], Cast(torch.float64), model[1], Cast(torch.float32), *model[2:])
 
 
+def with_a_lock():
+    model = convolutions()
+    model[2].lock = threading.Lock()
+    return model
+
+
 class Cast(nn.Module):
     def __init__(self, dtype):
         super().__init__()
@@ -243,6 +250,7 @@ LEFT_ALONE = {
     "hooks": hooked_inside,
     "bfloat16": lambda: convolutions().to(torch.bfloat16),
     "several kinds of numbers": several_kinds,
+    "what cannot be copied": with_a_lock,
     "a wrapper": lambda: AveragedModel(convolutions()),
     "more than convolutions": lambda: nn.Sequential(convolutions(), nn.LayerNorm(5)),
 }

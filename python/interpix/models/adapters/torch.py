@@ -49,6 +49,7 @@ __all__ = ["TorchClassifier"]
 
 _SIZES_KEPT = 2
 """Pictures of so many sizes have their layers kept: each holds the weights several times over."""
+_PLAIN = int, float, bool, str, tuple
 
 
 class TorchClassifier(TorchModule, Normalized):
@@ -146,13 +147,13 @@ class TorchClassifier(TorchModule, Normalized):
     def version(self) -> object:
         """See `TorchModule.version`: as `_content`, but cheap, for whoever asks again and again.
 
-        How parts are set, as the share that a dropout drops, is not looked at; nor is any device waited for, so that
-        there changes of weights by way of `.data` are not seen.
+        No device is waited for, so that there changes of weights by way of `.data` are not seen.
         """
         parts = list(self.module.modules())
         owned = (own.values() for part in parts for own in (part._parameters, part._buffers))  # noqa: SLF001
         tensors = [one for some in owned for one in some if one is not None]
-        return parts, _versions(tensors), str(_sums([one for one in tensors if one.device.type == "cpu"]))
+        on_cpu = [one for one in tensors if one.device.type == "cpu"]
+        return parts, [_settings(part) for part in parts], _versions(tensors), str(_sums(on_cpu))
 
     def __repr__(self) -> str:
         """One line for people."""
@@ -270,7 +271,7 @@ class TorchClassifier(TorchModule, Normalized):
         if len(stacks) >= _SIZES_KEPT:
             stacks.pop(next(iter(stacks), shape), None)
         found = find_stack(self._inner, (shape[1], shape[2]), shape[0])
-        # What is compiled, or on several GPUs, is faster by itself.
+        # Averaged modules, and those on several GPUs, are asked themselves.
         if self.module is not self._inner and not isinstance(found, WindowModel):
             found = None
         stacks[shape] = found
@@ -358,24 +359,37 @@ def _versions(tensors: list[Tensor]) -> list[tuple[int, int] | None]:
     return [None if one.is_inference() else (one.data_ptr(), one._version) for one in tensors]  # noqa: SLF001 - torch's own counter
 
 
-def _sums(tensors: list[Tensor]) -> list[list[float]]:
-    """The sums of tensors, of those on one device together, for each transfer is waited for."""
-    found: dict[torch.device, list[Tensor]] = {}
-    for one in tensors:
-        if not one.is_meta:
-            found.setdefault(one.device, []).append(_sum(_values(one)))
-    return [torch.stack(sums).tolist() for sums in found.values()]
+def _settings(part: nn.Module) -> Any:
+    """How a part is set: of torch's own its numbers and words, of others what they show of themselves.
+
+    Parts of other origin may count how often they run.
+    """
+    if not type(part).__module__.startswith("torch.nn."):
+        return part.extra_repr()
+    return [one for name, one in vars(part).items() if type(one) in _PLAIN and name != "training"]
 
 
-def _sum(tensor: Tensor) -> Tensor:
-    """In float32 at least: in fewer bits it would stay the same after small changes, or overflow."""
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor)
-    small = tensor.is_floating_point() and tensor.dtype.itemsize < torch.float32.itemsize
-    if tensor.device.type == "cuda":  # in one kernel, which reads memory for longer than it adds
-        return tensor.sum(dtype=torch.float64)
-    total = tensor.sum(dtype=torch.float32 if small else None)
-    return total.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
+def _sums(tensors: list[Tensor]) -> list[Any]:
+    """The sums of tensors, of those on one device and of one kind together, for each transfer is waited for."""
+    found: list[Any] = []
+    waiting: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for one in map(_values, tensors):
+        if one.device.type == "cpu" and one.layout == torch.strided:
+            found.append(_sum_of_bits(one))
+        elif not one.is_meta:
+            # In float32 at least: in fewer bits it would stay the same after small changes, or overflow. Wider ones
+            # would take a copy of the tensor.
+            small = one.is_floating_point() and one.dtype.itemsize < torch.float32.itemsize
+            total = one.sum(dtype=torch.float32 if small else None)
+            waiting.setdefault((total.device, total.dtype), []).append(total)
+    return found + [torch.stack(sums).tolist() for sums in waiting.values()]
+
+
+def _sum_of_bits(tensor: Tensor) -> int:
+    """Of the words of memory as whole numbers: in whatever order, and on however many threads, it is the same."""
+    flat = tensor.resolve_conj().resolve_neg().contiguous().flatten().view(torch.uint8).numpy()
+    words = len(flat) // 8 * 8
+    return int(flat[:words].view(np.uint64).sum()) + int(flat[words:].sum())
 
 
 def _bytes(value: Any) -> bytes:

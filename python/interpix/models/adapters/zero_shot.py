@@ -54,12 +54,11 @@ class ZeroShotClassifier(TorchClassifier):
 
     def tensor_logits(self, batch: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
         """See `TorchClassifier.tensor_logits`."""
-        # Sums tell of changes that torch does not count, too.
-        content = self._content()
-        if self._confirmed != content and len(batch):
+        version = self.version()
+        if self._confirmed != version and len(batch):
             self.module.forget()
             self._confirm(batch[:1])
-            self._confirmed = content
+            self._confirmed = version
         return super().tensor_logits(batch)
 
     def _confirm(self, picture: Tensor) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from interpix.errors import warn
 from interpix.models.protocol.agreement import difference
+from interpix.models.torch.memory import Chunks
 from interpix.models.torch.module import TorchModule, in_double
 
 __all__ = ["disagreement"]
@@ -37,9 +38,12 @@ def disagreement(
         own: How the module itself is asked; None: about whole pictures.
     """
     with net.evaluating():
-        # A copy: the module may write to what it is given.
-        asked = net.rows(shortcut(pictures)), net.rows((own or net.answer)(pictures.clone()))
-        theirs, ours = (in_double(one).cpu().numpy() for one in asked)
+        # One after the other where memory runs out, as later; of a copy: the module may write to what it is given.
+        chunks = Chunks(net.name, len(pictures))
+        with net.errors_named(what):
+            theirs = torch.cat(chunks.run(len(pictures), lambda part: net.rows(shortcut(pictures[part]))))
+        ours = torch.cat(chunks.run(len(pictures), lambda part: net.rows((own or net.answer)(pictures[part].clone()))))
+        theirs, ours = (in_double(one).cpu().numpy() for one in (theirs, ours))
     found = difference(ours, theirs, torch.finfo(net.dtype).eps if net.dtype.itemsize < _SINGLE else 0.0)
     if found is not None:
         warn(

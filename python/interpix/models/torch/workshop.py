@@ -32,9 +32,10 @@ class TorchWorkshop:
         self._net = net
 
     def bring(self, array: npt.NDArray[Any]) -> Tensor:
-        """See `Workshop`: a copy, on a CPU, too."""
+        """See `Workshop`: a copy, as what goes to another device is."""
         # As `logits` does, which takes pictures in single precision, and casts each batch to the module's own type.
-        return on_device(np.array(array, np.float32 if array.dtype.kind == "f" else array.dtype), self._net.device)
+        device, dtype = self._net.device, np.float32 if array.dtype.kind == "f" else array.dtype
+        return on_device((np.array if device.type == "cpu" else np.asarray)(array, dtype), device)
 
     def where(self, condition: Any, yes: Any, no: Any) -> Tensor:
         """See `Workshop`."""

@@ -84,7 +84,11 @@ def derive_layers(module: nn.Module, size: Size, channels: int = 3) -> Network:
     # Hooks that other threads have put there for a moment are theirs.
     hooks = (getattr(part, name) for part in module.modules() for name in _HOOKS)
     known = {id(tensor): tensor for tensor in tensors} | {id(those): OrderedDict() for those in hooks}
-    shadow = copy.deepcopy(module, known).eval()
+    try:
+        shadow = copy.deepcopy(module, known).eval()
+    except Exception as error:
+        # What a user keeps in a module may refuse it in its own way, as a lock does.
+        raise UnsupportedModule(f"it cannot be copied: {error}") from error
     try:
         with _tracing:
             graph = _Tracer().trace(shadow)

@@ -51,7 +51,8 @@ class FoldedScorer(TorchPictureScorer):
     @cached_property
     def _layers(self) -> FoldedModel | None:
         """The layers, if they answer as the module does; which is looked at once a call."""
-        found = self._find()
+        # Elsewhere, as on Apple's devices, torch's autocast decides itself whether it can.
+        found = self._find() if self._labels.device.type in {"cpu", "cuda"} else None
         if found is None:
             return None
         first, last, fill = self._images[0], self._images[-1], self._fill[0]
