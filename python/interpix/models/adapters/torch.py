@@ -329,10 +329,10 @@ class TorchClassifier(TorchModule, Normalized):
 
 
 def _shown_to_both(images: npt.NDArray[np.float32], fill: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What a search may ask about (4, 3, H, W): the first image and the last, nothing, and half of each."""
+    """What a search may ask about (3 or 4, 3, H, W): the first image and the last, nothing, and half of each."""
     half = images[0].copy()
     half[:, :, ::2] = fill[0][:, :, ::2]
-    return np.stack([images[0], images[-1], fill[0], half])
+    return np.stack([images[0], *images[1:][-1:], fill[0], half])
 
 
 def _refuse_text_first(module: nn.Module, *, is_pipeline: bool) -> None:

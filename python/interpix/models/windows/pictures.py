@@ -55,10 +55,10 @@ class FoldedScorer(TorchPictureScorer):
         found = self._find() if self._labels.device.type in {"cpu", "cuda"} else None
         if found is None:
             return None
-        first, last, fill = self._images[0], self._images[-1], self._fill[0]
+        first, fill = self._images[0], self._fill[0]
         half = first.clone()
         half[:, :, ::2] = fill[:, :, ::2]
-        shown = torch.stack([first, last, fill, half])
+        shown = torch.stack([first, *self._images[1:][-1:], fill, half])
         what, instead = "the layers that were traced", "the module is asked instead"
         self._differs = disagreement(self._net, shown, found.whole_logits, what, instead)
         return found if self._differs is None else None
