@@ -27,7 +27,8 @@ LAYOUTS = {"as on a CPU": None, "the module's own": torch.preserve_format}
 @pytest.fixture(autouse=True)
 def no_windows(monkeypatch):
     """As on a GPU."""
-    for module in ("windows.model", "adapters.torch"):
+    # First who imports it: what is patched already would be what it keeps.
+    for module in ("adapters.torch", "windows.model"):
         monkeypatch.setattr(f"interpix.models.{module}.windows_serve", lambda device: False)
 
 
