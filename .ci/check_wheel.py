@@ -9,7 +9,6 @@ Python's own library is all that the files take; what is installed is imported, 
 
 import argparse
 import itertools
-import lzma
 import platform
 import sys
 import zipfile
@@ -34,8 +33,11 @@ ABOUT = ("METADATA", "RECORD", "WHEEL")
 LICENSES = ("licenses/LICENSE-APACHE", "licenses/LICENSE-MIT", "licenses/THIRD-PARTY-LICENSES")
 LEAST_PARTS = 5
 """Of a wheel's name: what, version, Python, ABI, system."""
-# What `zipfile` raises of files that were cut or changed, in their directory or in what is packed.
-DAMAGES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
+# What `zipfile` raises of files that were cut or changed. It has no error of its own for what is packed, for its end,
+# for a version of the format that it does not know, and for a name that is no text.
+DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError)
+PACKED = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+ENCRYPTED = 1
 AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma"}
 AVX2 = {"avx2", "fma"}
 
@@ -45,21 +47,28 @@ def faults(wheel: Path) -> list[str]:
     if wheel.suffix != ".whl" or wheel.stem.count("-") < LEAST_PARTS - 1:
         return ["it is not named as wheels are"]
     try:
-        files, twice = _read(wheel)
+        files, twice, foreign = _read(wheel)
     except OSError as error:
         return [f"it cannot be read: {error.strerror or error}"]
     except DAMAGES as error:
         return [f"it is not a whole zip file: {error or type(error).__name__}"]
+    if foreign:
+        return [f"{path} is encrypted, or not packed as pip unpacks" for path in foreign]
     repeated = [f"{path} is there more than once" for path in twice]
     return repeated + _of_name(wheel) + _of_files(wheel, files) + _of_metadata(wheel, files)
 
 
-def _read(wheel: Path) -> tuple[dict[str, bytes], list[str]]:
-    """What is in each of its files, and which are there more than once; reading them checks their sums."""
+def _read(wheel: Path) -> tuple[dict[str, bytes], list[str], list[str]]:
+    """What is in each of its files; which are there more than once, and which cannot be read as those of wheels.
+
+    Reading them checks their sums.
+    """
     with zipfile.ZipFile(wheel) as files:
-        paths = [path for path in files.namelist() if not path.endswith("/")]
-        twice = [path for path, count in Counter(paths).items() if count > 1]
-        return {path: files.read(path) for path in paths}, twice
+        parts = [part for part in files.infolist() if not part.is_dir()]
+        twice = [path for path, count in Counter(part.filename for part in parts).items() if count > 1]
+        foreign = [part for part in parts if part.flag_bits & ENCRYPTED or part.compress_type not in PACKED]
+        read = {part.filename: files.read(part.filename) for part in parts if part not in foreign}
+        return read, twice, [part.filename for part in foreign]
 
 
 def _of_name(wheel: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """The check of wheels, on made-up ones."""
 
+import re
 import runpy
 import zipfile
 from pathlib import Path
@@ -121,6 +122,24 @@ def test_what_is_no_wheel_costs_a_line_and_no_traceback(tmp_path, capsys):
         assert line.startswith(f"{file.name}: {complaint}")
     assert CHECK["main"]([str(tmp_path / "interpix.zip")]) == 1
     assert capsys.readouterr().err == "interpix.zip: it is not named as wheels are\n"
+
+
+def test_what_pip_does_not_unpack_is_told(tmp_path):
+    whole = wheel(tmp_path)
+    with zipfile.ZipFile(whole) as files:
+        content = {path: files.read(path) for path in files.namelist()}
+    file = tmp_path / "packed" / whole.name
+    file.parent.mkdir()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_LZMA) as packed:
+        for path, data in content.items():
+            packed.writestr(path, data)
+    told = [f"{path} is encrypted, or not packed as pip unpacks" for path in content]
+    assert CHECK["faults"](file) == told
+    directory = bytearray(whole.read_bytes())
+    for at in [found.start() for found in re.finditer(rb"PK\x01\x02", bytes(directory))]:
+        directory[at + 8] |= 1
+    file.write_bytes(directory)
+    assert CHECK["faults"](file) == told
 
 
 def test_whatever_byte_is_changed_costs_lines_and_no_traceback(tmp_path):
