@@ -43,7 +43,7 @@ class Check:
         parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
         parser.add_argument("--tiny", action="store_true")
         parser.add_argument("--seconds", type=float, default=450)
-        parser.add_argument("--only", nargs="*")
+        parser.add_argument("--only", nargs="*", choices=[section.__name__ for section, _ in SECTIONS])
         parser.add_argument("--out", default=None)
         self.asked = parser.parse_args()
         self.tiny = self.asked.tiny or not CUDA
@@ -415,7 +415,7 @@ def main():
         except Exception:  # noqa: BLE001 - the next section still has something to tell
             check.say(name, ok=False, error=traceback.format_exc()[-1500:])
         check.say(name, took=round(time.perf_counter() - start, 1))
-    check.say("end", wrong=check.wrong, left=round(check.left(), 1))
+    check.say("end", wrong=check.wrong, gpu_checked=CUDA, left=round(check.left(), 1))
     return int(check.wrong > 0)
 
 
